@@ -5,7 +5,7 @@ await() {
     local deadline=$((SECONDS + 30))
     until "$@"; do
         if [ "$SECONDS" -ge "$deadline" ]; then
-            echo "waited 30 s in vain for: $*"
+            echo "waited 30 s without success for: $*"
             return 1
         fi
         sleep 0.05

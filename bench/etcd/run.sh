@@ -4,18 +4,18 @@
 #
 # etcd: three members on loopback with their default settings (so a write is on the disk of a majority before it is
 # answered), each write one transaction that compares the revision of a key and puts a value of 128 bytes.
-# Bezant: three nodes on loopback with their default settings, each write a payment, one a call.
-# Both: as many clients, each with a connection of its own to the leader and one write in flight.
+# Bezant: three nodes on loopback with their default settings, each write a payment, one per call.
+# Both: the same number of clients, each with its own connection to the leader and one write in flight.
 #
 # usage: bench/etcd/run.sh
-#   WRITES=100000     writes that each of them is sent
+#   WRITES=100000     writes that are sent to each of them
 #   CLIENTS=64        clients
-#   KEYS=N            etcd's clients choose from N keys at random (default: a key of its own for each client)
+#   KEYS=N            etcd's clients choose from N keys at random (default: each client has its own key)
 #   SECONDS_MAX=180   seconds after which etcd gets no further write; a minute later either load is ended
 #   BENCH_DIR=DIR     where both keep their data, no tmpfs (default: /var/tmp)
 #   BEZANT=FILE       the program (default: built from here in release mode)
-#   LOAD=FILE         what loads etcd (default: built from here in release mode)
-# exit codes: 0 both measured, 1 something failed or what was counted is not what was sent, 3 etcd is not installed
+#   LOAD=FILE         the load program for etcd (default: built from here in release mode)
+# exit codes: 0 both measured, 1 something failed or the counted writes differ from those sent, 3 etcd is not installed
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 writes=${WRITES:-100000}
@@ -28,7 +28,7 @@ if ! etcd=$(command -v etcd); then
     echo 'etcd is not installed: apt-get install etcd-server (Debian), then run this again' >&2
     exit 3
 fi
-# What is set for other nodes on this machine is not for these.
+# Settings for other nodes on this machine must not reach these nodes.
 unset "${!ETCD_@}" "${!BEZANT_@}"
 
 if [ -z "$bezant" ]; then
@@ -41,12 +41,12 @@ if [ -z "$load" ]; then
 fi
 
 folder=$(mktemp -d -p "${BENCH_DIR:-/var/tmp}" bezant-etcd-XXXXXX)
-# Processes by their ids: the nodes that run, and the load, if there is one.
+# Ids of processes: the running nodes, and the load while it runs.
 nodes=()
 loading=
 stop_nodes() {
     local pid
-    # Nothing of theirs is kept, so nothing is lost by ending them at once.
+    # Their data is removed anyway, so they need no orderly stop.
     for pid in "${nodes[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
     for pid in "${nodes[@]}"; do wait "$pid" 2>/dev/null || true; done
     nodes=()
@@ -54,7 +54,7 @@ stop_nodes() {
 finish() {
     trap '' HUP INT TERM
     if [ -n "$loading" ]; then
-        # To timeout, which passes it on.
+        # `timeout` passes the signal on to the load.
         kill -TERM "$loading" 2>/dev/null || true
         wait "$loading" 2>/dev/null || true
     fi
@@ -74,12 +74,12 @@ if [ "$(stat -f -c %T "$folder")" = tmpfs ]; then
     fail "$folder is memory, not a disk: name a folder on a disk with BENCH_DIR"
 fi
 
-# Sets `ports` to so many ports that nobody listens on.
+# Sets `ports` to that many ports without a listener.
 find_ports() {
     mapfile -t ports < <("$load" ports "$1")
     [ "${#ports[@]}" = "$1" ] || fail 'no free ports'
 }
-# Starts a node in the background; what it says goes to files of its number.
+# Starts a node in the background; its output goes to files with its number.
 start_node() {
     local number=$1
     shift
@@ -93,15 +93,15 @@ all_run() {
         kill -0 "$pid" 2>/dev/null || fail "a node ended by itself: $(tail -n 3 "$folder"/[0-2].err)"
     done
 }
-# Sets `spent` to the seconds of processor time that all children that have ended took.
+# Sets `spent` to the processor time of all ended children, in seconds.
 look_at_times() {
-    # Not in a subshell, whose children are others.
+    # Not in a subshell: it has other children.
     times >"$folder/times"
     spent=$(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += part[1] * 60 + part[2] } print sum }' \
         "$folder/times")
 }
-# Runs a load to its end, within bounds and in the background, so that a signal to this script is heard meanwhile.
-# Sets `processor` to the processor time it took, in seconds: no node ends meanwhile.
+# Runs a load to its end, with a time limit and in the background, so that this script handles signals meanwhile.
+# Sets `processor` to the load's processor time in seconds; no node ends meanwhile, so all of it is the load's.
 measure() {
     local before status=0
     look_at_times
@@ -114,10 +114,10 @@ measure() {
     processor=$(awk -v before="$before" -v after="$spent" 'BEGIN { print after - before }')
     return "$status"
 }
-# A figure of the load's JSON. The first of each name stands in the part about writes.
+# A figure of the load's JSON. The first one of each name is in the part about writes.
 figure() { awk -v name="\"$1\":" '$1 == name { gsub(/[",]/, "", $2); print $2; exit }' "$folder/load.json"; }
 milliseconds() { awk -v us="$(figure "$1")" 'BEGIN { printf "%.3f", us / 1000 }'; }
-# A line of the table: what it says first, how many writes there were, and the name of their rate in the JSON.
+# A line of the table. Arguments: the text of the first column, the number of writes, and the name of the rate in the JSON.
 row() {
     printf '%-32s %10s %10s %10s %10s %16s\n' "$1" "$(figure "$3")" \
         "$(milliseconds p50)" "$(milliseconds p99)" "$(milliseconds p100)" \
@@ -138,7 +138,7 @@ for n in 0 1 2; do
         --initial-cluster "$list" --initial-cluster-state new
 done
 echo "etcd: three nodes, $clients clients, $writes writes"
-# The load waits itself until all three answer and one of them leads.
+# The load itself waits until all three answer and one of them leads.
 measure "$load" load --server "$urls" --writes "$writes" --clients "$clients" ${KEYS:+--keys "$KEYS"} \
     --seconds-max "$seconds_max" --json || { all_run; fail "etcd was not measured: $(tail -n 3 "$folder/load.err")"; }
 all_run
@@ -184,7 +184,7 @@ while [ -z "$is_measured" ]; do
         --json; then
         is_measured=yes
     elif [ "$tries" -lt 5 ] && grep -q 'status 14' "$folder/load.err"; then
-        # Its benchmark gives up when the leader changes under it.
+        # The benchmark gives up when the leader changes.
         echo "once more: $(tail -n 1 "$folder/load.err")" >&2
     else
         fail "Bezant was not measured: $(tail -n 3 "$folder/load.err")"
@@ -194,5 +194,5 @@ all_run
 
 printf '\n%-32s %10s %10s %10s %10s %16s\n' 'three nodes, durable' 'a second' 'p50 ms' 'p99 ms' 'p100 ms' "clients' CPU us"
 echo "$etcd_row"
-row "Bezant $("$bezant" --version | cut -d' ' -f2), one payment a call" "$writes" transfers_per_second
+row "Bezant $("$bezant" --version | cut -d' ' -f2), one payment per call" "$writes" transfers_per_second
 printf '\n%s\nBezant: %s\n' "$etcd_note" "$writes payments between 10,000 accounts, at the attempt number $tries"

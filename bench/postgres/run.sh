@@ -2,15 +2,15 @@
 # Single payments on PostgreSQL and on Bezant, on this machine and this disk, one after the other.
 #
 # PostgreSQL: a fresh cluster with its default settings (so every commit is on disk before it is answered), a
-# socket in a temporary folder, 16 clients of pgbench with prepared statements, one function call a payment.
-# Bezant: its own benchmark, 64 clients with one payment a call.
+# socket in a temporary folder, 16 clients of pgbench with prepared statements, one function call per payment.
+# Bezant: its own benchmark, 64 clients with one payment per call.
 #
 # usage: bench/postgres/run.sh
 #   SECONDS_EACH=20   how long pgbench runs
-#   TRANSFERS=500000  payments that Bezant is sent
+#   TRANSFERS=500000  payments that are sent to Bezant
 #   BENCH_DIR=DIR     where both keep their data (default: /var/tmp)
 #   BEZANT=FILE       the program (default: built from here in release mode)
-# exit codes: 0 both measured, 1 something failed or the books do not agree, 3 PostgreSQL is not installed
+# exit codes: 0 both measured, 1 something failed or the books do not balance, 3 PostgreSQL is not installed
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${SECONDS_EACH:-20}
@@ -31,7 +31,7 @@ if [ -z "${BEZANT:-}" ]; then
 fi
 
 folder=$(mktemp -d -p "${BENCH_DIR:-/var/tmp}" bezant-postgres-XXXXXX)
-# PostgreSQL refuses to run as root: there, its own user runs it.
+# PostgreSQL refuses to run as root, so root runs it as the user postgres.
 as() { "$@"; }
 if [ "$(id -u)" = 0 ]; then
     chown postgres "$folder"
@@ -64,7 +64,7 @@ tps=$(awk '/^tps = / { printf "%d", $3 }' "$folder/pgbench.out")
 failed=$(awk -F'[: (]+' '/^number of failed transactions/ { print $5 }' "$folder/pgbench.out")
 IFS='|' read -r count moved debits credits < <(sql -f "$folder/check.sql")
 if [ "${failed:-0}" != 0 ] || [ "$moved" != "$debits" ] || [ "$moved" != "$credits" ] || [ "$count" = 0 ]; then
-    echo "PostgreSQL's books do not agree: $count transfers of $moved, debits $debits, credits $credits, failed $failed" >&2
+    echo "PostgreSQL's books do not balance: $count transfers of $moved, debits $debits, credits $credits, failed $failed" >&2
     exit 1
 fi
 # The third column of pgbench's log is the time of a transaction in microseconds.
@@ -81,7 +81,7 @@ echo "Bezant: 64 clients, $transfers transfers"
 mkdir "$folder/bezant"
 "$BEZANT" bench --batch 1 --clients 64 --transfers "$transfers" --queries 0 --data-dir "$folder/bezant" --json \
     >"$folder/bezant.json"
-# The first of each name stands in the part about requests.
+# The first one of each name is in the part about requests.
 figure() { awk -v name="\"$1\":" '$1 == name { sub(/,$/, "", $2); print $2; exit }' "$folder/bezant.json"; }
 milliseconds() { awk -v us="$(figure "$1")" 'BEGIN { printf "%.3f", us / 1000 }'; }
 

@@ -1,5 +1,5 @@
--- A ledger as one writes it on PostgreSQL: accounts with balances, a row for each transfer, and one function
--- that does a payment in one call. Amounts are minor units.
+-- A usual ledger on PostgreSQL: accounts with balances, a row for each transfer, and a function that makes a
+-- payment in one call. Amounts are minor units.
 create table accounts (
     id bigint primary key,
     ledger integer not null,
@@ -22,7 +22,7 @@ create index on transfers (credit_account_id, created_at);
 
 insert into accounts (id, ledger, code) select id, 1, 1 from generate_series(1, 10000) as id;
 
--- Both accounts are updated in the order of their ids, so that two payments never wait for each other in a ring.
+-- Both accounts are updated in the order of their ids, so that two payments never deadlock.
 create function transfer(new_id bigint, debit bigint, credit bigint, new_amount bigint) returns text
 language plpgsql as $$
 begin

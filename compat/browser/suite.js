@@ -1,9 +1,10 @@
-// Pages of other origins try to pay, name, reserve and change the cluster, in a real Chromium, at a real server on loopback.
+// Pages of other origins try to pay, rename, reserve and change the cluster, in a real Chromium, against a
+// real server on loopback.
 //
-// The attacker's pages come from a server of this file, under names that are made to point at this machine. They say
-// themselves what they sent; the browser's network says what the server answered; and the server's own metrics say that
-// the requests arrived. Afterwards every balance is what it was. Then the server's own page pays, to show that the
-// refusals were not those of a server that refuses everything.
+// A server in this file serves the attacker's pages, under names that resolve to this machine. The pages
+// return how many requests they sent, the browser's network events show the server's answers, and the
+// server's metrics show that the requests arrived. Afterwards no balance has changed. Then the server's own
+// page pays, to show that the server does not refuse everything.
 'use strict';
 
 const assert = require('node:assert');
@@ -16,7 +17,7 @@ const path = require('node:path');
 
 const { chromium } = require('playwright-core');
 
-// Seconds that any single step may take.
+// Time limit of a single step, in seconds.
 const LIMIT = 30;
 const JSON_TYPE = { 'content-type': 'application/json' };
 const PAYMENT = { debit_account: 'alice', credit_account: 'bob', amount: '100', asset: 'EUR', code: 1 };
@@ -26,12 +27,12 @@ async function until(condition, what) {
     for (;;) {
         const answer = await condition();
         if (answer) return answer;
-        assert.ok(performance.now() < deadline, `waited ${LIMIT} s in vain: ${what}`);
+        assert.ok(performance.now() < deadline, `waited ${LIMIT} s without success: ${what}`);
         await new Promise((resolve) => setTimeout(resolve, 20));
     }
 }
 
-// A server with a folder of its own, and the port that it was given.
+// Starts a server with its own folder; returns it with its port.
 async function startServer(program, folder) {
     const child = spawn(program, ['start', '--data-dir', path.join(folder, 'data'), '--listen', '127.0.0.1:0'], {
         stdio: ['ignore', 'pipe', 'inherit'],
@@ -57,7 +58,7 @@ async function send(server, method, target, body) {
     return JSON.parse(text);
 }
 
-// Everything that a page could have changed.
+// The state that a page could have changed.
 async function state(server) {
     const get = async (target) => (await fetch(server.url + target)).json();
     const events = await get('/v1/events?from=0');
@@ -69,7 +70,7 @@ async function state(server) {
     return { alice: await account('alice'), bob: await account('bob'), accounts, events: events.next };
 }
 
-// Requests that the server has refused so far with one of these codes, by its own count.
+// Requests that the server has refused so far with one of these codes, from its metrics.
 async function refusals(server, codes) {
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     let sum = 0;
@@ -79,7 +80,7 @@ async function refusals(server, codes) {
     return sum;
 }
 
-// Serves an empty page under every name that points here.
+// Serves an empty page under every name that resolves to this machine.
 async function startAttacker() {
     const server = http.createServer((_, response) => {
         response.setHeader('content-type', 'text/html');
@@ -89,8 +90,8 @@ async function startAttacker() {
     return { port: server.address().port, close: () => server.close() };
 }
 
-// The attacker's machine of a name that will point at the server: on the server's port it serves the attacker's page, and
-// once it is rebound it hands every byte on to the server, which is what the browser would then reach under the name.
+// Simulates DNS rebinding. On the server's port of another loopback address it serves the attacker's page;
+// once it is rebound it forwards every byte to the server, as if the name now resolved to the server.
 async function startRebinder(port) {
     const html = '<!doctype html><title>attacker</title>';
     const page = `HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: ${html.length}\r\nconnection: close\r\n\r\n${html}`;
@@ -110,14 +111,16 @@ async function startRebinder(port) {
     return rebinder;
 }
 
-// Runs inside the attacker's page: sends all that a page can send without asking, and says how many that were.
+// Runs inside the attacker's page: sends every kind of request that a page can send without a CORS preflight,
+// and returns how many it sent.
 async function attack({ target, payment }) {
     const text = JSON.stringify(payment);
     const rename = '{"name":"mallory"}';
     let sent = 0;
     const simple = async (path, options) => {
         sent += 1;
-        // Without CORS the answer cannot be read, and a rejection says nothing: the request was sent in any case.
+        // Without CORS the answer cannot be read, and a rejection has no meaning: the request was sent in any
+        // case.
         await fetch(target + path, { mode: 'no-cors', credentials: 'include', ...options }).catch(() => {});
     };
     await simple('/v1/transfers', { method: 'POST', body: new Blob([text]) });
@@ -133,7 +136,7 @@ async function attack({ target, payment }) {
         if (!navigator.sendBeacon(`${target}/v1/transfers`, body)) throw new Error('the beacon was not sent');
         sent += 1;
     }
-    // With a content type of JSON, or another method, the browser asks first.
+    // With a content type of JSON, or another method, the browser sends a preflight request first.
     const asked = [
         ['/v1/transfers', { method: 'POST', headers: { 'content-type': 'application/json' }, body: text }],
         ['/v1/accounts/alice/name', { method: 'PUT', headers: { 'content-type': 'application/json' }, body: rename }],
@@ -145,7 +148,7 @@ async function attack({ target, payment }) {
         const read = await fetch(target + path, options).then((answer) => answer.status, () => null);
         if (read !== null) throw new Error(`${path} was answered to a page of another origin: ${read}`);
     }
-    // A form writes JSON, too, when its one field is named so.
+    // A form can also send JSON, when the name of its only field is a part of the JSON.
     for (const [path, enctype] of [
         ['/v1/transfers', 'text/plain'],
         ['/v1/transfers/9/post', 'application/x-www-form-urlencoded'],
@@ -168,7 +171,8 @@ async function attack({ target, payment }) {
     return sent;
 }
 
-// Runs inside a page whose name has come to point at the server: to the browser it is the server's own.
+// Runs inside a page whose name now resolves to the server, so the browser treats it as the server's own
+// page.
 async function askAsOwn({ payment }) {
     const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(payment) };
     const write = await fetch('/v1/transfers', options);
@@ -184,7 +188,7 @@ class Suite {
     async check(name, work) {
         const page = await this.context.newPage();
         page.setDefaultTimeout(LIMIT * 1000);
-        // What the server answered, whether or not the page may know it.
+        // The server's answers, including those that the page cannot read.
         const answers = [];
         page.on('response', (response) => {
             if (new URL(response.url()).port === String(this.server.port)) answers.push(response.status());
@@ -200,7 +204,7 @@ class Suite {
         await page.close();
     }
 
-    // A page at `origin` sends everything to `target`, all of it arrives, and nothing is done.
+    // A page at `origin` sends everything to `target`; all requests arrive, and none has an effect.
     async attackFrom(origin, target) {
         await this.check(`a page of ${origin} does not pay at ${target}`, async (page, answers) => {
             const codes = ['unsupported_media_type', 'forbidden_origin'];
@@ -219,7 +223,7 @@ class Suite {
 
     async rebinding() {
         const name = `http://rebound.example:${this.server.port}`;
-        await this.check(`a name that is made to point here (${name}) neither reads nor pays`, async (page, answers) => {
+        await this.check(`a name that is rebound to the server (${name}) neither reads nor pays`, async (page, answers) => {
             const before = await state(this.server);
             const refusedBefore = await refusals(this.server, ['misdirected_request']);
             const rebinder = await startRebinder(this.server.port);
@@ -253,7 +257,7 @@ class Suite {
     }
 
     async tooLarge() {
-        await this.check('a page that sends 50 MiB finds the 413', async (page) => {
+        await this.check('a page that sends 50 MiB receives status 413', async (page) => {
             await page.goto(`${this.server.url}/docs`);
             const status = await page.evaluate(async () => {
                 const headers = { 'content-type': 'application/json' };
@@ -265,7 +269,7 @@ class Suite {
     }
 
     async link() {
-        await this.check('a link from elsewhere is followed', async (page, answers) => {
+        await this.check('a link from another site is followed', async (page, answers) => {
             await page.goto(`http://evil.example:${this.attacker.port}/`);
             await Promise.all([
                 page.waitForURL(`${this.server.url}/docs`),

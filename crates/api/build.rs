@@ -1,4 +1,4 @@
-//! Compiles the .proto files without an installed protoc, and keeps their descriptors for reflection.
+//! Compiles the .proto files without an installed protoc, and stores their descriptors for reflection.
 
 use std::error::Error;
 use std::path::PathBuf;

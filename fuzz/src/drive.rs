@@ -1,4 +1,4 @@
-//! Runs a target over many inputs, notices panics and hangs, and says how to see them again.
+//! Runs a target over many inputs, detects panics and hangs, and prints how to reproduce them.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,37 +7,37 @@ use std::time::{Duration, Instant};
 
 use crate::{Mutator, Target};
 
-/// One input may take so long; an input of 64 KiB is read in a thousandth of it.
+/// The time after which an input counts as a hang. A target reads 64 KiB in a thousandth of it.
 const HANG: Duration = Duration::from_secs(20);
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
-    /// After so many inputs.
+    /// After that number of inputs.
     Inputs(u64),
-    /// After that time, between two inputs.
+    /// After that time, checked between two inputs.
     Time(Duration),
 }
 
-/// What a run without a find did.
+/// The result of a run without a failure.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
-    /// Inputs that were tried.
+    /// Number of inputs that were tried.
     pub inputs: u64,
-    /// How long that took.
+    /// Duration of the run.
     pub elapsed: Duration,
-    /// The slowest input.
+    /// Duration of the slowest input.
     pub slowest: Duration,
 }
 
-/// An input that the target did not survive.
+/// An input on which the target panicked or hung.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The target's name.
+    /// Name of the target.
     pub target: &'static str,
-    /// The bytes.
+    /// The input.
     pub input: Vec<u8>,
-    /// How many inputs were tried before it.
+    /// Number of inputs that were tried before it.
     pub inputs: u64,
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The bytes as the driver prints and reads them.
+/// The bytes as hex, as the driver prints and reads them.
 fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("invariant: writing to a String succeeds");
@@ -59,9 +59,11 @@ fn to_hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Runs `target` on its seeds as they are and then on inputs made from them, until `limit` or the first find.
+/// Runs `target` first on its unchanged seeds and then on inputs made from them, until `limit` or the first
+/// failure.
 ///
-/// An input that hangs cannot be stopped from within: after 20 seconds it is printed and the process aborts.
+/// A hanging input cannot be stopped from inside the process: after 20 seconds the input is printed and the
+/// process aborts.
 pub fn run(target: &Target, seed: u64, limit: Limit) -> Result<Report, Failure> {
     let seeds = (target.seeds)();
     let mut mutator = Mutator::new(&seeds, seed);
@@ -91,17 +93,17 @@ pub fn run(target: &Target, seed: u64, limit: Limit) -> Result<Report, Failure> 
 
 /// Runs `target` on one input, given as hex.
 pub fn replay(target: &Target, hex: &str) -> anyhow::Result<()> {
-    anyhow::ensure!(hex.len().is_multiple_of(2), "hex has two digits a byte");
+    anyhow::ensure!(hex.len().is_multiple_of(2), "hex needs two digits per byte");
     let digits: Option<Vec<u8>> =
         hex.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits.ok_or_else(|| anyhow::anyhow!("hex has the digits 0 to 9 and a to f"))?;
+    let digits = digits.ok_or_else(|| anyhow::anyhow!("hex allows only the digits 0 to 9 and a to f"))?;
     let input: Vec<u8> =
         digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
     (target.run)(&input);
     Ok(())
 }
 
-/// Looks at the input that is being tried, from another thread; ends when it is dropped.
+/// Watches the current input from another thread, until it is dropped.
 struct Watch {
     current: Arc<Mutex<(Instant, Vec<u8>)>>,
     _end: mpsc::Sender<()>,
@@ -132,7 +134,7 @@ impl Watch {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the process ends here: nobody else can tell")]
+#[expect(clippy::print_stderr, reason = "the process aborts next, so no caller can report this")]
 fn report_hang(target: &'static str, input: &[u8]) {
     eprintln!("hang: {}", Failure { target, input: input.to_vec(), inputs: 0 });
 }
@@ -142,18 +144,18 @@ mod tests {
     use super::*;
 
     fn breaks_on_a_flipped_first_byte(input: &[u8]) {
-        assert_eq!(input.first().copied().unwrap_or(b'g'), b'g', "the parser believes its input");
+        assert_eq!(input.first().copied().unwrap_or(b'g'), b'g', "the parser trusts its input");
     }
 
     const FRAGILE: Target = Target {
         name: "fragile",
-        about: "a parser that believes its input",
+        about: "a parser that trusts its input",
         seeds: || vec![b"good".to_vec()],
         run: breaks_on_a_flipped_first_byte,
     };
 
     #[test]
-    fn a_parser_that_panics_is_found_and_its_input_replays() {
+    fn a_panic_is_found_and_its_input_replays() {
         let failure = run(&FRAGILE, 1, Limit::Inputs(10_000)).unwrap_err();
         assert_ne!(failure.input[0], b'g');
         let hex = to_hex(&failure.input);

@@ -1,12 +1,13 @@
-//! Throws broken bytes at every parser of bytes from outside: sockets, files, people.
+//! Feeds damaged bytes to every parser of bytes from outside: sockets, files, command lines.
 //!
-//! A [`Target`] is a plain function over bytes with a few valid inputs to begin from. The same functions run
-//! in three ways: in `cargo test` for a fixed number of inputs, for as long as one likes with
-//! `cargo run --release -p bezant-fuzz -- --seconds 60` on the stable compiler, and under libFuzzer with
-//! coverage (see `fuzz/libfuzzer`). The generator is seeded, so a run can be repeated; a failing input is
+//! A [`Target`] is a plain function over bytes with a few valid inputs to start from. The same functions run
+//! in three ways: in `cargo test` for a fixed number of inputs; for any time with
+//! `cargo run --release -p bezant-fuzz -- --seconds 60` on the stable compiler; and under libFuzzer with
+//! coverage (see `fuzz/libfuzzer`). The generator is seeded, so a run can be repeated. A failing input is
 //! printed as hex and can be replayed.
 //!
-//! Always holds for a target: it returns, whatever the bytes. A panic, an abort or a hang is a find.
+//! What always holds for a target: it returns, whatever the bytes are. A panic, an abort or a hang is a
+//! failure.
 
 mod drive;
 mod mutate;

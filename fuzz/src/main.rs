@@ -1,4 +1,4 @@
-//! The fuzzer on the stable compiler: picks targets, runs them for a while, prints what it found.
+//! The fuzzer on the stable compiler: selects targets, runs them for some time, and prints the results.
 #![expect(clippy::print_stdout, reason = "a command for the terminal")]
 
 use std::time::Duration;
@@ -7,22 +7,22 @@ use anyhow::{Context, Result, bail};
 use bezant_fuzz::{Limit, TARGETS, Target, replay, run};
 use clap::Parser;
 
-/// Throws broken bytes at Bezant's parsers.
+/// Feeds damaged bytes to Bezant's parsers.
 #[derive(Debug, Parser)]
 struct Args {
-    /// One target, or `all`
+    /// The name of a target, or `all`
     #[arg(long, default_value = "all")]
     target: String,
-    /// How long each target runs
+    /// How long each target runs, in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Seed of the generator: the same seed makes the same inputs
+    /// Seed of the generator: the same seed gives the same inputs
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Runs one target on this input, in hex, and nothing else
+    /// Only runs one target on this input, in hex
     #[arg(long, value_name = "HEX")]
     replay: Option<String>,
-    /// Prints the targets
+    /// Lists the targets
     #[arg(long)]
     list: bool,
 }

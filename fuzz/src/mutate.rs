@@ -1,12 +1,12 @@
-//! Breaks valid inputs in the ways in which bytes break: bits flip, ends are cut, parts are repeated, swapped,
-//! or taken from another input, and integers stand at the edges of their range.
+//! Damages valid inputs in the ways that occur in practice: bits flip, ends are cut off, parts are repeated,
+//! removed or taken from another input, and integers have values at the limits of their range.
 
 use crate::Random;
 
-/// Bytes of an input at the most; whatever grows is cut.
+/// Largest size of an input in bytes; a larger one is truncated.
 const SIZE_MAX: usize = 1 << 16;
 
-/// Values at which integers and sizes go wrong.
+/// Values at which integers and sizes often fail.
 const EDGES: &[u64] = &[
     0,
     1,
@@ -28,7 +28,7 @@ const EDGES: &[u64] = &[
     0xffff_ffff_ffff_ffff,
 ];
 
-/// Words that texts are made of; thrown at binary formats too, which costs nothing.
+/// Words of text formats; binary formats get them too, at no cost.
 const WORDS: &[&str] = &[
     "0",
     "-1",
@@ -66,13 +66,13 @@ pub struct Mutator<'seeds> {
 }
 
 impl<'seeds> Mutator<'seeds> {
-    /// Begins from `seeds`, of which there is at least one.
+    /// Starts from `seeds`, which must not be empty.
     pub fn new(seeds: &'seeds [Vec<u8>], seed: u64) -> Self {
         assert!(!seeds.is_empty(), "a target has at least one valid input");
         Self { seeds, random: Random::new(seed) }
     }
 
-    /// The next input: a seed with one to eight things broken.
+    /// The next input: a seed with one to eight changes.
     pub fn next_input(&mut self) -> Vec<u8> {
         let mut input = self.random.choose(self.seeds).clone();
         for _ in 0..=self.random.below(8) {
@@ -109,7 +109,7 @@ impl<'seeds> Mutator<'seeds> {
         }
     }
 
-    /// Writes an edge value as an integer of 1, 2, 4 or 8 bytes, often where an aligned field begins.
+    /// Writes an edge value as an integer of 1, 2, 4 or 8 bytes, often at an aligned offset.
     fn put_edge(&mut self, input: &mut [u8]) {
         let size = *self.random.choose(&[1, 2, 4, 8]);
         let mut at = self.random.below(input.len());
@@ -140,7 +140,7 @@ impl<'seeds> Mutator<'seeds> {
         input.drain(part);
     }
 
-    /// Goes on with the rest of another seed.
+    /// Replaces the end with the end of another seed.
     fn splice(&mut self, input: &mut Vec<u8>) {
         let other = self.random.choose(self.seeds);
         let from = self.random.below(other.len() + 1);
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_seeds_give_equal_inputs_and_others_do_not() {
+    fn the_seed_decides_the_inputs() {
         let seeds = [b"0123456789".to_vec(), Vec::new()];
         let inputs = |seed| {
             let mut mutator = Mutator::new(&seeds, seed);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_differ_from_what_they_come_from() {
+    fn inputs_differ_from_their_seeds() {
         let seeds = [vec![7; 100]];
         let mut mutator = Mutator::new(&seeds, 3);
         let changed = (0..1000).filter(|_| mutator.next_input() != seeds[0]).count();

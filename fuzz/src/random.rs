@@ -1,13 +1,13 @@
-//! The generator of the fuzzer: splitmix64. Equal seed, equal inputs, on every machine.
+//! The generator of the fuzzer: splitmix64. Equal seeds give equal inputs on every machine.
 
-/// A seeded stream of numbers, good enough to break parsers and too simple for anything else.
+/// A seeded sequence of numbers, good enough for fuzzing and too simple for other uses.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u64,
 }
 
 impl Random {
-    /// Any seed is as good as any other.
+    /// Starts at `seed`; every seed is valid.
     pub const fn new(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -21,13 +21,13 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// A place below `end`; 0 when `end` is 0.
+    /// A number below `end`; 0 when `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         let end = u64::try_from(end.max(1)).unwrap_or(u64::MAX);
         usize::try_from(self.next() % end).unwrap_or(0)
     }
 
-    /// One of `choices`, which are not empty.
+    /// One of `choices`, which must not be empty.
     pub fn choose<'choices, T>(&mut self, choices: &'choices [T]) -> &'choices T {
         &choices[self.below(choices.len())]
     }

@@ -1,59 +1,67 @@
-//! The edges between rooms, and the outside crates that core rooms do without.
+//! The edges between crates, and the outside crates that core crates do without.
 
 use crate::graph::Graph;
-use crate::rooms::{CORE, CORE_NEVER_CRATES, NEVER, ORDER};
+use crate::rules::{CORE, CORE_NEVER_CRATES, NEVER_NAMES, NEVER_REACHES, ORDER};
 
 /// Everything in the graph that breaks a rule.
 pub(crate) fn check(graph: &Graph) -> Vec<String> {
     let mut findings = Vec::new();
-    for room in graph.rooms.keys() {
-        if !ORDER.contains(&room.as_str()) {
-            findings.push(format!("crates/{room} has no place in the order of the rooms: give it one"));
+    for name in graph.crates.keys() {
+        if !ORDER.contains(&name.as_str()) {
+            findings.push(format!("crates/{name} has no place in the order of the crates: give it one"));
         }
-        check_order(graph, room, &mut findings);
-        check_never(graph, room, &mut findings);
-        check_outside(graph, room, &mut findings);
+        check_order(graph, name, &mut findings);
+        check_never(graph, name, &mut findings);
+        check_outside(graph, name, &mut findings);
     }
     findings
 }
 
-/// The rooms that a room needs directly.
-fn rooms_needed<'graph>(graph: &'graph Graph, room: &str) -> impl Iterator<Item = &'graph str> {
-    let needs = graph.rooms.get(room).and_then(|package| graph.needs.get(package));
+/// The crates that a crate needs directly.
+fn crates_needed<'graph>(graph: &'graph Graph, name: &str) -> impl Iterator<Item = &'graph str> {
+    let needs = graph.crates.get(name).and_then(|package| graph.needs.get(package));
     graph
-        .rooms
+        .crates
         .iter()
         .filter(move |(_, package)| needs.is_some_and(|needs| needs.contains(*package)))
         .map(|(other, _)| other.as_str())
 }
 
-fn check_order(graph: &Graph, room: &str, findings: &mut Vec<String>) {
-    let place = |room: &str| ORDER.iter().position(|other| *other == room);
-    let Some(own) = place(room) else { return };
-    for other in rooms_needed(graph, room) {
+fn check_order(graph: &Graph, name: &str, findings: &mut Vec<String>) {
+    let place = |name: &str| ORDER.iter().position(|other| *other == name);
+    let Some(own) = place(name) else { return };
+    for other in crates_needed(graph, name) {
         if place(other).is_some_and(|place| place >= own) {
-            findings.push(format!("{room} depends on {other}, which stands above it"));
+            findings.push(format!("{name} depends on {other}, which stands above it"));
         }
     }
 }
 
-fn check_never(graph: &Graph, room: &str, findings: &mut Vec<String>) {
-    for (_, forbidden, reason) in NEVER.iter().filter(|(of, ..)| *of == room) {
-        for other in rooms_needed(graph, room).filter(|other| forbidden.contains(other)) {
-            findings.push(format!("{room} depends on {other}, and never may: {reason}"));
+fn check_never(graph: &Graph, krate: &str, findings: &mut Vec<String>) {
+    for (_, forbidden, reason) in NEVER_NAMES.iter().filter(|(of, ..)| *of == krate) {
+        for other in crates_needed(graph, krate).filter(|other| forbidden.contains(other)) {
+            findings.push(format!("{krate} depends on {other}, and never may: {reason}"));
+        }
+    }
+    let Some(package) = graph.crates.get(krate) else { return };
+    for (_, forbidden, reason) in NEVER_REACHES.iter().filter(|(of, ..)| *of == krate) {
+        for other in forbidden.iter().filter_map(|other| graph.crates.get(*other)) {
+            if let Some(way) = graph.way(package, other) {
+                findings.push(format!("{} may never be: {reason}", way.join(" -> ")));
+            }
         }
     }
 }
 
-fn check_outside(graph: &Graph, room: &str, findings: &mut Vec<String>) {
-    let Some(package) = graph.rooms.get(room) else { return };
-    if !CORE.contains(&room) && room != "storage" {
+fn check_outside(graph: &Graph, name: &str, findings: &mut Vec<String>) {
+    let Some(package) = graph.crates.get(name) else { return };
+    if !CORE.contains(&name) && name != "storage" {
         return;
     }
     for outside in CORE_NEVER_CRATES {
         if let Some(way) = graph.way(package, outside) {
             findings
-                .push(format!("{room} must stay deterministic and reaches {outside}: {}", way.join(" -> ")));
+                .push(format!("{name} must stay deterministic and reaches {outside}: {}", way.join(" -> ")));
         }
     }
 }
@@ -66,8 +74,8 @@ mod tests {
 
     fn graph(edges: &[(&str, &[&str])]) -> Graph {
         let mut graph = Graph::default();
-        for room in ORDER {
-            graph.rooms.insert((*room).to_owned(), format!("bezant-{room}"));
+        for name in ORDER {
+            graph.crates.insert((*name).to_owned(), format!("bezant-{name}"));
         }
         graph.needs = edges
             .iter()
@@ -91,9 +99,19 @@ mod tests {
 
     #[test]
     fn an_edge_that_may_never_be_is_found() {
-        let found = check(&graph(&[("bezant-cli", &["bezant-node"]), ("bezant-node", &[])]));
+        let found = check(&graph(&[("bezant-cli", &["bezant-replica"]), ("bezant-replica", &[])]));
         assert_eq!(found.len(), 1);
-        assert!(found[0].starts_with("cli depends on node, and never may: "), "{found:?}");
+        assert!(found[0].starts_with("cli depends on replica, and never may: "), "{found:?}");
+    }
+
+    #[test]
+    fn a_crate_that_is_reached_through_another_is_found() {
+        let found = check(&graph(&[
+            ("bezant-storage", &["bezant-consensus"]),
+            ("bezant-consensus", &["bezant-rsm"]),
+        ]));
+        let expected = "bezant-storage -> bezant-consensus -> bezant-rsm may never be: ";
+        assert!(found.iter().any(|finding| finding.starts_with(expected)), "{found:?}");
     }
 
     #[test]
@@ -110,17 +128,17 @@ mod tests {
     }
 
     #[test]
-    fn a_room_without_a_place_is_found() {
+    fn a_crate_without_a_place_is_found() {
         let mut graph = graph(&[]);
-        graph.rooms.insert("attic".to_owned(), "bezant-attic".to_owned());
+        graph.crates.insert("attic".to_owned(), "bezant-attic".to_owned());
         assert_eq!(check(&graph).len(), 1);
     }
 
     #[test]
-    fn rules_speak_of_rooms_that_exist() {
-        for (room, forbidden, _) in NEVER {
-            for name in forbidden.iter().chain([room]) {
-                assert!(ORDER.contains(name), "{name}");
+    fn rules_name_crates_that_exist() {
+        for (name, forbidden, _) in NEVER_NAMES.iter().chain(NEVER_REACHES) {
+            for one in forbidden.iter().chain([name]) {
+                assert!(ORDER.contains(one), "{one}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How files are written: what a module opens with, how long it grows, what a core room does not name, and
+//! How files are written: what a module opens with, how long it grows, what a core crate does not name, and
 //! that no text leads out of the repository.
 
 use std::fs;
@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result};
 
-use crate::rooms::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, STORAGE_NEVER_NAMES};
+use crate::rules::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, STORAGE_NEVER_NAMES};
+use crate::words;
 
 /// Lines of a source file at the most.
 const LINES_MAX: usize = 600;
@@ -50,6 +51,7 @@ fn is_text(path: &Path) -> bool {
 fn check_text(place: &Path, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     check_paths(place, text, &mut findings);
+    words::check(place, text, &mut findings);
     if place.extension().is_some_and(|extension| extension == "rs") {
         check_source(place, text, &mut findings);
     }
@@ -72,22 +74,23 @@ fn check_source(place: &Path, text: &str, findings: &mut Vec<String>) {
     let shown = place.display();
     let lines = text.lines().count();
     if lines > LINES_MAX {
-        findings.push(format!("{shown}: {lines} lines, {LINES_MAX} is the most: find the two rooms in it"));
+        findings.push(format!("{shown}: {lines} lines, {LINES_MAX} is the most: find the two modules in it"));
     }
-    let Some(room) = room_of(place) else { return };
+    let Some(name) = crate_of(place) else { return };
     if !text.starts_with("//! ") {
         findings.push(format!("{shown}: does not open with //! and what it is"));
     }
     if place.ends_with("src/lib.rs") {
-        for (rooms, attribute) in [(NO_STD, "#![no_std]"), (NO_FLOAT, "#![deny(clippy::float_arithmetic)]")] {
-            if rooms.contains(&room) && !text.contains(attribute) {
+        for (crates, attribute) in [(NO_STD, "#![no_std]"), (NO_FLOAT, "#![deny(clippy::float_arithmetic)]")]
+        {
+            if crates.contains(&name) && !text.contains(attribute) {
                 findings.push(format!("{shown}: lacks {attribute}"));
             }
         }
     }
-    let never: &[&str] = match room {
+    let never: &[&str] = match name {
         "storage" => STORAGE_NEVER_NAMES,
-        _ if CORE.contains(&room) => CORE_NEVER_NAMES,
+        _ if CORE.contains(&name) => CORE_NEVER_NAMES,
         _ => &[],
     };
     let is_test = place.iter().any(|part| part == "tests" || part == "tests.rs");
@@ -96,17 +99,17 @@ fn check_source(place: &Path, text: &str, findings: &mut Vec<String>) {
         if line.trim_start().starts_with("//") {
             continue;
         }
-        for name in never.iter().filter(|name| line.contains(**name)) {
-            findings.push(format!("{shown}:{number}: {room} never reaches {name}"));
+        for forbidden in never.iter().filter(|forbidden| line.contains(**forbidden)) {
+            findings.push(format!("{shown}:{number}: {name} never reaches {forbidden}"));
         }
     }
 }
 
-/// The room of a module: `crates/ROOM/src/...`.
-fn room_of(place: &Path) -> Option<&str> {
+/// The crate of a module: `crates/NAME/src/...`.
+fn crate_of(place: &Path) -> Option<&str> {
     let mut parts = place.iter().map(|part| part.to_str().unwrap_or_default());
     match (parts.next(), parts.next(), parts.next()) {
-        (Some("crates"), Some(room), Some("src")) => Some(room),
+        (Some("crates"), Some(name), Some("src")) => Some(name),
         _ => None,
     }
 }
@@ -160,18 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_in_a_core_room_is_found() {
-        let text = "//! A room.\nuse std::time::Instant;\n";
+    fn a_clock_in_a_core_crate_is_found() {
+        let text = "//! A crate.\nuse std::time::Instant;\n";
         assert_eq!(
-            found("crates/node/src/timer.rs", text),
-            ["crates/node/src/timer.rs:2: node never reaches std::time"]
+            found("crates/replica/src/timer.rs", text),
+            ["crates/replica/src/timer.rs:2: replica never reaches std::time"]
         );
         assert_eq!(found("crates/runtime/src/timer.rs", text), [""; 0]);
     }
 
     #[test]
     fn a_file_in_storage_is_found() {
-        let text = "//! A room.\nlet file = std::fs::File::open(name);\n";
+        let text = "//! A crate.\nlet file = std::fs::File::open(name);\n";
         assert_eq!(found("crates/storage/src/log/mod.rs", text).len(), 1);
     }
 
@@ -183,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn a_core_room_with_std_or_floats_is_found() {
+    fn a_core_crate_with_std_or_floats_is_found() {
         assert_eq!(
-            found("crates/rsm/src/lib.rs", "//! A room.\n"),
+            found("crates/rsm/src/lib.rs", "//! A crate.\n"),
             [
                 "crates/rsm/src/lib.rs: lacks #![no_std]",
                 "crates/rsm/src/lib.rs: lacks #![deny(clippy::float_arithmetic)]",

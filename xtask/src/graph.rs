@@ -11,8 +11,8 @@ use serde_json::Value;
 /// The crates of the workspace, and what every crate of the resolve needs directly.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    /// Rooms: crates under `crates/`, by their name without `bezant-`, and their package name.
-    pub(crate) rooms: BTreeMap<String, String>,
+    /// Crates: crates under `crates/`, by their name without `bezant-`, and their package name.
+    pub(crate) crates: BTreeMap<String, String>,
     /// Package name to the names of the packages that it needs to be built or run.
     pub(crate) needs: BTreeMap<String, BTreeSet<String>>,
 }
@@ -45,7 +45,7 @@ impl Graph {
             let manifest = text(package, "/manifest_path")?;
             let Ok(place) = Path::new(&manifest).strip_prefix(root.join("crates")) else { continue };
             if let Some(folder) = place.iter().next() {
-                graph.rooms.insert(folder.to_string_lossy().into_owned(), name);
+                graph.crates.insert(folder.to_string_lossy().into_owned(), name);
             }
         }
         for node in list(metadata, "/resolve/nodes")? {
@@ -116,7 +116,7 @@ mod tests {
             ] },
         });
         let graph = Graph::of_metadata(&metadata, Path::new("/r")).unwrap();
-        assert_eq!(graph.rooms, BTreeMap::from([("types".to_owned(), "bezant-types".to_owned())]));
+        assert_eq!(graph.crates, BTreeMap::from([("types".to_owned(), "bezant-types".to_owned())]));
         assert_eq!(graph.needs["bezant-types"], BTreeSet::from(["bytes".to_owned()]));
         assert_eq!(graph.way("bezant-types", "tokio"), None);
     }

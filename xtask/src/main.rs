@@ -1,27 +1,41 @@
-//! Tasks of the repository: `cargo run -p xtask -- tidy`.
+//! Tasks of the repository: `cargo run -p xtask -- tidy` and `dist`.
 //!
-//! Tidy holds what no compiler checks: which room may depend on which, which outside crates stay out of
-//! the deterministic rooms, and how a file begins and how long it grows. Its rules are data in `rooms`, its
+//! Tidy holds what no compiler checks: which crate may depend on which, which outside crates stay out of
+//! the deterministic crates, and how a file begins and how long it grows. Its rules are data in `rules`, its
 //! checks are functions from text to findings, so every rule has a test with a seeded violation.
-//! It never changes a file.
+//! Tidy never changes a file. `dist` makes the program as it is delivered.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for the terminal")]
 
+mod dist;
 mod edges;
 mod files;
 mod graph;
-mod rooms;
+mod rules;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-const USAGE: &str = "usage: cargo run -p xtask -- tidy";
+const USAGE: &str = "usage: cargo run -p xtask -- tidy|dist";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments == ["tidy"] {
         return tidy();
+    }
+    if arguments == ["dist"] {
+        return match dist::make(&root()) {
+            Ok(made) => {
+                println!("{made}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("dist: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     eprintln!("{USAGE}");
     ExitCode::from(2)

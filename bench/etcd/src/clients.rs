@@ -1,4 +1,4 @@
-//! The clients: each with a connection of its own and one write in flight.
+//! The clients: each with its own connection and one write in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,19 +22,19 @@ use crate::etcd::{
 };
 use crate::keys::{self, Keys};
 
-/// How long a client tries to learn what became of one write before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long it waits after a call that ended without an answer.
+/// How long a client tries to learn the outcome of a write before the run fails.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client waits after a call that ended without an answer.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What a load gave.
+/// The results of a load.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// From the first write to the last answer.
     pub(crate) elapsed: Duration,
     /// Microseconds from the first attempt of a write to its success, one for each write.
     pub(crate) latencies: Histogram<u64>,
-    /// Comparisons that did not hold, because another client was first.
+    /// Comparisons that failed, because another client was first.
     pub(crate) refused: u64,
     /// Calls that ended without an answer.
     pub(crate) errors: u64,
@@ -47,7 +47,7 @@ impl Outcome {
     }
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 struct Run {
     writes: u64,
@@ -55,7 +55,7 @@ struct Run {
     begun: Instant,
     time_max: Duration,
     value_size: usize,
-    /// Tells the values of this run from those of others.
+    /// A number that makes the values of this run different from those of other runs.
     number: u64,
 }
 
@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// The number of the next write; `None` when there is none left, or no time.
+    /// The number of the next write; `None` when all are done or the time is over.
     fn take(&self) -> Option<u64> {
         let write = self.taken.fetch_add(1, Ordering::Relaxed);
         (write < self.writes && self.begun.elapsed() < self.time_max).then_some(write)
@@ -123,7 +123,8 @@ impl Client {
         Ok(self.outcome)
     }
 
-    /// Puts a value that nothing else holds under a key, each time only over the revision that was seen last.
+    /// Puts a unique value under a key, at each attempt only if the key still has the revision that was seen
+    /// last.
     async fn write(&mut self, key: usize, value: Bytes) -> Result<()> {
         let name = keys::name(key);
         let begun = Instant::now();
@@ -147,14 +148,14 @@ impl Client {
             };
             let found = found.unwrap_or_default();
             self.keys.learn(key, found.mod_revision);
-            // An attempt without an answer was done after all.
+            // An attempt without an answer was done.
             if found.value == value {
                 return Ok(());
             }
         }
     }
 
-    /// What a key holds now, asked until there is an answer.
+    /// Reads a key, again until there is an answer.
     async fn read(&mut self, name: &Bytes, begun: Instant) -> Result<Option<KeyValue>> {
         loop {
             match self.calls.range(read(name.clone())).await {
@@ -164,10 +165,10 @@ impl Client {
         }
     }
 
-    /// Counts a call that ended without an answer and waits a moment; an error when it is no use to go on.
+    /// Counts a call that ended without an answer, and waits; an error when another try cannot succeed.
     async fn pass_over(&mut self, status: Status, begun: Instant) -> Result<()> {
         self.outcome.errors += 1;
-        if !may_pass(status.code()) || begun.elapsed() > PATIENCE {
+        if !may_pass(status.code()) || begun.elapsed() > OUTCOME_TIMEOUT {
             bail!("status {}: {}", i32::from(status.code()), status.message());
         }
         tokio::time::sleep(PAUSE).await;
@@ -175,13 +176,13 @@ impl Client {
     }
 }
 
-/// True for what a cluster says, or a connection, when a leader changes or time runs out: the call may have been
-/// done or not, and another one may go well.
+/// True for the codes of a leader change, a broken connection or a timeout: the call may have been done or
+/// not, and another one may succeed.
 fn may_pass(code: Code) -> bool {
     matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
 }
 
-/// One round trip: compares the key's revision and puts the value, or reads what the key holds instead.
+/// One round trip: compares the key's revision and puts the value, or reads the key if the comparison fails.
 fn swap(key: Bytes, revision: i64, value: Bytes) -> TxnRequest {
     let compare = Compare {
         result: CompareResult::Equal.into(),
@@ -202,12 +203,12 @@ fn read(key: Bytes) -> RangeRequest {
     RangeRequest { key, ..RangeRequest::default() }
 }
 
-/// What became of a comparison.
+/// The outcome of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 enum Swapped {
-    /// It held; the revision of the write.
+    /// The comparison was true; the revision of the write.
     Yes(i64),
-    /// It did not; what the key holds, if it is there.
+    /// The comparison failed; the present value of the key, if the key exists.
     No(Option<KeyValue>),
 }
 
@@ -220,7 +221,7 @@ impl Swapped {
         let mut responses = reply.responses;
         match responses.pop().and_then(|operation| operation.response) {
             Some(Response::ResponseRange(RangeResponse { mut kvs, .. })) => Ok(Self::No(kvs.pop())),
-            None => bail!("the answer does not say what the key holds"),
+            None => bail!("the answer does not contain the value of the key"),
         }
     }
 }

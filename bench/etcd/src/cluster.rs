@@ -10,22 +10,22 @@ use crate::etcd::kv_client::KvClient;
 use crate::etcd::maintenance_client::MaintenanceClient;
 use crate::etcd::{RangeRequest, StatusRequest, StatusResponse};
 
-/// How long all members together may take to be there.
+/// How long all members together may take to start.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a member that is not ready is asked again.
+/// Wait before a member that is not ready is asked again.
 const LOOK: Duration = Duration::from_millis(20);
-/// An answer is at most so large: 100,000 keys without their values.
+/// Limit of an answer in bytes: 100,000 keys without their values.
 const REPLY_BYTES_MAX: usize = 64 << 20;
 
-/// Members that answer, and which of them led when they were asked.
+/// Members that answer, and the one that led when they were asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     urls: Vec<String>,
-    /// Place of the leader among `urls`.
+    /// Index of the leader in `urls`.
     leader: usize,
-    /// What the leader calls its version.
+    /// The version that the leader reports.
     pub(crate) version: String,
 }
 
@@ -45,12 +45,12 @@ impl Cluster {
         }
     }
 
-    /// The member that leads, as a URL.
+    /// URL of the leader.
     pub(crate) fn leader(&self) -> &str {
         &self.urls[self.leader]
     }
 
-    /// A connection of its own for the client of that number.
+    /// A separate connection for the client with that number.
     pub(crate) async fn connect_to(&self, target: Target, client: usize) -> Result<KvClient<Channel>> {
         let url = match target {
             Target::Leader => self.leader(),
@@ -61,7 +61,8 @@ impl Cluster {
 }
 
 async fn connect(url: &str) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("{url} is no address"))?;
+    let endpoint =
+        Endpoint::from_shared(url.to_owned()).with_context(|| format!("{url} is not an address"))?;
     let endpoint = endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true);
     endpoint.connect().await.with_context(|| format!("{url} cannot be reached"))
 }
@@ -71,7 +72,7 @@ async fn look(urls: &[String]) -> Result<Cluster> {
     let mut statuses = Vec::new();
     for url in urls {
         let channel = connect(url).await?;
-        // Goes through the leader, so its answer says that this member takes part.
+        // The read goes through the leader, so an answer shows that this member is connected to it.
         let read = RangeRequest { key: "bezant-bench".into(), ..RangeRequest::default() };
         KvClient::new(channel.clone()).range(read).await.with_context(|| url.clone())?;
         let status = MaintenanceClient::new(channel).status(StatusRequest {}).await;
@@ -81,14 +82,14 @@ async fn look(urls: &[String]) -> Result<Cluster> {
     Ok(Cluster { urls: urls.to_vec(), leader, version: statuses.swap_remove(leader).version })
 }
 
-/// The place of the member that all of them call their leader.
+/// The index of the member that all of them report as the leader.
 fn leader_of(statuses: &[StatusResponse]) -> Result<usize> {
     let named = statuses.first().map_or(0, |status| status.leader);
     if named == 0 || statuses.iter().any(|status| status.leader != named) {
-        bail!("the members do not agree on a leader");
+        bail!("the members report different leaders");
     }
     let is_leader = |status: &StatusResponse| status.header.is_some_and(|header| header.member_id == named);
-    statuses.iter().position(is_leader).context("the leader is none of the members that were named")
+    statuses.iter().position(is_leader).context("the leader is not among the given members")
 }
 
 #[cfg(test)]
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_is_whom_all_call_so() {
+    fn all_members_must_report_the_same_leader() {
         assert_eq!(leader_of(&[status(7, 9), status(9, 9)]).unwrap(), 1);
         leader_of(&[]).unwrap_err();
         leader_of(&[status(7, 0), status(9, 0)]).unwrap_err();

@@ -1,4 +1,4 @@
-//! The keys, what is known of their revisions, and the proof that the cluster counts what it acknowledged.
+//! The keys, their known revisions, and the check that the cluster counts as many writes as it acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,15 +12,15 @@ use crate::clients::Outcome;
 use crate::etcd::kv_client::KvClient;
 use crate::etcd::{KeyValue, RangeRequest};
 
-/// What every key begins with; a number of fixed width follows.
+/// Prefix of every key; a number of fixed width follows.
 const PREFIX: &str = "bezant-bench/";
-/// The first key behind all of them: `0` follows `/`.
+/// The first key after all of them: `0` follows `/`.
 const PREFIX_END: &str = "bezant-bench0";
 
 /// All keys, shared by the clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    /// The newest `mod_revision` that a client has seen of each key; 0 for a key that is not there.
+    /// The newest `mod_revision` that a client has seen of each key; 0 for a key that does not exist.
     revisions: Arc<[AtomicI64]>,
     is_own: bool,
     /// Writes that the cluster had counted before the load.
@@ -28,7 +28,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// What the cluster holds of the keys of the load.
+    /// Reads the keys of the load from the cluster.
     pub(crate) async fn read(connection: &mut KvClient<Channel>, args: &LoadArgs) -> Result<Self> {
         let found = read_all(connection).await?;
         let count = args.keys.unwrap_or(args.clients);
@@ -45,7 +45,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// How many there are.
+    /// The number of keys.
     pub(crate) fn count(&self) -> usize {
         self.revisions.len()
     }
@@ -64,15 +64,16 @@ impl Keys {
         self.revisions[number].load(Ordering::Relaxed)
     }
 
-    /// Notes a revision, unless a newer one is known. A key that is not ours is passed over.
+    /// Records a revision, unless a newer one is known. Ignores a key that is not of the load.
     pub(crate) fn learn(&self, number: usize, revision: i64) {
         if let Some(known) = self.revisions.get(number) {
             known.fetch_max(revision, Ordering::Relaxed);
         }
     }
 
-    /// An error unless the cluster has counted as many writes as it has acknowledged. A call that ended without
-    /// an answer may have written what another client overwrote before anybody looked: so many may be more.
+    /// An error unless the cluster has counted as many writes as it has acknowledged. A call that ended
+    /// without an answer may have written a value that another client overwrote before any read: the count
+    /// may be greater by the number of such calls.
     pub(crate) async fn check(&self, connection: &mut KvClient<Channel>, outcome: &Outcome) -> Result<()> {
         let found = read_all(connection).await?;
         let counted = found.iter().map(|row| row.version).sum::<i64>() - self.versions_before;
@@ -81,7 +82,7 @@ impl Keys {
         ensure!(
             (acknowledged..=acknowledged + outcome.errors).contains(&counted),
             "the cluster has acknowledged {acknowledged} writes and counts {counted} \
-             (does somebody else write to these keys?)"
+             (does another program write to these keys?)"
         );
         Ok(())
     }
@@ -111,7 +112,7 @@ pub(crate) fn value(size: usize, run: u64, write: u64, client: usize) -> Bytes {
     value.freeze()
 }
 
-/// 64 bits that look like chance and are the same for the same number (the last step of splitmix64).
+/// 64 pseudo-random bits, always the same for a number (the last step of splitmix64).
 const fn mix(number: u64) -> u64 {
     let mut bits = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_keep_to_their_own_key_or_use_all() {
+    fn clients_use_their_own_key_or_all_keys() {
         assert!((0..100).all(|write| keys(8, true).choose(5, write) == 5));
         let chosen: HashSet<_> = (0..1000).map(|write| keys(50, false).choose(5, write)).collect();
         assert_eq!(chosen, (0..50).collect());

@@ -1,9 +1,9 @@
-//! Loads an etcd with compare-and-swap writes: the half of `bench/etcd/run.sh` that is not a shell's work.
+//! Loads an etcd with compare-and-swap writes; `bench/etcd/run.sh` runs it.
 //!
-//! Each client has a connection of its own and one write in flight, as `bezant bench` has. A figure is printed
-//! only when the cluster has counted as many writes as it has acknowledged.
+//! Each client has its own connection and one write in flight, like the clients of `bezant bench`. Figures
+//! are printed only when the cluster has counted as many writes as it has acknowledged.
 //!
-//! Never: a value put without a comparison, so an attempt whose answer was lost is not done a second time.
+//! It never puts a value without a comparison, so an attempt whose answer was lost is not done a second time.
 #![deny(clippy::float_arithmetic)]
 
 mod clients;
@@ -46,20 +46,20 @@ struct Cli {
     command: Command,
 }
 
-/// What to do.
+/// The command.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write to a cluster that runs, and print how fast it was
+    /// Write to a running cluster, and print its speed
     Load(LoadArgs),
-    /// Print ports of 127.0.0.1 that nobody listens on, one a line
+    /// Print ports of 127.0.0.1 without a listener, one per line
     Ports {
-        /// How many
+        /// Number of ports
         #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
         count: u16,
     },
 }
 
-/// How large the load is, and where it goes.
+/// The size of the load, and its target.
 #[derive(Clone, Debug, Args)]
 struct LoadArgs {
     /// All members, separated by commas: http://HOST:PORT,...
@@ -68,19 +68,19 @@ struct LoadArgs {
     /// Writes that succeed
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
     writes: u64,
-    /// Clients, each with a connection of its own and one write in flight
+    /// Clients, each with its own connection and one write in flight
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     clients: u64,
-    /// Keys that all clients choose from at random [default: a key of its own for each client]
+    /// Keys that all clients choose from at random [default: each client has its own key]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     keys: Option<u64>,
     /// Bytes of a value
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(24..))]
     value_bytes: u16,
-    /// Which members the clients talk to
+    /// The members that the clients connect to
     #[arg(long, value_enum, default_value_t = Target::Leader)]
     to: Target,
-    /// Seconds after which no further write is begun
+    /// Seconds after which no further write begins
     #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds_max: u64,
     /// Prints the figures as one JSON document
@@ -88,13 +88,13 @@ struct LoadArgs {
     json: bool,
 }
 
-/// Which members the clients talk to.
+/// The members that the clients connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Target {
-    /// All to the one that leads when the load begins.
+    /// All clients to the member that leads when the load begins.
     Leader,
-    /// To one after the other.
+    /// The clients to the members in turn.
     All,
 }
 
@@ -106,9 +106,9 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Waits for the cluster, writes, compares what the cluster counts with what it acknowledged, prints.
+/// Waits for the cluster, writes, checks the acknowledged writes against the cluster's count, and prints.
 ///
-/// An error says why there are no figures.
+/// The error is the reason why there are no figures.
 async fn load(args: &LoadArgs) -> Result<()> {
     let cluster = Cluster::wait(&args.server).await?;
     let mut connection = cluster.connect_to(Target::Leader, 0).await?;
@@ -118,7 +118,7 @@ async fn load(args: &LoadArgs) -> Result<()> {
     Report::new(args, &cluster, &keys, &outcome).print(args.json)
 }
 
-/// Prints free ports. They are held until all are found, so that no two are the same.
+/// Prints free ports. It keeps them open until all are found, so that no two are the same.
 fn print_ports(count: u16) -> Result<()> {
     let listeners = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0"))

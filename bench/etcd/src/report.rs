@@ -1,4 +1,4 @@
-//! The figures of a run, for people and for programs.
+//! The figures of a run, as a table or as JSON.
 
 use std::io::{self, Write};
 
@@ -23,14 +23,14 @@ pub(crate) struct Report {
     writes: u64,
     elapsed_milliseconds: u64,
     writes_per_second: u64,
-    /// Comparisons that did not hold; each was followed by another attempt.
+    /// Comparisons that failed; another attempt followed each.
     refused_comparisons: u64,
-    /// Calls that ended without an answer; each was followed by a look at what had become of it.
+    /// Calls that ended without an answer; a read of the outcome followed each.
     calls_without_answer: u64,
     write_latency_microseconds: Latency,
 }
 
-/// Half of the writes, all but one in a hundred, and all of them took so many microseconds.
+/// Percentiles of the latency, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct Latency {
     p50: u64,
@@ -92,7 +92,7 @@ impl Report {
     }
 }
 
-/// `count` things in so many nanoseconds, by the second, rounded down.
+/// The rate per second of `count` events in `nanoseconds`, rounded down.
 fn per_second(count: u64, nanoseconds: u128) -> u64 {
     u64::try_from(u128::from(count) * 1_000_000_000 / nanoseconds.max(1)).unwrap_or(u64::MAX)
 }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_for_people() {
+    fn numbers_have_readable_forms() {
         assert_eq!(milli(12_345), "12.345");
         assert_eq!(milli(7), "0.007");
         assert_eq!(per_second(10, 3_000_000_000), 3);

@@ -1,6 +1,6 @@
-"""The document against the schema of OpenAPI, its examples against its shapes, and answers against what it promises.
+"""Validates the document against the schema of OpenAPI, and examples and real answers against the document.
 
-usage: check.py URL, of a server that the trials have filled.
+usage: check.py URL, of a server on which the trials have run.
 """
 
 import json
@@ -28,7 +28,7 @@ SHAPES = DOCUMENT["components"]["schemas"]
 
 
 def strict(shape: Any) -> Any:
-    """The same shape, without fields that it does not name."""
+    """The same schema, which also rejects fields that it does not name."""
     if isinstance(shape, list):
         return [strict(part) for part in shape]
     if not isinstance(shape, dict):
@@ -76,7 +76,7 @@ def check_answers() -> None:
         status, answer = get(place + query)
         assert status == 200, f"{path}: {answer}"
         fits(answer, responses["200"]["content"]["application/json"]["schema"])
-    for place, expected in (("/v1/accounts/nobody", 404), ("/v1/accounts?colour=red", 400), ("/v1/events?from=999", 400)):
+    for place, expected in (("/v1/accounts/unknown", 404), ("/v1/accounts?colour=red", 400), ("/v1/events?from=999", 400)):
         status, answer = get(place)
         assert status == expected, f"{place}: {answer}"
         fits(answer, {"$ref": "#/components/schemas/Problem"})

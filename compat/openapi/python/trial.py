@@ -1,4 +1,4 @@
-"""The client that openapi-python-client generates, against a server: usage trial.py URL."""
+"""Runs the client that openapi-python-client generates against a server: usage trial.py URL."""
 
 import sys
 from typing import TypeVar
@@ -30,7 +30,7 @@ Kind = TypeVar("Kind")
 
 
 def of(kind: type[Kind], answer: object) -> Kind:
-    """The answer as the type that it must have."""
+    """Checks the type of the answer, and returns it."""
     assert isinstance(answer, kind), f"{kind.__name__} was to come, not {answer}"
     return answer
 
@@ -92,7 +92,7 @@ def pages(client: Client) -> None:
 
 
 def errors(client: Client) -> None:
-    missing = of(Problem, get_account.sync(account="python:nobody", client=client))
+    missing = of(Problem, get_account.sync(account="python:unknown", client=client))
     assert (missing.status, missing.code) == (404, "account_not_found"), missing
     body = TransferBody(
         debit_account="python:alice", credit_account="python:bob", amount=MAX_64, asset="EUR", code=1

@@ -1,4 +1,4 @@
-// The types that openapi-typescript generates, with openapi-fetch, against a server: usage node trial.js URL.
+// Runs openapi-fetch with the types that openapi-typescript generates against a server: usage node trial.js URL.
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
@@ -75,7 +75,7 @@ async function pages(): Promise<void> {
 
 async function errors(): Promise<void> {
   const { error: missing } = await client.GET("/v1/accounts/{account}", {
-    params: { path: { account: "typescript:nobody" } },
+    params: { path: { account: "typescript:unknown" } },
   });
   assert.deepEqual([missing?.status, missing?.code], [404, "account_not_found"]);
   const { error: refused } = await client.POST("/v1/transfers", {

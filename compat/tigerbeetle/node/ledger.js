@@ -1,7 +1,8 @@
-// Accounts and transfers in few words, and a client whose every answer is held to what holds for all of them.
+// Short constructors of accounts and transfers, and a client that checks in every answer what must always
+// hold.
 //
-// Statuses are compared by the names that the client gives them: `created`, `exists`. So a case that expects a name
-// also expects its number.
+// Statuses are compared by the names that the client gives them: `created`, `exists`. So a case that expects
+// a name also expects its number.
 'use strict';
 
 const assert = require('node:assert');
@@ -14,7 +15,7 @@ const SECOND = 1_000_000_000n;
 
 const expect = assert.deepStrictEqual;
 
-// Whole numbers up to, and without, the count.
+// The integers from 0 to below the count.
 const range = (count) => Array.from({ length: count }, (_, at) => at);
 
 function account(id, fields = {}) {
@@ -60,19 +61,19 @@ function pending(id, debit, credit, amount, { flags = 0, ...fields } = {}) {
     return transfer(id, debit, credit, amount, { flags: tb.TransferFlags.pending | flags, ...fields });
 }
 
-// Posts a pending transfer; all of it unless told, and with nothing said of its other fields.
+// Posts a pending transfer; all of it unless an amount is given, with its other fields empty.
 function post(id, pendingId, amount = AMOUNT_MAX, fields = {}) {
     const flags = tb.TransferFlags.post_pending_transfer;
     return transfer(id, 0, 0, amount, { pending_id: BigInt(pendingId), flags, ledger: 0, code: 0, ...fields });
 }
 
-// Voids a pending transfer, with nothing said of its other fields.
+// Voids a pending transfer, with its other fields empty.
 function voided(id, pendingId, amount = 0, fields = {}) {
     const flags = tb.TransferFlags.void_pending_transfer;
     return transfer(id, 0, 0, amount, { pending_id: BigInt(pendingId), flags, ledger: 0, code: 0, ...fields });
 }
 
-// What both kinds of filters have: oldest first, as many as one answer carries.
+// The fields that both kinds of filters have: oldest first, as many as one answer carries.
 const ANYTHING = {
     user_data_128: 0n,
     user_data_64: 0n,
@@ -83,13 +84,13 @@ const ANYTHING = {
     limit: BATCH_MAX,
 };
 
-// Both sides of an account unless told.
+// Both sides of an account, unless the fields differ.
 function accountFilter(id, fields = {}) {
     const flags = tb.AccountFilterFlags.debits | tb.AccountFilterFlags.credits;
     return { ...ANYTHING, account_id: BigInt(id), flags, ...fields };
 }
 
-// Everything unless told.
+// Everything, unless the fields differ.
 function queryFilter(fields = {}) {
     return { ...ANYTHING, ledger: 0, flags: tb.QueryFilterFlags.none, ...fields };
 }
@@ -98,13 +99,14 @@ const nameIn = (statuses) => (result) => statuses[result.status] ?? `status ${re
 const accountNames = (results) => results.map(nameIn(tb.CreateAccountStatus));
 const transferNames = (results) => results.map(nameIn(tb.CreateTransferStatus));
 
-// Holds that all were created.
+// Checks that all were created.
 function created(results) {
     const others = results.map((result, at) => [at, result.status]).filter(([, status]) => status !== 0xffffffff);
     expect(others.slice(0, 20), [], `of ${results.length} events, not created`);
 }
 
-// A result for each event; timestamps above 0, and growing wherever they are the server's; the last of these.
+// Checks that each event has a result, and that timestamps are above 0 and grow where the server sets them.
+// Returns the last of those.
 function checkResults(events, results, names, importedFlag, after = 0n) {
     assert.strictEqual(results.length, events.length, 'a result for each event');
     results.forEach(({ timestamp }, at) => {
@@ -123,7 +125,8 @@ const connect = (server) => {
     return client;
 };
 
-// A client for one call after the other: gives the names of the statuses, and keeps the results of the last call.
+// A client for one call after the other. Returns the names of the statuses, and keeps the results of the last
+// call.
 class Bank {
     constructor(server) {
         this.client = connect(server);
@@ -141,13 +144,13 @@ class Bank {
         return this.#keep(events, results, transferNames(results), tb.TransferFlags.imported);
     }
 
-    // Creates accounts that differ in nothing but their id.
+    // Creates accounts that differ only in their ids.
     async open(ids, fields = {}) {
         const events = ids.map((id) => account(id, fields));
         expect(await this.accounts(...events), events.map(() => 'created'));
     }
 
-    // Creates transfers, all of which must succeed.
+    // Creates transfers; all must succeed.
     async move(...events) {
         expect(await this.transfers(...events), events.map(() => 'created'));
     }

@@ -1,9 +1,9 @@
-// A way to the server that breaks: what goes through is cut off at any byte, and the client dials again.
+// A faulty connection to the server: it is cut at an arbitrary byte, and the client connects again.
 'use strict';
 
 const net = require('node:net');
 
-// Passes connections on to an address. Cuts each after some bytes, in both directions at once.
+// Forwards connections to an address. Cuts each after a random number of bytes, in both directions at once.
 class Link {
     constructor(to, bytesMax) {
         this.to = to;
@@ -17,7 +17,7 @@ class Link {
         this.address = `127.0.0.1:${this.listener.address().port}`;
     }
 
-    // Cuts no connection that is made from here on.
+    // Cuts no further connection.
     heal() {
         this.bytesMax = Number.MAX_SAFE_INTEGER;
     }
@@ -25,7 +25,7 @@ class Link {
     #accept(client) {
         const [host, port] = this.to.split(':');
         const server = net.connect(Number(port), host);
-        // Bytes that may still pass, both ways together.
+        // Bytes that may still pass, in both directions together.
         let budget = Math.floor(Math.random() * this.bytesMax);
         const end = () => {
             client.destroy();
@@ -38,7 +38,7 @@ class Link {
                 budget -= data.length;
                 if (budget > 0) return;
                 this.cuts += 1;
-                // What was written before still leaves.
+                // Bytes that were written before are still sent.
                 target.end(end);
             });
             source.on('error', end);

@@ -1,4 +1,5 @@
-// A server of a case: started, killed, started again on the same folder and ports, and asked over REST. One node, or three.
+// The server of a case: starts it, kills it, starts it again on the same folder and ports, and sends requests
+// over REST. One node, or three.
 'use strict';
 
 const assert = require('node:assert');
@@ -8,27 +9,27 @@ const http = require('node:http');
 const net = require('node:net');
 const path = require('node:path');
 
-// Seconds that a server has to start or to stop.
+// Time limit of a start or a stop, in seconds.
 const LIMIT = 20;
-// Of a cluster.
+// Number of nodes of a cluster.
 const NODES = 3;
-// Where free ports are looked for.
+// The first port of the range in which free ports are searched, and the size of the range.
 const [PORT_FIRST, PORTS] = [10_000, 22_000];
 
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-// Waits until the condition holds, and gives what it answered; fails after that many seconds.
+// Waits until the condition is true, and returns its value; fails after that many seconds.
 async function until(condition, seconds, what) {
     const deadline = performance.now() + seconds * 1000;
     for (;;) {
         const answer = await condition();
         if (answer) return answer;
-        assert.ok(performance.now() < deadline, `waited ${seconds} s in vain: ${what}`);
+        assert.ok(performance.now() < deadline, `waited ${seconds} s without success: ${what}`);
         await sleep(10);
     }
 }
 
-// One node with a data folder of its own. Its ports are those that the first start was given.
+// One node with its own data folder. Later starts use the ports of the first one.
 class Server {
     constructor(program, folder, flags = []) {
         this.program = program;
@@ -38,26 +39,27 @@ class Server {
         this.address = '127.0.0.1:0';
         this.process = null;
         this.processCount = 0;
-        // Clients that are closed when the case is over.
+        // Clients to close when the case has ended.
         this.clients = [];
     }
 
-    // Where a client finds it.
-    get door() {
+    // The address of the listener for clients.
+    get firstAddress() {
         return this.address;
     }
 
-    // Starts it and waits until it takes writes.
+    // Starts the server and waits until it takes writes.
     async start() {
         await this.launch();
         await this.wait();
     }
 
-    // Starts it and waits until its ports are known.
+    // Starts the server and waits until its ports are known.
     async launch() {
         const deadline = performance.now() + LIMIT * 1000;
         while (!(await this.#tryToStart())) {
-            // A port of before may be taken for a moment: by a client that dials it, from that very port.
+            // The port of the earlier start may be in use for a moment: a client that connects to it may have
+            // it as its own port.
             const mayPass = this.processCount > 1 && performance.now() < deadline;
             assert.ok(mayPass, `the server does not start: ${this.#said('out')}${this.#said('err').slice(-2000)}`);
             await sleep(100);
@@ -69,50 +71,51 @@ class Server {
         await until(() => this.#isReady(), LIMIT, '/readyz');
     }
 
-    // Ends it with signal 9, wherever it stands.
+    // Kills the server with signal 9.
     async kill() {
         this.process.kill('SIGKILL');
         await this.ended;
     }
 
-    // Stands still for so long, with its connections open.
+    // Suspends the server for that many seconds, with its connections open.
     async freeze(milliseconds) {
         this.signal('SIGSTOP');
         await sleep(milliseconds);
         this.signal('SIGCONT');
     }
 
-    // Sends it a signal.
+    // Sends the server a signal.
     signal(name) {
         this.process.kill(name);
     }
 
-    // Stops it in good order.
+    // Stops the server in good order.
     async stop() {
         this.signal('SIGTERM');
         await this.stopped();
     }
 
-    // Waits for its end, which must be in good order.
+    // Waits until the process ends; its exit code must be 0.
     async stopped() {
         const late = sleep(LIMIT * 1000).then(() => `not after ${LIMIT} s`);
         const code = await Promise.race([this.ended, late]);
         assert.strictEqual(code, 0, `the server stopped with ${code}: ${this.#said('err')}`);
     }
 
-    // Takes its data away, while it is down.
+    // Removes the data of a stopped server.
     wipe() {
         fs.rmSync(path.join(this.folder, 'data'), { recursive: true });
     }
 
-    // Held at the end of every case: it runs, its books agree with its history, and it stops in good order.
+    // The check at the end of every case: the server runs, its books match its history, and it stops in good
+    // order.
     async finish() {
         this.clients.forEach((client) => client.destroy());
         this.verify();
         await this.stop();
     }
 
-    // It runs, and its books agree with its history.
+    // Checks that the server runs and that its books match its history.
     verify() {
         assert.strictEqual(this.process.exitCode, null, `the server has ended: ${this.#said('err')}`);
         const verify = ['verify', '--all', '--server', `http://${this.http}`];
@@ -120,7 +123,7 @@ class Server {
         assert.strictEqual(verified.status, 0, verified.stdout + verified.stderr);
     }
 
-    // The status and the JSON that REST answers.
+    // Sends a request over REST; returns the status and the JSON of the answer.
     async rest(method, route, body) {
         const { status, text } = await this.#request(method, route, body);
         return [status, JSON.parse(text)];
@@ -145,10 +148,10 @@ class Server {
     #findAddresses() {
         const said = this.#said('out');
         const found = [/listens on http:\/\/(127\.0\.0\.1:\d+)\n/, /tigerbeetle.*?(127\.0\.0\.1:\d+)\b.*\n/i];
-        const [ofHttp, ofDoor] = found.map((pattern) => pattern.exec(said));
-        if (!ofHttp || !ofDoor) return false;
+        const [ofHttp, ofTigerbeetle] = found.map((pattern) => pattern.exec(said));
+        if (!ofHttp || !ofTigerbeetle) return false;
         this.http = ofHttp[1];
-        this.address = ofDoor[1];
+        this.address = ofTigerbeetle[1];
         return true;
     }
 
@@ -182,7 +185,7 @@ class Server {
     }
 }
 
-// Three nodes with one life: a case starts, kills and stops them together. Its clients know the doors of all.
+// Three nodes that a case starts, kills and stops together. Its clients have the addresses of all.
 class Cluster {
     constructor(program, folder, addresses, engine) {
         const members = addresses.map((address, at) => `${at + 1}=${address}`).join(',');
@@ -193,62 +196,62 @@ class Cluster {
             const flags = ['--node', `${at + 1}`, '--nodes', members, '--peer-listen', address, '--engine', engine];
             return new Server(program, nodeFolder, flags);
         });
-        // Clients that are closed when the case is over.
+        // Clients to close when the case has ended.
         this.clients = [];
     }
 
-    // Nodes below this folder, at free addresses.
+    // Makes the nodes, with data below this folder, at free addresses.
     static async at(program, folder, engine) {
         return new Cluster(program, folder, await freeAddresses(NODES), engine);
     }
 
-    // The doors of all nodes.
+    // The addresses of all nodes' listeners for clients.
     get address() {
         return this.nodes.map((node) => node.address).join(',');
     }
 
-    // The one of the first.
-    get door() {
+    // The address of the first node's listener for clients.
+    get firstAddress() {
         return this.nodes[0].address;
     }
 
-    // Starts all, and waits until they take writes.
+    // Starts all nodes, and waits until they take writes.
     async start() {
         await this.#each((node) => node.launch());
         await this.#each((node) => node.wait());
     }
 
-    // Ends all with signal 9.
+    // Kills all nodes with signal 9.
     async kill() {
         await this.#each((node) => node.kill());
     }
 
-    // All stand still for so long, with their connections open.
+    // Suspends all nodes for that many seconds, with their connections open.
     async freeze(milliseconds) {
         await this.#each((node) => node.signal('SIGSTOP'));
         await sleep(milliseconds);
         await this.#each((node) => node.signal('SIGCONT'));
     }
 
-    // Stops all in good order.
+    // Stops all nodes in good order.
     async stop() {
         await this.#each((node) => node.signal('SIGTERM'));
         await this.#each((node) => node.stopped());
     }
 
-    // Takes the data of all away, while they are down.
+    // Removes the data of all nodes, which are stopped.
     wipe() {
         this.nodes.forEach((node) => node.wipe());
     }
 
-    // Held at the end of every case, as of one node; each is asked.
+    // The check at the end of every case, on each node.
     async finish() {
         this.clients.forEach((client) => client.destroy());
         await this.#each((node) => node.verify());
         await this.stop();
     }
 
-    // The status and the JSON that the first answers.
+    // Sends a request to the first node over REST; returns the status and the JSON of the answer.
     rest(method, route, body) {
         return this.nodes[0].rest(method, route, body);
     }
@@ -258,7 +261,7 @@ class Cluster {
     }
 }
 
-// Addresses that nobody listens on, below the ports that the system lends to connections.
+// Addresses without a listener, below the range of ephemeral ports.
 async function freeAddresses(count) {
     const found = [];
     for (let step = 0; step < PORTS && found.length < count; step += 1) {

@@ -1,8 +1,8 @@
-// Runs the cases: each in a process of its own, with a server of its own and a time limit.
+// Runs the cases: each in its own process, with its own server and a time limit.
 //
-// The official client answers some mistakes of a server by waiting for ever, others by aborting its process. So a
-// case never runs in this process. Its process leads a group, which its servers belong to: when the case is over,
-// however it ended, the group is ended and its folder removed.
+// The official client answers some mistakes of a server by waiting for ever, others by aborting its process.
+// So a case never runs in this process. Its process leads a process group that includes its servers. When the
+// case has ended, for any reason, the group is killed and its folder removed.
 //
 // usage: suite.js PROGRAM [WORD...]      every case, or those whose name contains a word
 //        suite.js --case MODULE NAME PROGRAM FOLDER      one case, in this process
@@ -13,7 +13,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
-// Those that wait most come first.
+// Modules with the longest waits come first.
 const MODULES = [
     'restart',
     'official',
@@ -25,21 +25,21 @@ const MODULES = [
     'reading',
     'batches',
     'clients',
-    'doors',
+    'protocols',
     'evictions',
 ];
 
-// Seconds until a case that has not ended is ended.
+// Seconds after which a case is killed.
 const LIMIT = 60;
-// Characters that a case that failed may show.
+// Limit of the output of a failed case, in characters.
 const OUTPUT_MAX = 12000;
 const JOBS = Number(process.env.JOBS ?? 4);
-// How three nodes agree that every case has in place of one.
+// The engine of the three nodes that each case has when it is set; a case has one node when it is not.
 const { ENGINE } = process.env;
 
 const casesOf = (module) => require(path.join(__dirname, 'cases', module)).cases;
 
-// What runs now: the leaders of its groups of processes, and its folders.
+// The running cases: the leaders of their process groups, and their folders.
 const groups = new Set();
 const folders = new Set();
 
@@ -51,7 +51,7 @@ function endGroup(group) {
     }
 }
 
-// Empty if the case passed, else how its process ended.
+// Empty if the case passed, otherwise how its process ended.
 function runIn(folder, module, name, program) {
     return new Promise((resolve) => {
         const output = fs.openSync(path.join(folder, 'case'), 'w');
@@ -78,7 +78,7 @@ function runIn(folder, module, name, program) {
     });
 }
 
-// Runs one case and prints a line of it; true if it passed.
+// Runs one case and prints a line about it; true if it passed.
 async function run(module, name, program) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bezant-compat-'));
     folders.add(folder);
@@ -88,13 +88,13 @@ async function run(module, name, program) {
     for (const at of outcome ? ['.', '1', '2', '3'] : []) {
         const log = path.join(folder, at, 'err');
         if (!fs.existsSync(log)) continue;
-        output += `--- the server's last words\n${fs.readFileSync(log, 'utf8').slice(-4000)}`;
+        output += `--- the end of the server's log\n${fs.readFileSync(log, 'utf8').slice(-4000)}`;
     }
     fs.rmSync(folder, { recursive: true, force: true });
     folders.delete(folder);
     const seconds = ((Date.now() - begin) / 1000).toFixed(1);
     console.log(`${outcome ? 'FAILED' : 'ok    '} ${seconds.padStart(5)} s  ${module}: ${name}`);
-    // A difference of long lists says what it is at its beginning.
+    // The difference of long lists is described at the beginning of the output.
     if (output.length > OUTPUT_MAX) {
         output = `${output.slice(0, OUTPUT_MAX / 2)}\n...\n${output.slice(-OUTPUT_MAX / 2)}`;
     }
@@ -102,7 +102,7 @@ async function run(module, name, program) {
     return outcome === '';
 }
 
-// Ends everything that runs.
+// Kills all running cases.
 function stop() {
     groups.forEach(endGroup);
     for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true });
@@ -137,7 +137,7 @@ async function runOne(module, name, program, folder) {
 
 if (process.argv[2] === '--case') {
     runOne(...process.argv.slice(3)).then(
-        // Without waiting for what a case has left behind on purpose.
+        // Does not wait for what a case left running on purpose.
         () => process.exit(0),
         (error) => {
             console.error(error);

@@ -1,6 +1,6 @@
-"""Accounts and transfers in few words, and a client whose every answer is held to what holds for all of them.
+"""Short constructors of accounts and transfers, and a client that checks in every answer what must always hold.
 
-Statuses are compared by the names that the client gives them, in small letters: `created`, `exists`. So a case that
+Statuses are compared by the names that the client gives them, in lower case: `created`, `exists`. So a case that
 expects a name also expects its number.
 """
 
@@ -11,7 +11,7 @@ ID_MAX = 2**128 - 1
 BATCH_MAX = 8189
 SECOND = 1000 * 1000 * 1000
 
-# What both kinds of filters have, saying nothing.
+# The fields that both kinds of filters have, without a restriction.
 ANYTHING = dict.fromkeys(
     ["user_data_128", "user_data_64", "user_data_32", "code", "timestamp_min", "timestamp_max"], 0
 )
@@ -32,25 +32,25 @@ def pending(id, debit, credit, amount, flags=0, **fields):
 
 
 def post(id, pending_id, amount=AMOUNT_MAX, **fields):
-    """Posts a pending transfer; all of it unless told, and with nothing said of its other fields."""
+    """Posts a pending transfer; all of it unless an amount is given, with its other fields empty."""
     flags = tb.TransferFlags.POST_PENDING_TRANSFER
     return transfer(id, 0, 0, amount, **{"pending_id": pending_id, "flags": flags, "ledger": 0, "code": 0, **fields})
 
 
 def void(id, pending_id, amount=0, **fields):
-    """Voids a pending transfer, with nothing said of its other fields."""
+    """Voids a pending transfer, with its other fields empty."""
     flags = tb.TransferFlags.VOID_PENDING_TRANSFER
     return transfer(id, 0, 0, amount, **{"pending_id": pending_id, "flags": flags, "ledger": 0, "code": 0, **fields})
 
 
 def account_filter(account_id, **fields):
-    """Both sides of an account, oldest first, as many as one answer carries, unless told."""
+    """Both sides of an account, oldest first, as many as one answer carries, unless the fields differ."""
     both = tb.AccountFilterFlags.DEBITS | tb.AccountFilterFlags.CREDITS
     return tb.AccountFilter(**{**ANYTHING, "account_id": account_id, "limit": BATCH_MAX, "flags": both, **fields})
 
 
 def query_filter(**fields):
-    """Everything, oldest first, as many as one answer carries, unless told."""
+    """Everything, oldest first, as many as one answer carries, unless the fields differ."""
     return tb.QueryFilter(**{**ANYTHING, "ledger": 0, "limit": BATCH_MAX, "flags": tb.QueryFilterFlags.NONE, **fields})
 
 
@@ -63,13 +63,16 @@ def names(results):
 
 
 def created(results):
-    """Holds that all were created."""
+    """Checks that all were created."""
     others = [(at, name) for at, name in enumerate(names(results)) if name != "created"]
     expect(others[:20], [], "of %d events, not created" % len(results))
 
 
 def check_results(events, results, after=0):
-    """A result for each event; timestamps above 0, and growing wherever they are the server's; the last of these."""
+    """Checks that each event has a result, and that timestamps are above 0 and grow where the server sets them.
+
+    Returns the last of those.
+    """
     expect(len(results), len(events), "a result for each event")
     for event, result in zip(events, results):
         flags = tb.AccountFlags if isinstance(event, tb.Account) else tb.TransferFlags
@@ -81,7 +84,7 @@ def check_results(events, results, after=0):
 
 
 class Bank:
-    """A client for one thread: gives the names of the statuses, and keeps the results of the last call."""
+    """A client for one thread. Returns the names of the statuses, and keeps the results of the last call."""
 
     def __init__(self, server):
         self.client = tb.ClientSync(cluster_id=0, replica_addresses=server.address)
@@ -101,12 +104,12 @@ class Bank:
         return self._names(events, self.client.create_transfers(list(events)))
 
     def open(self, *ids, **fields):
-        """Creates accounts that differ in nothing but their id."""
+        """Creates accounts that differ only in their ids."""
         created_all = self.accounts(*[account(id, **fields) for id in ids])
         expect(created_all, ["created"] * len(ids))
 
     def move(self, *events):
-        """Creates transfers, all of which must succeed."""
+        """Creates transfers; all must succeed."""
         expect(self.transfers(*events), ["created"] * len(events))
 
     def account(self, id):

@@ -1,4 +1,4 @@
-"""A way to the server that breaks: what goes through is cut off at any byte, and the client dials again."""
+"""A faulty connection to the server: it is cut at an arbitrary byte, and the client connects again."""
 
 import random
 import socket
@@ -6,7 +6,7 @@ import threading
 
 
 class Link:
-    """Passes connections on to an address. Cuts each after some bytes, in both directions at once."""
+    """Forwards connections to an address. Cuts each after a random number of bytes, in both directions at once."""
 
     def __init__(self, to, bytes_max, seed):
         self.to = to
@@ -20,7 +20,7 @@ class Link:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def heal(self):
-        """Cuts no connection that is made from here on."""
+        """Cuts no further connection."""
         self.bytes_max = None
 
     def _accept(self):
@@ -28,7 +28,7 @@ class Link:
             client, _ = self.listener.accept()
             host, port = self.to.split(":")
             server = socket.create_connection((host, int(port)))
-            # Bytes that may still pass, both ways together.
+            # Bytes that may still pass, in both directions together.
             budget = [self.random.randrange(self.bytes_max) if self.bytes_max else 1 << 62]
             for source, target in [(client, server), (server, client)]:
                 threading.Thread(target=self._pass, args=(source, target, budget), daemon=True).start()

@@ -1,4 +1,5 @@
-"""A server of a case: started, killed, started again on the same folder and ports, and asked over REST. One node, or three."""
+"""The server of a case: starts it, kills it, starts it again on the same folder and ports, and sends requests over REST.
+One node, or three."""
 
 import http.client
 import json
@@ -10,27 +11,27 @@ import socket
 import subprocess
 import time
 
-# Seconds that a server has to start or to stop.
+# Time limit of a start or a stop, in seconds.
 LIMIT = 20
-# Of a cluster.
+# Number of nodes of a cluster.
 NODES = 3
-# Where free ports are looked for.
+# The first port of the range in which free ports are searched, and the size of the range.
 PORT_FIRST, PORTS = 10_000, 22_000
 
 
 def until(condition, seconds, what):
-    """Waits until the condition holds, and gives what it answered; fails after that many seconds."""
+    """Waits until the condition is true, and returns its value; fails after that many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
         if answer:
             return answer
-        assert time.monotonic() < deadline, "waited %s s in vain: %s" % (seconds, what)
+        assert time.monotonic() < deadline, "waited %s s without success: %s" % (seconds, what)
         time.sleep(0.01)
 
 
 class Server:
-    """One node with a data folder of its own. Its ports are those that the first start was given."""
+    """One node with its own data folder. Later starts use the ports of the first one."""
 
     def __init__(self, program, folder, flags=()):
         self.program = program
@@ -42,15 +43,16 @@ class Server:
         self.process_count = 0
 
     def start(self):
-        """Starts it and waits until it takes writes."""
+        """Starts the server and waits until it takes writes."""
         self.launch()
         self.wait()
 
     def launch(self):
-        """Starts it and waits until its ports are known."""
+        """Starts the server and waits until its ports are known."""
         deadline = time.monotonic() + LIMIT
         while not self._try_to_start():
-            # A port of before may be taken for a moment: by a client that dials it, from that very port.
+            # The port of the earlier start may be in use for a moment: a client that connects to it may have
+            # it as its own port.
             may_pass = self.process_count > 1 and time.monotonic() < deadline
             assert may_pass, "the server does not start: " + self._said("out", "err")[-2000:]
             time.sleep(0.1)
@@ -60,41 +62,41 @@ class Server:
         until(self._is_ready, LIMIT, "/readyz")
 
     def kill(self):
-        """Ends it with signal 9, wherever it stands."""
+        """Kills the server with signal 9."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def freeze(self, seconds):
-        """Stands still for so long, with its connections open."""
+        """Suspends the server for that many seconds, with its connections open."""
         self.signal(signal.SIGSTOP)
         time.sleep(seconds)
         self.signal(signal.SIGCONT)
 
     def signal(self, number):
-        """Sends it a signal."""
+        """Sends the server a signal."""
         self.process.send_signal(number)
 
     def stop(self):
-        """Stops it in good order."""
+        """Stops the server in good order."""
         self.signal(signal.SIGTERM)
         self.ended()
 
     def ended(self):
-        """Waits for its end, which must be in good order."""
+        """Waits until the process ends; its exit code must be 0."""
         code = self.process.wait(LIMIT)
         assert code == 0, "the server stopped with code %d: %s" % (code, self._said("err"))
 
     def wipe(self):
-        """Takes its data away, while it is down."""
+        """Removes the data of a stopped server."""
         shutil.rmtree(os.path.join(self.folder, "data"))
 
     def finish(self):
-        """Held at the end of every case: it runs, its books agree with its history, and it stops in good order."""
+        """The check at the end of every case: the server runs, its books match its history, and it stops in good order."""
         self.verify()
         self.stop()
 
     def verify(self):
-        """It runs, and its books agree with its history."""
+        """Checks that the server runs and that its books match its history."""
         assert self.process.poll() is None, "the server has ended: " + self._said("err")
         verified = subprocess.run(
             [self.program, "verify", "--all", "--server", "http://" + self.http],
@@ -105,12 +107,12 @@ class Server:
         assert verified.returncode == 0, verified.stdout.decode()
 
     @property
-    def door(self):
-        """Where a client finds it."""
+    def first_address(self):
+        """The address of the listener for clients."""
         return self.address
 
     def rest(self, method, path, body=None):
-        """The status and the JSON that REST answers."""
+        """Sends a request over REST; returns the status and the JSON of the answer."""
         connection = http.client.HTTPConnection(self.http, timeout=LIMIT)
         try:
             text = None if body is None else json.dumps(body)
@@ -135,10 +137,10 @@ class Server:
     def _find_addresses(self):
         said = self._said("out")
         http_found = re.search(r"listens on http://(127\.0\.0\.1:\d+)\n", said)
-        door_found = re.search(r"(?i)tigerbeetle.*?(127\.0\.0\.1:\d+)\b.*\n", said)
-        if not (http_found and door_found):
+        tigerbeetle_found = re.search(r"(?i)tigerbeetle.*?(127\.0\.0\.1:\d+)\b.*\n", said)
+        if not (http_found and tigerbeetle_found):
             return None
-        self.http, self.address = http_found.group(1), door_found.group(1)
+        self.http, self.address = http_found.group(1), tigerbeetle_found.group(1)
         return "found"
 
     def _is_ready(self):
@@ -163,7 +165,7 @@ class Server:
 
 
 class Cluster:
-    """Three nodes with one life: a case starts, kills and stops them together. Its clients know the doors of all."""
+    """Three nodes that a case starts, kills and stops together. Its clients have the addresses of all."""
 
     def __init__(self, program, folder, engine):
         addresses = free_addresses(NODES)
@@ -178,45 +180,45 @@ class Cluster:
 
     @property
     def address(self):
-        """The doors of all nodes."""
+        """The addresses of all nodes' listeners for clients."""
         return ",".join(node.address for node in self.nodes)
 
     @property
-    def door(self):
-        """The one of the first."""
+    def first_address(self):
+        """The address of the first node's listener for clients."""
         return self.nodes[0].address
 
     def start(self):
-        """Starts all, and waits until they take writes."""
+        """Starts all nodes, and waits until they take writes."""
         self._each(Server.launch)
         self._each(Server.wait)
 
     def kill(self):
-        """Ends all with signal 9."""
+        """Kills all nodes with signal 9."""
         self._each(Server.kill)
 
     def freeze(self, seconds):
-        """All stand still for so long, with their connections open."""
+        """Suspends all nodes for that many seconds, with their connections open."""
         self._each(lambda node: node.signal(signal.SIGSTOP))
         time.sleep(seconds)
         self._each(lambda node: node.signal(signal.SIGCONT))
 
     def stop(self):
-        """Stops all in good order."""
+        """Stops all nodes in good order."""
         self._each(lambda node: node.signal(signal.SIGTERM))
         self._each(Server.ended)
 
     def wipe(self):
-        """Takes the data of all away, while they are down."""
+        """Removes the data of all nodes, which are stopped."""
         self._each(Server.wipe)
 
     def finish(self):
-        """Held at the end of every case, as of one node; each is asked."""
+        """The check at the end of every case, on each node."""
         self._each(Server.verify)
         self.stop()
 
     def rest(self, method, path, body=None):
-        """The status and the JSON that the first answers."""
+        """Sends a request to the first node over REST; returns the status and the JSON of the answer."""
         return self.nodes[0].rest(method, path, body)
 
     def _each(self, act):
@@ -225,7 +227,7 @@ class Cluster:
 
 
 def free_addresses(count):
-    """Addresses that nobody listens on, below the ports that the system lends to connections."""
+    """Addresses without a listener, below the range of ephemeral ports."""
     found = []
     for step in range(PORTS):
         address = ("127.0.0.1", PORT_FIRST + (os.getpid() * 20 + step) % PORTS)

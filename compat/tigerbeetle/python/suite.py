@@ -1,8 +1,8 @@
-"""Runs the cases: each in a process of its own, with a server of its own and a time limit.
+"""Runs the cases: each in its own process, with its own server and a time limit.
 
 The official client answers some mistakes of a server by waiting for ever, others by aborting its process. So a case
-never runs in this process. Its process leads a group, which its servers belong to: when the case is over, however it
-ended, the group is ended and its folder removed.
+never runs in this process. Its process leads a process group that includes its servers. When the case has ended, for
+any reason, the group is killed and its folder removed.
 
 usage: suite.py PROGRAM [WORD...]      every case, or those whose name contains a word
        suite.py --case MODULE NAME PROGRAM FOLDER      one case, in this process
@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 
-# Those that wait most come first.
+# Modules with the longest waits come first.
 MODULES = [
     "restart",
     "accounts",
@@ -33,21 +33,21 @@ MODULES = [
     "reading",
     "batches",
     "clients",
-    "doors",
+    "protocols",
     "evictions",
 ]
 
-# Seconds until a case that has not ended is ended. A few seconds before, it says where it stands.
+# Seconds after which a case is killed. A few seconds before, it prints its stack traces.
 LIMIT = 60
-# Characters that a case that failed may show.
+# Limit of the output of a failed case, in characters.
 OUTPUT_MAX = 12000
 JOBS = int(os.environ.get("JOBS", "4"))
-# How three nodes agree that every case has in place of one.
+# The engine of the three nodes that each case has when it is set; a case has one node when it is not.
 ENGINE = os.environ.get("ENGINE")
 
 
 def cases_of(module):
-    """The cases of a module, in its order: its functions that others are meant to see and that take a server."""
+    """The cases of a module, in its order: its public functions with the single parameter `server`."""
     functions = vars(importlib.import_module("cases." + module)).values()
     return [
         function.__name__
@@ -71,17 +71,17 @@ class Suite:
         self.lock = threading.Lock()
 
     def run(self, module, name):
-        """Runs one case and prints a line of it; true if it passed."""
+        """Runs one case and prints a line about it; true if it passed."""
         folder = tempfile.mkdtemp(prefix="bezant-compat-")
         begin = time.monotonic()
         try:
             outcome = self._run_in(folder, module, name)
             output = pathlib.Path(folder, "case").read_text(errors="replace")
             for log in sorted(pathlib.Path(folder).glob("**/err")) if outcome else []:
-                output += "--- the server's last words\n" + log.read_text(errors="replace")[-4000:]
+                output += "--- the end of the server's log\n" + log.read_text(errors="replace")[-4000:]
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        # A difference of long lists says what it is at its beginning.
+        # The difference of long lists is described at the beginning of the output.
         if len(output) > OUTPUT_MAX:
             output = output[: OUTPUT_MAX // 2] + "\n...\n" + output[-OUTPUT_MAX // 2 :]
         with self.lock:
@@ -94,7 +94,7 @@ class Suite:
         return not outcome
 
     def _run_in(self, folder, module, name):
-        """Empty if the case passed, else how its process ended."""
+        """Empty if the case passed, otherwise how its process ended."""
         command = [sys.executable, "-u", __file__, "--case", module, name, self.program, folder]
         with open(os.path.join(folder, "case"), "wb") as output:
             with self.lock:
@@ -118,7 +118,7 @@ class Suite:
                 process.wait()
 
     def stop(self, *_):
-        """Ends everything that runs."""
+        """Kills all running cases."""
         self.is_stopping = True
         for group in list(self.groups):
             end_group(group)
@@ -157,7 +157,7 @@ def run_one(module, name, program, folder):
     server.start()
     getattr(importlib.import_module("cases." + module), name)(server)
     server.finish()
-    # Without waiting for threads of a client that a case has left behind on purpose.
+    # Does not wait for threads of a client that a case left running on purpose.
     sys.stdout.flush()
     os._exit(0)
 

@@ -1,8 +1,9 @@
-//! Which asset a ledger number stands for, as people read it: ISO 4217 and what has been registered.
+//! The assets of ledgers, to show amounts to people: ISO 4217, and what has been registered.
 //!
-//! The machine keeps the truth; this is the copy by which server, client and command line read and write
-//! `10.50 EUR`. An asset never changes once an account has it or it was registered, so that a copy can be old but not
-//! wrong; a built-in currency that no account has may still give way to another asset.
+//! The state machine has the authoritative assets. This is the copy with which server, client and command
+//! line read and write `10.50 EUR`. An asset never changes once an account has it or it was registered. So a
+//! copy can be outdated but not wrong, with one exception: a built-in currency that no account uses may still
+//! be replaced by another asset.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ pub fn built_in_of(ledger: LedgerNumber) -> Option<Asset> {
     ISO_4217.get(at).and_then(asset)
 }
 
-/// The built-in asset of a code.
+/// The built-in asset with this code.
 pub fn built_in_named(code: &str) -> Option<Asset> {
     ISO_4217.iter().find(|row| row.1 == code).and_then(asset)
 }
@@ -56,22 +57,22 @@ impl AssetBook {
         self.by_ledger.get(&ledger)
     }
 
-    /// The asset of a code.
+    /// The asset with this code.
     pub fn named(&self, code: &str) -> Option<&Asset> {
         self.by_ledger.get(self.by_code.get(&code.parse().ok()?)?)
     }
 
-    /// All, in the order of their ledgers.
+    /// All assets, in the order of their ledgers.
     pub fn iter(&self) -> impl Iterator<Item = &Asset> {
         self.by_ledger.values()
     }
 
-    /// Minor units as people read them, with the code: `10.50 EUR`. `None` where the ledger has no asset.
+    /// An amount in minor units as text with the code: `10.50 EUR`. `None` where the ledger has no asset.
     pub fn display(&self, ledger: LedgerNumber, amount: u128) -> Option<String> {
         self.of(ledger).map(|asset| format!("{} {}", asset.format(amount), asset.code))
     }
 
-    /// `plus - minus` in the same way, `-0.50 EUR`; exact over the whole range.
+    /// `plus - minus` in the same form, `-0.50 EUR`; exact over the whole range.
     pub fn display_difference(&self, ledger: LedgerNumber, plus: u128, minus: u128) -> Option<String> {
         let text = self.display(ledger, plus.abs_diff(minus))?;
         Some(if plus < minus { format!("-{text}") } else { text })
@@ -84,11 +85,11 @@ mod tests {
 
     use super::*;
 
-    /// Withdrawn before the table was made.
+    /// Codes that were withdrawn before the table was made.
     const WITHDRAWN: &[&str] = &["CUC", "HRK", "SLL", "ZWL"];
 
     #[test]
-    fn the_table_is_that_of_the_standard() {
+    fn the_table_equals_the_standard() {
         for (number, code, scale) in ISO_4217 {
             let currency = Currency::from_code(code).unwrap_or_else(|| panic!("{code} is no currency"));
             assert_eq!(u32::from(currency.numeric()), *number, "{code}");

@@ -1,12 +1,12 @@
-//! Where the next page of a list begins, as an opaque text that holds all of it.
+//! The position at which the next page of a list begins, as opaque text.
 //!
-//! The server keeps nothing between two pages. A cursor carries the fingerprint of its query, so that one
-//! that is used with another query is refused instead of answering nonsense, and a checksum, so that a
-//! damaged one is. It grants nothing and hides nothing: it is not signed.
+//! The server stores nothing between two pages. A cursor contains the fingerprint of its query, so that the
+//! server refuses it with another query, and a checksum, so that the server refuses a damaged one. It is not
+//! signed: it grants no access and hides nothing.
 //!
-//! Little-endian, in base64url without padding: version 1 (1), zero (1), fingerprint of the query (8), where the next page
-//! begins (one or two numbers of 8: a timestamp or a position, or the expiry and the timestamp of a hold), CRC-64/NVME of
-//! all before it (8).
+//! Little-endian, in base64url without padding: version 1 (1), zero (1), fingerprint of the query (8), where
+//! the next page begins (one or two numbers of 8: a timestamp or a position, or the expiry and the timestamp
+//! of a hold), CRC-64/NVME of all bytes before it (8).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,12 +15,12 @@ use thiserror::Error;
 
 const VERSION: u8 = 1;
 
-/// What must be the same from one page to the next: everything but the limit.
+/// A hash of the parameters that must be the same from one page to the next: all except the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 8]);
 
 impl Fingerprint {
-    /// The fingerprint of a list and of the parameters that choose what it shows, its order included.
+    /// The fingerprint of a list and of the parameters that select its rows and their order.
     pub fn of(list: &str, parameters: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in core::iter::once(list.as_bytes()).chain(parameters.iter().copied()) {
@@ -32,36 +32,36 @@ impl Fingerprint {
     }
 }
 
-/// Why a text is not the cursor of this query.
+/// Why a text is not a cursor of this query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CursorError {
-    /// Damaged, cut, or never made by this API.
-    #[error("the cursor is damaged: send next_cursor exactly as it came, or leave it out to begin again")]
+    /// The cursor is damaged or incomplete, or was not made by this API.
+    #[error("the cursor is damaged: send next_cursor exactly as it came, or leave it out to start again")]
     Damaged,
-    /// Made for other parameters.
+    /// The cursor was made for other parameters.
     #[error(
         "the cursor belongs to another query: keep every parameter but the limit, or leave the cursor out"
     )]
     AnotherQuery,
 }
 
-/// Writes where the next page of a query begins.
+/// Encodes where the next page of a query begins.
 pub fn encode(query: Fingerprint, next: u64) -> String {
     encode_all(query, &[next])
 }
 
-/// Reads where the next page of this query begins.
+/// Decodes where the next page of this query begins.
 pub fn decode(text: &str, query: Fingerprint) -> Result<u64, CursorError> {
     decode_all(text, query).map(|[next]| next)
 }
 
-/// Writes where the next page begins of a query whose rows have a place of two numbers.
+/// Encodes where the next page begins, for a query whose rows have a position of two numbers.
 pub fn encode_two(query: Fingerprint, next: [u64; 2]) -> String {
     encode_all(query, &next)
 }
 
-/// Reads where the next page begins of a query whose rows have a place of two numbers.
+/// Decodes where the next page begins, for a query whose rows have a position of two numbers.
 pub fn decode_two(text: &str, query: Fingerprint) -> Result<[u64; 2], CursorError> {
     decode_all(text, query)
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn cursors_come_back_as_they_went() {
+    fn cursors_round_trip() {
         for next in [0, 1, u64::MAX] {
             assert_eq!(decode(&encode(query(), next), query()), Ok(next));
             assert_eq!(decode_two(&encode_two(query(), [7, next]), query()), Ok([7, next]));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_letter_is_found() {
+    fn every_changed_letter_is_detected() {
         let cursor = encode(query(), 1_700_000_000_000_000_000);
         for at in 0..cursor.len() {
             let mut letters = cursor.clone().into_bytes();

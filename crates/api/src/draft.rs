@@ -1,26 +1,26 @@
-//! Events on their way in, before names and asset codes have become numbers.
+//! Events of a request, before names and asset codes are replaced by numbers.
 //!
-//! Both APIs let people say `users:alice` where the record has an id, and `EUR` where it has a ledger. A
-//! draft holds the record with these places empty, and what belongs there; the server fills them in.
+//! Both APIs accept `users:alice` in place of an account id, and `EUR` in place of a ledger number. A draft
+//! has the record without these fields, and the texts for them; the server fills them in.
 
 use bezant_ledger::{ExtendedAccount, ExtendedTransfer};
 use bezant_types::AccountId;
 
-/// An account as a request names it.
+/// An account as a request refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum AccountReference {
-    /// Not given: id 0.
+    /// No account is given: id 0.
     #[default]
     None,
-    /// By id.
+    /// An account by id.
     Id(AccountId),
-    /// By name.
+    /// An account by name.
     Name(String),
 }
 
 impl AccountReference {
-    /// Digits only are an id, anything else a name (names of digits only do not exist). `None` when the
-    /// digits do not fit in 128 bits.
+    /// Parses digits as an id and any other text as a name (a name of digits only cannot exist). `None` when
+    /// the digits do not fit in 128 bits.
     pub fn from_text(text: &str) -> Option<Self> {
         if text.is_empty() {
             Some(Self::None)
@@ -35,25 +35,25 @@ impl AccountReference {
 /// An account to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountDraft {
-    /// The record; its ledger is 0 where `asset` says it.
+    /// The record; its ledger is 0 where `asset` is set.
     pub event: ExtendedAccount,
     /// The code of the ledger's asset; `None` = the record has the ledger.
     pub asset: Option<String>,
-    /// False = the id is to be made by the server.
+    /// False = the server generates the id.
     pub has_id: bool,
 }
 
 /// A transfer to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferDraft {
-    /// The record; its accounts are 0, its ledger is 0 where `asset` says it.
+    /// The record; its accounts are 0, and its ledger is 0 where `asset` is set.
     pub event: ExtendedTransfer,
-    /// Who pays.
+    /// The account that is debited.
     pub debit_account: AccountReference,
-    /// Who is paid.
+    /// The account that is credited.
     pub credit_account: AccountReference,
     /// The code of the ledger's asset; `None` = the record has the ledger.
     pub asset: Option<String>,
-    /// False = the id is to be made by the server.
+    /// False = the server generates the id.
     pub has_id: bool,
 }

@@ -1,7 +1,7 @@
-//! Why a call has no answer: one list of stable codes for gRPC, REST and clients.
+//! The errors of calls: one list of stable codes for gRPC, REST and clients.
 //!
-//! A refused event is not an error of the call: it is a status in the reply. What stands here means that the
-//! call as a whole was not understood, not allowed or not carried to its end. A code never changes its name.
+//! A refused event is not an error of the call: it is a status in the reply. An error means that the call as
+//! a whole was not understood, not allowed or not completed. The name of a code never changes.
 
 use core::fmt;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use tonic::Code;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $code:ident = $text:literal $http:literal $grpc:ident,)+) => {
-        /// The stable code of an error; its name is `code` in problem+json and `reason` in gRPC's `ErrorInfo`.
+        /// The stable code of an error; its name is `code` in problem+json and `reason` in gRPC's
+        /// `ErrorInfo`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorCode {
@@ -21,28 +22,28 @@ macro_rules! codes {
             /// Every code, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$code,)+];
 
-            /// Its name, in snake case.
+            /// The code's name, in snake case.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$code => $text,)+ }
             }
 
-            /// Its status in HTTP.
+            /// The code's HTTP status.
             pub const fn http_status(self) -> u16 {
                 match self { $(Self::$code => $http,)+ }
             }
 
-            /// Its status in gRPC.
+            /// The code's gRPC status.
             pub const fn grpc_code(self) -> Code {
                 match self { $(Self::$code => Code::$grpc,)+ }
             }
 
-            /// What it means, in one line.
+            /// The meaning of the code, in one line.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$code => concat!($($doc),+).trim_ascii(),)+ }
             }
 
-            /// True when a write that ended so may have been done, or may still be done: the same call with the same
-            /// ids tells.
+            /// True when a write that failed with this code may have been done, or may still be done. The
+            /// same call with the same ids returns its outcome.
             pub const fn leaves_outcome_open(self) -> bool {
                 matches!(
                     self,
@@ -50,7 +51,7 @@ macro_rules! codes {
                 )
             }
 
-            /// The code of that name.
+            /// The code with this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().find(|code| code.name() == name).copied()
             }
@@ -69,7 +70,8 @@ codes! {
     InvalidCursor = "invalid_cursor" 400 InvalidArgument,
     /// The cursor belongs to another query: keep every parameter but the limit.
     CursorOfAnotherQuery = "cursor_of_another_query" 400 InvalidArgument,
-    /// The position is after the end of the change events: the ledger was restored, or the position is another one's.
+    /// The position is after the end of the change events: the ledger was restored, or the position belongs
+    /// to another ledger.
     PositionAfterEnd = "position_after_end" 400 OutOfRange,
     /// The records are not a whole number of events of the operation, or the operation is unknown.
     InvalidRecords = "invalid_records" 400 InvalidArgument,
@@ -85,7 +87,7 @@ codes! {
     ExpectationFailed = "expectation_failed" 417 InvalidArgument,
     /// A web page of another origin sent the request.
     ForbiddenOrigin = "forbidden_origin" 403 PermissionDenied,
-    /// The request names a host that this listener does not answer for: see --allowed-hosts.
+    /// The request names a host that this listener does not accept: see --allowed-hosts.
     MisdirectedRequest = "misdirected_request" 421 PermissionDenied,
     /// On a listener that other machines can reach, a change of the cluster needs the cluster's token.
     TokenRequired = "token_required" 401 Unauthenticated,
@@ -109,37 +111,41 @@ codes! {
     RequestTooLarge = "request_too_large" 413 OutOfRange,
     /// The body did not arrive in time.
     RequestTimeout = "request_timeout" 408 DeadlineExceeded,
-    /// Too much waits already; nothing was done.
+    /// Too many requests or bytes are waiting already; nothing was done.
     Overloaded = "overloaded" 429 ResourceExhausted,
     /// The deadline passed before the outcome was known; retry a write with the same ids.
     DeadlineExceeded = "deadline_exceeded" 504 DeadlineExceeded,
-    /// The node takes no writes, because its disk failed or is full, or its clock is wrong; reads go on.
+    /// The node accepts no writes, because its disk failed or is full, or its clock is wrong; it still
+    /// answers reads.
     ReadOnly = "read_only" 503 Unavailable,
     /// The node is being stopped; retry a write with the same ids.
     Stopping = "stopping" 503 Unavailable,
-    /// No node leads: an election, no majority in reach, or a first start that waits. Nothing was done; try again, or another node.
+    /// No node leads: an election, no majority in reach, or a first start that waits. Nothing was done; try
+    /// again, or another node.
     NoLeader = "no_leader" 503 Unavailable,
-    /// The node has no state to show yet: it is filled or repaired from the others. Ask another node, or this one later.
+    /// The node has no state to show yet: it fetches or repairs its state from other nodes. Ask another node,
+    /// or this one later.
     NoState = "no_state" 503 Unavailable,
-    /// The leader changed, or did not answer in time, before the outcome was known; retry a write with the same ids.
+    /// The leader changed, or did not answer in time, before the outcome was known; retry a write with the
+    /// same ids.
     Interrupted = "interrupted" 503 Unavailable,
     /// The cluster has no such node.
     MemberNotFound = "member_not_found" 404 NotFound,
-    /// The node takes part already, or votes already.
+    /// The node is a member already, or a voter already.
     MemberExists = "member_exists" 409 AlreadyExists,
     /// Another change of the cluster is under way; try again when it is complete.
     ChangeUnderWay = "change_under_way" 409 Aborted,
-    /// The node has not caught up with the others, or is not heard of; try again later.
+    /// The node has not caught up with the leader, or does not answer; try again later.
     NodeBehind = "node_behind" 409 FailedPrecondition,
-    /// The node leads: let another one lead first.
+    /// The node leads: transfer the leadership first.
     NodeLeads = "node_leads" 409 FailedPrecondition,
-    /// The cluster cannot be changed so.
+    /// The cluster does not allow this change.
     ChangeRefused = "change_refused" 409 FailedPrecondition,
-    /// The Idempotency-Key was used by another request: a key belongs to one. Nothing was done.
+    /// The Idempotency-Key was used by another request: a key belongs to one request. Nothing was done.
     IdempotencyKeyReused = "idempotency_key_reused" 409 AlreadyExists,
     /// The history on disk is damaged and is not served.
     HistoryDamaged = "history_damaged" 500 DataLoss,
-    /// A fault of the server; its log says more.
+    /// A fault of the server; its log has the details.
     Internal = "internal" 500 Internal,
 }
 
@@ -149,22 +155,22 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// One field of a request that cannot be taken as it is.
+/// One field of a request with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Where: `transfers[3].code`. Empty = the request as a whole.
+    /// The path of the field, such as `transfers[3].code`; empty = the request as a whole.
     pub field: String,
     /// What to change, in a sentence.
     pub description: String,
 }
 
 impl Violation {
-    /// What is wrong with one field.
+    /// A violation of one field.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self { field: field.into(), description: description.into() }
     }
 
-    /// The same, with the name of what holds the field put before it.
+    /// The same, with the path of the object that has the field in front.
     #[must_use]
     pub fn within(mut self, parent: impl fmt::Display) -> Self {
         self.field =
@@ -173,29 +179,29 @@ impl Violation {
     }
 }
 
-/// What ran out where a call is refused as overloaded.
+/// The resource that ran out, for a call that is refused as overloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scarce {
     /// Places for connections.
     Connections,
     /// Places for requests in flight.
     Requests,
-    /// Memory for their bodies.
+    /// Memory for the bodies of requests.
     BodyBytes,
     /// Memory for answers.
     AnswerBytes,
-    /// Places for streams without an end.
+    /// Places for endless streams.
     Streams,
-    /// Places for reads that wait.
+    /// Places for reads that the node has not answered.
     Reads,
-    /// Memory for large frames.
+    /// Memory for large frames of TigerBeetle's clients.
     Frames,
-    /// The queue of this node, or of the node that leads.
+    /// The queue of this node, or of the leader.
     Node,
 }
 
 impl Scarce {
-    /// All of them, in order.
+    /// All resources, in the order of the enum.
     pub const ALL: [Self; 8] = [
         Self::Connections,
         Self::Requests,
@@ -207,7 +213,7 @@ impl Scarce {
         Self::Node,
     ];
 
-    /// Its name in metrics.
+    /// The resource's name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -226,26 +232,26 @@ impl Scarce {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct Failure {
-    /// Which kind.
+    /// The kind of the error.
     pub code: ErrorCode,
     /// What to change or to do, in a sentence.
     pub detail: String,
-    /// The fields that cannot be taken; empty where no single one is to blame.
+    /// The fields with invalid values; empty where the error concerns no single field.
     pub violations: Vec<Violation>,
-    /// When it is worth another try; `None` = a retry as it is will not help, or at once.
+    /// The delay before a retry; `None` = a retry may follow at once, or does not help.
     pub retry_after: Option<Duration>,
-    /// What ran out, of a call that is refused as overloaded.
+    /// The resource that ran out; `None` unless the call is refused as overloaded.
     pub scarce: Option<Scarce>,
-    /// Of `position_after_end`: the position of the next event; `None` for every other code.
+    /// The position of the next event, for `position_after_end`; `None` for every other code.
     pub end: Option<u64>,
-    /// Of a write whose outcome is not known: the ids of its events, in order. Empty = nothing was done.
+    /// The ids of the events of a write whose outcome is not known, in order; empty = nothing was done.
     pub unknown_ids: Vec<u128>,
-    /// Of `read_only`: the write was refused before it was begun.
+    /// True for a `read_only` write that was refused before it started.
     pub is_nothing_done: bool,
 }
 
 impl Failure {
-    /// A failure without fields and without a time to wait.
+    /// A failure without violations and without a retry delay.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -259,7 +265,7 @@ impl Failure {
         }
     }
 
-    /// Of a write with these events: names them where its outcome is not known.
+    /// Adds the ids of the write's events if its outcome is not known.
     #[must_use]
     pub fn of_events(mut self, ids: impl IntoIterator<Item = u128>) -> Self {
         if self.code.leaves_outcome_open() && !self.is_nothing_done && self.unknown_ids.is_empty() {
@@ -268,12 +274,12 @@ impl Failure {
         self
     }
 
-    /// Events are asked for from a position that no event had yet when `end` was read.
+    /// The failure of a request for events from a position that no event had when `end` was read.
     pub fn position_after_end(from: u64, end: u64) -> Self {
         let detail = format!(
-            "position {from} is after the end, {end}: go on from {end}, or from an earlier position. If you have seen \
-             events up to there, this ledger was restored from an older copy: what it tells from now on is not what \
-             you saw"
+            "position {from} is after the end, {end}: continue from {end}, or from an earlier position. If you have \
+             received events up to there, this ledger was restored from an older copy: the events from now on differ \
+             from those that you received"
         );
         Self { end: Some(end), ..Self::new(ErrorCode::PositionAfterEnd, detail) }
     }
@@ -298,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_found_again() {
+    fn names_are_unique() {
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_name(code.name()), Some(*code), "{code}");
             assert!(!code.meaning().is_empty(), "{code}");
@@ -315,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn violations_name_their_place() {
+    fn violations_have_the_path_of_their_field() {
         let violation = Violation::new("code", "must be at most 65535").within("transfers[3]");
         assert_eq!(Failure::from(violation).detail, "transfers[3].code: must be at most 65535");
     }

@@ -1,7 +1,9 @@
-//! Which case a refusal is: the account, the rule, what was asked for and what there is, as people read it.
+//! The details of refusals, as text for people: the account, the rule, the amount that was asked for and the
+//! amount that is available.
 //!
-//! A status is a number that never changes and says what kind of rule refused an event. The case is read afterwards, so
-//! it may have changed since; what is said here is as of the reading, and says so. Pure; the server reads the facts.
+//! A status is a number that never changes and names the kind of rule that refused an event. The records are
+//! read afterwards and may have changed since, so the text states that it is as of now. Pure; the server
+//! reads the records.
 
 use core::fmt::Write;
 
@@ -14,23 +16,24 @@ use bezant_types::{
 use crate::assets::AssetBook;
 use crate::moment::show_moment;
 
-/// What was read about a refused transfer; `None` = there is no such thing, or it could not be read.
+/// The records that were read about a refused transfer; `None` = the record does not exist, or could not be
+/// read.
 #[derive(Clone, Debug, Default)]
 pub struct TransferFacts {
-    /// The account that pays; of a post or void, that of the pending transfer.
+    /// The account that is debited; for a post or void, that of the pending transfer.
     pub debit: Option<AccountView>,
-    /// The account that is paid, the same.
+    /// The account that is credited; for a post or void, that of the pending transfer.
     pub credit: Option<AccountView>,
     /// The transfer that has the id already.
     pub existing: Option<Transfer>,
-    /// The refusal that used the id up.
+    /// The refusal that used up the id.
     pub refusal: Option<Refusal>,
     /// The transfer that was to be posted or voided.
     pub pending: Option<Transfer>,
 }
 
-/// Which case the refusal of a transfer is, in one sentence or two; `None` where the status says it all, or where the
-/// facts are missing.
+/// The detail of a refused transfer, in one or two sentences; `None` where the status needs no detail, or
+/// where the records are missing.
 pub fn explain_transfer(
     status: Status,
     sent: &Transfer,
@@ -58,30 +61,32 @@ pub fn explain_transfer(
         }
         Status::DebitAccountNotFound => Some(not_found(sent.debit_account_id)),
         Status::CreditAccountNotFound => Some(not_found(sent.credit_account_id)),
-        Status::DebitAccountAlreadyClosed => Some(format!("{} is closed.", whose(debit?))),
-        Status::CreditAccountAlreadyClosed => Some(format!("{} is closed.", whose(credit?))),
+        Status::DebitAccountAlreadyClosed => Some(format!("{} is closed.", name_of(debit?))),
+        Status::CreditAccountAlreadyClosed => Some(format!("{} is closed.", name_of(credit?))),
         Status::AccountsMustHaveTheSameLedger | Status::TransferMustHaveTheSameLedgerAsAccounts => {
             let holds =
-                |view: &AccountView| format!("{} holds {}", whose(view), unit(view.account.ledger, assets));
+                |view: &AccountView| format!("{} holds {}", name_of(view), unit(view.account.ledger, assets));
             let asked = unit(sent.ledger, assets);
-            Some(format!("{}, {}, the transfer says {asked}.", holds(debit?), holds(credit?)))
+            Some(format!("{}, {}, the transfer names {asked}.", holds(debit?), holds(credit?)))
         }
         Status::ExceedsCredits => Some(spending(sent, debit?, assets)),
         Status::ExceedsDebits => Some(receiving(sent, credit?, assets)),
         Status::BalanceOutOfBounds => Some(out_of_bounds(sent, debit?, credit?, assets)),
         Status::PrevHashMismatch => {
             let debit = debit?;
-            Some(format!("The head of the spends of {} is {} as of now.", whose(debit), debit.spends.head))
+            Some(format!("The head of the spends of {} is {} as of now.", name_of(debit), debit.spends.head))
         }
-        Status::LedgerMustNotBeZero => Some("The ledger is 0: it is that of an asset.".to_owned()),
+        Status::LedgerMustNotBeZero => {
+            Some("The ledger is 0: send the number of an asset's ledger.".to_owned())
+        }
         Status::CodeMustNotBeZero => {
-            Some("The code is 0: it is a category of your own, 1 to 65535.".to_owned())
+            Some("The code is 0: send a category that you choose, 1 to 65535.".to_owned())
         }
         _ => None,
     }
 }
 
-/// False of refusals that say all by their name, and of what is no refusal.
+/// False for refusals that need no detail, and for results that are no refusals.
 pub fn is_of_interest(status: Status) -> bool {
     !matches!(
         status,
@@ -89,24 +94,24 @@ pub fn is_of_interest(status: Status) -> bool {
     )
 }
 
-/// True where the transfer that has the id already is a part of the case.
+/// True where the detail needs the transfer or the refusal that has the id.
 pub fn is_about_id(status: Status) -> bool {
     status == Status::IdAlreadyFailed || status.name().starts_with("exists_with_different_")
 }
 
-/// True where the account that has the id or the name already is the case.
+/// True where the detail needs the account that has the id or the name.
 pub fn is_about_account(status: CreateAccountStatus) -> bool {
     status == CreateAccountStatus::NameTaken || status.name().starts_with("exists_with_different_")
 }
 
-/// Which case the refusal of an account is; `existing` has its id or its name already.
+/// The detail of a refused account; `existing` is the account that has the id or the name.
 pub fn explain_account(
     status: CreateAccountStatus,
     sent: &ExtendedAccount,
     existing: &AccountView,
     assets: &AssetBook,
 ) -> Option<String> {
-    let (is, says) = (&existing.account, &sent.account);
+    let (recorded, requested) = (&existing.account, &sent.account);
     let names = |flags: AccountFlags| {
         let names: Vec<_> = flags.names().collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
@@ -114,44 +119,48 @@ pub fn explain_account(
     let bounds = |bounds: &Bounds| {
         let show = |bound: i128| {
             let is_none = bound == i128::MIN || bound == i128::MAX;
-            if is_none { "none".to_owned() } else { signed(is.ledger, bound, assets) }
+            if is_none { "none".to_owned() } else { signed(recorded.ledger, bound, assets) }
         };
         format!("{} to {}", show(bounds.minimum), show(bounds.maximum))
     };
     let name = || name_from_bytes(&sent.name).unwrap_or_default().to_owned();
-    let (field, is, says) = match status {
+    let (field, recorded, requested) = match status {
         CreateAccountStatus::NameTaken => {
-            return Some(format!("The name {} is that of account {}.", existing.name, is.id));
+            return Some(format!("The name {} is that of account {}.", existing.name, recorded.id));
         }
-        CreateAccountStatus::ExistsWithDifferentFlags => ("flags", names(is.flags), names(says.flags)),
+        CreateAccountStatus::ExistsWithDifferentFlags => {
+            ("flags", names(recorded.flags), names(requested.flags))
+        }
         CreateAccountStatus::ExistsWithDifferentUserData128 => {
-            ("user_data_128", is.user_data_128.to_string(), says.user_data_128.to_string())
+            ("user_data_128", recorded.user_data_128.to_string(), requested.user_data_128.to_string())
         }
         CreateAccountStatus::ExistsWithDifferentUserData64 => {
-            ("user_data_64", is.user_data_64.to_string(), says.user_data_64.to_string())
+            ("user_data_64", recorded.user_data_64.to_string(), requested.user_data_64.to_string())
         }
         CreateAccountStatus::ExistsWithDifferentUserData32 => {
-            ("user_data_32", is.user_data_32.to_string(), says.user_data_32.to_string())
+            ("user_data_32", recorded.user_data_32.to_string(), requested.user_data_32.to_string())
         }
         CreateAccountStatus::ExistsWithDifferentLedger => {
-            ("ledger", unit(is.ledger, assets), unit(says.ledger, assets))
+            ("ledger", unit(recorded.ledger, assets), unit(requested.ledger, assets))
         }
-        CreateAccountStatus::ExistsWithDifferentCode => ("code", is.code.to_string(), says.code.to_string()),
+        CreateAccountStatus::ExistsWithDifferentCode => {
+            ("code", recorded.code.to_string(), requested.code.to_string())
+        }
         CreateAccountStatus::ExistsWithDifferentName => ("name", existing.name.clone(), name()),
         CreateAccountStatus::ExistsWithDifferentBounds => {
             ("bounds", bounds(&existing.bounds), bounds(&sent.bounds))
         }
         _ => return None,
     };
-    Some(format!("The {field} of {}: {is} as of now, not {says}.", whose(existing)))
+    Some(format!("The {field} of {}: {recorded} as of now, not {requested}.", name_of(existing)))
 }
 
 fn not_found(id: AccountId) -> String {
     format!("There is no account {id}.")
 }
 
-/// An account as people know it.
-fn whose(view: &AccountView) -> String {
+/// An account with its name, where it has one, and its id.
+fn name_of(view: &AccountView) -> String {
     if view.name.is_empty() {
         format!("account {}", view.account.id)
     } else {
@@ -163,7 +172,7 @@ fn unit(ledger: LedgerNumber, assets: &AssetBook) -> String {
     assets.of(ledger).map_or_else(|| format!("ledger {ledger}"), |asset| asset.code.to_string())
 }
 
-/// An amount as people read it.
+/// An amount as text with its asset.
 pub fn amount(ledger: LedgerNumber, amount: u128, assets: &AssetBook) -> String {
     assets.display(ledger, amount).unwrap_or_else(|| format!("{amount} (ledger {ledger})"))
 }
@@ -173,7 +182,7 @@ fn signed(ledger: LedgerNumber, amount: i128, assets: &AssetBook) -> String {
     if amount < 0 { format!("-{text}") } else { text }
 }
 
-/// The debit side.
+/// The detail of an exceeded limit of the debit account.
 fn spending(sent: &Transfer, debit: &AccountView, assets: &AssetBook) -> String {
     let ledger = debit.account.ledger;
     let show = |value| amount(ledger, value, assets);
@@ -188,7 +197,7 @@ fn spending(sent: &Transfer, debit: &AccountView, assets: &AssetBook) -> String 
     let available = debit.available().map_or_else(|| "any amount".to_owned(), show);
     let mut text = format!(
         "{} {rule}: {} was asked for, {available} is available as of now",
-        whose(debit),
+        name_of(debit),
         show(sent.amount)
     );
     if debit.account.debits_pending > 0 {
@@ -199,7 +208,7 @@ fn spending(sent: &Transfer, debit: &AccountView, assets: &AssetBook) -> String 
     text
 }
 
-/// The credit side.
+/// The detail of an exceeded limit of the credit account.
 fn receiving(sent: &Transfer, credit: &AccountView, assets: &AssetBook) -> String {
     let ledger = credit.account.ledger;
     let show = |value| amount(ledger, value, assets);
@@ -214,7 +223,7 @@ fn receiving(sent: &Transfer, credit: &AccountView, assets: &AssetBook) -> Strin
     let receivable = credit.receivable().map_or_else(|| "any amount".to_owned(), show);
     let mut text = format!(
         "{} {rule}: {} was sent, {receivable} can be received as of now",
-        whose(credit),
+        name_of(credit),
         show(sent.amount)
     );
     if credit.account.credits_pending > 0 {
@@ -232,7 +241,7 @@ fn out_of_bounds(sent: &Transfer, debit: &AccountView, credit: &AccountView, ass
     } else if is_too_much(credit.receivable()) {
         receiving(sent, credit, assets)
     } else {
-        // A balance may be outside already, or has changed since.
+        // A balance may be outside of its bounds already, or may have changed since.
         let limited = debit.bounds.minimum != i128::MIN;
         if limited { spending(sent, debit, assets) } else { receiving(sent, credit, assets) }
     }
@@ -271,8 +280,8 @@ fn of_pending(status: Status, sent: &Transfer, facts: &TransferFacts, assets: &A
             )
         }
         Status::PendingTransferHasDifferentLedger => {
-            let (has, says) = (unit(pending.ledger, assets), unit(sent.ledger, assets));
-            format!("Transfer {id} reserves {has}, not {says}.")
+            let (has, requested) = (unit(pending.ledger, assets), unit(sent.ledger, assets));
+            format!("Transfer {id} reserves {has}, not {requested}.")
         }
         Status::PendingTransferHasDifferentCode => {
             format!("Transfer {id} has the code {}, not {}.", pending.code, sent.code)
@@ -281,13 +290,13 @@ fn of_pending(status: Status, sent: &Transfer, facts: &TransferFacts, assets: &A
     })
 }
 
-/// The field in which a transfer differs from what its id stands for.
+/// The field in which a transfer differs from the transfer that has its id.
 fn different(status: Status, sent: &Transfer, existing: &Transfer, assets: &AssetBook) -> Option<String> {
     let flags = |flags: TransferFlags| {
         let names: Vec<_> = flags.names().collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
-    let (field, is, says) = match status {
+    let (field, recorded, requested) = match status {
         Status::ExistsWithDifferentFlags => ("flags", flags(existing.flags), flags(sent.flags)),
         Status::ExistsWithDifferentPendingId => {
             ("pending_id", existing.pending_id.to_string(), sent.pending_id.to_string())
@@ -320,7 +329,7 @@ fn different(status: Status, sent: &Transfer, existing: &Transfer, assets: &Asse
         Status::ExistsWithDifferentCode => ("code", existing.code.to_string(), sent.code.to_string()),
         _ => return None,
     };
-    Some(format!("Transfer {} was made with {field} {is}, not {says}.", existing.id))
+    Some(format!("Transfer {} was made with {field} {recorded}, not {requested}.", existing.id))
 }
 
 #[cfg(test)]
@@ -377,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_taken_says_by_what() {
+    fn a_used_id_shows_the_record_that_has_it() {
         let facts =
             TransferFacts { existing: Some(Transfer { amount: 1050, ..sent() }), ..TransferFacts::default() };
         let text = explain(Status::ExistsWithDifferentAmount, &facts);
@@ -402,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn without_facts_nothing_is_made_up() {
+    fn without_records_no_amount_is_shown() {
         let facts = TransferFacts::default();
         for status in Status::REFUSALS {
             let text = explain(*status, &facts);

@@ -1,31 +1,32 @@
-//! Ids out of an `Idempotency-Key`: the same key names the same events, whichever server it reaches.
+//! Ids that are derived from an `Idempotency-Key`: the same key gives the same events the same ids on every
+//! server.
 //!
-//! The ledger refuses an id twice and answers a repeated event with its first outcome. So the id of an event is a hash
-//! of the key and of the event's place in the request: a retry finds what was recorded. What is no retry is refused: a
-//! single transfer by the comparison of its record, everything else by two marks that the ledger keeps, the guard and
-//! the witness (see [`KeyedHead`]).
-//! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
+//! The ledger refuses a second event with the same id, and answers a repeated event with its first outcome.
+//! So the id of an event is a hash of the key and of the event's place in the request: a retry finds what was
+//! recorded. Requests that reuse a key and are no retry are refused. For a single transfer the comparison of
+//! its record detects them. For everything else two marks that the ledger stores do, the guard and the
+//! witness (see [`KeyedHead`]). Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
 use bezant_ledger::{KeyedHead, Operation};
 use bezant_types::TransferId;
 use sha2::{Digest, Sha256};
 
-/// What an id is for: an account and a transfer of one key have different ids.
+/// The kind of event that an id is for: an account and a transfer of one key have different ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdKind {
-    /// Of an account.
+    /// The id of an account.
     Account,
-    /// Of a transfer.
+    /// The id of a transfer.
     Transfer,
 }
 
-/// Bytes of a key at the most: enough for a UUID and a prefix, too few to hurt.
+/// The most bytes of a key: enough for a UUID and a prefix, few enough to be harmless.
 pub const KEY_SIZE_MAX: usize = 255;
 
-/// The id of the event at `position` (counted from 0) of the request with that key that brings no id; never 0 or
+/// The id of an event without an id, at `position` (counted from 0) of the request with that key; never 0 or
 /// `u128::MAX`. `count` is the number of events of the request.
 ///
-/// The first of several transfers has an id of its own kind: the guard has that of a single one.
+/// The first of several transfers has a separate hash domain: the guard has the id of a single transfer.
 pub fn event_id(kind: IdKind, key: &str, position: usize, count: usize) -> u128 {
     match kind {
         IdKind::Account => hash(b"bezant idempotency key v1: account", position, &[key.as_bytes()]),
@@ -48,8 +49,8 @@ pub fn marks(kind: IdKind, key: &str, operation: Operation, records: &[u8]) -> K
     }
 }
 
-/// The first 16 bytes, in little-endian, of SHA-256 over attempt, domain, position and parts; of the first attempt that
-/// gives an id.
+/// The first 16 bytes, in little-endian, of SHA-256 over attempt, domain, position and parts, for the first
+/// attempt that gives a valid id.
 fn hash(domain: &[u8], position: usize, parts: &[&[u8]]) -> u128 {
     (0_u8..=u8::MAX)
         .map(|attempt| {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_follow_from_key_place_and_kind() {
+    fn ids_are_derived_from_key_place_and_kind() {
         let id = event_id(IdKind::Transfer, "order-1", 0, 1);
         assert_eq!(id, event_id(IdKind::Transfer, "order-1", 0, 1));
         assert_ne!(id, event_id(IdKind::Transfer, "order-1", 0, 2));
@@ -81,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn marks_follow_from_key_and_request() {
+    fn marks_are_derived_from_key_and_request() {
         let of = |key, operation, records: &[u8]| marks(IdKind::Transfer, key, operation, records);
         let one = of("order-1", Operation::CreateTransfers, b"ab");
         assert_eq!(
             one.guard.0,
             event_id(IdKind::Transfer, "order-1", 0, 1),
-            "a single event has it as its id"
+            "the guard is the id of a single event"
         );
         assert_eq!(one, of("order-1", Operation::CreateTransfers, b"ab"));
         let others = [

@@ -1,11 +1,11 @@
-//! Shapes of the APIs: protobuf and JSON, and the conversions between them and the records of the ledger.
+//! The shapes of the APIs: protobuf and JSON, and the conversions between them and the records of the ledger.
 //!
-//! Server and client share this room, so that a field has one name and one meaning on both ends. Protobuf
-//! types stay here, in the server and in the client; nothing here does I/O, and every function over bytes
-//! from outside is total: what cannot be read is an error that says what to change.
+//! Server and client share this crate, so that a field has the same name and meaning at both ends. Protobuf
+//! types exist only here, in the server and in the client. This crate does no I/O. Every function over bytes
+//! from outside is total: invalid bytes are an error that describes what to change.
 #![deny(clippy::float_arithmetic)]
 
-/// Types and service of the protobuf package `bezant.v1`, made from `proto/` when this crate is built.
+/// Types and service of the protobuf package `bezant.v1`, generated from `proto/` when this crate is built.
 #[allow(
     missing_docs,
     missing_debug_implementations,
@@ -16,7 +16,7 @@
     clippy::or_fun_call,
     clippy::allow_attributes_without_reason,
     rustdoc::all,
-    reason = "made from the .proto files"
+    reason = "generated from the .proto files"
 )]
 pub mod v1 {
     tonic::include_proto!("bezant.v1");

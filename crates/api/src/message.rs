@@ -1,8 +1,8 @@
-//! Protobuf messages and the records of the ledger, both ways.
+//! Conversions between protobuf messages and the records of the ledger.
 //!
-//! Out of the ledger everything fits. On the way in a number may be too large for its field or a head may
-//! have the wrong size: then the answer is a [`Violation`] that names the field. What a value means is not
-//! judged here: the ledger does that, with a status.
+//! Every record fits in its message. In a request a number may be too large for its field, or a head may have
+//! the wrong size: then the result is a [`Violation`] that names the field. These functions do not check what
+//! a value means: the ledger does, with a status.
 
 use bezant_codec::{MOVEMENT_SIZE, movement_to_bytes};
 use bezant_ledger::{Books, ExtendedAccount, ExtendedTransfer, LedgerTotals, name_to_bytes};
@@ -50,7 +50,7 @@ fn halves(value: u128) -> [u64; 2] {
     [u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]), u64::from_le_bytes(high)]
 }
 
-/// The number of a message that may be left out.
+/// The value of an optional number; 0 where it is absent.
 pub fn number(value: Option<v1::Uint128>) -> u128 {
     value.map_or(0, u128::from)
 }
@@ -251,7 +251,7 @@ impl FromIterator<(MovementNumber, Movement)> for v1::MovementsReply {
     }
 }
 
-/// The account that a message names.
+/// The account that a message refers to.
 pub fn account_reference(reference: Option<v1::AccountRef>) -> AccountReference {
     match reference.and_then(|reference| reference.reference) {
         None => AccountReference::None,
@@ -260,15 +260,15 @@ pub fn account_reference(reference: Option<v1::AccountRef>) -> AccountReference 
     }
 }
 
-/// A number that must be there where it is needed; 0 is one.
+/// A number that must be present where `is_needed`; 0 is a valid value.
 fn required(field: &str, value: Option<u32>, is_needed: bool) -> Result<u32, Violation> {
     match value {
-        None if is_needed => Err(Violation::new(field, "is missing: left out it is not 0")),
+        None if is_needed => Err(Violation::new(field, "is missing: an absent value does not mean 0")),
         value => Ok(value.unwrap_or(0)),
     }
 }
 
-/// An account to create.
+/// Converts an account to create.
 pub fn account_draft(input: &v1::AccountInput) -> Result<AccountDraft, Violation> {
     let account = Account {
         id: AccountId(number(input.id)),
@@ -289,10 +289,10 @@ pub fn account_draft(input: &v1::AccountInput) -> Result<AccountDraft, Violation
     })
 }
 
-/// A transfer to create.
+/// Converts a transfer to create.
 pub fn transfer_draft(input: v1::TransferInput) -> Result<TransferDraft, Violation> {
     let flags = TransferFlags(small("flags", input.flags)?);
-    // A post or void takes over what it leaves out.
+    // A post or void inherits the fields that it leaves out.
     let is_whole = !flags.intersects(TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING));
     let transfer = Transfer {
         id: TransferId(number(input.id)),
@@ -314,7 +314,7 @@ pub fn transfer_draft(input: v1::TransferInput) -> Result<TransferDraft, Violati
         bytes => Head(
             bytes
                 .try_into()
-                .map_err(|_| Violation::new("prev_hash", "is 32 bytes, or left out to take any head"))?,
+                .map_err(|_| Violation::new("prev_hash", "is 32 bytes, or left out to accept any head"))?,
         ),
     };
     Ok(TransferDraft {
@@ -326,14 +326,15 @@ pub fn transfer_draft(input: v1::TransferInput) -> Result<TransferDraft, Violati
     })
 }
 
-/// An asset to register.
+/// Converts an asset to register.
 pub fn asset(message: &v1::Asset) -> Result<Asset, Violation> {
     let code = message.code.parse().map_err(|error| Violation::new("code", format!("{error}")))?;
     let scale = u8::try_from(message.scale).map_err(|_| Violation::new("scale", "is at most 38"))?;
     Ok(Asset { ledger: LedgerNumber(message.ledger), code, scale })
 }
 
-/// A filter over one account's transfers; the account's id comes from outside, as names must be looked up.
+/// A filter of one account's transfers. The caller provides the account's id, because a name must be looked
+/// up first.
 pub fn account_filter(
     message: &v1::AccountFilter,
     account_id: AccountId,
@@ -357,7 +358,7 @@ pub fn account_filter(
     if filter.is_valid() { Ok(filter) } else { Err(timestamps(filter.timestamp_min, filter.timestamp_max)) }
 }
 
-/// A filter over accounts or transfers.
+/// A filter of accounts or transfers.
 pub fn query_filter(message: &v1::QueryFilter) -> Result<QueryFilter, Violation> {
     let filter = QueryFilter {
         user_data_128: number(message.user_data_128),
@@ -373,21 +374,22 @@ pub fn query_filter(message: &v1::QueryFilter) -> Result<QueryFilter, Violation>
     if filter.is_valid() { Ok(filter) } else { Err(timestamps(filter.timestamp_min, filter.timestamp_max)) }
 }
 
-/// A filter over open holds; the account's id comes from outside, as names must be looked up. 0 = everyone's.
+/// A filter of open holds. The caller provides the account's id, because a name must be looked up first; 0 =
+/// all accounts.
 pub fn hold_filter(message: &v1::ListHoldsRequest, account_id: AccountId) -> HoldFilter {
     let (expires_at, timestamp) = (Nanos(message.after_expires_at), Nanos(message.after_timestamp));
     HoldFilter { account_id, after: HoldPlace { expires_at, timestamp }, limit: results_limit(message.limit) }
 }
 
-/// 0 stands for as many as one answer carries.
+/// Replaces 0 by the most results that an answer can have.
 fn results_limit(limit: u32) -> u32 {
     if limit == 0 { u32::try_from(limits::RESULTS_MAX).unwrap_or(u32::MAX) } else { limit }
 }
 
-/// What is wrong with a filter that is not valid.
+/// The violation of a filter that is not valid.
 pub(crate) fn timestamps(min: Nanos, max: Nanos) -> Violation {
     if max.0 != 0 && max <= Nanos::MAX && min > max && min <= Nanos::MAX {
-        Violation::new("timestamp_min", "is above timestamp_max: nothing lies between them")
+        Violation::new("timestamp_min", "is above timestamp_max: no timestamp is between them")
     } else if min > Nanos::MAX || max > Nanos::MAX {
         let field = if min > Nanos::MAX { "timestamp_min" } else { "timestamp_max" };
         Violation::new(field, "is at most 2^63 - 1: nanoseconds since the Unix epoch")
@@ -396,12 +398,12 @@ pub(crate) fn timestamps(min: Nanos, max: Nanos) -> Violation {
     }
 }
 
-/// A number that the record keeps in 16 bits.
+/// A number that the record stores in 16 bits.
 fn small(field: &str, value: u32) -> Result<u16, Violation> {
     u16::try_from(value).map_err(|_| Violation::new(field, "is at most 65535"))
 }
 
-/// A name as the record keeps it. Whether it is a good one is decided later: see [`name`](crate::name).
+/// A name as the record stores it. Whether the name is allowed is decided later: see [`name`](crate::name).
 pub fn name_bytes(name: &str) -> Result<[u8; limits::NAME_SIZE_MAX], Violation> {
     let what = "is at most 64 bytes of UTF-8, without a zero byte";
     name_to_bytes(name).ok_or_else(|| Violation::new("name", what))
@@ -412,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wide_numbers_come_back_as_they_went() {
+    fn wide_numbers_round_trip() {
         for value in [0, 1, u128::MAX, 1 << 64, u128::from(u64::MAX)] {
             assert_eq!(u128::from(v1::Uint128::from(value)), value);
         }
@@ -422,14 +424,14 @@ mod tests {
     }
 
     #[test]
-    fn bounds_that_are_left_out_do_not_bind() {
+    fn absent_bounds_are_no_limits() {
         assert_eq!(v1::Bounds::from(Bounds::NONE), v1::Bounds::default());
         let bounds = Bounds { minimum: -50_000, maximum: i128::MAX };
         assert_eq!(Bounds::from(v1::Bounds::from(bounds)), bounds);
     }
 
     #[test]
-    fn what_is_left_out_is_missing_and_not_0() {
+    fn an_absent_required_field_is_missing_and_not_0() {
         let missing = |draft: Result<TransferDraft, Violation>| {
             let violation = draft.unwrap_err();
             format!("{}: {}", violation.field, violation.description)
@@ -444,16 +446,13 @@ mod tests {
         let input = v1::AccountInput { ledger: Some(978), ..Default::default() };
         assert_eq!(account_draft(&input).unwrap_err().field, "code");
         let input = v1::AccountInput { code: Some(0), ..input };
-        assert_eq!(
-            account_draft(&input).unwrap().event.account.code,
-            0,
-            "what is sent is judged by the ledger"
-        );
+        assert_eq!(account_draft(&input).unwrap().event.account.code, 0, "the ledger checks the value");
     }
 
     #[test]
-    fn what_version_0_1_sent_is_read() {
-        // Fields 5 and 6, and 10 and 11, as numbers that stand there unless they are 0.
+    fn messages_of_version_0_1_are_parsed() {
+        // Fields 5 and 6, and 10 and 11, as version 0.1 encoded them: plain numbers that are absent when they
+        // are 0.
         let account = <v1::AccountInput as prost::Message>::decode(&[0x28, 7, 0x30, 1][..]).unwrap();
         assert_eq!((account.ledger, account.code), (Some(7), Some(1)));
         let transfer = <v1::TransferInput as prost::Message>::decode(&[0x50, 7, 0x58, 1][..]).unwrap();
@@ -473,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_take_both_sides_and_all_results_unless_told() {
+    fn filters_default_to_both_sides_and_all_results() {
         let filter = account_filter(&v1::AccountFilter::default(), AccountId(7)).unwrap();
         assert!(filter.flags.debits && filter.flags.credits && filter.limit_capped() == limits::RESULTS_MAX);
         let message = v1::QueryFilter { timestamp_min: 2, timestamp_max: 1, ..Default::default() };

@@ -1,25 +1,25 @@
-//! Moments as people write them, for the command line and for REST.
+//! Moments as text, for the command line and for REST.
 //!
-//! A moment is a date, which stands for its midnight in UTC, or a date and a time with an offset (RFC 3339), or
-//! the integer that the ledger keeps: nanoseconds since the Unix epoch. A time without an offset is refused: it
-//! would mean another moment on another machine.
+//! A moment is a date (meaning its midnight in UTC), a date and a time with an offset (RFC 3339), or the
+//! ledger's integer: nanoseconds since the Unix epoch. A time without an offset is refused: it would mean
+//! different moments on different machines.
 
 use bezant_types::Nanos;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-/// The first count that is read as nanoseconds (in March 1973). What is smaller counts seconds, milliseconds or
-/// microseconds of a date of today.
+/// The smallest integer that is accepted as nanoseconds (in March 1973). Smaller integers are probably
+/// seconds, milliseconds or microseconds of a present date.
 const NANOS_MIN: u64 = 100_000_000_000_000_000;
 
-/// What a moment looks like, for messages and help.
+/// The forms of a moment, for messages and help.
 pub const MOMENT_FORMS: &str =
     "2026-11-01 (midnight UTC), 2026-11-01T09:30:00Z, 2026-11-01T09:30:00+01:00 or nanoseconds since 1970";
 
-/// Reads a moment; the error says what to write.
+/// Parses a moment; the error describes the valid forms.
 pub fn parse_moment(text: &str) -> Result<Nanos, String> {
-    let wrong = || format!("{text:?} is no moment: write {MOMENT_FORMS}");
+    let wrong = || format!("{text:?} is not a moment: write {MOMENT_FORMS}");
     if !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit()) {
         let nanos = text.parse::<u64>().map_err(|_| wrong())?;
         return if nanos < NANOS_MIN {
@@ -34,10 +34,10 @@ pub fn parse_moment(text: &str) -> Result<Nanos, String> {
     } else {
         text.parse::<Timestamp>().map_err(|_| wrong())?
     };
-    u64::try_from(moment.as_nanosecond()).map(Nanos).map_err(|_| format!("{text:?} lies before 1970"))
+    u64::try_from(moment.as_nanosecond()).map(Nanos).map_err(|_| format!("{text:?} is before 1970"))
 }
 
-/// A moment as [`parse_moment`] reads it: RFC 3339, in UTC.
+/// Formats a moment for [`parse_moment`]: RFC 3339, in UTC.
 pub fn show_moment(moment: Nanos) -> String {
     let shown = Timestamp::from_nanosecond(moment.0.into());
     shown.map_or_else(|_| moment.0.to_string(), |shown| shown.to_string())
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_a_date_or_a_time_with_an_offset() {
+    fn a_moment_has_a_date_or_a_full_time() {
         let midnight = Nanos(1_793_491_200_000_000_000);
         for text in ["2026-11-01", "2026-11-01T00:00:00Z", "2026-11-01T01:00:00+01:00", "1793491200000000000"]
         {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_mean_two_moments_is_refused() {
+    fn an_ambiguous_or_invalid_moment_is_refused() {
         let wrong = [
             "",
             "today",

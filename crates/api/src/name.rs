@@ -1,16 +1,18 @@
-//! Names of accounts as people write them: which ones are taken, in which form, and how they are shown.
+//! Names of accounts: which names are accepted, their normalized form, and how they are printed.
 //!
-//! The ledger keeps a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no space at
-//! either end, not digits only. What looks like another name, or like none, is a question of Unicode's
-//! tables, which grow; so it is decided here, before a name enters the log, and replicas never have to agree
-//! on a version of Unicode.
+//! The ledger checks only a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no
+//! space at either end, not digits only. Unicode's tables say which names look the same and which characters
+//! are invisible, and these tables grow. So this crate checks names against them before a command enters the
+//! log. Replicas never depend on a version of Unicode.
 //!
-//! The profile is that of RFC 8265 for strings that people choose freely (`OpaqueString`): normal form C,
-//! every space is U+0020, and nothing that cannot be seen: no zero-width, direction, separator or tag
-//! characters, nothing unassigned. Two rules more: no character whose glyph is empty, and no mark at the
-//! beginning, which would join what stands before the name. Names that version 0.1 took keep what they hold;
-//! printed, everything is escaped that no new name can hold, and so are backslashes before what looks like
-//! such an escape.
+//! A new name is normalized with the profile `OpaqueString` of RFC 8265: the result is in normal form C, and
+//! every space is U+0020. The profile refuses invisible characters (zero-width, direction, separator and tag
+//! characters) and unassigned ones. This crate adds two rules. No character may have an empty glyph. No name
+//! may begin with a combining mark, which would combine with the text before the name.
+//!
+//! Names that version 0.1 accepted stay valid, whatever they contain. So a printed text may contain
+//! characters that no new name can have: they are printed as escapes. A backslash before text that looks like
+//! such an escape is doubled.
 
 use std::borrow::Cow;
 
@@ -21,9 +23,10 @@ use precis_profiles::OpaqueString;
 use unicode_normalization::char::{canonical_combining_class, is_combining_mark};
 use unicode_normalization::{IsNormalized, is_nfc, is_nfc_quick};
 
-/// A name in the form in which new accounts get it; `None` when no new account can have it. Empty = none.
+/// The normalized form of a name for a new account; `None` when no new account can have the name. An empty
+/// name stays empty.
 pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
-    // Paths of URLs cannot hold these two: clients take them out.
+    // HTTP clients remove the segments `.` and `..` from the path of a URL.
     if name == "." || name == ".." {
         return None;
     }
@@ -34,9 +37,10 @@ pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
     is_shown.then_some(normal)
 }
 
-/// A text with everything that a new name could not hold as its escape, `\u{202e}`: it can be printed on a
-/// terminal, and a name in another normal form prints otherwise than its twin. Backslashes before an escape, or
-/// before what would look like one (`u{`), are doubled: so no two texts print the same. Lines stay lines.
+/// Replaces each character that a new name cannot contain by its escape, such as `\u{202e}`. The result is
+/// safe to print on a terminal, and a name that is not normalized prints differently from its normalized
+/// form. Backslashes before an escape, or before text that looks like the rest of one (`u{`), are doubled. So
+/// different texts never print the same. Line ends are not replaced.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let escape = |escaped: &mut String, letter: char| {
         double_backslashes(escaped);
@@ -57,13 +61,14 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped(&doubled, escape).into_owned())
 }
 
-/// Doubles the backslashes at the end.
+/// Doubles the backslashes at the end of the text.
 fn double_backslashes(text: &mut String) {
     let count = text.len() - text.trim_end_matches('\\').len();
     text.extend(std::iter::repeat_n('\\', count));
 }
 
-/// The same, with escapes that the caller writes.
+/// Replaces the same characters as [`printable`], with escapes that the caller writes: `escape` appends the
+/// escape of a character to the text so far. Backslashes are not doubled, unless `escape` does it.
 pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_, str> {
     if text.chars().all(is_printable) && is_nfc(text) && !text.starts_with(is_combining_mark) {
         return Cow::Borrowed(text);
@@ -74,8 +79,8 @@ pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_,
         let (part, after) = rest.split_at(part_size(rest));
         let is_normal = is_nfc(part);
         for (at, letter) in part.char_indices() {
-            // Of a part in another form, the first character alone is what it looks like, if it can stand
-            // alone.
+            // In a part that is not normalized, only the first character can stay: if it stands alone. The
+            // others are escaped.
             let is_itself = if at == 0 { stands_alone(letter) } else { is_normal };
             if is_printable(letter) && is_itself {
                 escaped.push(letter);
@@ -88,14 +93,15 @@ pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_,
     Cow::Owned(escaped)
 }
 
-/// Bytes of the first part of a text: a character that stands alone, with those that may join it. The normal
-/// form of a text is that of its parts (UAX #15, 9.1).
+/// The size in bytes of the first part of a text. A part is one character and all characters after it that do
+/// not stand alone. The normal form of a text is the sequence of the normal forms of its parts (UAX #15,
+/// 9.1).
 fn part_size(text: &str) -> usize {
     let next = text.char_indices().skip(1).find(|(_, letter)| stands_alone(*letter));
     next.map_or(text.len(), |(at, _)| at)
 }
 
-/// True for a character in normal form C that does not join the one before it.
+/// True for a character that is in normal form C and never combines with the character before it.
 fn stands_alone(letter: char) -> bool {
     letter.is_ascii()
         || !is_combining_mark(letter)
@@ -103,7 +109,7 @@ fn stands_alone(letter: char) -> bool {
             && is_nfc_quick(std::iter::once(letter)) == IsNormalized::Yes
 }
 
-/// True for what can be seen, for the plain space, and for the end of a line.
+/// True for visible characters, for the space U+0020, and for the line end `\n`.
 fn is_printable(letter: char) -> bool {
     if letter.is_ascii() {
         return letter == ' ' || letter == '\n' || letter.is_ascii_graphic();
@@ -118,8 +124,8 @@ fn is_printable(letter: char) -> bool {
         )
 }
 
-/// True for letters, symbols and marks whose glyph is empty. By their properties they are neither spaces nor
-/// ignorable, and no property of Unicode tells them from what can be seen: the code charts do.
+/// True for letters, symbols and marks whose glyph is empty. No property of Unicode distinguishes them from
+/// visible characters: they are neither spaces nor ignorable. The list is from the code charts.
 const fn is_blank(letter: char) -> bool {
     matches!(
         letter,
@@ -128,7 +134,7 @@ const fn is_blank(letter: char) -> bool {
         '\u{2800}' | '\u{fffc}' | '\u{1107f}' | '\u{1d159}'
         // Egyptian hieroglyph full and half blank; Khitan small script filler.
         | '\u{13441}' | '\u{13442}' | '\u{16fe4}'
-        // Hangul fillers, which PRECIS refuses too.
+        // Hangul fillers. `OpaqueString` refuses them as well.
         | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
     )
 }
@@ -155,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot_be_seen_or_reached_are_refused() {
+    fn invisible_and_unreachable_names_are_refused() {
         for wrong in [
             "carol\0",
             "car\u{200b}ol",
@@ -200,16 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_printed_as_its_escape() {
+    fn invisible_characters_are_printed_as_escapes() {
         assert_eq!(printable("Jos\u{e9} 10.50 \u{20ac}\n"), "Jos\u{e9} 10.50 \u{20ac}\n");
         assert_eq!(printable("a\u{202e}b\u{1b}[31m"), "a\\u{202e}b\\u{1b}[31m");
         assert_eq!(printable("\u{200b}\u{e0061}\r"), "\\u{200b}\\u{e0061}\\u{d}");
         assert_eq!(printable("a\u{2800}\u{3164}b"), "a\\u{2800}\\u{3164}b");
-        assert_eq!(printable("a\u{a0}b\u{3000}c"), "a\\u{a0}b\\u{3000}c", "a space that is no plain one");
+        assert_eq!(printable("a\u{a0}b\u{3000}c"), "a\\u{a0}b\\u{3000}c", "spaces other than U+0020");
     }
 
     #[test]
-    fn what_looks_like_an_escape_is_printed_otherwise() {
+    fn text_that_looks_like_an_escape_is_printed_differently() {
         for (name, shown) in [
             (r"a\u{202e}b", r"a\\u{202e}b"),
             (r"a\\u{202e}b", r"a\\\\u{202e}b"),
@@ -224,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_another_form_are_printed_otherwise() {
+    fn names_that_are_not_normalized_are_printed_differently() {
         for (name, shown) in [
             ("Jose\u{301}", "Jose\\u{301}"),
             ("Jos\u{e9}", "Jos\u{e9}"),
@@ -250,8 +256,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_its_form_is_printed_as_it_is_and_nothing_else() {
-        // Digits of Arabic and some punctuation are taken beside their own letters only.
+    fn exactly_the_normalized_names_are_printed_unchanged() {
+        // Arabic digits and some punctuation are accepted only beside letters of their own script.
         let has_context = |letter| {
             matches!(
                 letter,

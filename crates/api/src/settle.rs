@@ -1,13 +1,13 @@
-//! A linked chain that is sent again, told as what it is.
+//! Reports a linked chain that is sent again as existing.
 //!
-//! The ledger works off a chain until its first event that is not created. So a chain that exists already answers
-//! `exists` for its first event and `linked_event_failed` for all others, which reads as a refusal: who believes it
-//! pays twice. Where every event of such a chain is recorded just as it was sent, each answers `exists` with its own
-//! first timestamp. In every other case nothing is changed: not one event of such a chain was created by this request,
-//! and the ledger's answer says which failed.
+//! The ledger processes a chain up to its first event that is not created. So a chain that exists already
+//! returns `exists` for its first event and `linked_event_failed` for all others. That looks like a refusal:
+//! a client that treats it as one pays twice. Where every event of such a chain is recorded exactly as it was
+//! sent, each event gets `exists` with its first timestamp. In every other case the results stay as they are:
+//! the request created no event of the chain, and the ledger's results show which event failed.
 //!
-//! Used wherever results are typed: REST, gRPC and the client. The records of the fast path and of TigerBeetle's
-//! protocol carry the ledger's own answer. Pure; who calls it reads the records.
+//! Used wherever results are typed: REST, gRPC and the client. The results of the fast path and of
+//! TigerBeetle's protocol are the ledger's own. Pure; the caller reads the records.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,7 +18,8 @@ use bezant_types::{
     TransferFlags, TransferId,
 };
 
-/// The chains of two events and more, among `count` events of which `is_linked` says whether they are linked to the next.
+/// The chains of two or more events among `count` events; `is_linked` is true for an event that is linked to
+/// the next.
 fn chains(count: usize, is_linked: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
     let mut chains = Vec::new();
     let mut begin = 0;
@@ -33,7 +34,7 @@ fn chains(count: usize, is_linked: impl Fn(usize) -> bool) -> Vec<Range<usize>> 
     chains
 }
 
-/// Those that answer as a chain does that exists already.
+/// The chains whose results are those of a chain that exists already.
 fn candidates(
     results: &[EventResult],
     [exists, failed]: [u32; 2],
@@ -72,8 +73,8 @@ pub fn transfers_to_read(sent: &[Transfer], results: &[EventResult]) -> Vec<Tran
     ids
 }
 
-/// Makes of a chain that was recorded before just as it was sent what it is: `exists`. `found` are the transfers that
-/// were to be read, as far as they exist.
+/// Sets the results of a chain to `exists` where it was recorded before exactly as it was sent. `found` are
+/// the transfers of [`transfers_to_read`] that exist.
 pub fn settle_transfers(sent: &[Transfer], results: &mut [EventResult], found: &[Transfer]) {
     let found: HashMap<TransferId, &Transfer> = found.iter().map(|it| (it.id, it)).collect();
     let recorded = |event: &Transfer| {
@@ -99,7 +100,7 @@ pub fn accounts_to_read(sent: &[ExtendedAccount], results: &[EventResult]) -> Ve
     chains.into_iter().flat_map(|chain| &sent[chain]).map(|event| event.account.id).collect()
 }
 
-/// The same as [`settle_transfers`], for accounts; `is_extended`: the request was one that says bounds and names.
+/// The same as [`settle_transfers`], for accounts. `is_extended`: the request carried bounds and names.
 pub fn settle_accounts(
     sent: &[ExtendedAccount],
     is_extended: bool,
@@ -156,12 +157,12 @@ mod tests {
         let mut answer = results(&[EXISTS, FAILED, u32::MAX, u32::MAX]);
         assert_eq!(transfers_to_read(&sent, &answer), [TransferId(1), TransferId(2)]);
         settle_transfers(&sent, &mut answer, &[recorded(&sent[0]), recorded(&sent[1])]);
-        let told: Vec<_> = answer.iter().map(|result| (result.status, result.timestamp.0)).collect();
-        assert_eq!(told, [(EXISTS, 101), (EXISTS, 102), (u32::MAX, 1), (u32::MAX, 1)]);
+        let settled: Vec<_> = answer.iter().map(|result| (result.status, result.timestamp.0)).collect();
+        assert_eq!(settled, [(EXISTS, 101), (EXISTS, 102), (u32::MAX, 1), (u32::MAX, 1)]);
     }
 
     #[test]
-    fn a_chain_of_which_one_event_is_missing_or_differs_is_left_alone() {
+    fn a_chain_with_a_missing_or_different_event_stays_refused() {
         let sent = [transfer(1, true), transfer(2, false)];
         let other = Transfer { amount: 6, ..recorded(&sent[1]) };
         for found in [vec![recorded(&sent[0])], vec![recorded(&sent[0]), other]] {
@@ -169,14 +170,14 @@ mod tests {
             settle_transfers(&sent, &mut answer, &found);
             assert_eq!(answer, results(&[EXISTS, FAILED]));
         }
-        // One that fails for a reason of its own exists in no case.
+        // A chain with an event that fails for another reason never exists.
         for refused in [[FAILED, EXISTS], [EXISTS, 54], [FAILED, 54]] {
             assert!(transfers_to_read(&sent, &results(&refused)).is_empty(), "{refused:?}");
         }
     }
 
     #[test]
-    fn a_post_is_compared_with_what_it_posts() {
+    fn a_post_is_compared_using_its_pending_transfer() {
         let pending = Transfer { user_data_64: 9, flags: TransferFlags::PENDING, ..transfer(7, false) };
         let flags = TransferFlags::POST_PENDING.union(TransferFlags::LINKED);
         let post = Transfer { amount: u128::MAX, pending_id: pending.id, flags, ..transfer(1, true) };
@@ -189,7 +190,7 @@ mod tests {
         let mut answer = results(&[EXISTS, FAILED]);
         assert!(transfers_to_read(&sent, &answer).contains(&pending.id));
         settle_transfers(&sent, &mut answer, &found[1..]);
-        assert_eq!(answer[1].status, FAILED, "without the pending transfer nothing is known");
+        assert_eq!(answer[1].status, FAILED, "a post cannot be compared without its pending transfer");
         settle_transfers(&sent, &mut answer, &found);
         assert_eq!(answer[1].status, EXISTS);
     }

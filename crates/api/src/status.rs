@@ -1,11 +1,11 @@
-//! Names of statuses: which list a number belongs to follows from the operation.
+//! Names of statuses: the operation determines which list a number belongs to.
 
 use bezant_ledger::Operation;
 use bezant_types::{
     AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, ExpiryStatus,
 };
 
-/// The name of a status of an operation, in snake case; `unknown` for a number that is none.
+/// The name of a status of an operation, in snake case; `unknown` for an unknown number.
 pub fn status_name(operation: Operation, number: u32) -> &'static str {
     status_of(operation, number).0
 }

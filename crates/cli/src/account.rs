@@ -16,14 +16,14 @@ use crate::output::{Align, Format};
 use crate::session::{Session, parse_account_id, parse_u128};
 use crate::{output, transfer};
 
-/// Accounts
+/// The subcommands of `bezant account`
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountCommand {
     /// Create an account
     Create(CreateArgs),
     /// Show accounts
     Show(ShowArgs),
-    /// List accounts by what they carry
+    /// List accounts, filtered by their fields
     List(ListArgs),
     /// List the transfers of an account, with its balance after each
     History(HistoryArgs),
@@ -35,7 +35,7 @@ pub(crate) enum AccountCommand {
     Name(NameArgs),
 }
 
-/// Which account to make.
+/// The arguments of `bezant account create`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("holds").required(true).args(["asset", "ledger"])))]
 #[command(after_help = "Examples:
@@ -49,13 +49,13 @@ credits_must_not_exceed_debits, history, imported, closed.")]
 pub(crate) struct CreateArgs {
     /// Unique name, at most 64 bytes, not digits only
     name: Option<String>,
-    /// Asset that it holds, such as EUR
+    /// Asset of the account, such as EUR
     #[arg(long, value_name = "CODE")]
     asset: Option<String>,
     /// Ledger number of the asset, such as 978
     #[arg(long, value_name = "N")]
     ledger: Option<u32>,
-    /// Category of your own, 1 to 65535
+    /// Category that you choose, 1 to 65535
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     code: u16,
     /// Id; drawn when not given
@@ -70,18 +70,18 @@ pub(crate) struct CreateArgs {
     /// Greatest balance; none = no limit
     #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
     max: Option<String>,
-    /// Key of your own, 128 bits
+    /// Key that you choose, 128 bits
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_u128)]
     user_data_128: u128,
-    /// Key of your own, 64 bits
+    /// Key that you choose, 64 bits
     #[arg(long, default_value_t = 0, value_name = "N")]
     user_data_64: u64,
-    /// Key of your own, 32 bits
+    /// Key that you choose, 32 bits
     #[arg(long, default_value_t = 0, value_name = "N")]
     user_data_32: u32,
 }
 
-/// Which accounts to show.
+/// The arguments of `bezant account show`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant account show alice
@@ -96,7 +96,7 @@ pub(crate) struct ShowArgs {
     at: Option<Nanos>,
 }
 
-/// Which accounts to list.
+/// The arguments of `bezant account list`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant account list
@@ -107,7 +107,7 @@ pub(crate) struct ListArgs {
     query: transfer::QueryArgs,
 }
 
-/// Whose history.
+/// The arguments of `bezant account history`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant account history alice
@@ -132,17 +132,17 @@ pub(crate) struct HistoryArgs {
     limit: LimitArgs,
 }
 
-/// Whose holds.
+/// The arguments of `bezant account holds`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant account holds alice
   bezant account holds 1001 -o json
 
-The next to expire comes first; those that never do come last.")]
+The hold that expires next comes first; holds that never expire come last.")]
 pub(crate) struct HoldsArgs {
     /// Id or name
     account: String,
-    /// At most so many; 0 = all
+    /// The most rows to list; 0 = all
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u64,
     /// Show whole ids, names and times
@@ -150,7 +150,7 @@ pub(crate) struct HoldsArgs {
     wide: bool,
 }
 
-/// Whose bounds.
+/// The arguments of `bezant account bounds`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant account bounds alice
@@ -158,8 +158,8 @@ pub(crate) struct HoldsArgs {
   bezant account bounds alice --min 0 --max none
 
 The balance is credits minus debits, counting what is reserved. A side that is not \
-given stays as it is. A bound that the balance is beyond moves nothing: under its minimum an account pays nothing, over its \
-maximum it receives nothing.")]
+given stays as it is. A new bound may exclude the balance: an account under its minimum \
+pays nothing, over its maximum it receives nothing.")]
 pub(crate) struct BoundsArgs {
     /// Id or name
     account: String,
@@ -171,7 +171,7 @@ pub(crate) struct BoundsArgs {
     max: Option<String>,
 }
 
-/// Whose name.
+/// The arguments of `bezant account name`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   bezant account name 1001 users:alice:main")]
@@ -183,7 +183,7 @@ pub(crate) struct NameArgs {
 }
 
 impl AccountCommand {
-    /// Does it.
+    /// Runs the command.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::Create(args) => create(session, args).await,
@@ -328,7 +328,7 @@ fn balance(view: &AccountView, unit: Unit) -> String {
     unit.format_difference(view.account.credits_posted, view.account.debits_posted)
 }
 
-/// What one debit may take now.
+/// The largest amount that one debit may take now.
 fn available(view: &AccountView, unit: Unit) -> String {
     view.available().map_or_else(|| "no limit".to_owned(), |amount| unit.format(amount))
 }
@@ -435,7 +435,7 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     end.tell(session.output)
 }
 
-/// The direction of a movement as `account` sees it, and the other account.
+/// The direction of a movement for `account`, and the other account.
 fn counterpart(account: AccountId, movement: &Movement) -> (&'static str, AccountId) {
     let transfer = &movement.transfer;
     if transfer.debit_account_id == account {
@@ -462,7 +462,7 @@ async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
             return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
         }
         session.changes.is_made();
-        // The side that was not given may have been changed by another meanwhile.
+        // Another client may have changed the side that was not given.
         bounds = session.account(&view.account.id.to_string()).await?.bounds;
     }
     if session.output == Format::Json {

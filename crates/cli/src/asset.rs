@@ -10,7 +10,7 @@ use crate::output;
 use crate::output::{Align, Format};
 use crate::session::Session;
 
-/// Assets
+/// The subcommands of `bezant asset`
 #[derive(Debug, Subcommand)]
 pub(crate) enum AssetCommand {
     /// List the built-in and the registered assets
@@ -19,17 +19,17 @@ pub(crate) enum AssetCommand {
     Register(RegisterArgs),
 }
 
-/// Which assets to list.
+/// The arguments of `bezant asset list`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant asset list
   bezant asset list EUR USD -o json")]
 pub(crate) struct ListArgs {
-    /// Only those codes
+    /// Only assets with these codes
     codes: Vec<String>,
 }
 
-/// Which asset to register.
+/// The arguments of `bezant asset register`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant asset register POINTS 100001 --scale 0
@@ -38,15 +38,15 @@ pub(crate) struct ListArgs {
 pub(crate) struct RegisterArgs {
     /// 1 to 16 upper-case letters, digits, '_', '-' or '.', letter first
     code: String,
-    /// Ledger number; not 0, and not that of another asset that is in use
+    /// Ledger number; not 0, and not that of another asset in use
     ledger: u32,
-    /// Digits behind the decimal point, 0 to 38
+    /// Digits after the decimal point, 0 to 38
     #[arg(long, default_value_t = 2, value_name = "N")]
     scale: u8,
 }
 
 impl AssetCommand {
-    /// Does it.
+    /// Runs the command.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::List(args) => list(session, &args).await,
@@ -90,11 +90,11 @@ async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure>
     output::line(&format!("{} is ledger {}, scale {}", asset.code, asset.ledger, asset.scale))
 }
 
-/// What `bezant books` says of an import that has not come to its end.
+/// The message of `bezant books` about an import that has not ended.
 const EXPIRY_IS_PAUSED: &str = "expiry is paused, since an import is under way: imported reserves do not expire; it ends with \
      the import, with the first transfer that is not imported, or with `bezant import resume-expiry`";
 
-/// `bezant books`.
+/// The arguments of `bezant books`: none.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant books
@@ -103,7 +103,7 @@ const EXPIRY_IS_PAUSED: &str = "expiry is paused, since an import is under way: 
 Ends with code 5 if debits and credits of any ledger differ.")]
 pub(crate) struct BooksArgs {}
 
-/// Prints the sums of every ledger; a failure when they do not balance.
+/// Prints the sums of every ledger; returns a failure when they do not balance.
 pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
     let books = session.client.books().await?;
     let assets = session.assets().await?;

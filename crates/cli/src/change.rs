@@ -1,44 +1,45 @@
-//! A change that a command makes: what is said of it when its outcome is not known, or its answer cannot be shown.
+//! A change that a command makes, and the failure that is reported when its outcome is not known or its
+//! answer cannot be shown.
 //!
-//! The id of a change is drawn here and not by the server. So whatever breaks, the command can name it, and print the
-//! command that tells what became of it and makes it at most once.
+//! The command draws the id of a change, not the server. So after every failure it can name the id, and print
+//! a command that finds the outcome and makes the change at most once.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::exit::Failure;
 
-/// A change under way.
+/// A change in progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    /// `transfer 77`.
+    /// The kind and id of the change, such as `transfer 77`.
     pub(crate) what: String,
-    /// Its ids; empty where they are in a file.
+    /// The ids of the change; empty if they are in a file.
     pub(crate) ids: Vec<u128>,
     /// Whether the command takes the id as `--id`.
     pub(crate) takes_id: bool,
     is_made: bool,
-    /// Of an import, which is made part by part.
+    /// The progress of an import; `None` for any other change.
     part: Option<Part>,
 }
 
-/// How far an import has come.
+/// The progress of an import.
 #[derive(Clone, Debug, Default)]
 struct Part {
-    /// Rows of it are made.
+    /// Some rows of the import are made.
     has_rows: bool,
     /// Rows were sent, and their outcome is not known.
     is_open: bool,
-    /// What is done, what is not, and what to do.
+    /// A text for the operator: what is done, what is not, and what to do.
     state: String,
 }
 
 impl Change {
-    /// Of something that has an id, which the command takes.
+    /// A change with an id that the command takes as `--id`.
     pub(crate) fn of(kind: &str, id: u128) -> Self {
         Self { what: format!("{kind} {id}"), ids: vec![id], takes_id: true, is_made: false, part: None }
     }
 
-    /// Of something that the same command finds again.
+    /// A change that the same command can repeat without an `--id`.
     pub(crate) fn again(what: impl Into<String>, ids: Vec<u128>) -> Self {
         Self { what: what.into(), ids, takes_id: false, is_made: false, part: None }
     }
@@ -49,12 +50,13 @@ impl Change {
 pub(crate) struct Changes(Mutex<Option<Change>>);
 
 impl Changes {
-    /// The change is about to be sent.
+    /// Records the change that the command is about to send.
     pub(crate) fn begin(&self, change: Change) {
         *self.lock() = Some(change);
     }
 
-    /// Rows of an import are about to be sent. `state` says what is known then.
+    /// Records that rows of an import are about to be sent. `state` is the text for a failure until their
+    /// outcome is known.
     pub(crate) fn send_rows(&self, state: String) {
         self.with_part(|part| {
             part.is_open = true;
@@ -77,14 +79,14 @@ impl Changes {
         update(change.part.get_or_insert_default());
     }
 
-    /// It is made: what fails from here on fails afterwards.
+    /// Records that the change is made: a later failure concerns only its answer.
     pub(crate) fn is_made(&self) {
         if let Some(change) = &mut *self.lock() {
             change.is_made = true;
         }
     }
 
-    /// What a failure of the command means for its change.
+    /// Completes a failure of the command with the state of its change.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
         let Some(mut change) = self.lock().clone() else { return failure };
         let Some(part) = change.part.take() else { return Self::explain_whole(change, failure) };
@@ -124,7 +126,7 @@ impl Changes {
         }
     }
 
-    /// What a signal means that came before the command was through.
+    /// The failure of a command that a signal stopped before its end.
     pub(crate) fn stopped(&self) -> Failure {
         let reason = "stopped by a signal".to_owned();
         let Some(change) = self.lock().clone() else { return Failure::Stopped };
@@ -159,7 +161,7 @@ impl Change {
     }
 }
 
-/// This command as a shell reads it, with more arguments at its end.
+/// This command, quoted for a shell, with more arguments at its end.
 pub(crate) fn this_command(more: &[&str]) -> String {
     let words = arguments().into_iter().chain(more.iter().map(|word| (*word).to_owned()));
     format!("bezant {}", words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" "))
@@ -170,7 +172,7 @@ fn arguments() -> Vec<String> {
     std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
-/// A word as a shell reads it.
+/// A word, quoted for a shell if necessary.
 fn quoted(word: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:,=@%+".contains(letter);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_after_a_change_says_that_it_was_made() {
+    fn a_failure_after_a_change_reports_that_it_was_made() {
         let changes = Changes::default();
         assert!(matches!(changes.explain(Failure::Unavailable(String::new())), Failure::Unavailable(_)));
         assert!(matches!(changes.stopped(), Failure::Stopped));
@@ -211,12 +213,12 @@ mod tests {
         assert!(matches!(changes.explain(Failure::Usage(String::new())), Failure::Usage(_)));
         assert!(matches!(changes.stopped(), Failure::Unknown { ids, .. } if ids == [77]));
         changes.is_made();
-        let failure = changes.explain(Failure::Unavailable("silence".to_owned()));
+        let failure = changes.explain(Failure::Unavailable("no answer".to_owned()));
         assert!(matches!(&failure, Failure::NotShown { ids, .. } if *ids == [77]), "{failure}");
     }
 
     #[test]
-    fn an_import_is_made_part_by_part() {
+    fn an_import_is_made_in_parts() {
         let changes = Changes::default();
         let unreachable = || Failure::Unavailable("no server answers".to_owned());
         let codes = |changes: &Changes| (changes.explain(unreachable()).number(), changes.stopped().number());
@@ -224,10 +226,10 @@ mod tests {
         changes.send_rows("1 sent".to_owned());
         assert_eq!(changes.stopped().number(), 6);
         let unknown =
-            Failure::Unknown { reason: "silence".into(), what: "?".into(), ids: vec![1], repeat: None };
+            Failure::Unknown { reason: "no answer".into(), what: "?".into(), ids: vec![1], repeat: None };
         let failure = changes.explain(unknown.and("Row 1 was sent")).to_string();
         assert!(failure.contains("makes it at most once: bezant"), "{failure}");
-        assert!(failure.ends_with(". Row 1 was sent"), "said once: {failure}");
+        assert!(failure.ends_with(". Row 1 was sent"), "the state is there once: {failure}");
         changes.rows_are_known(false, "Nothing was sent".to_owned());
         assert_eq!(codes(&changes), (3, 130), "the server has not taken them");
         changes.send_rows("1 sent".to_owned());
@@ -237,6 +239,6 @@ mod tests {
         let failure = changes.explain(Failure::TimedOut("no answer".to_owned()));
         assert!(!failure.to_string().contains("nothing was changed"), "{failure}");
         let refused = changes.explain(Failure::Refused("2 of 3 rows".to_owned()));
-        assert_eq!(refused.to_string(), "refused: 2 of 3 rows", "the import came to its end");
+        assert_eq!(refused.to_string(), "refused: 2 of 3 rows", "the import was complete");
     }
 }

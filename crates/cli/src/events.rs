@@ -23,10 +23,10 @@ use crate::session::Session;
 Every event has a position. To resume, pass the last position seen plus one. A position after the end is an \
 error that names the end: the ledger was restored from an older copy, or the position is another ledger's.")]
 pub(crate) struct EventsArgs {
-    /// First position wanted; only new events when not given
+    /// First position to show [default: only new events]
     #[arg(long, value_name = "POSITION")]
     from: Option<u64>,
-    /// The first event at or after that moment: 2026-11-01 (midnight UTC), 2026-11-01T09:30:00Z
+    /// Show events from that moment on: 2026-11-01 (midnight UTC), 2026-11-01T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "from")]
     since: Option<Nanos>,
     /// Show whole ids, names and times
@@ -35,12 +35,12 @@ pub(crate) struct EventsArgs {
     /// End when all events that exist at the start have been shown
     #[arg(long)]
     until_caught_up: bool,
-    /// End after so many; 0 = all
+    /// End after so many events; 0 = all
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }
 
-/// Shows them.
+/// Shows the events, until the limit, the end or Ctrl-C.
 pub(crate) async fn run(session: &Session, args: &EventsArgs) -> Result<(), Failure> {
     let assets = session.assets().await?;
     let end = if args.until_caught_up { Some(session.client.books().await?.history.movements) } else { None };
@@ -50,7 +50,7 @@ pub(crate) async fn run(session: &Session, args: &EventsArgs) -> Result<(), Fail
     };
     let mut shown = Shown::new(args.wide);
     let mut left = args.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
-    // A position after the end is the server's to refuse.
+    // A position after the end goes to the server, which refuses it.
     if end.is_some() && from == end {
         return Ok(());
     }
@@ -73,7 +73,7 @@ pub(crate) async fn run(session: &Session, args: &EventsArgs) -> Result<(), Fail
     Ok(())
 }
 
-/// Position of the first event at or after a moment; that of the next one where none is.
+/// Position of the first event at or after a moment. If there is none: the position of the next event.
 async fn first_since(session: &Session, since: Nanos) -> Result<u64, Failure> {
     let end = session.client.books().await?.history.movements;
     let filter =

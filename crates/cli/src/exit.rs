@@ -1,14 +1,14 @@
-//! How a command ends: one clear line on stderr, and a code that scripts can use. With `-o json` the line is JSON.
+//! How a command ends: one line on stderr, and an exit code for scripts. With `-o json` the line is JSON.
 //!
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | refused by the ledger, or a failure without a code of its own |
+//! | 1 | refused by the ledger, or a failure without a more specific code |
 //! | 2 | wrong use: an argument, a file or an amount that cannot be read |
 //! | 3 | the server cannot be reached, or does not take this now; nothing was changed |
-//! | 4 | what was asked for does not exist |
+//! | 4 | the requested object does not exist |
 //! | 5 | verification failed, or data on disk is damaged |
-//! | 6 | the outcome is not known: the change may have been made; stderr says how to learn it |
+//! | 6 | the outcome is not known: the change may have been made; stderr says how to find it |
 //! | 7 | the change was made, and the answer could not be shown |
 //! | 8 | a part of an import or of a cluster change was made, and the rest was not; stderr says which |
 //! | 130 | stopped by a signal; nothing was changed |
@@ -26,34 +26,34 @@ use crate::output::{self, Format};
 pub(crate) const CODES: &str = "\
 Exit codes:
   0    done
-  1    refused by the ledger, or a failure without a code of its own
+  1    refused by the ledger, or a failure without a more specific code
   2    wrong use: an argument, a file or an amount that cannot be read
   3    the server cannot be reached, or does not take this now; nothing was changed
-  4    what was asked for does not exist
+  4    the requested object does not exist
   5    verification failed, or data on disk is damaged
-  6    the outcome is not known: the change may have been made; stderr says how to learn it
+  6    the outcome is not known: the change may have been made; stderr says how to find it
   7    the change was made, and the answer could not be shown
   8    a part of an import or of a cluster change was made, and the rest was not; stderr says which
   130  stopped by a signal; nothing was changed";
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// A status of the ledger that is no success.
     #[error("refused: {name}: {text}")]
     Status {
-        /// Its name.
+        /// The name of the status.
         name: &'static str,
-        /// What it means, and which case it is.
+        /// The meaning of the status, and the case.
         text: String,
     },
-    /// Another refusal.
+    /// A refusal without a status of the ledger.
     #[error("refused: {0}")]
     Refused(String),
     /// The request makes no sense as it was written.
     #[error("{0}")]
     Usage(String),
-    /// Nobody answers.
+    /// No server answers.
     #[error("{0}")]
     Unavailable(String),
     /// The deadline passed before the server began with this call.
@@ -71,47 +71,47 @@ pub(crate) enum Failure {
     /// A change was sent and its outcome is not known.
     #[error("the outcome is not known: {reason}. {what} may have been made{}", advice(repeat.as_ref()))]
     Unknown {
-        /// Why not.
+        /// Why the outcome is not known.
         reason: String,
-        /// What was asked for: `transfer 77`.
+        /// The requested change, such as `transfer 77`.
         what: String,
-        /// The ids of it, as far as they are known.
+        /// The ids of the change, as far as they are known.
         ids: Vec<u128>,
-        /// The command that tells, and changes nothing twice.
+        /// The command that finds the outcome, and makes the change at most once.
         repeat: Option<String>,
     },
     /// A change was made, and what follows it failed.
     #[error("{what} was made, and the answer cannot be shown: {reason}")]
     NotShown {
-        /// What was made.
+        /// The change that was made.
         what: String,
-        /// Its ids.
+        /// The ids of the change.
         ids: Vec<u128>,
-        /// Why it cannot be shown.
+        /// Why the answer cannot be shown.
         reason: String,
     },
     /// A part of an import or of a cluster change was made, and the rest was not.
-    #[error("a part of {what} was made: {reason}; this goes on, and makes nothing twice: {repeat}")]
+    #[error("a part of {what} was made: {reason}; this command makes the rest, and nothing twice: {repeat}")]
     PartlyMade {
-        /// Of what: `the import`.
+        /// The change, such as `the import`.
         what: &'static str,
-        /// Why not the rest.
+        /// Why the rest was not made.
         reason: String,
-        /// The command that goes on.
+        /// The command that makes the rest.
         repeat: String,
     },
     /// A signal came before anything was changed.
     #[error("stopped: nothing was changed")]
     Stopped,
-    /// Whoever read the output has read enough.
+    /// The reader of the output, such as `head`, has closed it.
     #[error("the output was closed")]
     OutputClosed,
-    /// A failure with what it left behind and how to go on.
+    /// A failure, with the state after it and how to continue.
     #[error("{source}. {state}")]
     Halted {
-        /// Why.
+        /// The failure.
         source: Box<Self>,
-        /// What is done, what is not, and what to do.
+        /// A text for the operator: what is done, what is not, and what to do.
         state: String,
     },
     /// The output cannot be written.
@@ -123,10 +123,12 @@ pub(crate) enum Failure {
 }
 
 fn advice(repeat: Option<&String>) -> String {
-    repeat.map_or_else(String::new, |command| format!("; this tells, and makes it at most once: {command}"))
+    repeat.map_or_else(String::new, |command| {
+        format!("; this command finds the outcome, and makes it at most once: {command}")
+    })
 }
 
-/// A failure on stderr, as programs read it.
+/// A failure on stderr as JSON.
 #[derive(Debug, Serialize)]
 struct ErrorJson<'failure> {
     error: ErrorFields<'failure>,
@@ -134,11 +136,11 @@ struct ErrorJson<'failure> {
 
 #[derive(Debug, Serialize)]
 struct ErrorFields<'failure> {
-    /// Which kind: `refused`, `outcome_unknown`, ...
+    /// The kind of failure: `refused`, `outcome_unknown`, ...
     code: &'static str,
     exit_code: u8,
     detail: String,
-    /// Of a refusal: the name of the status.
+    /// The name of the ledger's status, for a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -153,7 +155,7 @@ impl Failure {
         ExitCode::from(self.number())
     }
 
-    /// The same as a number.
+    /// The exit code as a number.
     pub(crate) fn number(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
@@ -170,7 +172,7 @@ impl Failure {
         }
     }
 
-    /// Its kind, for programs.
+    /// The kind of failure, as the `code` in JSON.
     fn kind(&self) -> &'static str {
         match self {
             Self::Status { .. } | Self::Refused(_) => "refused",
@@ -189,37 +191,37 @@ impl Failure {
         }
     }
 
-    /// The same failure, said with the state that it leaves behind.
+    /// The same failure, with the state after it.
     pub(crate) fn and(self, state: &str) -> Self {
         Self::Halted { source: Box::new(self), state: state.to_owned() }
     }
 
-    /// What went wrong, without the state that it leaves behind.
+    /// The failure itself, without the state after it.
     fn cause(&self) -> &Self {
         if let Self::Halted { source, .. } = self { source.cause() } else { self }
     }
 
-    /// A refusal in the ledger's own words: the status, then what it means, then which case it is.
+    /// A refusal by the ledger. `meaning` is the meaning of the status and the case.
     pub(crate) fn refused(name: &'static str, meaning: &str) -> Self {
         Self::Status { name, text: meaning.trim_end().to_owned() }
     }
 
-    /// Of what was printed.
+    /// The failure for an error of the output.
     pub(crate) fn of_output(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe { Self::OutputClosed } else { Self::Output(error) }
     }
 
-    /// True when only the output is to blame.
+    /// True when only the output failed.
     pub(crate) const fn is_of_output(&self) -> bool {
         matches!(self, Self::OutputClosed | Self::Output(_))
     }
 
-    /// The same after a change was made.
+    /// The failure as one after a change that was made: only its answer cannot be shown.
     pub(crate) fn after(self, what: impl Into<String>, ids: Vec<u128>) -> Self {
         Self::NotShown { what: what.into(), ids, reason: self.to_string() }
     }
 
-    /// Says on stderr what went wrong.
+    /// Prints the failure on stderr; nothing when the output was closed.
     pub(crate) fn report(&self, format: Format) {
         if matches!(self, Self::OutputClosed) {
             return;
@@ -257,9 +259,9 @@ impl From<ClientError> for Failure {
             ClientError::NotFound { .. } => Self::NotFound(text),
             ClientError::OutcomeUnknown { ids, reason, .. } => {
                 let what = match &*ids {
-                    [id] => format!("what was asked for (id {id})"),
+                    [id] => format!("the requested change (id {id})"),
                     ids => {
-                        format!("what was asked for ({} ids from {})", ids.len(), ids.first().unwrap_or(&0))
+                        format!("the requested change ({} ids from {})", ids.len(), ids.first().unwrap_or(&0))
                     }
                 };
                 Self::Unknown { reason, what, ids, repeat: None }

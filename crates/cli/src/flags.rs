@@ -1,4 +1,5 @@
-//! Flags by name, as people write them: `history,linked`. Numbers are accepted too.
+//! Flags of accounts and transfers by name, as on the command line: `history,linked`. Numbers are accepted
+//! too.
 
 use bezant_client::{AccountFlags, TransferFlags};
 

@@ -1,4 +1,4 @@
-//! A connection in TigerBeetle's protocol: to a Bezant's door for it, or to a TigerBeetle.
+//! A connection in TigerBeetle's protocol, to a Bezant or to a TigerBeetle.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_mins(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A connection with a session.
+/// A connection with a session, and one request in flight.
 #[derive(Debug)]
 pub(crate) struct Frames {
     stream: TcpStream,
@@ -23,12 +23,12 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Connects and opens a session; `number` tells the clients of a process apart.
+    /// Connects and opens a session. `number` is the client's number: each client of a process has another.
     pub(crate) async fn open(address: &str, cluster: u128, number: u64) -> Result<Self> {
-        Self::open_on(Self::dial(address).await?, cluster, number, PATIENCE).await
+        Self::open_on(Self::dial(address).await?, cluster, number, ANSWER_TIMEOUT).await
     }
 
-    /// Connects.
+    /// Connects, without a session.
     pub(crate) async fn dial(address: &str) -> Result<TcpStream> {
         let stream =
             TcpStream::connect(address).await.with_context(|| format!("{address} cannot be reached"))?;
@@ -36,12 +36,13 @@ impl Frames {
         Ok(stream)
     }
 
-    /// Opens a session on a new connection. A server of another cluster does not answer, or ends the connection.
+    /// Opens a session on a new connection; waits for at most `limit`. A server of another cluster does not
+    /// answer, or closes the connection.
     pub(crate) async fn open_on(
         stream: TcpStream,
         cluster: u128,
         number: u64,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Self> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = since.as_nanos() << 48 | u128::from(std::process::id()) << 16 | u128::from(number + 1);
@@ -49,11 +50,11 @@ impl Frames {
             Self { stream, client: Client::new(ClientId(id), cluster, Release::OWN), reply: BytesMut::new() };
         let register = frames.client.register();
         frames.stream.write_all(&register).await.context("the session cannot be opened")?;
-        frames.receive_within(patience).await.context("the session cannot be opened")?;
+        frames.receive_within(limit).await.context("the session cannot be opened")?;
         Ok(frames)
     }
 
-    /// The results of a request of one batch, whose body ends in its trailer.
+    /// The results of a request of one batch. `body` ends in the batch's trailer.
     pub(crate) async fn submit(&mut self, operation: Operation, body: &[u8]) -> Result<Bytes> {
         let reply = self.ask(operation, body).await?;
         let batches = Batches::decode(&reply, operation.result_size()).context("the reply is cut")?;
@@ -69,16 +70,14 @@ impl Frames {
         self.receive().await
     }
 
-    /// The body of the reply to the request in flight. An official client would wait for ever.
+    /// The body of the reply to the request in flight. TigerBeetle's official clients would wait without end.
     async fn receive(&mut self) -> Result<Bytes> {
-        self.receive_within(PATIENCE).await
+        self.receive_within(ANSWER_TIMEOUT).await
     }
 
-    async fn receive_within(&mut self, patience: Duration) -> Result<Bytes> {
-        timeout(patience, self.receive_reply()).await.with_context(|| {
-            format!(
-                "no answer within {patience:?}: is this the right cluster, and does this replica lead it?"
-            )
+    async fn receive_within(&mut self, limit: Duration) -> Result<Bytes> {
+        timeout(limit, self.receive_reply()).await.with_context(|| {
+            format!("no answer within {limit:?}: is this the right cluster, and does this replica lead it?")
         })?
     }
 

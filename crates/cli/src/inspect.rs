@@ -1,4 +1,4 @@
-//! `bezant inspect`: the log and the checkpoints of a stopped node, read in full, never written to.
+//! `bezant inspect`: reads the log and the checkpoints of a stopped node in full, and never writes to them.
 
 use std::path::{Path, PathBuf};
 
@@ -14,18 +14,18 @@ use crate::json::{Text, moment};
 use crate::output;
 use crate::output::{Align, Format};
 
-/// The file that every folder has in which a node ever worked.
+/// The lock file: every folder has it after the first start of a node.
 const LOCK_NAME: &str = "lock";
 
-/// What to look at.
+/// Arguments of an inspection.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant inspect ./bezant-data
   bezant inspect ./bezant-data --frames SEGMENT     every frame of one segment
   bezant inspect ./bezant-data -o json
 
-The node must be stopped. Ends with code 5 if anything is damaged, and says what, in \
-which file and where; with code 4 if the folder holds no data of Bezant.")]
+The node must be stopped. Ends with code 5 if anything is damaged, and names the \
+damage, the file and the offset; with code 4 if the folder holds no data of Bezant.")]
 pub(crate) struct InspectArgs {
     /// Data folder of a stopped node
     folder: PathBuf,
@@ -34,7 +34,7 @@ pub(crate) struct InspectArgs {
     frames: Option<String>,
 }
 
-/// Looks.
+/// Prints the files of the folder, or the frames of one segment; an error if anything is damaged.
 pub(crate) fn run(format: Format, args: &InspectArgs) -> Result<(), Failure> {
     if !args.folder.is_dir() {
         return Err(Failure::NotFound(format!("there is no folder {}", args.folder.display())));
@@ -134,7 +134,7 @@ fn print_tables(checkpoints: &[CheckpointSummary], log: &LogSummary) -> Result<(
     if let Some(torn) = &log.torn {
         output::line("")?;
         output::line(&format!(
-            "torn end: {} bytes of {} from offset {} ({}); the next start cuts them, nobody was told of them",
+            "torn end: {} bytes of {} from offset {} ({}); the next start cuts them, and no client had an answer for them",
             torn.bytes, torn.file, torn.offset, torn.reason
         ))?;
     }

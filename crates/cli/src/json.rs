@@ -1,5 +1,5 @@
-//! Records as JSON, in the words of REST. Integers of 64 and 128 bits are strings, amounts are minor units, heads
-//! are hexadecimal.
+//! Records as JSON, with the names of the REST API. Integers of 64 and 128 bits are strings, amounts are
+//! minor units, heads are hexadecimal.
 
 use bezant_client::{
     AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, Movement, MovementNumber,
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::money::{Assets, Unit};
 
-/// A value as the string that it prints as.
+/// A value that is serialized as its `Display` text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Text<T>(pub(crate) T);
 
@@ -52,12 +52,12 @@ pub(crate) struct BalanceJson {
     asset: Option<String>,
     ledger: u32,
     balances: BalancesJson,
-    /// What happened before it counts.
+    /// The moment; movements before it count.
     at: Text<Nanos>,
 }
 
 impl BalanceJson {
-    /// In the unit of its ledger.
+    /// The balance; `unit` is that of the account's ledger.
     pub(crate) fn new(account: AccountId, balances: Balances, unit: Unit, at: Nanos) -> Self {
         let (asset, ledger) = (asset_code(unit), unit.ledger.0);
         Self { account: Text(account.0), asset, ledger, balances: balances.into(), at: Text(at) }
@@ -90,7 +90,7 @@ pub(crate) struct AccountBoundsJson {
 }
 
 impl AccountBoundsJson {
-    /// In the unit of its ledger.
+    /// The limits; `unit` is that of the account's ledger.
     pub(crate) fn new(id: AccountId, bounds: Bounds, unit: Unit) -> Self {
         Self { id: Text(id.0), asset: asset_code(unit), bounds: bounds.into() }
     }
@@ -109,7 +109,7 @@ impl From<Chain> for ChainJson {
     }
 }
 
-/// An account.
+/// An account as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct AccountJson {
     id: Text<u128>,
@@ -119,7 +119,7 @@ pub(crate) struct AccountJson {
     code: u16,
     flags: Vec<&'static str>,
     balances: BalancesJson,
-    /// What one debit may take now; `null` = nothing limits it.
+    /// The largest amount that one debit may take now; `null` = no limit.
     available: Option<Text<u128>>,
     bounds: BoundsJson,
     user_data_128: Text<u128>,
@@ -131,7 +131,7 @@ pub(crate) struct AccountJson {
 }
 
 impl AccountJson {
-    /// In the unit of its ledger.
+    /// The account; `unit` is that of its ledger.
     pub(crate) fn new(view: &AccountView, unit: Unit) -> Self {
         let account = &view.account;
         Self {
@@ -154,7 +154,7 @@ impl AccountJson {
     }
 }
 
-/// A transfer.
+/// A transfer as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct TransferJson {
     id: Text<u128>,
@@ -165,19 +165,19 @@ pub(crate) struct TransferJson {
     ledger: u32,
     code: u16,
     flags: Vec<&'static str>,
-    /// "0" = none.
+    /// The id of the pending transfer that this one posts or voids; "0" = none.
     pending_id: Text<u128>,
     timeout_seconds: u32,
     user_data_128: Text<u128>,
     user_data_64: Text<u64>,
     user_data_32: u32,
     timestamp: Text<Nanos>,
-    /// Of a pending transfer where it was looked up; left out of events.
+    /// The state of a pending transfer that was looked up; left out of events.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Text<Nanos>>,
-    /// This and the next two: of a hold that has ended.
+    /// This field and the next two are present for a hold that has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     captured_amount: Option<Text<u128>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,7 +187,7 @@ pub(crate) struct TransferJson {
 }
 
 impl TransferJson {
-    /// With what became of it.
+    /// The transfer with the state of its hold.
     pub(crate) fn of(view: &TransferView, unit: Unit) -> Self {
         let hold = view.hold.as_ref();
         let ended = hold.filter(|hold| hold.state != HoldState::Pending);
@@ -200,7 +200,7 @@ impl TransferJson {
         }
     }
 
-    /// In the unit of its ledger.
+    /// The transfer; `unit` is that of its ledger.
     pub(crate) fn new(transfer: &Transfer, unit: Unit) -> Self {
         Self {
             id: Text(transfer.id.0),
@@ -240,7 +240,7 @@ pub(crate) struct MovementJson {
 }
 
 impl MovementJson {
-    /// In the unit of its ledger.
+    /// The row; `unit` is that of its ledger.
     pub(crate) fn new(number: MovementNumber, movement: &Movement, unit: Unit) -> Self {
         Self {
             position: number.0,
@@ -255,7 +255,7 @@ impl MovementJson {
     }
 }
 
-/// An asset.
+/// An asset as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct AssetJson {
     ledger: u32,
@@ -269,7 +269,7 @@ impl From<&Asset> for AssetJson {
     }
 }
 
-/// The books.
+/// The books as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct BooksJson {
     time: Text<Nanos>,
@@ -301,7 +301,7 @@ pub(crate) struct TotalsJson {
 }
 
 impl BooksJson {
-    /// With the codes of the assets.
+    /// The books, with the codes of the assets.
     pub(crate) fn new(books: &Books, assets: &Assets) -> Self {
         let totals = |totals: &bezant_client::LedgerTotals| LedgerTotalsJson {
             ledger: totals.ledger.0,
@@ -327,7 +327,7 @@ impl BooksJson {
     }
 }
 
-/// A moment as people read it: `2026-01-31T12:00:00.123456789Z`; `-` = not given.
+/// A moment as text: `2026-01-31T12:00:00.123456789Z`; `-` = not given.
 pub(crate) fn moment(time: Nanos) -> String {
     if time.0 == 0 {
         return "-".to_owned();

@@ -1,8 +1,9 @@
-//! What the commands that list share: a range of time, a limit, and how rows look to people.
+//! Shared by the commands that list: a range of time, a limit, and the format of ids, names and times in
+//! tables.
 //!
-//! Rows come page by page. A list that ends at its limit says so on stderr; nothing is left out in silence.
-//! In tables an account stands with its name where it has one, a long id is shortened to its last digits, and a time
-//! to its second: `--wide` shows all of it. JSON is never shortened.
+//! Rows come page by page. A list that ends at its limit reports on stderr that more rows exist. In tables an
+//! account appears by its name where it has one, a long id is shortened to its last digits, and a time to its
+//! second: `--wide` shows all of it. JSON is never shortened.
 
 use std::collections::HashMap;
 
@@ -16,22 +17,22 @@ use crate::json::moment;
 use crate::output::{self, Format};
 use crate::session::Session;
 
-/// Ids of that many digits or fewer are shown whole.
+/// Ids of at most this many digits are shown whole.
 const ID_DIGITS_MAX: usize = 12;
-/// Digits of a long id that are shown.
+/// The number of last digits of a long id that are shown.
 const ID_DIGITS_SHOWN: usize = 8;
-/// Letters of a name that are shown.
+/// The most letters of a name that are shown.
 const NAME_LETTERS_MAX: usize = 20;
-/// Accounts that one request looks up.
+/// The most accounts that one request looks up.
 const LOOKUP_MAX: usize = 8_189;
 
-/// From when to when.
+/// A range of time.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct RangeArgs {
-    /// Only from that moment on: 2026-11-01 (midnight UTC), 2026-11-01T09:30:00Z
+    /// Only from this moment on: 2026-11-01 (midnight UTC), 2026-11-01T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) since: Option<Nanos>,
-    /// Only before that moment
+    /// Only before this moment
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) until: Option<Nanos>,
 }
@@ -47,16 +48,16 @@ impl RangeArgs {
     }
 }
 
-/// Reads a moment of the command line.
+/// Parses a moment on the command line.
 pub(crate) fn parse_time(text: &str) -> Result<Nanos, String> {
     let time = bezant_api::parse_moment(text)?;
     if time.0 == 0 { Err("the ledger has no time before 1970-01-02".to_owned()) } else { Ok(time) }
 }
 
-/// How many rows, and how wide.
+/// The number of rows, their order, and their width.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct LimitArgs {
-    /// At most so many; 0 = all
+    /// The most rows to list; 0 = all
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) limit: u64,
     /// Newest first
@@ -67,14 +68,15 @@ pub(crate) struct LimitArgs {
     pub(crate) wide: bool,
 }
 
-/// That a list ended at its limit.
+/// The JSON note of a list that ended at its limit.
 #[derive(Debug, Serialize)]
 struct More {
     has_more: bool,
 }
 
 impl LimitArgs {
-    /// Rows of a page: one more than wanted, to know whether more exist; 0 = as many as the server has in one.
+    /// The rows of a page: one more than the limit, to detect whether more exist; 0 = the server's own page
+    /// size.
     pub(crate) fn page(self) -> u32 {
         if self.limit == 0 {
             0
@@ -83,7 +85,7 @@ impl LimitArgs {
         }
     }
 
-    /// Hands every row to `each`, up to the limit.
+    /// Calls `each` with every row, up to the limit.
     pub(crate) async fn each<Query: PagedQuery>(
         self,
         mut pages: Pages<Query>,
@@ -100,16 +102,16 @@ impl LimitArgs {
     }
 }
 
-/// How a list ended.
+/// The end of a list: complete, or at its limit.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "said after the rows: what is left out is not left out in silence"]
+#[must_use = "call `tell` after the rows, to report that more exist"]
 pub(crate) struct End {
-    /// The limit, where more rows exist.
+    /// The limit, if more rows exist; `None` = the list is complete.
     more_than: Option<u64>,
 }
 
 impl End {
-    /// Says on stderr whether more rows exist than were shown.
+    /// Reports on stderr if more rows exist than were shown.
     pub(crate) fn tell(self, format: Format) -> Result<(), Failure> {
         match (self.more_than, format) {
             (None, _) => Ok(()),
@@ -122,7 +124,7 @@ impl End {
     }
 }
 
-/// How ids, names and times are shown in one command.
+/// Formats ids, names and times for the tables of one command.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
     is_wide: bool,
@@ -130,12 +132,12 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    /// Nothing is known yet.
+    /// A formatter without names; `learn` looks them up.
     pub(crate) fn new(is_wide: bool) -> Self {
         Self { is_wide, names: HashMap::new() }
     }
 
-    /// Asks for the names of accounts that were not met before.
+    /// Looks up the names of the accounts that are not cached yet.
     pub(crate) async fn learn(
         &mut self,
         session: &Session,
@@ -202,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_range_includes_its_beginning_and_not_its_end() {
+    fn a_range_excludes_its_end() {
         let range = |since, until| RangeArgs { since, until }.timestamps().ok();
         assert_eq!(range(None, None), Some((Nanos(0), Nanos(0))));
         assert_eq!(range(Some(Nanos(5)), Some(Nanos(9))), Some((Nanos(5), Nanos(8))));
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn long_things_are_shortened_unless_all_is_to_be_shown() {
+    fn long_texts_are_shortened_unless_wide() {
         let (short, wide) = (Shown::new(false), Shown::new(true));
         let id = 2_170_294_520_487_723_393_699_621_115_624_408_762;
         assert_eq!(short.id(id), "…24408762");
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_a_row_more_than_is_wanted() {
+    fn a_page_has_one_row_more_than_the_limit() {
         let page = |limit| LimitArgs { limit, reverse: false, wide: false }.page();
         assert_eq!((page(0), page(100), page(u64::MAX)), (0, 101, 0));
     }

@@ -1,10 +1,11 @@
-//! The `bezant` command: starts a node, and talks to one.
+//! The `bezant` command: starts a node, or sends requests to one.
 //!
-//! A command parses its arguments, asks the server, prints the answer and ends with a code that says how it
-//! went (`exit`). Answers go to stdout, everything else to stderr. Each command lives in a module of its
+//! A command parses its arguments, asks the server, prints the answer and ends with an exit code for its
+//! outcome (`exit`). Answers go to stdout, everything else to stderr. Each command is in the module of its
 //! name; `session` holds the connection, `money` reads and writes amounts, `output` prints.
 //!
-//! Never: an amount in a float, a decision about money (the ledger decides), an id sent twice for two intents.
+//! It never holds an amount in a float, never decides about money (the ledger decides), and never sends one
+//! id for two intents.
 #![deny(clippy::float_arithmetic)]
 
 mod account;
@@ -71,7 +72,7 @@ fn concat_examples() -> String {
     )
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start a node
@@ -102,10 +103,10 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Measure how fast a node is
     Bench(bench::BenchArgs),
-    /// Show the nodes of a cluster, and change who takes part
+    /// Show the nodes of a cluster, and change its members
     #[command(subcommand, after_help = "Example:\n  bezant cluster status --server a:7070,b:7070,c:7070")]
     Cluster(cluster::ClusterCommand),
-    /// Start three nodes, pay, kill the leader, and prove that nothing was lost
+    /// Start three nodes, pay, kill the leader, and prove that no payment was lost
     Demo(demo::DemoArgs),
     /// Run whole nodes in a simulation that tries to break them
     Sim(sim::SimArgs),
@@ -113,21 +114,21 @@ enum Command {
     Completions(CompletionsArgs),
 }
 
-/// Of which shell.
+/// The arguments of `bezant completions`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bezant completions bash > /etc/bash_completion.d/bezant
   bezant completions zsh > ~/.zfunc/_bezant
   bezant completions fish > ~/.config/fish/completions/bezant.fish")]
 struct CompletionsArgs {
-    /// Shell
+    /// Shell of the script
     #[arg(value_enum)]
     shell: clap_complete::Shell,
 }
 
-/// What tells a command where the server is and how to ask it.
+/// The options for the connection to a server.
 const CONNECTION: &[&str] = &["server", "timeout", "read", "session"];
-/// Options of all commands that mean nothing to these: their help does not show them.
+/// Commands that ignore some of the options of all commands: their help does not show these options.
 const WITHOUT: &[(&str, &[&str])] = &[
     ("start", &["server", "timeout", "read", "session", "output"]),
     ("demo", &["server", "timeout", "read", "session", "output"]),
@@ -137,17 +138,17 @@ const WITHOUT: &[(&str, &[&str])] = &[
     ("sim", CONNECTION),
 ];
 
-/// The command line, with help that shows what each command heeds.
+/// The command line, with help that shows only the options that each command uses.
 fn command() -> clap::Command {
     let mut command = Cli::command();
-    // Hands the options of all commands down to each of them.
+    // Copies the options of all commands into each of them.
     command.build();
     let command = command.mut_subcommand("bench", |bench| {
         bench.mut_args(|option| {
             if option.get_id() != "server" {
                 return option;
             }
-            let help = "Server to measure, or several of a cluster: URL,URL [default: one of its own]";
+            let help = "Server to measure, or several of a cluster: URL,URL [default: a node that it starts]";
             option.help(help).long_help(help).hide_env(true)
         })
     });
@@ -162,7 +163,7 @@ fn command() -> clap::Command {
 }
 
 impl Cli {
-    /// What the words of a command line say.
+    /// Parses the words of a command line.
     fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let matches = command().try_get_matches_from(words)?;
         let mut cli = Self::from_arg_matches(&matches)?;
@@ -191,7 +192,7 @@ fn main() -> ExitCode {
         Err(error) => return report(&Failure::from(error), format),
     };
     let result = runtime.block_on(Box::pin(run(cli)));
-    // Whoever asks twice to stop does not want to wait for what still runs.
+    // After a second stop signal the process must not wait for tasks that still run.
     runtime.shutdown_background();
     match result {
         Ok(code) => code,
@@ -199,10 +200,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// What goes to the log: warnings, or what `BEZANT_LOG` says.
+/// The filter of the log: warnings, or the filter in `BEZANT_LOG`.
 ///
-/// The crate `h2` warns of every connection that misbehaves, as often as an attacker likes; the server itself says so
-/// once a second. It is heard when it is asked for by name.
+/// The crate `h2` warns of every connection that misbehaves, as often as an attacker likes; the server itself
+/// logs that at most once a second. So warnings of `h2` are logged only when the setting names `h2`.
 fn log_filter(setting: Option<&str>) -> EnvFilter {
     let wanted = setting.and_then(|setting| EnvFilter::try_new(setting).ok());
     let names_it = wanted.is_some() && setting.is_some_and(|setting| setting.contains("h2"));
@@ -213,25 +214,25 @@ fn log_filter(setting: Option<&str>) -> EnvFilter {
     }
 }
 
-/// Says in one line what went wrong.
+/// Prints the failure; returns its exit code.
 fn report(failure: &Failure, format: Format) -> ExitCode {
     failure.report(format);
     failure.exit_code()
 }
 
-/// Help that was asked for, or arguments that cannot be read.
+/// Prints the help that was asked for, or the error of arguments that cannot be parsed.
 fn misread(error: &clap::Error) -> ExitCode {
     let arguments: Vec<_> =
         std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     if error.use_stderr() && wants_json(&arguments) {
         return report(&Failure::Usage(error.to_string().trim_end().to_owned()), Format::Json);
     }
-    // Help into a closed pipe was read as far as it was wanted.
+    // An error is ignored: a pipe that is closed early has a reader that needs no more.
     drop(error.print());
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// True when arguments that cannot be read as a whole ask for JSON all the same.
+/// True when arguments that cannot be parsed as a whole contain the option for JSON.
 fn wants_json(arguments: &[String]) -> bool {
     let joined = ["-ojson", "-o=json", "--output=json"];
     let is_output = |name: &String| ["-o", "--output"].contains(&&**name);
@@ -247,7 +248,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Inspect(args) => inspect::run(global.output, &args)?,
         Command::Cluster(command) => command.run(&global).await?,
         Command::Demo(_) | Command::Completions(_) if global.output == Format::Json => {
-            return Err(Failure::Usage("this command prints text alone: leave -o json out".to_owned()));
+            return Err(Failure::Usage("this command prints only text: leave -o json out".to_owned()));
         }
         Command::Demo(args) => return demo::run(&args).await,
         Command::Sim(args) => return sim::run(&args, global.output),
@@ -265,11 +266,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         command => {
             let session = Session::connect(&global).await?;
             match &command {
-                // An export to a file takes its half away first.
+                // An export to a file removes its partial file first.
                 Command::Events(_) | Command::Export(_) => {}
                 _ => watch_signals(&session)?,
             }
-            let result = talk(command, &session).await;
+            let result = run_in_session(command, &session).await;
             let end = session.end();
             result.and(end).map_err(|failure| session.changes.explain(failure))?;
         }
@@ -277,7 +278,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// From here on a signal ends the command with words about what it has changed.
+/// Handles signals from here on: a signal ends the command with a message about its changes.
 fn watch_signals(session: &Session) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     let (changes, format) = (Arc::clone(&session.changes), session.output);
@@ -294,8 +295,8 @@ fn watch_signals(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The commands that talk with a server in one session.
-async fn talk(command: Command, session: &Session) -> Result<(), Failure> {
+/// Runs a command that uses one session with a server.
+async fn run_in_session(command: Command, session: &Session) -> Result<(), Failure> {
     match command {
         Command::Account(command) => command.run(session).await,
         Command::Transfer(command) => command.run(session).await,
@@ -314,8 +315,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_crate_of_http_2_is_heard_only_when_it_is_named() {
-        for (setting, is_heard, hears_own) in [
+    fn warnings_of_h2_are_logged_only_by_name() {
+        for (setting, has_h2, has_own) in [
             (None, false, true),
             (Some("debug"), false, true),
             (Some("h2=warn"), true, false),
@@ -323,9 +324,9 @@ mod tests {
         ] {
             let subscriber = tracing_subscriber::fmt().with_env_filter(log_filter(setting)).finish();
             tracing::subscriber::with_default(subscriber, || {
-                let heard = tracing::enabled!(target: "h2::proto::streams::recv", tracing::Level::WARN);
+                let h2 = tracing::enabled!(target: "h2::proto::streams::recv", tracing::Level::WARN);
                 let own = tracing::enabled!(target: "bezant_server::connection", tracing::Level::WARN);
-                assert_eq!((heard, own), (is_heard, hears_own), "{setting:?}");
+                assert_eq!((h2, own), (has_h2, has_own), "{setting:?}");
             });
         }
     }
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn help_shows_the_options_that_a_command_heeds() {
+    fn help_shows_only_the_options_of_the_command() {
         let help = |name: &str| {
             let mut command = command();
             command.find_subcommand_mut(name).expect(name).render_long_help().to_string()
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_named_by_the_command_line_alone() {
+    fn only_the_command_line_names_a_server() {
         let read = |line: &str| Cli::read(line.split(' ').map(OsString::from)).unwrap().global;
         for line in ["bezant bench --server a:7070", "bezant --server a:7070 bench"] {
             let global = read(line);
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_wanted_where_it_was_asked_for() {
+    fn the_option_for_json_is_found_in_wrong_arguments() {
         let wants = |line: &str| wants_json(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for line in
             ["bezant pay -o json", "bezant --output json pay", "bezant pay --output=json", "bezant -ojson"]
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_negative_amount_is_an_amount_to_refuse_and_no_flag() {
+    fn a_negative_amount_is_not_parsed_as_a_flag() {
         for line in ["pay a b -1 EUR", "transfer create a b -0.5", "transfer post 77 -8.25 EUR"] {
             let words = ["bezant"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

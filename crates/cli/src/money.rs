@@ -1,17 +1,18 @@
-//! Amounts between people and the ledger: `10.50 EUR` here, 1050 there. Never a float, never rounded.
+//! Converts amounts between text (`10.50 EUR`) and the ledger's minor units (1050). Never a float, never
+//! rounded.
 
 use bezant_client::{Asset, Bounds, LedgerNumber};
 use bezant_types::{Total, parse_amount};
 
 use crate::exit::Failure;
 
-/// The word that stands for "no limit" in a bound.
+/// The word for "no limit" in a bound.
 pub(crate) const NO_LIMIT: &str = "none";
 
-/// What the amounts of a ledger are written in.
+/// The unit of a ledger's amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// Which ledger.
+    /// The number of the ledger.
     pub(crate) ledger: LedgerNumber,
     /// Its asset; `None` = not registered: amounts are whole minor units.
     pub(crate) asset: Option<Asset>,
@@ -62,17 +63,17 @@ impl Unit {
         })
     }
 
-    /// Minor units as people read them.
+    /// Minor units as text.
     pub(crate) fn format(&self, amount: u128) -> String {
         self.asset.map_or_else(|| amount.to_string(), |asset| asset.format(amount))
     }
 
-    /// A sum as people read it.
+    /// A sum as text.
     pub(crate) fn format_total(&self, total: Total) -> String {
         self.asset.map_or_else(|| total.to_string(), |asset| asset.format_total(total))
     }
 
-    /// A limit as people read it.
+    /// A limit as text.
     pub(crate) fn format_bound(&self, bound: i128) -> String {
         if bound == i128::MIN || bound == i128::MAX {
             return NO_LIMIT.to_owned();
@@ -80,13 +81,13 @@ impl Unit {
         self.asset.map_or_else(|| bound.to_string(), |asset| asset.format_signed(bound))
     }
 
-    /// An amount with the sign of its direction; nothing has none.
+    /// An amount with the sign of its direction; 0 has no sign.
     pub(crate) fn format_signed(&self, sign: &str, amount: u128) -> String {
         let sign = if amount == 0 { "" } else { sign };
         format!("{sign}{}", self.format(amount))
     }
 
-    /// `plus - minus`, as people read it.
+    /// `plus - minus` as text.
     pub(crate) fn format_difference(&self, plus: u128, minus: u128) -> String {
         if plus >= minus { self.format(plus - minus) } else { format!("-{}", self.format(minus - plus)) }
     }
@@ -97,22 +98,22 @@ impl Unit {
 pub(crate) struct Assets(Vec<Asset>);
 
 impl Assets {
-    /// In any order.
+    /// The assets, in any order.
     pub(crate) const fn new(assets: Vec<Asset>) -> Self {
         Self(assets)
     }
 
-    /// In the order in which the server has them.
+    /// All assets, in the order of the server.
     pub(crate) fn all(&self) -> &[Asset] {
         &self.0
     }
 
-    /// What the amounts of that ledger are written in.
+    /// The unit of the ledger's amounts.
     pub(crate) fn unit(&self, ledger: LedgerNumber) -> Unit {
         Unit { ledger, asset: self.0.iter().find(|asset| asset.ledger == ledger).copied() }
     }
 
-    /// The asset with that code, in any case.
+    /// The unit of the asset with this code, in upper or lower case.
     pub(crate) fn by_code(&self, code: &str) -> Result<Unit, Failure> {
         let asset = self.0.iter().find(|asset| asset.code.as_str().eq_ignore_ascii_case(code)).copied();
         asset.map(|asset| Unit { ledger: asset.ledger, asset: Some(asset) }).ok_or_else(|| {
@@ -123,8 +124,8 @@ impl Assets {
     }
 }
 
-/// Splits `10.50 EUR` into the amount and the code: the last word is one when it begins with a letter. What is left is
-/// the amount, even with spaces in it, which its parser then refuses.
+/// Splits `10.50 EUR` into the amount and the code: the last word is a code when it begins with a letter. The
+/// rest is the amount. Spaces in it stay, and the parser of amounts then refuses it.
 pub(crate) fn split_code(text: &str) -> (&str, Option<&str>) {
     let text = text.trim();
     match text.rsplit_once(char::is_whitespace) {
@@ -133,7 +134,7 @@ pub(crate) fn split_code(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The amount and the code of its asset, which may also be a word of its own.
+/// The amount and the code of its asset, which may be in `amount` or a separate argument.
 pub(crate) fn split_amount<'text>(
     amount: &'text str,
     asset: Option<&'text str>,
@@ -164,7 +165,7 @@ mod tests {
         assert_eq!(euro.parse("10.50").unwrap(), 1050);
         assert_eq!(euro.format(1050), "10.50");
         assert!(matches!(euro.parse("10.505"), Err(Failure::Usage(_))), "nothing is rounded");
-        assert!(matches!(euro.parse("3.000"), Err(Failure::Usage(_))), "three, or three thousand");
+        assert!(matches!(euro.parse("3.000"), Err(Failure::Usage(_))), "ambiguous: three, or three thousand");
         assert!(matches!(euro.parse("-1"), Err(Failure::Usage(_))), "amounts have no sign");
         assert!(matches!(assets().by_code("JPY").unwrap().parse("1.5"), Err(Failure::Usage(_))));
         assert!(matches!(assets().by_code("XYZ"), Err(Failure::NotFound(_))));
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_asset_may_stand_in_the_amount_or_behind_it() {
+    fn the_asset_may_be_in_the_amount_or_after_it() {
         assert_eq!(split_amount("10.50 EUR", None).unwrap(), ("10.50", Some("EUR")));
         assert_eq!(split_amount("10.50", Some("EUR")).unwrap(), ("10.50", Some("EUR")));
         assert_eq!(split_amount("10.50", None).unwrap(), ("10.50", None));
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_sign() {
+    fn zero_has_no_sign() {
         let euro = assets().by_code("EUR").unwrap();
         assert_eq!(euro.format_signed("-", 150), "-1.50");
         assert_eq!(euro.format_signed("-", 0), "0.00");

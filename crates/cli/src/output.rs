@@ -1,7 +1,7 @@
-//! What a command prints: tables for people, JSON for programs. Answers go to stdout, everything else to stderr.
+//! The output of commands: tables, or JSON for programs. Answers go to stdout, everything else to stderr.
 //!
-//! One thing is one JSON document; a list or a stream is one document a line. Numbers of more than 53 bits
-//! are strings, amounts are in minor units.
+//! A single record is one JSON document; a list or a stream is one document a line. Numbers of more than 53
+//! bits are strings, amounts are in minor units.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 
-/// How answers are printed.
+/// The format of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// Aligned columns.
@@ -22,12 +22,12 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Which side of its column a text stands on.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
-    /// Names, words.
+    /// For names and words.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
@@ -37,26 +37,26 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Failure::of_output)
 }
 
-/// Prints one line beside the answer.
+/// Prints one line to stderr.
 pub(crate) fn note(text: &str) {
-    // Nobody can be told that stderr is gone.
+    // An error of stderr cannot be reported anywhere.
     drop(writeln!(io::stderr().lock(), "{}", printable(text)));
 }
 
-/// Prints one JSON document beside the answer.
+/// Prints one JSON document to stderr.
 pub(crate) fn note_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(anyhow::Error::from)?;
     drop(writeln!(io::stderr().lock(), "{}", printable_json(&text)));
     Ok(())
 }
 
-/// A note as programs read it.
+/// A note as JSON.
 #[derive(Debug, Serialize)]
 struct Note<'text> {
     note: &'text str,
 }
 
-/// Prints a note beside the answer: a line, or with `-o json` a document.
+/// Prints a note to stderr: a line, or with `-o json` a document.
 pub(crate) fn remark(format: Format, text: &str) -> Result<(), Failure> {
     match format {
         Format::Table => {
@@ -72,8 +72,8 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&printable_json(&serde_json::to_string(value).map_err(anyhow::Error::from)?))
 }
 
-/// JSON in which everything that cannot be seen, or not be told apart, is escaped: it means the same, and harms no
-/// terminal. Such letters stand in strings alone.
+/// JSON in which every invisible or ambiguous letter is escaped: it has the same meaning, and is safe for a
+/// terminal. Such letters occur only in strings.
 fn printable_json(text: &str) -> Cow<'_, str> {
     escaped(text, |escaped, letter| {
         let units = letter.encode_utf16(&mut [0; 2]).to_vec();
@@ -81,7 +81,7 @@ fn printable_json(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Prints rows under their headings; `nothing` stands for no rows.
+/// Prints rows under their headings; without rows, prints `nothing` to stderr.
 pub(crate) fn table(headings: &[(&str, Align)], rows: &[Vec<String>], nothing: &str) -> Result<(), Failure> {
     if rows.is_empty() {
         note(nothing);
@@ -100,7 +100,7 @@ pub(crate) fn table(headings: &[(&str, Align)], rows: &[Vec<String>], nothing: &
     trimmed(&table)
 }
 
-/// Prints what belongs to one thing, a line a field.
+/// Prints the fields of one record, one a line.
 pub(crate) fn fields(rows: &[(&str, String)]) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -122,7 +122,7 @@ pub(crate) fn is_plain() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// A bar on a terminal, nothing elsewhere. `length` 0 = unknown.
+/// A progress bar on a terminal, hidden elsewhere. `length` 0 = unknown.
 pub(crate) fn progress(length: u64, what: &str) -> ProgressBar {
     let target =
         if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -144,6 +144,6 @@ pub(crate) fn progress(length: u64, what: &str) -> ProgressBar {
 
 /// Steps a second, without a fraction.
 fn rate(state: &ProgressState, text: &mut dyn std::fmt::Write) {
-    // A bar that cannot be written is none.
+    // An error here affects only the progress bar.
     write!(text, "{:.0}/s", state.per_sec()).unwrap_or_default();
 }

@@ -1,4 +1,4 @@
-//! One command's talk with a server: the connection, the assets, and accounts by id or by name.
+//! The session of one command with a server: the connection, the assets, and accounts by id or by name.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,16 +14,17 @@ use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
 use crate::start::is_address;
 
-/// Where a server listens unless it is told otherwise.
+/// The default address of a server.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
 
-/// Where the server is, how long to wait for it, and how to print what it says.
+/// The options of all commands: the server, the timeout, how fresh reads must be, and the format of answers.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
-    /// Server to talk to, or several nodes of a cluster, separated by commas: the first that answers is asked
+    /// Address of the server, or of several nodes of a cluster, separated by commas: the first that answers
+    /// is used
     #[arg(
         long,
-        help = "Server to talk to, or several of a cluster: URL,URL [default: http://127.0.0.1:7070]",
+        help = "Server, or several of a cluster: URL,URL [default: http://127.0.0.1:7070]",
         env = "BEZANT_SERVER",
         value_name = "URL",
         value_parser = parse_servers,
@@ -31,7 +32,7 @@ pub(crate) struct Global {
         help_heading = "Connection"
     )]
     pub(crate) server: Option<String>,
-    /// True when the command line names the server, whatever the environment says.
+    /// True when the command line names the server; the environment does not count.
     #[arg(skip)]
     pub(crate) is_server_named: bool,
     /// How long to try before giving up: 500ms, 10s, 2m [default: 10s]
@@ -47,7 +48,8 @@ pub(crate) struct Global {
     /// How fresh answers must be [default: linearizable; with --session: session]
     #[arg(long, env = "BEZANT_READ", global = true, value_enum, help_heading = "Connection")]
     pub(crate) read: Option<ReadArg>,
-    /// File that carries a session from command to command: it holds the last log entry that any of them has shown
+    /// File that carries a session from command to command: it holds the last log entry that any of these
+    /// commands has read
     #[arg(
         long,
         env = "BEZANT_SESSION",
@@ -62,16 +64,16 @@ pub(crate) struct Global {
     pub(crate) output: Format,
 }
 
-/// How long a command tries before it gives up, when nobody says.
+/// The default of `--timeout`: the time after which a command gives up.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 impl Global {
-    /// How long to try before giving up.
+    /// The time after which a command gives up.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(TIMEOUT_DEFAULT)
     }
 
-    /// How long to try, where somebody said so.
+    /// The same, only if the command line or the environment gives it.
     pub(crate) const fn timeout_asked(&self) -> Option<Duration> {
         self.timeout
     }
@@ -80,39 +82,39 @@ impl Global {
 /// How fresh answers must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ReadArg {
-    /// They show everything that was acknowledged before
+    /// Answers include every write that was acknowledged before
     Linearizable,
-    /// Any node answers, and never shows less than this session has seen or done before
+    /// Any node answers; answers include everything that this session has read or written before
     Session,
-    /// Any node answers with what it has; how old that may be is told on stderr
+    /// Any node answers with its state; stderr shows how old that may be
     Stale,
 }
 
-/// How old the answers to stale reads were, as JSON.
+/// The age of the oldest answer to a stale read, as JSON.
 #[derive(Debug, serde::Serialize)]
 struct Age {
     age_ms: u64,
 }
 
-/// A connected server and what has been learned from it.
+/// A connection to a server, and the assets read from it.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// The connection.
+    /// The client of the server.
     pub(crate) client: Client,
-    /// How answers are printed.
+    /// The format of answers.
     pub(crate) output: Format,
-    /// How long an answer may take.
+    /// The time after which a command gives up.
     pub(crate) timeout: Duration,
-    /// Draws ids for what has none.
+    /// Draws ids for accounts and transfers that are given without one.
     pub(crate) ids: IdGenerator,
-    /// What the command changes.
+    /// The changes that the command makes, for messages about their outcome.
     pub(crate) changes: Arc<Changes>,
     assets: OnceCell<Assets>,
     file: Option<PathBuf>,
 }
 
 impl Session {
-    /// Connects.
+    /// Connects to the server.
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
         let client = Self::builder(global)?.connect().await?;
         let file = global.session.clone();
@@ -143,7 +145,8 @@ impl Session {
             })
             .deadline(global.timeout())
             .connect_timeout(global.timeout() / share);
-        // Of several, one that does not answer must not take all the time: the client sees to that.
+        // With several addresses the client limits each attempt: one that does not answer must not use up the
+        // time.
         if share == 1 {
             builder = builder.attempt_timeout(global.timeout());
         }
@@ -153,7 +156,7 @@ impl Session {
         Ok(builder)
     }
 
-    /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.
+    /// Called after the command, also after a failure: reports the age of stale reads, and saves the session.
     pub(crate) fn end(&self) -> Result<(), Failure> {
         if let Some(age) = self.client.take_age() {
             let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
@@ -163,26 +166,26 @@ impl Session {
             });
         }
         let Some(file) = &self.file else { return Ok(()) };
-        // Another command may have gone further meanwhile.
+        // Another command may have written a later entry meanwhile.
         let seen = self.client.seen().max(read_session(file)?);
-        // Whoever reads the file meanwhile finds the old number or the new one.
+        // A concurrent reader of the file finds the old number or the new one.
         let fresh = file.with_added_extension(format!("{}.new", std::process::id()));
         let written =
             std::fs::write(&fresh, format!("{seen}\n")).and_then(|()| std::fs::rename(&fresh, file));
         written.map_err(|error| Failure::Usage(format!("the session {}: {error}", file.display())))
     }
 
-    /// The assets of the server, asked for once.
+    /// The assets of the server, read once.
     pub(crate) async fn assets(&self) -> Result<&Assets, Failure> {
         self.assets.get_or_try_init(|| async { Ok(Assets::new(self.client.assets().await?)) }).await
     }
 
-    /// What the amounts of that ledger are written in.
+    /// The unit of the ledger's amounts.
     pub(crate) async fn unit(&self, ledger: LedgerNumber) -> Result<Unit, Failure> {
         Ok(self.assets().await?.unit(ledger))
     }
 
-    /// The account that `text` names: digits are an id, all else is a name.
+    /// The account with the id or name `text`: digits are an id, everything else is a name.
     pub(crate) async fn account(&self, text: &str) -> Result<AccountView, Failure> {
         let found = match parse_account_id(text)? {
             Some(id) => self.client.lookup_accounts(&[id]).await?,
@@ -192,7 +195,7 @@ impl Session {
     }
 }
 
-/// The last log entry that a session has seen; 0 for one that begins.
+/// The last log entry that a session has read; 0 for a new session.
 fn read_session(file: &Path) -> Result<u64, Failure> {
     let wrong = |what: String| Failure::Usage(format!("the session {}: {what}", file.display()));
     match std::fs::read_to_string(file) {
@@ -210,7 +213,7 @@ pub(crate) fn addresses(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|server| !server.is_empty()).map(with_scheme).collect()
 }
 
-/// Checks a list of servers as it was written: what is no address is said to be none, before anything is asked.
+/// Checks a list of servers before any request is sent: each must be an address.
 fn parse_servers(list: &str) -> Result<String, String> {
     for server in list.split(',').map(str::trim).filter(|server| !server.is_empty()) {
         if server.contains("://") || is_address(server) {
@@ -230,7 +233,7 @@ fn parse_servers(list: &str) -> Result<String, String> {
     Ok(list.to_owned())
 }
 
-/// The id that `text` is; `None` = a name.
+/// Parses `text` as an account id; `None` = it is a name.
 pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure> {
     if text.is_empty() {
         return Err(Failure::Usage("an account has no empty name: give its id or its name".to_owned()));
@@ -243,21 +246,21 @@ pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure>
         .map_err(|what| Failure::Usage(format!("the id {text}: {what}")))
 }
 
-/// Reads an id or a key of 128 bits; the error names the range.
+/// Parses an id or a key of 128 bits; the error names the range.
 pub(crate) fn parse_u128(text: &str) -> Result<u128, String> {
     let is_digits = text.bytes().all(|letter| letter.is_ascii_digit());
     let integer = text.parse().ok().filter(|_| is_digits);
     integer.ok_or_else(|| format!("it is no integer from 0 to {}", u128::MAX))
 }
 
-/// Reads `500ms`, `10s`, `2m`, `1h`, `7d`; a bare number is seconds. The length is not 0.
+/// Parses `500ms`, `10s`, `2m`, `1h`, `7d`; a bare number is seconds. The length is not 0.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let millis = parse_millis(text).filter(|millis| *millis > 0);
     let wrong = || format!("{text:?} is no length of time: write it as 500ms, 10s, 2m, 1h or 7d");
     millis.map(Duration::from_millis).ok_or_else(wrong)
 }
 
-/// Reads a length of whole seconds that fits in 32 bits: `90`, `15m`, `1h`, `7d`; 0 = none.
+/// Parses a length of whole seconds that fits in 32 bits: `90`, `15m`, `1h`, `7d`; 0 = none.
 pub(crate) fn parse_seconds(text: &str) -> Result<u32, String> {
     let wrong = || format!("{text:?} is no length of whole seconds: write it as 90, 15m, 1h or 7d");
     let millis = parse_millis(text).filter(|millis| millis % 1_000 == 0).ok_or_else(wrong)?;
@@ -285,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_ids_and_all_else_are_names() {
+    fn digits_are_ids_and_other_texts_are_names() {
         assert_eq!(parse_account_id("42").unwrap(), Some(AccountId(42)));
         assert_eq!(parse_account_id("users:42").unwrap(), None);
         assert!(parse_account_id(&"9".repeat(40)).is_err(), "past 128 bits");
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_carry_their_unit() {
+    fn lengths_of_time_have_a_unit() {
         assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));

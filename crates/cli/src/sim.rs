@@ -1,4 +1,5 @@
-//! `bezant sim`: whole nodes over a simulated network, disks and clocks, and what must hold checked after.
+//! `bezant sim`: runs whole nodes over a simulated network, disks and clocks, and checks the invariants
+//! afterwards.
 
 mod trace;
 
@@ -16,12 +17,12 @@ use crate::exit::Failure;
 use crate::output::{self, Format};
 use trace::TraceArgs;
 
-/// Seeds of a run in which every kind of fault must have happened often enough to count.
+/// The number of seeds from which on every kind of fault must have happened often enough.
 const FAULTS_COUNT_FROM: u64 = 200;
-/// Of a hundred runs, so many at least meet each kind of fault.
+/// The least percentage of runs in which each kind of fault must have an effect.
 const FAULT_SHARE_MIN: u64 = 5;
 
-/// What to simulate.
+/// The arguments of `bezant sim`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant sim --seed 42              one run; the same again, to the last bit, with the same version
@@ -29,29 +30,29 @@ const FAULT_SHARE_MIN: u64 = 5;
   bezant sim --seed 42 --html run.html      with a page of everything that happens in it
   bezant sim --seeds 5000           many, on all processors
   bezant sim --engine paxos --seeds 5000        the same with the other engine
-  bezant sim --rewinds --seeds 5000      disks go back in time: nothing may be lost in silence
-  bezant sim --bug forget-vote --seeds 300      a mistake on purpose: how many runs until it is found?
+  bezant sim --rewinds --seeds 5000      disks go back in time: every loss must be detected
+  bezant sim --bug forget-vote --seeds 300      with a deliberate bug: how many runs until it is found?
 
-A run that breaks what must hold ends with its last marks, its seed, and exit code 1.")]
+A run that breaks an invariant ends with its last marks, its seed, and exit code 1.")]
 pub(crate) struct SimArgs {
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     seed: u64,
-    /// How many seeds, one after the other
+    /// Number of seeds, counted up from the first
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     seeds: u64,
     /// Runs at the same time [default: processors]
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
-    /// How the nodes agree: raft or paxos
+    /// Consensus engine: raft or paxos
     #[arg(long, default_value_t = EngineKind::Raft, value_name = "ENGINE")]
     engine: EngineKind,
     #[command(flatten)]
     trace: TraceArgs,
-    /// A mistake on purpose, to see it found
+    /// A deliberate bug, to check that the simulator finds it
     #[arg(long, value_name = "NAME", value_parser = parse_bug)]
     bug: Option<Bug>,
-    /// Disks go back in time, and nothing may be lost in silence
+    /// Disks go back in time, and every loss must be detected
     #[arg(long)]
     rewinds: bool,
 }
@@ -65,11 +66,11 @@ impl SimArgs {
 fn parse_bug(name: &str) -> Result<Bug, String> {
     Bug::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
-        format!("the mistakes are {}", names.join(", "))
+        format!("the bugs are {}", names.join(", "))
     })
 }
 
-/// What all runs together did.
+/// The totals of all runs; also the JSON answer.
 #[derive(Debug, Default, Serialize)]
 struct Totals {
     seeds: u64,
@@ -81,15 +82,15 @@ struct Totals {
     reads: u64,
     leaders: u64,
     repairs: u64,
-    /// Steps that operators made.
+    /// The count of simulated operators' steps.
     operator_steps: u64,
-    /// Replicas that stopped, for they knew more than those who went on.
+    /// Replicas that stopped, because they had committed entries that the others had lost.
     stops: u64,
-    /// Acknowledged writes that were lost with a disk that went back.
+    /// Acknowledged writes that were lost with a disk that went back in time.
     lost: u64,
-    /// Runs in which each kind of fault had an effect.
+    /// By kind of fault: the count of runs in which it had an effect.
     faults: BTreeMap<&'static str, u64>,
-    /// Of one run: equal for equal seeds.
+    /// The fingerprint of a single run, equal for equal seeds; `None` for several runs.
     fingerprint: Option<String>,
 }
 
@@ -110,14 +111,14 @@ impl Totals {
         self.fingerprint = Some(format!("{:016x}", report.fingerprint));
     }
 
-    fn tell(&self, format: Format) -> Result<(), Failure> {
-        if format == Format::Json { output::json(self) } else { tell_people(self) }
+    fn report(&self, format: Format) -> Result<(), Failure> {
+        if format == Format::Json { output::json(self) } else { tell_table(self) }
     }
 }
 
 /// Runs the seeds.
 pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
-    // A broken invariant is told with its trace, not with the machine's stack.
+    // A broken invariant is reported with the run's trace, not with a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     args.trace.check()?;
     if args.trace.is_asked() {
@@ -162,10 +163,10 @@ pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
     if totals.seeds != 1 {
         totals.fingerprint = None;
     }
-    tell(args, format, &totals, &failures)
+    report(args, format, &totals, &failures)
 }
 
-fn tell(
+fn report(
     args: &SimArgs,
     format: Format,
     totals: &Totals,
@@ -179,7 +180,7 @@ fn tell(
             args.engine, failure.seed
         ));
     }
-    totals.tell(format)?;
+    totals.report(format)?;
     if let Some(bug) = args.bug {
         let found = !failures.is_empty();
         let text = if found { "found" } else { "not found" };
@@ -189,7 +190,7 @@ fn tell(
     let rare: Vec<_> = totals
         .faults
         .iter()
-        // What else happens in a run with disks that go back comes up as it may.
+        // With `--rewinds` the share of the other faults is not checked: they happen by chance.
         .filter(|(kind, runs)| {
             let is_sure = !args.rewinds || bezant_sim::REWIND_NAMES.contains(kind);
             is_sure && *runs * 100 < totals.seeds * FAULT_SHARE_MIN
@@ -203,11 +204,11 @@ fn tell(
     Ok(if failures.is_empty() && !is_rare { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell_people(totals: &Totals) -> Result<(), Failure> {
+fn tell_table(totals: &Totals) -> Result<(), Failure> {
     let seeds = totals.seeds;
     output::line(&format!(
-        "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, {} reigns, \
-         {} repairs, {} steps of operators",
+        "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, \
+         {} leaderships, {} repairs, {} steps of operators",
         totals.failures,
         totals.seconds,
         totals.simulated_seconds,
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_have_names() {
+    fn every_bug_has_a_name() {
         for bug in Bug::ALL {
             assert_eq!(parse_bug(bug.name()), Ok(bug));
         }

@@ -1,7 +1,8 @@
-//! The signals that ask a command to stop, so that it can put away what it made.
+//! The signals that ask a command to stop, so that it can clean up first.
 //!
-//! A terminal that closes says so (SIGHUP), to some programs twice: that counts once, and never as the second signal
-//! that ends a node at once. Whoever was started with SIGHUP ignored, as `nohup` does, goes on ignoring it.
+//! A terminal that closes sends SIGHUP, to some programs twice: that counts once, and never as the second
+//! signal that ends a node at once. A process that was started with SIGHUP ignored, as `nohup` does, goes on
+//! ignoring it.
 
 use std::future::pending;
 use std::io;
@@ -13,12 +14,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
-    /// `None` once it came, and where it is ignored.
+    /// SIGHUP; `None` after it came, and where it is ignored.
     hang_up: Option<Signal>,
 }
 
 impl StopSignals {
-    /// From here on they no longer end the process by themselves.
+    /// Installs the handlers: the signals no longer end the process by themselves.
     pub(crate) fn new() -> io::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let hang_up = if ignores_hang_up(&status) { None } else { Some(signal(SignalKind::hangup())?) };
@@ -29,7 +30,7 @@ impl StopSignals {
         })
     }
 
-    /// Until one of them comes.
+    /// Waits until one of the signals comes.
     pub(crate) async fn next(&mut self) {
         let hang_up = async {
             match &mut self.hang_up {
@@ -48,11 +49,12 @@ impl StopSignals {
     }
 }
 
-/// Reads from `/proc/self/status` whether the process was started so. Where the system has no such file, it was not.
+/// True when `/proc/self/status` shows that the process ignores SIGHUP; false where the system has no such
+/// file.
 fn ignores_hang_up(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    // The lowest bit stands for signal 1.
+    // The lowest bit is signal 1, SIGHUP.
     mask & 1 == 1
 }
 

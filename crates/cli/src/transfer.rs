@@ -16,14 +16,14 @@ use crate::output;
 use crate::output::{Align, Format};
 use crate::session::{Session, parse_seconds, parse_u128};
 
-/// Transfers
+/// The subcommands of `bezant transfer`
 #[derive(Debug, Subcommand)]
 pub(crate) enum TransferCommand {
     /// Create a transfer
     Create(CreateArgs),
     /// Show transfers
     Show(ShowArgs),
-    /// List transfers by what they carry
+    /// List transfers, filtered by their fields
     List(ListArgs),
     /// Move what a pending transfer reserved
     Post(PostArgs),
@@ -31,18 +31,18 @@ pub(crate) enum TransferCommand {
     Void(VoidArgs),
 }
 
-/// What to move.
+/// The arguments of `bezant pay`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant pay alice bob 10.50 EUR
   bezant pay alice bob 10.50
   bezant pay 1001 1002 3 --id 77        the same id again pays only once")]
 pub(crate) struct PayArgs {
-    /// Who pays: id or name
+    /// Account that pays: id or name
     from: String,
-    /// Who is paid: id or name
+    /// Account that is paid: id or name
     to: String,
-    /// How much, such as 10.50
+    /// Amount, such as 10.50
     #[arg(allow_negative_numbers = true)]
     amount: String,
     /// Asset of the amount, such as EUR; that of the accounts when not given
@@ -50,12 +50,12 @@ pub(crate) struct PayArgs {
     /// Id; drawn when not given
     #[arg(long, value_name = "N", value_parser = parse_u128)]
     id: Option<u128>,
-    /// Category of your own, 1 to 65535
+    /// Category that you choose, 1 to 65535
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     code: u16,
 }
 
-/// What to move, with everything that can be said about it.
+/// The arguments of `bezant transfer create`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant transfer create alice bob 10.50 EUR
@@ -78,21 +78,21 @@ pub(crate) struct CreateArgs {
     /// Kind of the transfer, separated by commas
     #[arg(long, value_name = "FLAGS", value_parser = parse_transfer_flags, default_value = "")]
     flags: TransferFlags,
-    /// Head of the payer's spends that must still be the last one, 64 hexadecimal digits
+    /// Head of the payer's spends that must still be the newest, 64 hexadecimal digits
     #[arg(long, value_name = "HEAD", value_parser = parse_head)]
     prev_hash: Option<Head>,
-    /// Key of your own, 128 bits
+    /// Key that you choose, 128 bits
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_u128)]
     user_data_128: u128,
-    /// Key of your own, 64 bits
+    /// Key that you choose, 64 bits
     #[arg(long, default_value_t = 0, value_name = "N")]
     user_data_64: u64,
-    /// Key of your own, 32 bits
+    /// Key that you choose, 32 bits
     #[arg(long, default_value_t = 0, value_name = "N")]
     user_data_32: u32,
 }
 
-/// Which transfers to show.
+/// The arguments of `bezant transfer show`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   bezant transfer show 77 78 -o json")]
@@ -102,7 +102,7 @@ pub(crate) struct ShowArgs {
     ids: Vec<u128>,
 }
 
-/// Which transfers to list.
+/// The arguments of `bezant transfer list`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant transfer list --reverse --limit 10
@@ -120,7 +120,7 @@ pub(crate) struct ListArgs {
     pending: bool,
 }
 
-/// What records must carry to be listed.
+/// Filters of the commands that list accounts or transfers.
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
     /// Only of that asset, such as EUR
@@ -132,13 +132,13 @@ pub(crate) struct QueryArgs {
     /// Only of that category, 1 to 65535
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     code: Option<u16>,
-    /// Only with that key of your own; 0 = any
+    /// Only with this key of 128 bits; 0 = any
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N", value_parser = parse_u128)]
     user_data_128: u128,
-    /// Only with that key of your own; 0 = any
+    /// Only with this key of 64 bits; 0 = any
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     user_data_64: u64,
-    /// Only with that key of your own; 0 = any
+    /// Only with this key of 32 bits; 0 = any
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     user_data_32: u32,
     #[command(flatten)]
@@ -147,7 +147,7 @@ pub(crate) struct QueryArgs {
     pub(crate) limit: LimitArgs,
 }
 
-/// Which pending transfer to post.
+/// The arguments of `bezant transfer post`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant transfer post 77             all that is reserved
@@ -156,7 +156,7 @@ pub(crate) struct PostArgs {
     /// Id of the pending transfer
     #[arg(value_parser = parse_u128)]
     pending_id: u128,
-    /// How much; all when not given
+    /// Amount; all when not given
     #[arg(allow_negative_numbers = true)]
     amount: Option<String>,
     /// Asset of the amount
@@ -166,7 +166,7 @@ pub(crate) struct PostArgs {
     id: Option<u128>,
 }
 
-/// Which pending transfer to void.
+/// The arguments of `bezant transfer void`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   bezant transfer void 77")]
@@ -180,7 +180,7 @@ pub(crate) struct VoidArgs {
 }
 
 impl TransferCommand {
-    /// Does it.
+    /// Runs the command.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::Create(args) => create(session, &args).await,
@@ -192,7 +192,7 @@ impl TransferCommand {
     }
 }
 
-/// `bezant pay`.
+/// Runs `bezant pay`.
 pub(crate) async fn pay(session: &Session, args: &PayArgs) -> Result<(), Failure> {
     let new = payment(session, args).await?;
     submit(session, new).await
@@ -210,7 +210,7 @@ async fn create(session: &Session, args: &CreateArgs) -> Result<(), Failure> {
     submit(session, new).await
 }
 
-/// The transfer that the arguments ask for, between accounts that exist and hold that asset.
+/// The transfer of the arguments, between accounts that exist and hold the asset.
 async fn payment(session: &Session, args: &PayArgs) -> Result<NewTransfer, Failure> {
     let (amount, code) = split_amount(&args.amount, args.asset.as_deref())?;
     let assets = session.assets().await?;
@@ -225,7 +225,7 @@ async fn payment(session: &Session, args: &PayArgs) -> Result<NewTransfer, Failu
     Ok(NewTransfer::new(id, from.account.id, to.account.id, amount, unit.ledger.0, args.code))
 }
 
-/// An error unless the account is of that ledger.
+/// An error unless the account is in the ledger of `unit`.
 fn holds(assets: &Assets, text: &str, view: &AccountView, unit: Unit) -> Result<(), Failure> {
     if view.account.ledger == unit.ledger {
         return Ok(());
@@ -328,7 +328,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     let row = |view: &TransferView| {
         let transfer = &view.transfer;
         let unit = assets.unit(transfer.ledger);
-        // Where a hold stands says more than that it was one.
+        // The state of a hold replaces the flag `pending`: it contains more.
         let flags = transfer.flags.names().filter(|flag| *flag != "pending" || view.hold.is_none());
         let state = view.hold.map(|hold| hold.state.name());
         vec![
@@ -355,7 +355,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     end.tell(session.output)
 }
 
-/// Prints open holds of an account, 0 = everyone's: the next to expire first.
+/// Prints the open holds of an account, 0 = of all accounts: the next to expire first.
 pub(crate) async fn list_holds(
     session: &Session,
     account_id: AccountId,
@@ -424,7 +424,7 @@ async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
 }
 
 async fn void(session: &Session, args: &VoidArgs) -> Result<(), Failure> {
-    // Asked for first, so that a wrong number does not use up an id.
+    // The transfer is looked up first, so that a wrong id of it does not use up a new id.
     let pending = find(session, TransferId(args.pending_id)).await?.transfer;
     let id = args.id.map_or_else(|| session.ids.transfer_id(), TransferId);
     submit(session, NewTransfer::void(id, pending.id)).await
@@ -436,7 +436,7 @@ fn parse_head(text: &str) -> Result<Head, String> {
 }
 
 impl QueryArgs {
-    /// The filter, with pages no larger than what is wanted.
+    /// The filter, with pages no larger than the limit needs.
     pub(crate) fn filter(&self, assets: &Assets) -> Result<QueryFilter, Failure> {
         let (timestamp_min, timestamp_max) = self.range.timestamps()?;
         let ledger = match &self.asset {

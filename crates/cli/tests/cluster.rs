@@ -1,12 +1,13 @@
-//! Three real nodes are killed, put to sleep, stopped and cut off from each other under load, while clients pay
-//! and read.
+//! Three real nodes are killed, suspended, stopped and cut off from each other under load, while clients
+//! pay and read.
 //!
-//! The nodes reach each other through proxies of this test, one for each direction, so that any of them can be
-//! cut without the system's help. While all goes on, a reader checks that it sees every payment that was
-//! acknowledged before it asked, and none that nobody has begun: linearizability of a counter. Others read in sessions
-//! and what is stale, each time at another node: see `common/sessions.rs` for what is checked. Afterwards every
-//! acknowledged transfer is there once on every node, and all nodes show the same chains. `BEZANT_STRIKES` sets
-//! how often something happens (default 8): `BEZANT_STRIKES=300 cargo test --release -p bezant-cli --test cluster`.
+//! The nodes reach each other through proxies of this test, one for each direction, so that any of them can
+//! be cut without the system's help. Meanwhile a reader checks that it finds every payment that was
+//! acknowledged before it asked, and none that was not begun: linearizability of a counter. Others read in
+//! sessions and read stale state, each time at another node: see `common/sessions.rs` for the checks.
+//! Afterwards every acknowledged transfer is there once on every node, and all nodes show the same chains.
+//! `BEZANT_STRIKES` sets how often something happens (default 8): `BEZANT_STRIKES=300 cargo test --release -p
+//! bezant-cli --test cluster`.
 
 mod common;
 #[path = "common/load.rs"]
@@ -36,7 +37,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const NODES: usize = 3;
 const PAYERS: u128 = 4;
-/// One direction between two nodes; while it is cut, bytes wait and nobody hears that they do.
+/// One direction between two nodes. While it is cut, bytes wait, and the sender gets no error.
 #[derive(Clone, Default)]
 struct Link(Arc<AtomicBool>);
 
@@ -75,13 +76,14 @@ impl Link {
     }
 }
 
-/// The cluster.
+/// Three nodes as processes, connected by proxies.
 struct Cluster {
     folder: PathBuf,
-    /// Where each node listens for clients, and for its peers.
+    /// The addresses at which the nodes listen for clients.
     listen: Vec<String>,
+    /// The addresses at which they listen for peers.
     peer_listen: Vec<String>,
-    /// What each node believes the others' addresses to be.
+    /// For each node: the list of addresses that it gets, with the proxies in place of the others.
     lists: Vec<String>,
     links: BTreeMap<(usize, usize), Link>,
     children: Vec<Option<Child>>,
@@ -171,12 +173,13 @@ impl Cluster {
         self.listen.iter().map(|address| format!("http://{address}")).collect()
     }
 
-    /// Who leads, if anybody says so; nodes that sleep are not waited for long.
+    /// The node that reports itself as leader; `None` = none does. A suspended node delays this by 300 ms at
+    /// most.
     async fn leader(&self) -> Option<usize> {
         for (node, url) in self.urls().iter().enumerate() {
-            let patience = Duration::from_millis(300);
-            let builder = Client::builder().address(url.as_str()).deadline(patience);
-            if let Ok(client) = builder.connect_timeout(patience).attempt_timeout(patience).connect().await
+            let timeout = Duration::from_millis(300);
+            let builder = Client::builder().address(url.as_str()).deadline(timeout);
+            if let Ok(client) = builder.connect_timeout(timeout).attempt_timeout(timeout).connect().await
                 && client.cluster().await.is_ok_and(|status| status.role == "leader")
             {
                 return Some(node);
@@ -195,7 +198,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Does something bad, waits until payments go on, and undoes it.
+/// Injects a fault, waits until payments go on, and undoes it.
 async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
     let leader = cluster.leader().await.unwrap_or(0);
     let follower = (leader + 1) % NODES;
@@ -212,7 +215,7 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
         }
         2 => {
             cluster.signal(leader, Signal::STOP);
-            wait_for_progress(known, "the leader sleeps").await;
+            wait_for_progress(known, "the leader is suspended").await;
             cluster.signal(leader, Signal::CONT);
         }
         3 => {
@@ -227,12 +230,12 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
         }
         5 => {
             cluster.cut(|from, _| from == leader);
-            wait_for_progress(known, "the leader is not heard").await;
+            wait_for_progress(known, "messages of the leader do not arrive").await;
             cluster.cut(|_, _| false);
         }
         6 => {
             cluster.cut(|from, to| (from, to) == (leader, follower) || (from, to) == (follower, leader));
-            wait_for_progress(known, "two nodes cannot talk").await;
+            wait_for_progress(known, "two nodes cannot reach each other").await;
             cluster.cut(|_, _| false);
         }
         _ => {
@@ -244,12 +247,12 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_lose_nothing_whatever_happens_to_one_on_raft() {
+async fn three_nodes_on_raft_lose_nothing_when_one_fails() {
     lose_nothing("raft").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_lose_nothing_whatever_happens_to_one_on_paxos() {
+async fn three_nodes_on_paxos_lose_nothing_when_one_fails() {
     lose_nothing("paxos").await;
 }
 
@@ -281,37 +284,37 @@ async fn lose_nothing(engine: &'static str) {
         task.await.expect("no client failed");
     }
 
-    tell(engine, strikes, &seen.lock().expect("no test thread panicked"));
-    let told = std::mem::take(&mut *known.told.lock().expect("no test thread panicked"));
+    print_coverage(engine, strikes, &seen.lock().expect("no test thread panicked"));
+    let timestamps = std::mem::take(&mut *known.timestamps.lock().expect("no test thread panicked"));
     check_sessions(&cluster.urls()).await;
     let mut states = Vec::new();
     for url in cluster.urls() {
-        states.push(check_node(&connect(&[url]).await, &told).await);
+        states.push(check_node(&connect(&[url]).await, &timestamps).await);
     }
     assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "all nodes show the same chains and balances");
-    assert!(known.reads.load(Ordering::Acquire) > 0, "somebody read");
+    assert!(known.reads.load(Ordering::Acquire) > 0, "a client has read");
 }
 
-/// Says what was checked, and what was not: whoever reads "ok" must not believe more than that.
-fn tell(engine: &str, strikes: usize, seen: &Seen) {
+/// Prints what was checked, and what was not: the reader of the word "ok" must not conclude more than that.
+fn print_coverage(engine: &str, strikes: usize, seen: &Seen) {
     let Seen { session_reads, stale_reads, .. } = seen;
-    assert!(*session_reads > 0 && *stale_reads > 0, "somebody read");
+    assert!(*session_reads > 0 && *stale_reads > 0, "a client has read");
     let text = format!(
-        "{engine}, {strikes} strikes: {session_reads} session reads, {stale_reads} stale reads, and all agree on what each log entry made\n\
-         NOT CHECKED HERE: partitions are made by a proxy of this test, which holds bytes back: no namespaces, no \
+        "{engine}, {strikes} strikes: {session_reads} session reads, {stale_reads} stale reads, and all agree on the result of each log entry\n\
+         NOT CHECKED HERE: partitions are made by a proxy of this test, which delays bytes: no namespaces, no \
          iptables, no packet that is lost, doubled or refused. Clients reach every node. A crash is kill -9: what the \
-         system had not written yet survives. Disks neither fail nor lie, and all clocks are one: see the simulator.\n"
+         system had not written yet survives. Disks do not fail, and all nodes share one clock: see the simulator.\n"
     );
-    // Not by eprintln: the test harness keeps that back when all is well.
+    // Not with eprintln: the test harness hides its output when the test passes.
     std::io::stderr().write_all(text.as_bytes()).expect("stderr is there");
 }
 
-/// A session that writes at one node sees it at every other; a stale read is answered by a node without a leader.
+/// Checks that a session that writes at one node reads the write at every other node.
 async fn check_sessions(urls: &[String]) {
     let ids = IdGenerator::new();
     for round in 0..30 {
         let payment = NewTransfer::new(ids.transfer_id(), AccountId(2), COUNTER, 1, 978, 1);
-        // The client turns to another node for every question.
+        // Every round writes at one node and reads at the next.
         let one = Client::builder().address(urls[round % NODES].as_str()).reads(Reads::Session);
         let client = one.connect().await.expect("a node answers");
         client.create_transfers(&[payment]).await.expect("paid");
@@ -332,7 +335,7 @@ async fn check_sessions(urls: &[String]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_disk_under_its_old_number_shows_in_the_status() {
+async fn a_new_disk_under_an_old_number_shows_in_the_status() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut cluster = Cluster::start(folder.path(), "raft").await;
     make_accounts(&connect(&cluster.urls()).await).await;
@@ -362,14 +365,14 @@ async fn a_lost_disk_under_its_old_number_shows_in_the_status() {
     wait_for(&cluster, &|code, text| {
         code == Some(1)
             && text.contains("comes with another disk than the one that is known")
-            // As soon as the others have agreed on its disk, it learns from them that it is out.
+            // After the others have committed its new disk, they answer that it is no member.
             && (text.contains("node 3 is a voter, and may not vote")
-                || text.contains("node 3 takes part in nothing"))
+                || text.contains("node 3 is not a member"))
     })
     .await;
 }
 
-/// Starts a node that does not come up; what it says, and its exit code.
+/// Starts a node that must fail; returns its exit code and its stderr.
 fn refused(arguments: &[&str], folder: &Path, token: &str) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_bezant"))
         .arg("start")
@@ -388,7 +391,7 @@ fn refused(arguments: &[&str], folder: &Path, token: &str) -> (Option<i32>, Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_of_another_node_or_cluster_is_refused_with_a_clear_line() {
+async fn a_folder_of_another_node_or_cluster_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut cluster = Cluster::start(folder.path(), "raft").await;
     connect(&cluster.urls()).await.books().await.expect("a cluster that answers");

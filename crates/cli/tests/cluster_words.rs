@@ -1,6 +1,6 @@
-//! What a cluster of real processes says of itself. Its first start names the node that it waits for, in the answers, in
-//! `cluster status`, in the logs and at the start itself; a change that is made in part says so, and how to go on; one
-//! that would be refused moves no lead.
+//! The messages of a cluster of real processes. Its first start names the node that it waits for, in the
+//! answers, in `cluster status`, in the logs and at the start itself. A change that is made in part reports
+//! so, and how to go on. A change that would be refused moves no leadership.
 
 #[path = "common/machines.rs"]
 mod machines;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use machines::{Machines, TIMEOUT};
 
-fn said(output: &std::process::Output) -> String {
+fn stderr_of(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -25,18 +25,18 @@ fn a_first_start_names_the_node_that_it_waits_for() {
     for node in [0, 1] {
         machines.wait_for_words(node, &format!("{waits}: a new cluster elects no leader"));
         let log = std::fs::read_to_string(machines.log(node)).expect("a log");
-        assert_eq!(log.matches(&waits).count(), 1, "it is said once: {log}");
+        assert_eq!(log.matches(&waits).count(), 1, "it is logged once: {log}");
         let words = std::fs::read_to_string(machines.words(node)).expect("what it printed");
         assert!(words.contains("the first start of a cluster") && !words.contains("Try next"), "{words}");
     }
     for arguments in [&["account", "create", "alice", "--asset", "EUR"][..], &["account", "list"]] {
         let output = machines.run_for(&[0], arguments, "3s");
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains(&waits) && !said.contains("majority"), "{said}");
+        let stderr = stderr_of(&output);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains(&waits) && !stderr.contains("majority"), "{stderr}");
     }
     let status = machines.run(&[0, 1], &["cluster", "status"]);
-    assert_eq!(said(&status), format!("bezant: no node leads: {waits}\n"));
+    assert_eq!(stderr_of(&status), format!("bezant: no node leads: {waits}\n"));
     assert_eq!(status.status.code(), Some(3));
     let status = machines.run(&[1], &["cluster", "status", "-o", "json"]);
     let line = String::from_utf8(status.stdout).expect("text");
@@ -52,17 +52,17 @@ fn a_first_start_names_the_node_that_it_waits_for() {
     loop {
         let status = machines.run(&[0, 1, 2], &["cluster", "status", "-o", "json"]);
         if status.status.success() {
-            let told = String::from_utf8(status.stdout).expect("text");
-            assert!(told.lines().all(|line| line.contains("\"first_start\":null")), "{told}");
+            let printed = String::from_utf8(status.stdout).expect("text");
+            assert!(printed.lines().all(|line| line.contains("\"first_start\":null")), "{printed}");
             return;
         }
-        assert!(begun.elapsed() < TIMEOUT, "{}", said(&status));
+        assert!(begun.elapsed() < TIMEOUT, "{}", stderr_of(&status));
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
 
 #[test]
-fn a_node_that_comes_to_a_working_cluster_waits_for_none() {
+fn a_node_of_a_working_cluster_reports_no_first_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = Machines::new(folder.path(), "raft");
     (0..3).for_each(|node| machines.start(node, false));
@@ -70,22 +70,22 @@ fn a_node_that_comes_to_a_working_cluster_waits_for_none() {
     (0..3).for_each(|node| machines.kill(node));
     machines.start(0, false);
     let begun = Instant::now();
-    let said = loop {
+    let stderr = loop {
         let output = machines.run_for(&[0], &["account", "create", "bob", "--asset", "EUR"], "3s");
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(begun.elapsed() < TIMEOUT, "{said}");
-        // Until it listens.
-        if !said.contains("no server answers") {
-            break said;
+        let stderr = stderr_of(&output);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(begun.elapsed() < TIMEOUT, "{stderr}");
+        // The node may not listen yet.
+        if !stderr.contains("no server answers") {
+            break stderr;
         }
     };
-    assert!(said.contains("a majority of the cluster cannot be reached"), "{said}");
-    assert!(!said.contains("first start"), "{said}");
+    assert!(stderr.contains("a majority of the cluster cannot be reached"), "{stderr}");
+    assert!(!stderr.contains("first start"), "{stderr}");
 }
 
 #[test]
-fn a_change_that_is_made_in_part_says_so_and_a_refused_one_moves_no_lead() {
+fn a_partial_change_is_reported_and_a_refused_one_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = Machines::new(folder.path(), "raft");
     (0..3).for_each(|node| machines.start(node, false));
@@ -94,14 +94,14 @@ fn a_change_that_is_made_in_part_says_so_and_a_refused_one_moves_no_lead() {
     let address = machines.peer_address(3).to_owned();
     let add = ["cluster", "add", &format!("4={address}"), "--wait", "1s", "-o", "json"];
     let first = machines.run(&all, &add);
-    let text = said(&first);
+    let text = stderr_of(&first);
     assert_eq!(first.status.code(), Some(8), "{text}");
     assert!(
         text.contains("a part of the change was made: node 4") && text.contains("bezant cluster add"),
         "{text}"
     );
     let again = machines.run(&all, &add);
-    assert_eq!(again.status.code(), Some(3), "nothing was changed: {}", said(&again));
+    assert_eq!(again.status.code(), Some(3), "nothing was changed: {}", stderr_of(&again));
     machines.succeed(&all, &["cluster", "remove", "4"]);
 
     let leader = machines.leader(0);
@@ -111,16 +111,16 @@ fn a_change_that_is_made_in_part_says_so_and_a_refused_one_moves_no_lead() {
     let begun = Instant::now();
     loop {
         let status = machines.run(&left, &["cluster", "status", "-o", "json"]);
-        let told = String::from_utf8(status.stdout).expect("text");
-        if told.lines().take(2).all(|line| line.contains("\"connected\":false")) {
+        let printed = String::from_utf8(status.stdout).expect("text");
+        if printed.lines().take(2).all(|line| line.contains("\"connected\":false")) {
             break;
         }
-        assert!(begun.elapsed() < TIMEOUT, "the broken connections are noticed: {told}");
+        assert!(begun.elapsed() < TIMEOUT, "the broken connections are noticed: {printed}");
     }
     let number = (leader + 1).to_string();
     let refused = machines.run(&left, &["cluster", "remove", &number]);
-    let text = said(&refused);
+    let text = stderr_of(&refused);
     assert_eq!((refused.status.code(), text.lines().count()), (Some(1), 1), "{text}");
-    assert!(text.contains("too few of the voters"), "{text}");
-    assert_eq!(machines.leader(left[1]), leader, "the lead has not moved");
+    assert!(text.contains("no majority of the voters that are left"), "{text}");
+    assert_eq!(machines.leader(left[1]), leader, "the leadership has not moved");
 }

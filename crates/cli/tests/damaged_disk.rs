@@ -1,5 +1,5 @@
-//! The disk of one of three nodes is damaged. What a client sees of it meanwhile: that it has no state yet, never that
-//! there is no such account; and what the node says when it needs the others, or a person.
+//! The disk of one of three nodes is damaged. Meanwhile the node answers clients that it has no state yet,
+//! never that an account does not exist; and it logs when it needs the other nodes, or an operator.
 
 #[path = "common/machines.rs"]
 mod machines;
@@ -17,7 +17,7 @@ use machines::{Machines, TIMEOUT};
 const DAMAGED: usize = 2;
 const ALL: [usize; 3] = [0, 1, 2];
 
-/// A cluster in which alice has paid 3 euros, and all nodes know it; then nobody runs.
+/// A cluster in which alice has paid 3 euros, on all nodes; then all nodes are stopped.
 fn paid_and_ended(folder: &Path) -> Machines {
     let mut machines = Machines::new(folder, "raft");
     ALL.into_iter().for_each(|node| machines.start(node, false));
@@ -27,16 +27,16 @@ fn paid_and_ended(folder: &Path) -> Machines {
     machines.pay(&ALL, 3);
     let begun = Instant::now();
     while !alice(&machines).is_ok_and(|shown| shown.contains("\"debits_posted\":\"300\"")) {
-        assert!(begun.elapsed() < TIMEOUT, "it follows: {:?}", alice(&machines));
+        assert!(begun.elapsed() < TIMEOUT, "the node gets the payments: {:?}", alice(&machines));
         std::thread::sleep(Duration::from_millis(50));
     }
-    // A stop writes down how far the log is committed; a kill may come a moment before.
+    // SIGTERM, since a stop writes the commit index to disk, and a kill may come before that.
     machines.stop(DAMAGED);
     ALL.into_iter().for_each(|node| machines.kill(node));
     machines
 }
 
-/// What a stale read at the damaged node says of alice, or why it says nothing.
+/// The answer of the damaged node to a stale read of alice, or its error.
 fn alice(machines: &Machines) -> Result<String, String> {
     let show = ["account", "show", "alice", "--read", "stale", "-o", "json"];
     let output = machines.run_for(&[DAMAGED], &show, "1s");
@@ -44,7 +44,7 @@ fn alice(machines: &Machines) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// The answer of the damaged node to a plain request.
+/// The answer of the damaged node to a request over REST.
 fn get(machines: &Machines, path: &str, headers: &str) -> String {
     let address = &machines.listen[DAMAGED];
     let mut stream = TcpStream::connect(address).expect("the node listens");
@@ -55,7 +55,7 @@ fn get(machines: &Machines, path: &str, headers: &str) -> String {
     answer
 }
 
-/// Turns a bit over in the first file whose name begins so.
+/// Flips a bit in the first file whose name begins with `start`.
 fn rot(folder: &Path, start: &str, offset: usize) {
     let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
     let is_it = |path: &PathBuf| {
@@ -77,7 +77,7 @@ fn wait_for_listener(machines: &Machines) {
 }
 
 #[test]
-fn a_node_under_repair_says_so_until_it_has_everything_again() {
+fn a_node_under_repair_answers_that_it_has_no_state() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = paid_and_ended(folder.path());
     rot(&machines.data(DAMAGED), "log-0", 9);
@@ -100,11 +100,13 @@ fn a_node_under_repair_says_so_until_it_has_everything_again() {
     let shown = loop {
         match alice(&machines) {
             Ok(shown) => break shown,
-            Err(why) => assert!(why.contains("shows nothing yet"), "never that there is none: {why}"),
+            Err(why) => {
+                assert!(why.contains("shows nothing yet"), "never that the account does not exist: {why}");
+            }
         }
         assert!(begun.elapsed() < TIMEOUT, "it is repaired");
     };
-    assert!(shown.contains("\"debits_posted\":\"300\""), "the first that it shows is everything: {shown}");
+    assert!(shown.contains("\"debits_posted\":\"300\""), "its first answer is complete: {shown}");
     let begun = Instant::now();
     while !get(&machines, "/readyz", "").starts_with("HTTP/1.1 200") {
         assert!(begun.elapsed() < TIMEOUT, "it is ready");
@@ -113,7 +115,7 @@ fn a_node_under_repair_says_so_until_it_has_everything_again() {
 }
 
 #[test]
-fn a_node_that_starts_without_the_others_shows_what_it_knew() {
+fn a_node_that_starts_alone_shows_its_state() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = paid_and_ended(folder.path());
     machines.start(DAMAGED, false);
@@ -128,7 +130,7 @@ fn a_node_that_starts_without_the_others_shows_what_it_knew() {
 }
 
 #[test]
-fn a_node_without_its_list_of_members_takes_it_from_another_folder() {
+fn a_lost_list_of_members_is_copied_from_another_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = paid_and_ended(folder.path());
     let data = machines.data(DAMAGED);
@@ -151,13 +153,13 @@ fn a_node_without_its_list_of_members_takes_it_from_another_folder() {
     ALL.into_iter().for_each(|node| machines.start(node, false));
     let begun = Instant::now();
     while !machines.run(&ALL, &["cluster", "status"]).status.success() {
-        assert!(begun.elapsed() < TIMEOUT, "it never was well again");
+        assert!(begun.elapsed() < TIMEOUT, "the cluster does not recover");
         std::thread::sleep(Duration::from_millis(100));
     }
     let shown = alice(&machines).expect("it has a state");
     assert!(shown.contains("\"debits_posted\":\"300\""), "{shown}");
 
-    // What the others cannot give back is for a person, who hears what to do.
+    // A lost vote cannot come from the other nodes: the log names the command for the operator.
     machines.kill(DAMAGED);
     rot(&data, "vote.bzv", 24);
     machines.start(DAMAGED, false);

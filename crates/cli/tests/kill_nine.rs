@@ -1,6 +1,7 @@
-//! A real server is killed with signal 9 under load, again and again, while clients retry until they know.
+//! A real server is killed with signal 9 under load, again and again, while clients retry until every outcome
+//! is known.
 //!
-//! Afterwards every transfer that was acknowledged is there once, with the timestamp that was told, the
+//! Afterwards every transfer that was acknowledged is there once, with the acknowledged timestamp, the
 //! books balance, and `bezant verify --all` is clean. `BEZANT_KILLS` sets how often (default 10):
 //! `BEZANT_KILLS=100 cargo test --release -p bezant-cli --test kill_nine`.
 
@@ -22,12 +23,12 @@ use common::check_history;
 
 const ACCOUNTS: u128 = 50;
 const CLIENTS: u128 = 4;
-/// Acknowledged transfers between two kills.
+/// The count of acknowledged transfers between two kills.
 const PROGRESS: usize = 3_000;
-/// No step may take longer.
+/// The longest time that a step may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A server that is killed when the test ends, however it ends.
+/// A server that is killed when the test ends, also when it fails.
 struct Server(Child);
 
 impl Server {
@@ -54,9 +55,9 @@ impl Drop for Server {
     }
 }
 
-/// What clients were told.
+/// The transfers that were acknowledged to the clients.
 #[derive(Default)]
-struct Told {
+struct Acknowledged {
     transfers: std::sync::Mutex<BTreeMap<TransferId, Nanos>>,
     count: AtomicUsize,
     stop: AtomicBool,
@@ -74,12 +75,12 @@ async fn connect(address: &str) -> Client {
     }
 }
 
-/// Pays until told to stop; every batch is retried until its outcome is known.
-async fn pay(client: Client, told: Arc<Told>, number: u128) {
+/// Pays until `stop` is set; every batch is retried until its outcome is known.
+async fn pay(client: Client, acknowledged: Arc<Acknowledged>, number: u128) {
     let ids = IdGenerator::new();
     let size = if number == 0 { 1_000 } else { 7 };
     let mut round = number;
-    while !told.stop.load(Ordering::Relaxed) {
+    while !acknowledged.stop.load(Ordering::Relaxed) {
         let batch: Vec<NewTransfer> = (0..size)
             .map(|at| {
                 let debit = (round * 31 + at) % ACCOUNTS;
@@ -95,28 +96,28 @@ async fn pay(client: Client, told: Arc<Told>, number: u128) {
             })
             .collect();
         let outcomes = client.create_transfers(&batch).await.expect("the outcome becomes known");
-        let mut transfers = told.transfers.lock().expect("no test thread panicked");
+        let mut transfers = acknowledged.transfers.lock().expect("no test thread panicked");
         for (new, outcome) in batch.iter().zip(outcomes) {
             assert!(outcome.is_done(), "{:?}: {}", new.transfer.id, outcome.status);
             assert!(transfers.insert(new.transfer.id, outcome.timestamp).is_none(), "ids are new");
         }
-        told.count.fetch_add(batch.len(), Ordering::Relaxed);
+        acknowledged.count.fetch_add(batch.len(), Ordering::Relaxed);
         round += 1;
     }
 }
 
-async fn wait_for_progress(told: &Told, kills: usize) {
+async fn wait_for_progress(acknowledged: &Acknowledged, kills: usize) {
     let begin = Instant::now();
     let wanted = (kills + 1) * PROGRESS;
-    while told.count.load(Ordering::Relaxed) < wanted {
+    while acknowledged.count.load(Ordering::Relaxed) < wanted {
         assert!(begin.elapsed() < TIMEOUT, "no progress after {kills} kills");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// The first outcome is the outcome: the same requests again change nothing.
-async fn check_retry(client: &Client, told: &BTreeMap<TransferId, Nanos>) {
-    let ids: Vec<TransferId> = told.keys().copied().take(8_000).collect();
+/// Checks that the same requests again change nothing, and return the first timestamps.
+async fn check_retry(client: &Client, acknowledged: &BTreeMap<TransferId, Nanos>) {
+    let ids: Vec<TransferId> = acknowledged.keys().copied().take(8_000).collect();
     let before = client.books().await.expect("books");
     let again: Vec<NewTransfer> = client
         .lookup_transfers(&ids)
@@ -132,7 +133,7 @@ async fn check_retry(client: &Client, told: &BTreeMap<TransferId, Nanos>) {
     assert_eq!(again.len(), ids.len(), "every acknowledged transfer is found by id");
     for (new, outcome) in again.iter().zip(client.create_transfers(&again).await.expect("answers")) {
         assert_eq!(outcome.status, CreateTransferStatus::Exists, "{:?}", new.transfer.id);
-        assert_eq!(outcome.timestamp, told[&new.transfer.id], "{:?}", new.transfer.id);
+        assert_eq!(outcome.timestamp, acknowledged[&new.transfer.id], "{:?}", new.transfer.id);
     }
     let after = client.books().await.expect("books");
     assert_eq!(after.ledgers, before.ledgers, "nothing moved");
@@ -160,26 +161,26 @@ async fn killed_again_and_again_nothing_acknowledged_is_lost() {
             .all(bezant_client::AccountOutcome::is_done)
     );
 
-    let told = Arc::new(Told::default());
+    let acknowledged = Arc::new(Acknowledged::default());
     let mut payers = Vec::new();
     for number in 0..CLIENTS {
-        payers.push(tokio::spawn(pay(connect(&address).await, Arc::clone(&told), number)));
+        payers.push(tokio::spawn(pay(connect(&address).await, Arc::clone(&acknowledged), number)));
     }
     for done in 0..kills {
-        wait_for_progress(&told, done).await;
+        wait_for_progress(&acknowledged, done).await;
         server.kill();
         server = Server::start(folder.path(), &address);
     }
-    wait_for_progress(&told, kills).await;
-    told.stop.store(true, Ordering::Relaxed);
+    wait_for_progress(&acknowledged, kills).await;
+    acknowledged.stop.store(true, Ordering::Relaxed);
     for payer in payers {
         payer.await.expect("no payer failed");
     }
 
     let client = connect(&address).await;
-    let told = std::mem::take(&mut *told.transfers.lock().expect("no test thread panicked"));
-    check_history(&client, &told).await;
-    check_retry(&client, &told).await;
+    let acknowledged = std::mem::take(&mut *acknowledged.transfers.lock().expect("no test thread panicked"));
+    check_history(&client, &acknowledged).await;
+    check_retry(&client, &acknowledged).await;
     let verify = Command::new(env!("CARGO_BIN_EXE_bezant"))
         .args(["verify", "--all", "--server", &format!("http://{address}")])
         .output()

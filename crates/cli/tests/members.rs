@@ -1,6 +1,6 @@
-//! Nodes come and go in a cluster of real processes while clients pay and read: one is added, one loses its disk and is
-//! replaced, the leader is removed, all are killed at once. Nothing that was acknowledged is lost, and a disk that was
-//! wiped takes part in nothing under its old number.
+//! The members of a cluster of real processes change while clients pay and read: a node is added, a node
+//! loses its disk and is replaced, the leader is removed, all are killed at once. No acknowledged write is
+//! lost, and a node with a wiped disk is no member under its old number.
 
 mod common;
 #[path = "common/load.rs"]
@@ -20,7 +20,7 @@ use ports::free_address;
 
 const TOKEN: &str = "a token for this test alone";
 
-/// Machines, the first three of which begin the cluster.
+/// The nodes; the first three begin the cluster.
 struct Machines {
     folder: PathBuf,
     listen: Vec<String>,
@@ -54,7 +54,7 @@ impl Machines {
             .append(true)
             .open(self.folder.join(format!("{number}.err")))
             .expect("a file for errors");
-        // A node that joins learns from the others what they agree with.
+        // A node that joins gets the consensus engine from the other nodes.
         let engine = if joins { vec![] } else { vec!["--engine", self.engine] };
         let child = Command::new(env!("CARGO_BIN_EXE_bezant"))
             .args(["start", "--node", &number, flag, &list])
@@ -92,14 +92,14 @@ impl Machines {
         output.expect("the program runs")
     }
 
-    /// The same, and it must succeed; what it printed.
+    /// The same, and it must succeed; returns its output.
     async fn change(&self, nodes: &[usize], arguments: &[&str]) -> serde_json::Value {
         let output = self.cluster(nodes, arguments).await;
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("one document")
     }
 
-    /// Waits until a node has said that in its log.
+    /// Waits until the log of a node contains `words`.
     async fn wait_for_words(&self, node: usize, words: &str) {
         let begun = Instant::now();
         let path = self.folder.join(format!("{}.err", node + 1));
@@ -108,7 +108,7 @@ impl Machines {
             if log.contains(words) {
                 return;
             }
-            assert!(begun.elapsed() < TIMEOUT, "node {} never said {words:?}, but\n{log}", node + 1);
+            assert!(begun.elapsed() < TIMEOUT, "node {} never logged {words:?}, but\n{log}", node + 1);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -131,13 +131,13 @@ async fn leader(client: &Client) -> usize {
         if leader > 0 {
             return usize::try_from(leader).expect("a small number") - 1;
         }
-        assert!(begun.elapsed() < TIMEOUT, "nobody leads");
+        assert!(begun.elapsed() < TIMEOUT, "no node leads");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// A disk is lost: under its old number the new one is nobody until the node is replaced, and the old one, found again,
-/// is nobody after that.
+/// A disk is lost. Under the old number the node with the new disk is no member until it is replaced; after
+/// that, the node with the old disk is no member.
 async fn lose_a_disk(machines: &mut Machines, known: &Known, lost: usize) {
     let others: Vec<usize> = (0..4).filter(|node| *node != lost).collect();
     machines.kill(lost);
@@ -153,7 +153,7 @@ async fn lose_a_disk(machines: &mut Machines, known: &Known, lost: usize) {
     let replaced = machines.change(&others, &["replace", &number]).await;
     assert_eq!(numbers(&replaced["voters"]), [1, 2, 3, 4]);
     wait_for_progress(known, "a node was replaced").await;
-    // The old disk is found again: it is nobody, however often it asks.
+    // The old disk is found again: the node with it is no member, however often it asks.
     machines.kill(lost);
     let new = machines.folder.join("new");
     std::fs::rename(machines.data(lost), &new).expect("the new disk is put aside");
@@ -193,7 +193,7 @@ async fn come_and_go(engine: &'static str) {
     tasks.push(tokio::spawn(read(connect(&all).await, Arc::clone(&known))));
     wait_for_progress(&known, "the beginning").await;
 
-    // One that does not come is not waited for past the time that was named; without one it would be ten minutes.
+    // The command waits for an absent node only for the given timeout; the default would be ten minutes.
     let begun = Instant::now();
     let absent = machines.cluster(&[0, 1, 2], &["add", "9=127.0.0.1:1", "--timeout", "2s"]).await;
     let words = String::from_utf8_lossy(&absent.stderr);
@@ -202,7 +202,7 @@ async fn come_and_go(engine: &'static str) {
     assert!(begun.elapsed() < Duration::from_mins(2), "{:?}", begun.elapsed());
     machines.change(&[0, 1, 2], &["remove", "9"]).await;
 
-    // A fourth comes before it was added, and hears what to do.
+    // A fourth node starts before it was added, and logs what to do.
     machines.start(3, true);
     machines.wait_for_words(3, "cluster add 4").await;
     let member = format!("4={}", machines.peer_listen[3]);
@@ -228,12 +228,12 @@ async fn come_and_go(engine: &'static str) {
     let refused = machines.cluster(&rest, &["promote", &number]).await;
     assert_eq!(refused.status.code(), Some(4), "there is no such node");
 
-    // Whoever is wanted leads.
+    // Leadership moves to the wanted node.
     let wanted = rest[usize::from(rest[0] == leader(&client).await)];
     let moved = machines.change(&rest, &["transfer-leader", &(wanted + 1).to_string()]).await;
     assert_eq!(moved["leader"].as_u64(), Some(wanted as u64 + 1));
 
-    // All are killed, and begin with the members on their disks, whatever the flags say.
+    // All are killed, and start with the members on their disks: the flags do not count.
     rest.iter().for_each(|node| machines.kill(*node));
     rest.iter().for_each(|node| machines.start(*node, true));
     wait_for_progress(&known, "all were killed").await;
@@ -241,11 +241,11 @@ async fn come_and_go(engine: &'static str) {
     for task in tasks {
         task.await.expect("no client failed");
     }
-    let told = std::mem::take(&mut *known.told.lock().expect("no test thread panicked"));
+    let timestamps = std::mem::take(&mut *known.timestamps.lock().expect("no test thread panicked"));
     let mut states = Vec::new();
     for url in machines.urls(&rest) {
-        states.push(check_node(&connect(&[url]).await, &told).await);
+        states.push(check_node(&connect(&[url]).await, &timestamps).await);
     }
     assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "all nodes show the same chains and balances");
-    assert!(known.reads.load(Ordering::Acquire) > 0, "somebody read");
+    assert!(known.reads.load(Ordering::Acquire) > 0, "a client has read");
 }

@@ -1,6 +1,7 @@
-//! An old copy of one of three folders is put back while another node is away: the third, which knows what was acknowledged
-//! since, stops and says so, in its log, in the others' and in `cluster status`; what it has can be exported, and the node
-//! joins again. And a copy of a folder is started beside the original: the others refuse it and name both.
+//! An old copy of one of three folders is put back while another node is away. The third node, which has the
+//! entries acknowledged since, stops. Its log, the others' logs and `cluster status` report it; its state can
+//! be exported, and the node joins again. Second case: a copy of a folder is started at the same time as the
+//! original. The others refuse it and name both.
 
 #[path = "common/machines.rs"]
 mod machines;
@@ -43,14 +44,14 @@ fn put_an_old_copy_back(engine: &'static str) {
     std::fs::remove_dir_all(machines.data(old)).expect("it is replaced");
     std::fs::rename(&kept, machines.data(old)).expect("the old copy is back");
 
-    // Those who lack the payments go on.
+    // The two nodes without the payments go on.
     machines.start(old, false);
     machines.start(away, false);
     let rest = [old, away];
     machines.pay(&rest, 2);
     machines.start(witness, false);
     let number = (witness + 1).to_string();
-    machines.wait_for_words(witness, "it knows the log up to entry");
+    machines.wait_for_words(witness, "its log is committed up to entry");
     for node in rest {
         machines.wait_for_words(node, &format!("node {number} has stopped"));
     }
@@ -64,10 +65,14 @@ fn put_an_old_copy_back(engine: &'static str) {
         assert!(begun.elapsed() < TIMEOUT, "the status never shows it: {status:?}");
         std::thread::sleep(Duration::from_millis(50));
     };
-    let said = String::from_utf8_lossy(&status.stderr).into_owned();
-    assert!(said.contains(&format!("node {number} has stopped: it knows the log up to entry")), "{said}");
+    let stderr = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(
+        stderr.contains(&format!("node {number} has stopped: its log is committed up to entry")),
+        "{stderr}"
+    );
 
-    // It comes back so, and shows what it has: five of six at least, for it was killed the moment after the last.
+    // It restarts in that state, and shows its payments: at least five of six, for it was killed right after
+    // the last.
     machines.kill(witness);
     machines.start(witness, false);
     let exported = machines.succeed(&[witness], &["export", "--read", "stale"]);
@@ -75,21 +80,21 @@ fn put_an_old_copy_back(engine: &'static str) {
     assert!(movements >= 3 + 5, "{exported}");
     machines.pay(&rest, 1);
 
-    // A person has decided: it joins again.
+    // The operator has decided: the node joins again.
     machines.kill(witness);
     std::fs::rename(machines.data(witness), folder.path().join("put away")).expect("it is kept");
     machines.start(witness, true);
     machines.succeed(&rest, &["cluster", "replace", &number]);
     let begun = Instant::now();
     while !machines.run(&all, &["cluster", "status"]).status.success() {
-        assert!(begun.elapsed() < TIMEOUT, "it never was well again");
+        assert!(begun.elapsed() < TIMEOUT, "the cluster does not recover");
         std::thread::sleep(Duration::from_millis(100));
     }
     machines.pay(&all, 1);
 }
 
 #[test]
-fn a_copy_that_is_started_beside_the_original_is_refused_and_named() {
+fn a_copy_of_a_running_node_is_refused_and_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = Machines::new(folder.path(), "raft");
     (0..3).for_each(|node| machines.start(node, false));
@@ -106,15 +111,15 @@ fn a_copy_that_is_started_beside_the_original_is_refused_and_named() {
     let process = machines.children[copied].as_ref().expect("it runs").id();
     let words = format!("and refuses process {process} at 127.0.0.1");
     for node in [0, 1, copied] {
-        machines.wait_for_words(node, "two processes speak as node 3");
+        machines.wait_for_words(node, "two processes run as node 3");
         machines.wait_for_words(node, &words);
     }
     let status = machines.run(&all, &["cluster", "status"]);
-    let said = String::from_utf8_lossy(&status.stderr).into_owned();
-    assert!(status.status.code() == Some(1) && said.contains(&words), "{said}");
+    let stderr = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(status.status.code() == Some(1) && stderr.contains(&words), "{stderr}");
     machines.pay(&all, 5);
     machines.kill(copied);
-    // It is shown for a while after its last try.
+    // The status shows it for a while after its last attempt.
     machines.succeed(&all, &["cluster", "status"]);
     for node in all {
         let log = std::fs::read_to_string(machines.log(node)).expect("its log");

@@ -1,7 +1,8 @@
-//! The page of recipes, run as a reader would: every block of commands, in its order, against one node.
+//! Runs the page of recipes as a reader does: every block of commands, in its order, against one node.
 //!
-//! A block ```` ```sh ```` is run by bash in one folder. The lines of a block ```` ```text ```` after it must be found in
-//! what it printed, in their order; `…` stands for anything within a line, and white space counts once.
+//! A block ```` ```sh ```` is run by bash in one folder. The lines of a block ```` ```text ```` after it must
+//! be found in its output, in their order; `…` matches any text within a line, and runs of white space count
+//! as one space.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[allow(dead_code, reason = "only a part of it is needed here")]
@@ -13,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use node::Node;
 
-/// Commands, and the lines that they must print.
+/// Commands, and the lines that their output must contain.
 struct Recipe<'page> {
     heading: &'page str,
     commands: String,
@@ -47,7 +48,7 @@ fn recipes(page: &str) -> Vec<Recipe<'_>> {
     found
 }
 
-/// True when the pieces of `pattern` between `…` stand in `line`, in their order, and its ends at the ends of it.
+/// True when `pattern` matches the whole `line`; `…` matches any text.
 fn fits(pattern: &str, line: &str) -> bool {
     let once = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (pattern, line) = (once(pattern), once(line));
@@ -85,7 +86,7 @@ fn run(commands: &str, folder: &Path, url: &str) -> (bool, String) {
 }
 
 #[test]
-fn every_recipe_does_what_its_page_says() {
+fn every_recipe_prints_what_its_page_shows() {
     let curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status();
     assert!(
         curl.is_ok_and(|status| status.success()),

@@ -1,8 +1,8 @@
-//! Where a long list of events may be cut into requests.
+//! Cuts a long list of events into requests.
 //!
-//! A chain of linked events stands or falls together, so it travels in one request: cuts lie only behind an
-//! event that is not linked to the next. The order of the events is kept, and every batch but the last is
-//! as full as the chains allow.
+//! All events of a chain of linked events are created, or none is, so a chain travels in one request: a cut
+//! is only after an event that is not linked to the next. The order of the events is kept, and every batch
+//! except the last is as full as the chains allow.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ pub(crate) struct ChainTooLong {
     pub(crate) first_index: usize,
 }
 
-/// Cuts `count` events into batches of at most `events_max`; `is_linked` says of each index whether the
-/// event is linked to the next one.
+/// Cuts `count` events into batches of at most `events_max`; `is_linked` is true for the index of an
+/// event that is linked to the next one.
 pub(crate) fn cut(
     count: usize,
     events_max: usize,
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_stays_open_is_left_to_the_server() {
+    fn the_server_decides_on_a_chain_without_an_end() {
         assert_eq!(cut(4, 3, linked(&[0, 0, 1, 1])), Ok(vec![0..2, 2..4]));
     }
 }

@@ -1,4 +1,4 @@
-//! The connected client: which server is asked, how often, and until when.
+//! The connected client: which server a call is sent to, how often, and until when.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,8 +19,8 @@ use crate::{ClientBuilder, ClientError};
 /// The generated client of the ledger's service.
 pub(crate) type Service = LedgerClient<Channel>;
 
-/// A try that ended so closely before its time was up ended because of it.
-const CLOSE: Duration = Duration::from_millis(5);
+/// A try that ends less than this before its timeout counts as timed out.
+const TIMEOUT_SLACK: Duration = Duration::from_millis(5);
 
 /// A connection to a Bezant ledger. Cheap to clone; clones share the connection.
 ///
@@ -49,11 +49,11 @@ struct Shared {
     services: Vec<Service>,
     /// Index of the service that answered last.
     current: AtomicUsize,
-    /// The last log entry that any answer showed.
+    /// The greatest log index that an answer carried; 0 = none yet.
     seen: AtomicU64,
-    /// Of the oldest answer to a stale read since somebody asked for it.
+    /// Age of the oldest answer to a stale read since the last [`Client::take_age`].
     age: Mutex<Option<Duration>>,
-    /// What changes of the cluster are sent with.
+    /// The cluster's token, as the header of changes of the cluster.
     token: Option<MetadataValue<Ascii>>,
     settings: Settings,
 }
@@ -71,17 +71,17 @@ pub(crate) struct Answer<Reply> {
     pub(crate) attempts: u32,
 }
 
-/// How a call ended that has no answer.
+/// The end of a call without an answer.
 struct Ended {
     error: ClientError,
     attempts: u32,
-    /// One of the tries may have been carried out: what the last such try said. What later ones said is of themselves:
-    /// that nothing was done, or to try again.
+    /// Set when one of the tries may have been carried out: the reason of the last such try. The later tries
+    /// were turned down before they were begun, so their reasons do not explain the open outcome.
     open: Option<String>,
 }
 
 impl Ended {
-    /// What the caller of a write is told; `ids` are those of its events.
+    /// The error of a write; `ids` are those of its events.
     fn into_error(self, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
         let Self { error, attempts, open } = self;
         match open {
@@ -133,7 +133,7 @@ impl Client {
         &self.shared.settings
     }
 
-    /// The header that proves that the caller knows the cluster's token.
+    /// The header with the cluster's token; `None` when none was set.
     pub(crate) fn token(&self) -> Option<&MetadataValue<Ascii>> {
         self.shared.token.as_ref()
     }
@@ -144,16 +144,16 @@ impl Client {
         (index, self.shared.services[index].clone())
     }
 
-    /// Turns to the next server, unless another call already turned away from the one at `failed_index`.
+    /// Makes the next server current, unless another call has already left the one at `failed_index`.
     pub(crate) fn fail_over(&self, failed_index: usize) {
         let next = (failed_index + 1) % self.shared.services.len();
-        // Two calls that fail at once may both turn, to the same server: no harm.
+        // Two calls that fail at the same time store the same `next`, which does no harm.
         if self.shared.current.load(Ordering::Relaxed) == failed_index {
             self.shared.current.store(next, Ordering::Relaxed);
         }
     }
 
-    /// Sends a read until the server answers for good, or the deadline passes.
+    /// Sends a read until a try has a final answer or the deadline passes.
     pub(crate) async fn call<Message, Reply, Sending>(
         &self,
         message: Message,
@@ -180,8 +180,8 @@ impl Client {
         self.send(message, send).await.map_err(|ended| ended.into_error(ids))
     }
 
-    /// The same for a change of the cluster. A refusal says where the cluster stands now, whatever became of the tries
-    /// before it: it is an answer.
+    /// The same for a change of the cluster. A refusal is a final answer even when an earlier try left its
+    /// outcome open: it describes the cluster as it is now.
     pub(crate) async fn call_change<Message, Reply, Sending>(
         &self,
         message: Message,
@@ -224,7 +224,7 @@ impl Client {
             let timeout = self.settings().attempts.timeout(&tries).min(left);
             let mut request = Request::new(message.clone());
             request.set_timeout(timeout);
-            self.ask_for(&mut request);
+            self.request_freshness(&mut request);
             let status = match tokio::time::timeout(timeout, send(service, request)).await {
                 Ok(Ok(response)) => {
                     self.note(&response);
@@ -233,9 +233,9 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded(format!("no answer within {} ms", timeout.as_millis())),
             };
-            // The server and the transport look at the same clock.
-            let is_silence = begun.elapsed() + CLOSE >= timeout;
-            if tries.turn_after(&status, is_silence) {
+            // The server and the transport end the call at the same timeout, and report it as a status.
+            let is_timeout = begun.elapsed() + TIMEOUT_SLACK >= timeout;
+            if tries.turn_after(&status, is_timeout) {
                 self.fail_over(index);
             }
             open = open_reason(&status).or(open);
@@ -245,20 +245,21 @@ impl Client {
         }
     }
 
-    /// How old the oldest answer to a [stale](Reads::Stale) read was, of all since this was asked last: how long before
-    /// the answer its node had applied all that its leader said to be agreed. `None` where there was none, or none of known age.
+    /// Age of the oldest answer to a [stale](Reads::Stale) read since the last call of this method. The age
+    /// is the time between the answer and the last moment at which its node had applied everything that its
+    /// leader had reported as committed. `None` when there was no such answer, or none whose age is known.
     pub fn take_age(&self) -> Option<Duration> {
         self.shared.age.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The last log entry that any answer showed; a session goes on from it, also another client's
-    /// ([`ClientBuilder::seen`]). 0 = none yet.
+    /// The greatest log index that an answer carried; 0 = none yet. A session continues from it, also in
+    /// another client ([`ClientBuilder::seen`]).
     pub fn seen(&self) -> u64 {
         self.shared.seen.load(Ordering::Relaxed)
     }
 
-    /// Says how fresh the answer must be.
-    fn ask_for<Message>(&self, request: &mut Request<Message>) {
+    /// Adds the headers that say how fresh the answer must be.
+    fn request_freshness<Message>(&self, request: &mut Request<Message>) {
         let read = match self.settings().reads {
             Reads::Linearizable => return,
             Reads::Session => "session",
@@ -269,6 +270,7 @@ impl Client {
         metadata.insert("bezant-index", MetadataValue::from(self.seen()));
     }
 
+    /// Records the log index and the age that the answer carries.
     fn note<Reply>(&self, response: &Response<Reply>) {
         let number = |name| {
             let text = response.metadata().get(name).and_then(|number| number.to_str().ok());
@@ -283,7 +285,7 @@ impl Client {
         }
     }
 
-    /// Waits until it is worth another try; an error when it never is.
+    /// Waits before the next try; an error when there is none.
     pub(crate) async fn pause_before_another(
         &self,
         attempts: u32,

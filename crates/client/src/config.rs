@@ -1,4 +1,4 @@
-//! What can be set before connecting.
+//! Settings of a client before it connects.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,17 +9,18 @@ use tonic::transport::Endpoint;
 use crate::retry::Tries;
 use crate::{Client, ClientError, RetryPolicy};
 
-/// Bytes that a stream or a connection may carry before the receiver has to confirm: four full requests.
+/// HTTP/2 flow-control window of a stream and of a connection, in bytes: four full requests.
 const WINDOW_SIZE: u32 = 4 << 20;
-/// An answer of this size at the most: 8,189 accounts with names in protobuf and room to spare.
+/// Default limit of an answer, in bytes: more than 8,189 accounts with names take in protobuf.
 const ANSWER_SIZE_MAX: usize = 16 << 20;
-/// How often a silent connection is asked whether it still is one.
+/// Interval of HTTP/2 keep-alive pings on a connection with open calls.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A try of a client with one address: nobody else could answer sooner.
-const ATTEMPT_OF_ONE: Duration = Duration::from_secs(10);
-/// The first try of a client with several addresses, and of connecting to one of them. A node that sleeps or is cut
-/// off takes no longer than that of anybody's time; an answer that takes longer is waited for by the tries behind it.
+/// Timeout of a try of a client with one address: there is no other server to try sooner.
+const ATTEMPT_SINGLE: Duration = Duration::from_secs(10);
+/// Timeout of the first try of a client with several addresses, and of connecting to one of them. An
+/// unresponsive node delays a call by no more than this. The later tries have longer timeouts, for an answer
+/// that takes longer.
 const ATTEMPT_FIRST: Duration = Duration::from_millis(500);
 
 /// Settings of a client; [`Client::builder`] begins one.
@@ -42,7 +43,7 @@ const ATTEMPT_FIRST: Duration = Duration::from_millis(500);
 pub struct ClientBuilder {
     addresses: Vec<String>,
     deadline: Duration,
-    /// `None`: as the number of addresses asks for.
+    /// `None` = the default for the number of addresses.
     attempt_timeout: Option<Duration>,
     connect_timeout: Duration,
     retry: RetryPolicy,
@@ -71,15 +72,15 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How fresh the answers to questions must be.
+/// How fresh the answers to reads must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Reads {
-    /// They show everything that was acknowledged, to anybody, before the question.
+    /// A read sees every write that was acknowledged to any client before the read began.
     #[default]
     Linearizable,
-    /// Any node answers, and never shows less than this client has seen before, its own writes included.
+    /// Any node answers. An answer is never older than what this client has seen, its own writes included.
     Session,
-    /// Any node answers with what it has; [`Client::take_age`] says how old that was.
+    /// Any node answers from its present state; [`Client::take_age`] returns how old that was.
     Stale,
 }
 
@@ -100,32 +101,35 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// One more server, as `http://HOST:PORT`. The first that answers is used; when it fails, the next.
+    /// Adds a server, as `http://HOST:PORT`. The client uses the first server that answers, and the next one
+    /// when that one fails.
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.addresses.push(address.into());
         self
     }
 
-    /// How long a call may take with all its tries. 30 s unless set.
+    /// How long a call may take with all its tries; the default is 30 s.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long every try may take before the next begins, at the next address. Trying again is safe: ids make it so.
+    /// How long a try may take before the next one begins, at the next address. A retry is safe, because an
+    /// id exists at most once.
     ///
-    /// Unless set, it is 10 s with one address. With several it is 500 ms at first, and doubles after every try of
-    /// a call that had no answer: who does not answer is left soon, and an answer that takes long is waited for all the same.
+    /// The default is 10 s with one address. With several addresses it is 500 ms at first, and doubles after
+    /// each try of the call that had no answer in time. So the client soon leaves an unresponsive server, and
+    /// still waits for a slow answer.
     #[must_use]
     pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = Some(timeout);
         self
     }
 
-    /// How long a connection may take to come about. 2 s unless set. Of several addresses, each is given 500 ms at the
-    /// most before the next is tried, and all of it only when none was faster.
+    /// How long it may take to connect; the default is 2 s. With several addresses, each one first has at
+    /// most 500 ms. They have the full time in a second round, when none of them answered in the first.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -139,30 +143,30 @@ impl ClientBuilder {
         self
     }
 
-    /// How fresh answers must be. Linearizable unless set.
+    /// How fresh answers must be; the default is [`Reads::Linearizable`].
     #[must_use]
     pub const fn reads(mut self, reads: Reads) -> Self {
         self.reads = reads;
         self
     }
 
-    /// Goes on with the session of another client: nothing is shown that is older than what that one had
-    /// [seen](Client::seen). Counts with [`Reads::Session`].
+    /// Continues the session of another client: no answer is older than what that client has
+    /// [seen](Client::seen). Used with [`Reads::Session`].
     #[must_use]
     pub const fn seen(mut self, index: u64) -> Self {
         self.seen = index;
         self
     }
 
-    /// The cluster's token, sent with changes of the cluster alone: a server that other machines reach asks for it.
-    /// It travels as it is, like everything else.
+    /// The cluster's token. It is sent only with changes of the cluster. A server that other machines can
+    /// reach requires it. It is sent unencrypted, like everything else.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Token(token.into()));
         self
     }
 
-    /// Bytes of an answer at the most. 16 MiB unless set.
+    /// Limit of an answer in bytes; the default is 16 MiB.
     #[must_use]
     pub const fn answer_size_max(mut self, size: usize) -> Self {
         self.answer_size_max = size;
@@ -178,7 +182,7 @@ impl ClientBuilder {
             deadline: self.deadline,
             attempts: match self.attempt_timeout {
                 Some(timeout) => Attempts::Equal(timeout),
-                None if endpoints.len() == 1 => Attempts::Equal(ATTEMPT_OF_ONE),
+                None if endpoints.len() == 1 => Attempts::Equal(ATTEMPT_SINGLE),
                 None => Attempts::Doubling(ATTEMPT_FIRST),
             },
             retry: self.retry,
@@ -188,7 +192,7 @@ impl ClientBuilder {
         let is_alone = endpoints.len() == 1;
         let short = if is_alone { self.connect_timeout } else { self.connect_timeout.min(ATTEMPT_FIRST) };
         let mut found = first_that_answers(&endpoints, short).await;
-        // Once more for those that are merely slow.
+        // A second round with the full timeout, for servers that are slow to connect.
         if matches!(found, Err(Unanswered { is_slow: true, .. })) && self.connect_timeout > short {
             found = first_that_answers(&endpoints, self.connect_timeout).await;
         }
@@ -203,7 +207,7 @@ impl ClientBuilder {
     fn endpoint(&self, address: &str) -> Result<Endpoint, ClientError> {
         let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(|source| ClientError::Address { address: address.to_owned(), source })?;
-        // Without a scheme it is http. Over https a caller counts on encryption, which is not there.
+        // Without a scheme it is http. With https the caller expects encryption, which is not implemented.
         if endpoint.uri().scheme_str().is_some_and(|scheme| scheme != "http") {
             return Err(ClientError::Scheme { address: address.to_owned() });
         }
@@ -221,13 +225,13 @@ impl ClientBuilder {
 
 /// Why no server answers.
 struct Unanswered {
-    /// The last one's; `None` where there is no address.
+    /// The reason of the last server; `None` when there is no address.
     reason: Option<String>,
-    /// One of them was given up because it took too long.
+    /// True when connecting to one of them timed out.
     is_slow: bool,
 }
 
-/// The index of the first that takes a connection within that time.
+/// The index of the first server that accepts a connection within `timeout`.
 async fn first_that_answers(endpoints: &[Endpoint], timeout: Duration) -> Result<usize, Unanswered> {
     let mut unanswered = Unanswered { reason: None, is_slow: false };
     for (index, endpoint) in endpoints.iter().enumerate() {
@@ -243,22 +247,22 @@ async fn first_that_answers(endpoints: &[Endpoint], timeout: Duration) -> Result
     Err(unanswered)
 }
 
-/// How long the tries of a call may take.
+/// Timeouts of the tries of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempts {
-    /// Each so long.
+    /// The same timeout for each try.
     Equal(Duration),
-    /// So long at first, and twice as long after each that nobody has answered in time: a server that turns a try down
-    /// at once has taken nothing of it.
+    /// The timeout of the first try. It doubles after each try that had no answer in time, and not after a
+    /// refusal: a server that refuses at once has taken no time.
     Doubling(Duration),
 }
 
 impl Attempts {
-    /// Of the next try. The deadline of the call bounds it further.
+    /// The timeout of the next try. The caller also limits it to the deadline of the call.
     pub(crate) fn timeout(self, tries: &Tries) -> Duration {
         match self {
             Self::Equal(timeout) => timeout,
-            Self::Doubling(first) => first.saturating_mul(1 << tries.silences.min(20)),
+            Self::Doubling(first) => first.saturating_mul(1 << tries.timeouts.min(20)),
         }
     }
 }
@@ -266,19 +270,19 @@ impl Attempts {
 /// What a connected client needs of its builder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Of a call with all its tries.
+    /// Time limit of a call with all its tries.
     pub(crate) deadline: Duration,
-    /// Of its tries.
+    /// Timeouts of its tries.
     pub(crate) attempts: Attempts,
     /// When to try again.
     pub(crate) retry: RetryPolicy,
-    /// Bytes of an answer at the most.
+    /// Limit of an answer in bytes.
     pub(crate) answer_size_max: usize,
     /// How fresh answers must be.
     pub(crate) reads: Reads,
 }
 
-/// The words of the first cause: "connection refused" rather than "transport error".
+/// The text of the first cause, such as "connection refused" instead of "transport error".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
@@ -292,33 +296,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tries_double_until_the_deadline_of_the_call_ends_them() {
+    fn timeouts_of_tries_double() {
         let attempts = Attempts::Doubling(ATTEMPT_FIRST);
-        let after = |silences| Tries { silences, count: silences + 7, ..Tries::default() };
+        let after = |timeouts| Tries { timeouts, count: timeouts + 7, ..Tries::default() };
         let millis: Vec<u128> =
-            (0..5).map(|silences| attempts.timeout(&after(silences)).as_millis()).collect();
+            (0..5).map(|timeouts| attempts.timeout(&after(timeouts)).as_millis()).collect();
         assert_eq!(millis, [500, 1000, 2000, 4000, 8000]);
         assert!(attempts.timeout(&after(1 << 30)) > Duration::from_hours(1), "no overflow");
-        assert_eq!(Attempts::Equal(ATTEMPT_OF_ONE).timeout(&after(7)), ATTEMPT_OF_ONE);
+        assert_eq!(Attempts::Equal(ATTEMPT_SINGLE).timeout(&after(7)), ATTEMPT_SINGLE);
     }
 
-    /// Takes connections, and answers nothing: what a node looks like that sleeps.
-    async fn sleeper() -> (tokio::net::TcpListener, String) {
+    /// A listener that accepts connections and never answers, like an unresponsive node.
+    async fn unresponsive() -> (tokio::net::TcpListener, String) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         (listener, address)
     }
 
     #[tokio::test]
-    async fn of_several_a_silent_one_is_left_soon_and_of_one_it_is_not() {
-        let ((_one, first), (_two, second)) = (sleeper().await, sleeper().await);
+    async fn a_client_with_several_addresses_leaves_an_unresponsive_one_soon() {
+        let ((_one, first), (_two, second)) = (unresponsive().await, unresponsive().await);
         let builder = Client::builder().address(first.clone()).deadline(Duration::from_millis(1_200));
         let tries = async |builder: ClientBuilder| match builder.connect().await.unwrap().books().await {
             Err(ClientError::DeadlineExceeded { attempts, .. }) => attempts,
-            other => panic!("nobody can answer: {other:?}"),
+            other => panic!("no server answers: {other:?}"),
         };
         assert_eq!(tries(builder.clone()).await, 1);
-        assert_eq!(tries(builder.address(second)).await, 2, "half a second, and what is left of the time");
+        assert_eq!(tries(builder.address(second)).await, 2, "500 ms, then the rest of the deadline");
     }
 
     #[test]

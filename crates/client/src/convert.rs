@@ -1,7 +1,7 @@
-//! Answers in protobuf, read into the types of the ledger.
+//! Conversion between protobuf and the types of the ledger.
 //!
-//! The server is not trusted to be of the same version: a number out of range, a missing field that must be
-//! there or a hash of the wrong size is a [`ClientError::Protocol`], never a guess.
+//! The server may have another version: a number out of range, a missing required field or a hash of the
+//! wrong size is a [`ClientError::Protocol`]. The client never substitutes a value for it.
 
 use bezant_api::v1;
 use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, records};
@@ -22,14 +22,14 @@ fn wrong(field: &str) -> ClientError {
     ClientError::Protocol { reason: format!("the field {field} is out of range") }
 }
 
-/// A `u128` on its way out.
+/// A `u128` in protobuf.
 pub(crate) fn uint128(value: u128) -> v1::Uint128 {
     let bytes = value.to_be_bytes();
     let (high, low) = halves(&bytes);
     v1::Uint128 { high: u64::from_be_bytes(high), low: u64::from_be_bytes(low) }
 }
 
-/// A transfer to create, on its way out.
+/// A transfer to create, in protobuf.
 pub(crate) fn transfer_input(new: &NewTransfer) -> v1::TransferInput {
     let transfer = &new.transfer;
     let account = |id: AccountId| (id.0 != 0).then(|| reference_by_id(id));
@@ -55,7 +55,7 @@ pub(crate) fn transfer_input(new: &NewTransfer) -> v1::TransferInput {
     }
 }
 
-/// An account to create, on its way out.
+/// An account to create, in protobuf.
 pub(crate) fn account_input(new: &NewAccount) -> v1::AccountInput {
     let account = &new.account;
     v1::AccountInput {
@@ -115,7 +115,7 @@ fn chain_of(chain: Option<&v1::Chain>, field: &str) -> Result<Chain> {
     Ok(Chain { sequence: chain.sequence, head: head_of(&chain.head, field)? })
 }
 
-/// An account as a lookup shows it.
+/// An account from a lookup.
 pub(crate) fn account_view(view: v1::Account) -> Result<AccountView> {
     let balances = balances_of(view.balances.as_ref());
     let account = Account {
@@ -142,7 +142,7 @@ pub(crate) fn account_view(view: v1::Account) -> Result<AccountView> {
     })
 }
 
-/// A transfer as it is recorded.
+/// A recorded transfer.
 pub(crate) fn transfer(transfer: &v1::Transfer) -> Result<Transfer> {
     Ok(Transfer {
         id: TransferId(u128_of(transfer.id.as_ref())),
@@ -161,7 +161,7 @@ pub(crate) fn transfer(transfer: &v1::Transfer) -> Result<Transfer> {
     })
 }
 
-/// A transfer and what has become of it.
+/// A transfer, and its state when it is a pending one.
 pub(crate) fn transfer_view(view: &v1::Transfer) -> Result<TransferView> {
     let hold = |hold: &v1::Hold| {
         let state = u8::try_from(hold.state).ok().and_then(HoldState::from_number);
@@ -175,7 +175,7 @@ pub(crate) fn transfer_view(view: &v1::Transfer) -> Result<TransferView> {
     Ok(TransferView { transfer: transfer(view)?, hold: view.hold.as_ref().map(hold).transpose()? })
 }
 
-/// A filter over open holds.
+/// A filter over open holds, in protobuf.
 pub(crate) fn hold_filter(filter: &HoldFilter) -> v1::ListHoldsRequest {
     v1::ListHoldsRequest {
         account: (filter.account_id.0 != 0).then(|| reference_by_id(filter.account_id)),
@@ -185,7 +185,7 @@ pub(crate) fn hold_filter(filter: &HoldFilter) -> v1::ListHoldsRequest {
     }
 }
 
-/// Balances just after a transfer.
+/// Balances of an account right after a transfer.
 pub(crate) fn account_balance(balance: &v1::AccountBalance) -> AccountBalance {
     AccountBalance { balances: balances_of(balance.balances.as_ref()), timestamp: Nanos(balance.timestamp) }
 }
@@ -224,7 +224,7 @@ pub(crate) fn books(reply: &v1::GetBooksReply) -> Books {
     }
 }
 
-/// Rows of the history and their places in it.
+/// Rows of the history, with their positions.
 pub(crate) fn movements(reply: &v1::MovementsReply) -> Result<Vec<(MovementNumber, Movement)>> {
     let protocol = |reason: String| ClientError::Protocol { reason };
     let rows = records::<MOVEMENT_SIZE>(&reply.rows).map_err(|error| protocol(error.to_string()))?;
@@ -241,7 +241,7 @@ pub(crate) fn movements(reply: &v1::MovementsReply) -> Result<Vec<(MovementNumbe
         .collect()
 }
 
-/// A row of the history as a change event.
+/// The row of the history in a change event, with its position.
 pub(crate) fn change_event(event: &v1::ChangeEvent) -> Result<(MovementNumber, Movement)> {
     let kind = u8::try_from(event.kind).ok().and_then(MovementKind::from_number);
     let movement = Movement {
@@ -256,17 +256,17 @@ pub(crate) fn change_event(event: &v1::ChangeEvent) -> Result<(MovementNumber, M
     Ok((MovementNumber(event.position), movement))
 }
 
-/// An account by its id.
+/// A reference to an account by its id.
 pub(crate) fn reference_by_id(id: AccountId) -> v1::AccountRef {
     v1::AccountRef { reference: Some(v1::account_ref::Reference::Id(uint128(id.0))) }
 }
 
-/// An account by its name.
+/// A reference to an account by its name.
 pub(crate) fn reference_by_name(name: &str) -> v1::AccountRef {
     v1::AccountRef { reference: Some(v1::account_ref::Reference::Name(name.to_owned())) }
 }
 
-/// A filter on its way out.
+/// A filter over an account's transfers, in protobuf.
 pub(crate) fn account_filter(filter: &AccountFilter) -> v1::AccountFilter {
     v1::AccountFilter {
         account: Some(reference_by_id(filter.account_id)),
@@ -283,7 +283,7 @@ pub(crate) fn account_filter(filter: &AccountFilter) -> v1::AccountFilter {
     }
 }
 
-/// A filter on its way out.
+/// A filter over all accounts or transfers, in protobuf.
 pub(crate) fn query_filter(filter: &QueryFilter) -> v1::QueryFilter {
     v1::QueryFilter {
         user_data_128: Some(uint128(filter.user_data_128)),
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wide_integers_come_back() {
+    fn wide_integers_survive_the_round_trip() {
         for value in [0, 1, u128::from(u64::MAX), 1 << 64, u128::MAX, 7 << 100 | 3] {
             assert_eq!(u128_of(Some(&uint128(value))), value, "{value}");
         }
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_left_out_are_no_limits() {
+    fn missing_bounds_mean_no_limits() {
         assert_eq!(bounds_of(None), Bounds::NONE);
         let minimum = Some(v1::Int128 { high: 0, low: 0 });
         let only_minimum = v1::Bounds { minimum, maximum: None };
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn a_value_out_of_range_is_an_error() {
         assert!(transfer(&v1::Transfer { code: 65_536, ..Default::default() }).is_err());
         assert!(change_event(&v1::ChangeEvent::default()).is_err(), "an event without a transfer");
         assert!(head_of(&[1; 31], "head").is_err());

@@ -1,9 +1,10 @@
-//! Writes: batches on the fast path, tried again with the same ids until their outcome is known.
+//! Writes: batches on the fast path, retried with the same ids until their outcome is known.
 //!
-//! What always holds: outcomes stand in the order of the events; a chain of linked events travels in one
-//! request; an event that an earlier try of the same call created answers `created` with its first
-//! timestamp; a chain that exists already, just as it is sent, answers `exists` for each of its events. When a call fails in the middle, calling again with the same events is safe: what was done
-//! answers `exists`.
+//! What always holds: outcomes are in the order of the events; a chain of linked events travels in one
+//! request; an event that an earlier try of the same call created has the outcome `created` with its first
+//! timestamp; a chain that already exists exactly as it is sent has the outcome `exists` for each of its
+//! events. When a call fails in the middle, calling again with the same events is safe: an event that was
+//! created has the outcome `exists`.
 
 use bezant_api::{settle, v1};
 use bezant_codec::{records, result_from_bytes};
@@ -22,25 +23,26 @@ use crate::batch;
 use crate::event::{AccountOutcome, NewAccount, NewTransfer, Outcome, TransferOutcome};
 use crate::{Client, ClientError, convert};
 
-/// What the server answered to a raw submission.
+/// The server's answer to a raw submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// The log entry that carried the request.
     pub log_index: u64,
     /// 16 bytes an event, in order: timestamp u64, status u32, zero u32, little-endian.
     pub results: Bytes,
-    /// Tries that it took; 1 = the first one succeeded.
+    /// The number of tries; 1 = the first one succeeded.
     pub attempts: u32,
 }
 
 impl Client {
-    /// Creates accounts, in batches where they are many. One outcome an account, in order.
+    /// Creates accounts, in several requests when one cannot hold them. Returns an outcome for each account,
+    /// in order.
     pub async fn create_accounts(&self, accounts: &[NewAccount]) -> Result<Vec<AccountOutcome>, ClientError> {
         let is_extended = accounts.iter().any(NewAccount::is_extended);
         let operation =
             if is_extended { Operation::CreateAccountsExtended } else { Operation::CreateAccounts };
         let is_linked = |index: usize| accounts[index].account.flags.contains(AccountFlags::LINKED);
-        // A name that no request can carry is found before the first one is sent.
+        // A name that is too long is found before the first request is sent.
         let events = accounts.iter().map(extended_account).collect::<Result<Vec<_>, _>>()?;
         let mut all = Vec::with_capacity(accounts.len());
         for range in cut(operation, accounts.len(), is_linked)? {
@@ -51,7 +53,8 @@ impl Client {
         Ok(all)
     }
 
-    /// Creates transfers, in batches where they are many. One outcome a transfer, in order.
+    /// Creates transfers, in several requests when one cannot hold them. Returns an outcome for each
+    /// transfer, in order.
     pub async fn create_transfers(
         &self,
         transfers: &[NewTransfer],
@@ -116,8 +119,9 @@ impl Client {
         Ok(outcomes)
     }
 
-    /// Creates one transfer; of a refusal also the server's words on the case: which account, which rule, what there is.
-    /// Empty where it has none. Slower than [`Self::create_transfers`]: for people, not for many.
+    /// Creates one transfer, and returns with a refusal the server's message: the account, the rule, the
+    /// amount that is available. The message is empty when the server has none. Slower than
+    /// [`Self::create_transfers`]: for interactive use, not for large numbers of transfers.
     pub async fn create_transfer_explained(
         &self,
         new: &NewTransfer,
@@ -136,7 +140,7 @@ impl Client {
         Ok((outcome, detail))
     }
 
-    /// The same for an account.
+    /// Like [`Self::create_transfer_explained`], for an account.
     pub async fn create_account_explained(
         &self,
         new: &NewAccount,
@@ -155,7 +159,7 @@ impl Client {
         Ok((outcome, detail))
     }
 
-    /// Sets the least and greatest balance of an account from now on, in minor units.
+    /// Sets the least and the greatest balance of an account, in minor units.
     pub async fn set_bounds(
         &self,
         account_id: AccountId,
@@ -165,8 +169,8 @@ impl Client {
         self.submit_one(Operation::SetBounds, body, AccountChangeStatus::from_number).await
     }
 
-    /// Changes the least balance of an account, the greatest, or both, in minor units; `None` stays as it is, `i128::MIN`
-    /// and `i128::MAX` are no limit.
+    /// Changes the least balance of an account, the greatest, or both, in minor units. `None` leaves a limit
+    /// unchanged; `i128::MIN` and `i128::MAX` mean no limit.
     pub async fn change_bounds(
         &self,
         account_id: AccountId,
@@ -177,15 +181,16 @@ impl Client {
         self.submit_one(Operation::ChangeBounds, body, AccountChangeStatus::from_number).await
     }
 
-    /// Pauses the expiry of imported pending transfers, if the ledger has so many movements; with another number the status
-    /// is `movements_differ`, and nothing is changed. For an import: while it is paused, imported pending transfers may have
-    /// a timeout, and an imported post or void may come after it. What is late expires when the pause ends: by
-    /// [`resume_expiry`](Self::resume_expiry), or by the next transfer event that is not imported, refused or not.
+    /// Pauses the expiry of imported pending transfers if the ledger has exactly `movements` movements; with
+    /// another number the status is `movements_differ`, and nothing is changed. For an import: during the
+    /// pause, imported pending transfers may have a timeout, and an imported post or void may come after that
+    /// timeout. Overdue transfers expire when the pause ends: by [`resume_expiry`](Self::resume_expiry), or
+    /// by the next transfer event that is not imported, even if it is refused.
     pub async fn pause_expiry(&self, movements: u64) -> Result<Outcome<ExpiryStatus>, ClientError> {
         self.set_expiry(SetExpiry::Paused { movements }).await
     }
 
-    /// Lets pending transfers expire again, whoever paused that. Where it is not paused, nothing changes.
+    /// Ends the pause of expiry, also one that another client began. Without a pause nothing changes.
     pub async fn resume_expiry(&self) -> Result<Outcome<ExpiryStatus>, ClientError> {
         self.set_expiry(SetExpiry::Runs).await
     }
@@ -237,7 +242,7 @@ impl Client {
         outcome.ok_or_else(|| ClientError::Protocol { reason: "an answer without a result".to_owned() })
     }
 
-    /// The results of a request, and of a chain that exists already, what it is: see [`settle`].
+    /// The results of a request, with `exists` for the events of a chain that already exists: see [`settle`].
     async fn settle_accounts(
         &self,
         sent: &[ExtendedAccount],
@@ -252,7 +257,7 @@ impl Client {
         Ok(results)
     }
 
-    /// The same for transfers.
+    /// Like [`Self::settle_accounts`], for transfers.
     async fn settle_transfers(
         &self,
         sent: &[Transfer],
@@ -268,7 +273,7 @@ impl Client {
     }
 }
 
-/// The one outcome of a typed call, and the words on it.
+/// The single outcome of a typed call, and the server's message on it.
 fn explained<Status>(
     reply: &v1::EventsReply,
     from_number: impl Fn(u32) -> Result<Status, UnknownStatus>,
@@ -281,13 +286,13 @@ fn explained<Status>(
     Ok((Outcome { status, timestamp: bezant_types::Nanos(result.timestamp) }, result.detail.clone()))
 }
 
-/// A write that was answered, and whose answer cannot be read: its outcome is not known.
+/// The error of a write whose answer cannot be read: its outcome is not known.
 fn unknown(error: &ClientError, answer: &Submitted, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
     ClientError::OutcomeUnknown { ids: ids(), attempts: answer.attempts, reason: error.to_string() }
 }
 
-/// The error of a call of which `answered` events were answered by earlier requests: those may be made, whatever the
-/// later request came to, and their outcomes are lost with the error.
+/// The error of a call of which earlier requests answered the first `answered` events. Those events may
+/// exist, whatever the error of the later request is, and their outcomes are lost with the error.
 fn of_call(error: ClientError, answered: usize, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
     if answered == 0 {
         return error;
@@ -309,7 +314,7 @@ fn transfer_ids(events: &[Transfer]) -> Vec<u128> {
     events.iter().map(|event| event.id.0).collect()
 }
 
-/// The ids that the events of a request begin with; of assets their ledgers. What changes expiry has none.
+/// The ids at the start of the events of a request; the ledgers of assets. Changes of expiry have no id.
 fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     let size = operation.event_size().max(1);
     let id = |event: &[u8]| match operation {
@@ -320,7 +325,7 @@ fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     records.chunks_exact(size).filter_map(id).collect()
 }
 
-/// Events of one request of that operation: at most 8,189 of them, and at most 1 MiB.
+/// Limit of the events in a request of that operation: at most 8,189 events and at most 1 MiB.
 const fn events_max(operation: Operation) -> usize {
     let by_size = REQUEST_SIZE_MAX / operation.event_size();
     if by_size < EVENTS_MAX { by_size } else { EVENTS_MAX }
@@ -377,7 +382,7 @@ mod tests {
     use bezant_types::Nanos;
 
     #[test]
-    fn requests_hold_what_the_limits_allow() {
+    fn a_request_holds_the_greatest_number_of_events() {
         assert_eq!(events_max(Operation::CreateTransfers), 8189);
         assert_eq!(events_max(Operation::CreateTransfersExtended), 6553);
         assert_eq!(events_max(Operation::CreateAccountsExtended), 4096);
@@ -391,7 +396,7 @@ mod tests {
         let results = results_of(&answer, 1).unwrap();
         let outcomes = outcomes(&results, CreateTransferStatus::from_number).unwrap();
         assert_eq!(outcomes, [Outcome { status: CreateTransferStatus::Created, timestamp: Nanos(7) }]);
-        assert!(results_of(&answer, 2).is_err(), "one is missing");
+        assert!(results_of(&answer, 2).is_err(), "a result is missing");
     }
 
     #[test]
@@ -413,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_after_the_first_request_of_a_call_leaves_all_of_it_unknown() {
+    fn a_failure_after_the_first_request_leaves_all_outcomes_unknown() {
         let errors = || {
             let reason = || "no answer".to_owned();
             [

@@ -1,4 +1,5 @@
-//! Why a call has no answer. A refusal by the rules of money is not an error: it is a status in the answer.
+//! Why a call has no answer. When the ledger refuses an event, that is not an error: it is a status in the
+//! answer.
 
 use bezant_types::MovementNumber;
 use thiserror::Error;
@@ -8,111 +9,114 @@ use tonic_types::StatusExt;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// An address that is no URL.
+    /// An address that is not a URL.
     #[error("{address} is not an address: write it as http://HOST:PORT")]
     Address {
-        /// As it was given.
+        /// The address as given.
         address: String,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: tonic::transport::Error,
     },
-    /// An address of a protocol that this client does not speak. It is not tried without encryption instead.
+    /// An address with a scheme that the client does not support. The client does not fall back to an
+    /// unencrypted connection.
     #[error(
-        "{address} asks for a protocol that is not spoken here: write it as http://HOST:PORT, without encryption"
+        "{address} names a protocol that is not supported: write it as http://HOST:PORT, without encryption"
     )]
     Scheme {
-        /// As it was given.
+        /// The address as given.
         address: String,
     },
-    /// A cluster's token with characters that no header can hold.
-    #[error("the cluster's token has characters other than those of ASCII that can be seen")]
+    /// A cluster's token with characters that a header cannot carry.
+    #[error("the cluster's token has characters other than visible ASCII")]
     Token,
     /// No address was given.
     #[error("no address was given: name at least one, such as http://127.0.0.1:7070")]
     NoAddress,
-    /// None of the servers takes a connection. Nothing was sent.
+    /// None of the servers accepts a connection. Nothing was sent.
     #[error("no server answers at {addresses}: {reason}; is it running? `bezant start` starts one")]
     Unreachable {
         /// All addresses, separated by commas.
         addresses: String,
-        /// What the last of them said.
+        /// The reason of the last of them.
         reason: String,
     },
-    /// The deadline of the call passed, or its tries were used up. Nothing was changed: every try was turned down
-    /// before it was begun, or was a read.
+    /// The deadline of the call passed, or its tries were used up. Nothing was changed: the call was a read,
+    /// or every try was refused before the server began with it.
     #[error("no answer within the deadline, after {attempts} tries: {reason}; nothing was changed")]
     DeadlineExceeded {
-        /// How often it was tried.
+        /// The number of tries.
         attempts: u32,
-        /// What the last try said.
+        /// The reason of the last try.
         reason: String,
     },
-    /// The call was sent and its outcome did not come back: it may have been done, or may still be done. The same call
-    /// with the same ids tells: it is done at most once.
+    /// The call was sent and its outcome did not come back: it may have been done, or may still be done. Send
+    /// the same call with the same ids to learn the outcome; it is done at most once.
     #[error(
         "the outcome is not known, after {attempts} tries: {reason}; retry with the same ids: {}",
         list(ids)
     )]
     OutcomeUnknown {
-        /// The ids of the events whose outcome is not known, in their order; of a change of an account its id, of an
-        /// asset its ledger. Of a call in several requests of which the first ones were answered: those of all its
-        /// events. Send the whole call again with the same ids.
+        /// The ids of the events whose outcome is not known, in their order: the account's id for a change of
+        /// an account, the ledger for an asset. When a call took several requests and the first ones were
+        /// answered, the ids of all its events. Send the whole call again with the same ids.
         ids: Vec<u128>,
-        /// How often it was tried.
+        /// The number of tries.
         attempts: u32,
-        /// What the last try said.
+        /// The reason of the last try that may have been carried out.
         reason: String,
     },
-    /// What was asked about is not in a state that allows it, such as balances of an account without history.
+    /// The present state does not allow the call, such as a query for balances of an account without history.
     #[error("this cannot be done: {reason}")]
     FailedPrecondition {
-        /// The stable name of the reason, such as `history_not_kept` or `node_behind`; empty when the server gave none.
+        /// The stable name of the reason, such as `history_not_kept` or `node_behind`; empty when the server
+        /// gave none.
         code: String,
-        /// The server's words on why not.
+        /// The server's message.
         reason: String,
     },
-    /// The server's disk does not hold what was written to it. It serves nothing else in its place.
+    /// The server's files are damaged: they differ from what was written. The server never answers from such
+    /// data.
     #[error("the server's data is damaged: {reason}")]
     Damaged {
-        /// Which file, where.
+        /// The file and the position.
         reason: String,
     },
-    /// The request is wrong in itself; trying again does not help.
+    /// The request is invalid; a retry does not help.
     #[error("the request is wrong: {reason}")]
     Invalid {
-        /// The server's words on what to change.
+        /// The server's message: what to change.
         reason: String,
     },
-    /// Events were asked for from a position after the end: the ledger was restored from an older copy, or the position
-    /// is that of another ledger.
+    /// The position from which events were requested is after the end: the ledger was restored from an older
+    /// copy, or the position belongs to another ledger.
     #[error("{reason}")]
     PositionAfterEnd {
         /// The position of the next event.
         end: MovementNumber,
-        /// The server's words.
+        /// The server's message.
         reason: String,
     },
-    /// The server does not let this caller do it.
+    /// The server does not allow this caller to do it.
     #[error("the server does not allow this: {reason}")]
     Denied {
         /// The stable name of the reason, such as `token_required`; empty when the server gave none.
         code: String,
-        /// The server's words on what it asks for.
+        /// The server's message: what it requires.
         reason: String,
     },
-    /// What was asked for does not exist.
+    /// The requested object does not exist.
     #[error("{reason}")]
     NotFound {
-        /// The server's words.
+        /// The server's message.
         reason: String,
     },
     /// A chain of linked events that does not fit in one request.
     #[error("the chain that begins with event {first_index} is longer than {events_max} events: split it")]
     ChainTooLong {
-        /// Index of its first event.
+        /// Index of the first event of the chain.
         first_index: usize,
-        /// Events of a request at the most.
+        /// Limit of the events of a request.
         events_max: usize,
     },
     /// A name of more than 64 bytes, or with a zero byte.
@@ -124,22 +128,22 @@ pub enum ClientError {
         /// The name.
         name: String,
     },
-    /// The server's answer is not what the protocol promises: it speaks another version, or is no Bezant server.
+    /// The server's answer violates the protocol: it has another version, or is not a Bezant server.
     #[error("the server's answer cannot be read: {reason}; do client and server have the same version?")]
     Protocol {
-        /// What does not fit.
+        /// The part of the answer that cannot be read.
         reason: String,
     },
-    /// The server failed in a way that it did not foresee.
+    /// The server reported an internal error.
     #[error("the server failed: {reason}")]
     Server {
-        /// Its words.
+        /// The server's message.
         reason: String,
     },
 }
 
 impl ClientError {
-    /// True when nobody answered in time: the same call may succeed later.
+    /// True when no server answered in time: the same call may succeed later.
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::DeadlineExceeded { .. } | Self::OutcomeUnknown { .. })
     }
@@ -152,7 +156,7 @@ impl ClientError {
         }
     }
 
-    /// What a status that is not worth another try stands for.
+    /// The error for a status that is not retried.
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
         let reason = reason(status);
         if let Some(end) = end_of(status) {
@@ -176,7 +180,7 @@ impl ClientError {
     }
 }
 
-/// The end that a status names, when it refuses a position after it.
+/// The position of the next event, from a status that refuses a position after it.
 fn end_of(status: &tonic::Status) -> Option<MovementNumber> {
     let info = status.get_details_error_info()?;
     let is_after_end = info.reason == bezant_api::ErrorCode::PositionAfterEnd.name();
@@ -184,7 +188,7 @@ fn end_of(status: &tonic::Status) -> Option<MovementNumber> {
     end.parse().ok().map(MovementNumber)
 }
 
-/// Ids for people: the first few of many.
+/// Ids for a message; of many only the first few.
 fn list(ids: &[u128]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<String> = ids.iter().take(SHOWN).map(u128::to_string).collect();
@@ -192,12 +196,12 @@ fn list(ids: &[u128]) -> String {
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }
 
-/// Why the call may have been carried out all the same, after a try with that end; `None` = it was turned down.
+/// Why a call may have been carried out although the try ended with this status; `None` = it was not.
 pub(crate) fn open_reason(status: &tonic::Status) -> Option<String> {
     (!is_nothing_done(status)).then(|| reason(status))
 }
 
-/// True when the server says that it has not begun with the call: trying again is not needed to learn its outcome.
+/// True when the server has not begun with the call, so its outcome is known without a retry.
 fn is_nothing_done(status: &tonic::Status) -> bool {
     if std::error::Error::source(status).is_some() {
         return is_not_sent(status);
@@ -209,7 +213,7 @@ fn is_nothing_done(status: &tonic::Status) -> bool {
     let code = info.and_then(|info| bezant_api::ErrorCode::from_name(&info.reason));
     match code {
         Some(code) => !code.leaves_outcome_open(),
-        // A proxy, or a server that is none of ours.
+        // The answer of a proxy, or of a server that is not Bezant.
         None => matches!(
             status.code(),
             tonic::Code::InvalidArgument | tonic::Code::NotFound | tonic::Code::Unimplemented
@@ -217,7 +221,7 @@ fn is_nothing_done(status: &tonic::Status) -> bool {
     }
 }
 
-/// True when no connection came about.
+/// True when no connection was made, so nothing was sent.
 fn is_not_sent(status: &tonic::Status) -> bool {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
@@ -231,7 +235,7 @@ fn is_not_sent(status: &tonic::Status) -> bool {
     false
 }
 
-/// The words of a status, with what caused it when that is a broken connection.
+/// The message of a status, with its causes when a connection broke.
 pub(crate) fn reason(status: &tonic::Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = std::error::Error::source(status);
@@ -258,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_after_the_end_is_told_from_other_ranges() {
+    fn a_position_after_the_end_differs_from_other_ranges() {
         let status = |code: &str| {
             let details =
                 ErrorDetails::with_error_info(code, "bezant", [("end".to_owned(), "10".to_owned())]);
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_turned_down_changed_nothing() {
+    fn a_refused_call_changed_nothing() {
         assert!(is_nothing_done(&status(Code::ResourceExhausted, "overloaded")));
         assert!(is_nothing_done(&status(Code::Unavailable, "no_leader")));
         assert!(is_nothing_done(&status(Code::InvalidArgument, "invalid_records")));
@@ -298,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_and_broken_connections_say_nothing() {
+    fn timeouts_and_broken_connections_leave_the_outcome_open() {
         assert!(!is_nothing_done(&Status::deadline_exceeded("no answer")));
         assert!(!is_nothing_done(&Status::from_error(Box::new(std::io::Error::other("reset")))));
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
@@ -306,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_call_is_explained_by_the_try_that_left_it_open() {
+    fn the_reason_is_that_of_the_try_left_open() {
         let tries =
             [Status::deadline_exceeded("no answer within 500 ms"), status(Code::Unavailable, "no_leader")];
         let open = tries.iter().fold(None, |open, status| open_reason(status).or(open));

@@ -1,4 +1,4 @@
-//! What a client asks to be created, and what became of it.
+//! Accounts and transfers to create, and their outcomes.
 
 use bezant_types::{
     Account, AccountFlags, AccountId, Bounds, CreateAccountStatus, CreateTransferStatus, Head, LedgerNumber,
@@ -20,43 +20,43 @@ use bezant_types::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct NewAccount {
-    /// The record; its balances are 0, and its timestamp too unless it is imported.
+    /// The record. Its balances are 0, and its timestamp is 0 unless the account is imported.
     pub account: Account,
     /// Least and greatest balance, in minor units; [`Bounds::NONE`] = no limits.
     pub bounds: Bounds,
-    /// Its unique name, at most 64 bytes; empty = none.
+    /// The unique name of the account, at most 64 bytes; empty = none.
     pub name: String,
 }
 
 impl NewAccount {
-    /// An account of that ledger and category, without flags, limits or name.
+    /// An account in `ledger` with the category `code`, without flags, limits or name.
     pub fn new(id: AccountId, ledger: u32, code: u16) -> Self {
         let account = Account { id, ledger: LedgerNumber(ledger), code, ..Account::default() };
         Self::from(account)
     }
 
-    /// With a unique name of at most 64 bytes.
+    /// Sets the unique name, at most 64 bytes.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// With those rules.
+    /// Sets the flags.
     #[must_use]
     pub const fn flags(mut self, flags: AccountFlags) -> Self {
         self.account.flags = flags;
         self
     }
 
-    /// With a least and a greatest balance.
+    /// Sets the least and the greatest balance, in minor units.
     #[must_use]
     pub const fn bounds(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds;
         self
     }
 
-    /// True when the 128 bytes of the record do not say it all.
+    /// True when the event needs more than the 128 bytes of the record.
     pub(crate) fn is_extended(&self) -> bool {
         !self.name.is_empty() || !self.bounds.is_none()
     }
@@ -82,15 +82,15 @@ impl From<Account> for NewAccount {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct NewTransfer {
-    /// The record; its timestamp is 0 unless it is imported.
+    /// The record. Its timestamp is 0 unless the transfer is imported.
     pub transfer: Transfer,
-    /// The head of the debit account's spends that the spender has seen: the transfer is refused with
+    /// The head of the debit account's spends that this transfer must follow: the transfer is refused with
     /// `prev_hash_mismatch` if another spend came first. [`Head::NONE`] = any.
     pub prev_hash: Head,
 }
 
 impl NewTransfer {
-    /// Moves `amount` minor units at once.
+    /// Moves `amount` minor units immediately.
     pub fn new(
         id: TransferId,
         debit_account_id: AccountId,
@@ -111,34 +111,34 @@ impl NewTransfer {
         Self::from(Transfer { id, pending_id, amount, flags, ..Transfer::default() })
     }
 
-    /// Releases all that `pending_id` reserved.
+    /// Releases everything that `pending_id` reserved.
     pub fn void(id: TransferId, pending_id: TransferId) -> Self {
         let flags = TransferFlags::VOID_PENDING;
         Self::from(Transfer { id, pending_id, flags, ..Transfer::default() })
     }
 
-    /// Of that kind.
+    /// Sets the flags.
     #[must_use]
     pub const fn flags(mut self, flags: TransferFlags) -> Self {
         self.transfer.flags = flags;
         self
     }
 
-    /// Expires so many seconds after it was accepted; 0 = never. For pending transfers.
+    /// Lets a pending transfer expire `seconds` after it was accepted; 0 = never.
     #[must_use]
     pub const fn expires_in_seconds(mut self, seconds: u32) -> Self {
         self.transfer.timeout_seconds = seconds;
         self
     }
 
-    /// Only if `head` still is the head of the debit account's spends.
+    /// Creates the transfer only if `head` is still the head of the debit account's spends.
     #[must_use]
     pub const fn prev_hash(mut self, head: Head) -> Self {
         self.prev_hash = head;
         self
     }
 
-    /// True when the 128 bytes of the record do not say it all.
+    /// True when the event needs more than the 128 bytes of the record.
     pub(crate) fn is_extended(&self) -> bool {
         !self.prev_hash.is_none()
     }
@@ -150,30 +150,30 @@ impl From<Transfer> for NewTransfer {
     }
 }
 
-/// What became of one event.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome<Status> {
-    /// Created, or why not.
+    /// The decision of the ledger: created, or the reason of the refusal.
     pub status: Status,
-    /// When it was created, now or before; of a refusal: its place in time.
+    /// The time of creation, by this call or an earlier one; for a refusal, the time of the decision.
     pub timestamp: Nanos,
 }
 
-/// What became of an account in [`crate::Client::create_accounts`].
+/// The outcome of an account in [`crate::Client::create_accounts`].
 pub type AccountOutcome = Outcome<CreateAccountStatus>;
 
-/// What became of a transfer in [`crate::Client::create_transfers`].
+/// The outcome of a transfer in [`crate::Client::create_transfers`].
 pub type TransferOutcome = Outcome<CreateTransferStatus>;
 
 impl AccountOutcome {
-    /// True when the account is there just as it was asked for, from this call or an earlier one.
+    /// True when the account exists exactly as requested, created by this call or an earlier one.
     pub const fn is_done(&self) -> bool {
         matches!(self.status, CreateAccountStatus::Created | CreateAccountStatus::Exists)
     }
 }
 
 impl TransferOutcome {
-    /// True when the transfer is there just as it was asked for, from this call or an earlier one.
+    /// True when the transfer exists exactly as requested, created by this call or an earlier one.
     pub const fn is_done(&self) -> bool {
         matches!(self.status, CreateTransferStatus::Created | CreateTransferStatus::Exists)
     }

@@ -1,7 +1,7 @@
-//! Change events: every movement in commit order, and new ones as they come.
+//! Change events: every movement in commit order, then new ones as they are committed.
 //!
-//! The stream knows the position that it wants next, so that after a broken connection it goes on where it
-//! stood: no event comes twice and none is left out.
+//! The stream keeps the position of the next event, so after a broken connection it continues from there: no
+//! event is returned twice and none is left out.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ pub struct Events {
     client: Client,
     next: MovementNumber,
     stream: Option<Streaming<v1::ChangeEvent>>,
-    /// What came instead of events since the last one.
+    /// Failures since the last event.
     breaks: Tries,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Events {
 }
 
 impl Client {
-    /// Change events from position `from` on; `None` = only what happens from now on. A position after the end is
+    /// Change events from position `from` on; `None` = only events from now on. A position after the end is
     /// [`ClientError::PositionAfterEnd`].
     pub async fn events(&self, from: Option<MovementNumber>) -> Result<Events, ClientError> {
         let next = match from {
@@ -57,13 +57,13 @@ impl Client {
 }
 
 impl Events {
-    /// The position of the event that comes next.
+    /// The position of the next event.
     pub const fn position(&self) -> MovementNumber {
         self.next
     }
 
-    /// The next event; waits for it without end while the server can be reached. Cancelling the wait loses
-    /// no event. After an error the next call tries again from the same position.
+    /// The next event. Waits for it without a limit while a server can be reached. Cancelling the wait loses
+    /// no event. After an error the next call continues from the same position.
     pub async fn next(&mut self) -> Result<(MovementNumber, Movement), ClientError> {
         loop {
             self.connect().await?;
@@ -90,7 +90,7 @@ impl Events {
         }
     }
 
-    /// Takes the event at the wanted position; `None` for one that came before.
+    /// Accepts the event at the expected position; `None` for an earlier one.
     fn accept(&mut self, event: &v1::ChangeEvent) -> Result<Option<(MovementNumber, Movement)>, ClientError> {
         let (number, movement) = convert::change_event(event)?;
         if number < self.next {
@@ -98,7 +98,7 @@ impl Events {
         }
         if number > self.next {
             self.stream = None;
-            let reason = format!("event {number} came where {} was to come", self.next);
+            let reason = format!("received event {number} instead of event {}", self.next);
             return Err(ClientError::Protocol { reason });
         }
         self.next = MovementNumber(number.0.saturating_add(1));
@@ -119,7 +119,7 @@ impl Events {
             let request = Request::new(v1::WatchEventsRequest { from: Some(self.next.0) });
             let timeout = settings.attempts.timeout(&tries);
             let opening = tokio::time::timeout(timeout, service.watch_events(request));
-            let (status, is_silence) = match opening.await {
+            let (status, is_timeout) = match opening.await {
                 Ok(Ok(response)) => {
                     self.stream = Some(response.into_inner());
                     return Ok(());
@@ -127,7 +127,7 @@ impl Events {
                 Ok(Err(status)) => (status, false),
                 Err(_) => (Status::deadline_exceeded("no answer in time"), true),
             };
-            if tries.turn_after(&status, is_silence) {
+            if tries.turn_after(&status, is_timeout) {
                 self.client.fail_over(index);
             }
             self.client.pause_before_another(tries.count, deadline, &status).await?;

@@ -1,18 +1,18 @@
 //! Ids that grow with time.
 //!
 //! An id is a ULID read as a number: 48 bits of milliseconds since the Unix epoch, then 80 random bits.
-//! Ids that grow are the cheapest for a server: it knows without a look-up that a new one is new. Within a
-//! process every id is greater than the one before, also when the clock stands still or goes back; between
-//! processes two ids differ but for a chance of one in 2^80 within the same millisecond.
+//! Growing ids are the cheapest for a server: it finds out without a look-up that a new id is new. Within a
+//! process each id is greater than the previous one, also when the clock stands still or goes back. Between
+//! processes, two ids of the same millisecond are equal with a probability of one in 2^80.
 //!
-//! An id is drawn once for each intent and kept with it: a retry must send the same id again.
+//! Draw one id for each intended event and keep it with the event: a retry must send the same id again.
 
 use std::sync::{Mutex, PoisonError};
 
 use bezant_types::{AccountId, TransferId};
 use ulid::Ulid;
 
-/// Draws ids, each greater than the one before. Shared by reference between threads.
+/// Draws ids, each greater than the previous one. Shared by reference between threads.
 ///
 /// ```
 /// let ids = bezant_client::ids::IdGenerator::new();
@@ -20,11 +20,12 @@ use ulid::Ulid;
 /// ```
 #[derive(Debug, Default)]
 pub struct IdGenerator {
+    /// The last id drawn; 0 = none yet.
     last: Mutex<u128>,
 }
 
 impl IdGenerator {
-    /// Begins with the present moment.
+    /// A generator whose first id carries the present time.
     pub const fn new() -> Self {
         Self { last: Mutex::new(0) }
     }
@@ -40,7 +41,7 @@ impl IdGenerator {
     }
 
     /// `fresh` when it is greater than the last id, else the number after the last id. Never 0, and never
-    /// `u128::MAX`: the 48 bits of time last until the year 10889.
+    /// `u128::MAX`: the 48 bits of time suffice until the year 10889.
     fn next(&self, fresh: Ulid) -> u128 {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = u128::from(fresh).max(last.saturating_add(1));
@@ -53,12 +54,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_grow_strictly_whatever_the_clock_does() {
+    fn ids_grow_strictly_also_when_the_clock_goes_back() {
         let ids = IdGenerator::new();
         let drawn: Vec<u128> = (0..10_000).map(|_| ids.transfer_id().0).collect();
-        assert!(drawn.is_sorted_by(|one, next| one < next), "each id is greater than the one before");
+        assert!(drawn.is_sorted_by(|one, next| one < next), "each id is greater than the previous one");
         let later = ids.next(Ulid(u128::MAX >> 1));
-        assert_eq!(ids.next(Ulid(7)), later + 1, "a clock that goes back does not take ids back");
+        assert_eq!(ids.next(Ulid(7)), later + 1, "ids still grow when the clock goes back");
     }
 
     #[test]

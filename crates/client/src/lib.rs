@@ -9,23 +9,24 @@
 //! let ids = IdGenerator::new();
 //! let (alice, bob, euro) = (ids.account_id(), ids.account_id(), 978);
 //! client.create_accounts(&[NewAccount::new(alice, euro, 1), NewAccount::new(bob, euro, 1)]).await?;
-//! let outcomes = client.create_transfers(&[NewTransfer::new(ids.transfer_id(), alice, bob, 10_50, euro, 1)]).await?;
+//! let payment = NewTransfer::new(ids.transfer_id(), alice, bob, 10_50, euro, 1);
+//! let outcomes = client.create_transfers(&[payment]).await?;
 //! println!("{}", outcomes[0].status);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`Client`] speaks gRPC to one or more servers. Writes go out in batches on the fast path and are tried
-//! again with the same ids until their outcome is known or the deadline passes; since an id exists at most
-//! once, that is always safe. What the rules of money say to an event is a typed status in the answer; an
-//! error ([`ClientError`]) means that there is no answer, and says what can be done.
+//! [`Client`] calls one or more servers over gRPC. Writes are sent in batches on the fast path and are retried
+//! with the same ids until their outcome is known or the deadline passes. This is always safe, because an id
+//! exists at most once. The ledger's decision on an event is a typed status in the answer. An error
+//! ([`ClientError`]) means that there is no answer, and says what the caller can do.
 //!
-//! What always holds: outcomes stand in the order of the events, a chain of linked events is never torn
-//! apart, amounts are integers in minor units. It never invents an id, never sends an event again under
-//! another one, and never holds more than one connection a server.
+//! What always holds: outcomes are in the order of the events, a chain of linked events always travels in one
+//! request, and amounts are integers in minor units. The client never invents an id, never sends an event
+//! again with another id, and never holds more than one connection to a server.
 //!
-//! A payer that names the payment before, so that two programs cannot pay from the same balance without knowing of
-//! each other:
+//! Two programs that pay from the same balance can detect each other: a payment names the spend that must
+//! precede it.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), bezant_client::ClientError> {

@@ -1,7 +1,7 @@
-//! Long answers, page by page: each page is asked for when the one before is used up.
+//! Long answers in pages: each page is requested when the previous one is used up.
 //!
-//! Rows come in the order of their timestamps, which are unique, so a page begins just behind the last row
-//! of the one before: no row comes twice and none is left out, also while new ones are being written.
+//! Rows are in the order of their timestamps, which are unique, so a page begins right after the last row of
+//! the previous one: no row comes twice and none is left out, also while new rows are being written.
 
 use std::collections::VecDeque;
 
@@ -12,22 +12,22 @@ use bezant_types::{
 
 use crate::{Client, ClientError};
 
-/// A question that is answered page by page. The kinds of questions are those of this module.
+/// A query that is answered in pages. Only the types of this module implement it.
 pub trait PagedQuery: Sized + sealed::Sealed {
-    /// What the answer is made of.
+    /// A row of the answer.
     type Row;
 
-    /// One page.
+    /// Reads one page.
     #[doc(hidden)]
     fn fetch(&self, client: &Client) -> impl Future<Output = Result<Vec<Self::Row>, ClientError>> + Send;
 
-    /// The question for what comes behind `last`; `None` when nothing can.
+    /// The query for the rows after `last`; `None` when there can be none.
     #[doc(hidden)]
     fn after(self, last: &Self::Row) -> Option<Self>;
 }
 
 mod sealed {
-    /// Only this crate names questions.
+    /// Keeps other crates from implementing [`PagedQuery`](super::PagedQuery).
     pub trait Sealed {}
 }
 
@@ -47,8 +47,9 @@ mod sealed {
 #[derive(Debug)]
 pub struct Pages<Query: PagedQuery> {
     client: Client,
-    /// `None` when the last page has come.
+    /// The query for the next page; `None` after the last page.
     query: Option<Query>,
+    /// Rows that were read and are not yet returned.
     rows: VecDeque<Query::Row>,
 }
 
@@ -57,7 +58,7 @@ impl<Query: PagedQuery> Pages<Query> {
         Self { client, query: Some(query), rows: VecDeque::new() }
     }
 
-    /// The next row; `None` behind the last one.
+    /// The next row; `None` after the last one.
     pub async fn next(&mut self) -> Result<Option<Query::Row>, ClientError> {
         if self.rows.is_empty() {
             self.rows = self.next_page().await?.unwrap_or_default().into();
@@ -65,7 +66,7 @@ impl<Query: PagedQuery> Pages<Query> {
         Ok(self.rows.pop_front())
     }
 
-    /// The next page, never empty; `None` behind the last one.
+    /// The next page, never empty; `None` after the last one.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Query::Row>>, ClientError> {
         if !self.rows.is_empty() {
             return Ok(Some(self.rows.drain(..).collect()));
@@ -93,10 +94,10 @@ pub struct AccountBalances(AccountFilter);
 /// Rows of an account's history.
 #[derive(Clone, Copy, Debug)]
 pub struct AccountMovements(AccountFilter);
-/// Accounts by what they carry.
+/// Accounts whose fields match a filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Accounts(QueryFilter);
-/// Transfers by what they carry.
+/// Transfers whose fields match a filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfers(QueryFilter);
 /// Open holds.
@@ -107,32 +108,34 @@ pub struct Holds(HoldFilter);
 pub struct Movements(MovementNumber);
 
 impl Client {
-    /// All transfers of an account that the filter finds; its limit is the size of a page, 0 = 8,189.
+    /// All transfers of an account that match the filter; the filter's limit is the size of a page, 0 =
+    /// 8,189.
     pub fn account_transfers_paged(&self, filter: AccountFilter) -> Pages<AccountTransfers> {
         Pages::new(self.clone(), AccountTransfers(filter))
     }
 
-    /// All balances of an account that the filter finds; its limit is the size of a page, 0 = 8,189.
+    /// All balances of an account that match the filter; the filter's limit is the size of a page, 0 = 8,189.
     pub fn account_balances_paged(&self, filter: AccountFilter) -> Pages<AccountBalances> {
         Pages::new(self.clone(), AccountBalances(filter))
     }
 
-    /// All rows of an account's history that the filter finds; its limit is the size of a page.
+    /// All rows of an account's history that match the filter; the filter's limit is the size of a page.
     pub fn account_movements_paged(&self, filter: AccountFilter) -> Pages<AccountMovements> {
         Pages::new(self.clone(), AccountMovements(filter))
     }
 
-    /// All accounts that the filter finds; its limit is the size of a page, 0 = 8,189.
+    /// All accounts that match the filter; the filter's limit is the size of a page, 0 = 8,189.
     pub fn query_accounts_paged(&self, filter: QueryFilter) -> Pages<Accounts> {
         Pages::new(self.clone(), Accounts(filter))
     }
 
-    /// All transfers that the filter finds; its limit is the size of a page, 0 = 8,189.
+    /// All transfers that match the filter; the filter's limit is the size of a page, 0 = 8,189.
     pub fn query_transfers_paged(&self, filter: QueryFilter) -> Pages<Transfers> {
         Pages::new(self.clone(), Transfers(filter))
     }
 
-    /// All open holds that the filter finds, the next to expire first; its limit is the size of a page, 0 = 8,189.
+    /// All open holds that match the filter, the next to expire first; the filter's limit is the size of a
+    /// page, 0 = 8,189.
     pub fn holds_paged(&self, filter: HoldFilter) -> Pages<Holds> {
         Pages::new(self.clone(), Holds(filter))
     }

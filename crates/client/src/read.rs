@@ -1,4 +1,5 @@
-//! Reads: every one sees all that was acknowledged before it began.
+//! Reads. By default a read sees every write that was acknowledged before the read began: see
+//! [`crate::Reads`].
 
 use bezant_api::v1;
 use bezant_ledger::Books;
@@ -12,12 +13,12 @@ use crate::{Client, ClientError, convert};
 use crate::{ClusterChange, ClusterReply};
 
 impl Client {
-    /// Accounts by id, in the order of the ids; unknown ones are left out.
+    /// Accounts by id, in the order of the ids; unknown ids are left out.
     pub async fn lookup_accounts(&self, ids: &[AccountId]) -> Result<Vec<AccountView>, ClientError> {
         self.lookup_references(ids.iter().map(|id| convert::reference_by_id(*id)).collect()).await
     }
 
-    /// Accounts by name, in the order of the names; unknown ones are left out.
+    /// Accounts by name, in the order of the names; unknown names are left out.
     pub async fn lookup_accounts_by_name(&self, names: &[&str]) -> Result<Vec<AccountView>, ClientError> {
         self.lookup_references(names.iter().map(|name| convert::reference_by_name(name)).collect()).await
     }
@@ -39,7 +40,8 @@ impl Client {
         Ok(views)
     }
 
-    /// Transfers by id, in the order of the ids, with what has become of those that reserve; unknown ones are left out.
+    /// Transfers by id, in the order of the ids, with the state of those that are pending; unknown ids are
+    /// left out.
     pub async fn lookup_transfers(&self, ids: &[TransferId]) -> Result<Vec<TransferView>, ClientError> {
         let mut transfers = Vec::with_capacity(ids.len());
         for ids in ids.chunks(RESULTS_MAX) {
@@ -55,7 +57,7 @@ impl Client {
         Ok(transfers)
     }
 
-    /// One page of an account's transfers; a limit of 0 stands for 8,189.
+    /// One page of an account's transfers; a limit of 0 means 8,189.
     pub async fn account_transfers(&self, filter: &AccountFilter) -> Result<Vec<TransferView>, ClientError> {
         let answer = self
             .call(convert::account_filter(filter), |mut service, request| async move {
@@ -75,7 +77,7 @@ impl Client {
         Ok(answer.reply.balances.iter().map(convert::account_balance).collect())
     }
 
-    /// One page of an account's rows of the history, with the heads that their hashes were made over.
+    /// One page of an account's rows of the history, with the heads that their hashes cover.
     pub async fn account_movements(
         &self,
         filter: &AccountFilter,
@@ -88,7 +90,7 @@ impl Client {
         convert::movements(&answer.reply)
     }
 
-    /// One page of accounts by what they carry; a limit of 0 stands for 8,189.
+    /// One page of the accounts whose fields match the filter; a limit of 0 means 8,189.
     pub async fn query_accounts(&self, filter: &QueryFilter) -> Result<Vec<AccountView>, ClientError> {
         let answer = self
             .call(convert::query_filter(filter), |mut service, request| async move {
@@ -98,7 +100,7 @@ impl Client {
         answer.reply.accounts.into_iter().map(convert::account_view).collect()
     }
 
-    /// One page of transfers by what they carry; a limit of 0 stands for 8,189.
+    /// One page of the transfers whose fields match the filter; a limit of 0 means 8,189.
     pub async fn query_transfers(&self, filter: &QueryFilter) -> Result<Vec<TransferView>, ClientError> {
         let answer = self
             .call(convert::query_filter(filter), |mut service, request| async move {
@@ -108,7 +110,7 @@ impl Client {
         answer.reply.transfers.iter().map(convert::transfer_view).collect()
     }
 
-    /// One page of open holds, the next to expire first; a limit of 0 stands for 8,189.
+    /// One page of open holds, the next to expire first; a limit of 0 means 8,189.
     pub async fn holds(&self, filter: &HoldFilter) -> Result<Vec<TransferView>, ClientError> {
         let answer = self
             .call(convert::hold_filter(filter), |mut service, request| async move {
@@ -128,7 +130,7 @@ impl Client {
         answer.reply.assets.iter().map(convert::asset).collect()
     }
 
-    /// The whole ledger in a few numbers; debits equal credits in every row.
+    /// The totals of the whole ledger; in each row debits equal credits.
     pub async fn books(&self) -> Result<Books, ClientError> {
         let answer =
             self.call(v1::GetBooksRequest {}, |mut service, request| async move {
@@ -138,8 +140,8 @@ impl Client {
         Ok(convert::books(&answer.reply))
     }
 
-    /// Where the node that answers stands among the others. Ask each node by itself: a client of several addresses
-    /// asks whichever it is connected to.
+    /// The state of the cluster as the answering node reports it. To read every node, use a client for each:
+    /// a client with several addresses sends the call to the node that it is connected to.
     pub async fn cluster(&self) -> Result<ClusterReply, ClientError> {
         let answer = self
             .call(v1::GetClusterRequest {}, |mut service, request| async move {
@@ -149,13 +151,14 @@ impl Client {
         Ok(answer.reply)
     }
 
-    /// Changes who takes part in the cluster, or who leads it; the change is agreed on return, and is tried again while
-    /// another one is under way. When the answer was lost, the next try may be refused with `member_exists` or
-    /// `member_not_found`: then it is so.
+    /// Changes the membership of the cluster, or transfers leadership. The change is committed on return; the
+    /// call is retried while another change is in progress. When an answer was lost, the next try may be
+    /// refused with `member_exists` or `member_not_found`: then the change was made.
     ///
-    /// A server that other machines reach asks for the cluster's token: see [`crate::ClientBuilder::token`].
+    /// A server that other machines can reach requires the cluster's token: see
+    /// [`crate::ClientBuilder::token`].
     ///
-    /// `address` is where its peers reach a node that is added, and empty otherwise.
+    /// `address` is the address for the peers of a node that is added, and empty otherwise.
     pub async fn change_cluster(
         &self,
         change: ClusterChange,
@@ -176,7 +179,7 @@ impl Client {
         Ok(answer.reply.log_index)
     }
 
-    /// One page of the whole history, from row `from`; a limit of 0 stands for 2,730.
+    /// One page of the whole history, from row `from`; a limit of 0 means 2,730.
     pub async fn movements(
         &self,
         from: MovementNumber,
@@ -186,8 +189,8 @@ impl Client {
         self.query_movements(&all).await
     }
 
-    /// One page of the whole history: rows from a position on and within a range of time, both ends inclusive. A
-    /// time of 0 stands for no end, a limit of 0 for 2,730.
+    /// One page of the whole history: rows from a position on and within a range of time, both ends
+    /// inclusive. A time of 0 means no end, a limit of 0 means 2,730.
     pub async fn query_movements(
         &self,
         filter: &MovementFilter,

@@ -1,9 +1,9 @@
-//! When a call is tried again, and how long to wait before.
+//! When a call is retried, and how long the client waits before.
 //!
-//! Every event carries an id that exists at most once, so trying again is always safe: the server answers
-//! with the first outcome. A refusal that says what to change is never tried again. The wait doubles from
-//! try to try and is drawn between half and all of it, so that many clients do not come back at once; a
-//! server that says when it is worth another try is taken at its word.
+//! Every event carries an id that exists at most once, so a retry is always safe: the server answers with the
+//! first outcome. A refusal that asks for a changed request is never retried. The wait doubles from try to
+//! try and is drawn between half and all of it, so that many clients do not return at the same time. A wait
+//! that the server asks for takes precedence.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -11,22 +11,22 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// How long to wait between tries, and how often to try. The deadline of the call ends it in any case.
+/// How long to wait between tries, and how often to try. The deadline of the call always limits both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The wait after the first failure.
     pub wait_initial: Duration,
-    /// No wait is longer, unless the server asks for it.
+    /// The longest wait, unless the server asks for a longer one.
     pub wait_max: Duration,
     /// Tries of one call, the first included; 0 = as many as the deadline allows.
     pub attempts_max: u32,
 }
 
 impl RetryPolicy {
-    /// One try, no other.
+    /// A single try.
     pub const NEVER: Self = Self { wait_initial: Duration::ZERO, wait_max: Duration::ZERO, attempts_max: 1 };
 
-    /// True when the call may be tried once more after so many tries.
+    /// True when the call may be tried once more after `attempts` tries.
     pub(crate) const fn allows_another(&self, attempts: u32) -> bool {
         self.attempts_max == 0 || attempts < self.attempts_max
     }
@@ -39,7 +39,7 @@ impl RetryPolicy {
         whole / 2 + whole / 2 * share / (1 << 20)
     }
 
-    /// The wait after try number `attempt`: what the server asks for, or else a drawn one.
+    /// The wait after try number `attempt`: the one that the server asks for, or else a drawn one.
     pub(crate) fn wait_after(&self, attempt: u32, status: &Status) -> Duration {
         server_wait(status).unwrap_or_else(|| self.wait(attempt, draw()))
     }
@@ -51,27 +51,28 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What the tries of a call have come to so far.
+/// Counts of the tries of a call so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tries {
-    /// Begun. 1 = the first one.
+    /// Tries begun; 1 = the first one.
     pub(crate) count: u32,
-    /// Those that ended because nobody answered in time.
-    pub(crate) silences: u32,
-    /// Those that a server has turned down by itself, since the last one that had no answer.
+    /// Tries that ended without an answer in time.
+    pub(crate) timeouts: u32,
+    /// Tries that a server refused, since the last one without an answer.
     pub(crate) refusals: u32,
 }
 
 impl Tries {
-    /// Takes the end of a try; true when the next one should turn to another server.
+    /// Counts the end of a try; true when the next try should go to another server.
     ///
-    /// Who is overloaded is waited for. Who says that it cannot just now is there, while the next one may be the very
-    /// node that fell silent: it is asked once more before the client turns away.
-    pub(crate) fn turn_after(&mut self, status: &Status, is_silence: bool) -> bool {
-        if is_silence {
-            self.silences = self.silences.saturating_add(1);
+    /// The client stays with an overloaded server. A server that answers "unavailable" is at least alive,
+    /// while the next one may be the unresponsive node; so the client tries it once more before it turns to
+    /// the next.
+    pub(crate) fn turn_after(&mut self, status: &Status, is_timeout: bool) -> bool {
+        if is_timeout {
+            self.timeouts = self.timeouts.saturating_add(1);
         }
-        if is_silence || std::error::Error::source(status).is_some() {
+        if is_timeout || std::error::Error::source(status).is_some() {
             self.refusals = 0;
             return true;
         }
@@ -80,7 +81,7 @@ impl Tries {
     }
 }
 
-/// True when the same call may fare better later.
+/// True when the same call may succeed later.
 pub(crate) fn is_worth_another_try(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted => true,
@@ -90,7 +91,7 @@ pub(crate) fn is_worth_another_try(status: &Status) -> bool {
     }
 }
 
-/// When the server thinks that another try is worth it.
+/// The wait that the server asks for.
 fn server_wait(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
@@ -106,7 +107,7 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     #[test]
-    fn waits_double_up_to_the_greatest_and_are_drawn_from_the_upper_half() {
+    fn waits_double_to_the_limit_and_are_drawn_from_the_upper_half() {
         let policy = RetryPolicy {
             wait_initial: Duration::from_millis(100),
             wait_max: Duration::from_millis(350),
@@ -129,32 +130,32 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_word_on_waiting_counts() {
+    fn the_wait_that_the_server_asks_for_is_used() {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(7)));
         let status = Status::with_error_details(Code::ResourceExhausted, "overloaded", details);
         assert_eq!(RetryPolicy::default().wait_after(1, &status), Duration::from_millis(7));
     }
 
     #[test]
-    fn who_is_silent_is_left_and_who_answers_is_asked_once_more() {
+    fn a_timeout_changes_the_server_and_a_second_refusal_too() {
         let mut tries = Tries::default();
-        let (silent, refused) = (Status::deadline_exceeded(""), Status::unavailable("no leader"));
+        let (timed_out, refused) = (Status::deadline_exceeded(""), Status::unavailable("no leader"));
         let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
-        assert!(tries.turn_after(&silent, true));
+        assert!(tries.turn_after(&timed_out, true));
         assert!(!tries.turn_after(&refused, false));
         assert!(tries.turn_after(&refused, false));
         assert!(tries.turn_after(&broken, false));
-        assert!(!tries.turn_after(&refused, false), "another server: counted anew");
+        assert!(!tries.turn_after(&refused, false), "the count begins anew with another server");
         assert!(!tries.turn_after(&Status::resource_exhausted(""), false));
-        assert_eq!(tries.silences, 1);
+        assert_eq!(tries.timeouts, 1);
     }
 
     #[test]
-    fn what_says_what_to_change_is_not_tried_again() {
+    fn a_refusal_of_the_request_is_not_retried() {
         for code in [Code::InvalidArgument, Code::NotFound, Code::Unimplemented, Code::OutOfRange] {
             assert!(!is_worth_another_try(&Status::new(code, "")), "{code:?}");
         }
-        assert!(!is_worth_another_try(&Status::internal("a bug")), "an answer of the server itself");
+        assert!(!is_worth_another_try(&Status::internal("a bug")), "the server itself answered");
         assert!(is_worth_another_try(&Status::unavailable("")));
         assert!(is_worth_another_try(&Status::from_error(Box::new(std::io::Error::other("reset")))));
     }

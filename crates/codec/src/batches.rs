@@ -1,10 +1,10 @@
-//! Several batches of records in one body, as the field's binary protocol has them.
+//! Several batches of records in one body, in the layout of TigerBeetle's binary protocol.
 //!
 //! | part | content |
 //! |---|---|
 //! | payload | the records of all batches, one after the other |
 //! | padding | 0xff, so that the trailer fills whole records |
-//! | counts | u16 each: how many records a batch has; the last batch stands first |
+//! | counts | u16 each: number of records in a batch; the count of the last batch comes first |
 //! | number of batches | u16, 1 to 65,534; the body ends with it |
 //!
 //! Padding, counts and the number of batches together are the trailer. A body without a payload is one or
@@ -15,14 +15,14 @@ use bytes::BufMut;
 use crate::reader::DecodeError;
 
 const COUNT_SIZE: usize = 2;
-/// More batches than this cannot be told from padding.
+/// A larger number of batches would be 0xffff, which is padding.
 const BATCHES_MAX: usize = 0xfffe;
 
-/// Batches as they lie in a body.
+/// The decoded batches of a body, borrowed from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Batches<'body> {
     payload: &'body [u8],
-    /// The last batch first.
+    /// Number of records in each batch, the last batch first.
     counts: &'body [[u8; COUNT_SIZE]],
     record_size: usize,
 }
@@ -31,9 +31,9 @@ impl<'body> Batches<'body> {
     /// Finds the batches of a body whose records have `record_size` bytes.
     ///
     /// # Panics
-    /// When a record has no bytes.
+    /// When `record_size` is 0.
     pub fn decode(body: &'body [u8], record_size: usize) -> Result<Self, DecodeError> {
-        assert!(record_size > 0, "a record has bytes");
+        assert!(record_size > 0, "the size of a record is not 0");
         let (rest, number) = body.split_last_chunk::<COUNT_SIZE>().ok_or(DecodeError::Size)?;
         let batches = usize::from(u16::from_le_bytes(*number));
         if batches == 0 || batches > BATCHES_MAX {
@@ -52,12 +52,12 @@ impl<'body> Batches<'body> {
         if found.records() * record_size == payload.len() { Ok(found) } else { Err(DecodeError::Size) }
     }
 
-    /// How many batches; at least one.
+    /// Number of batches; at least 1.
     pub const fn count(&self) -> usize {
         self.counts.len()
     }
 
-    /// How many records, over all batches.
+    /// Number of records in all batches.
     pub fn records(&self) -> usize {
         self.sizes().sum()
     }
@@ -67,7 +67,7 @@ impl<'body> Batches<'body> {
         self.payload
     }
 
-    /// How many records each batch has, in order.
+    /// Number of records in each batch, in order.
     pub fn sizes(&self) -> impl Iterator<Item = usize> + use<'body> {
         self.counts.iter().rev().map(|count| usize::from(u16::from_le_bytes(*count)))
     }
@@ -83,12 +83,13 @@ impl<'body> Batches<'body> {
     }
 }
 
-/// Bytes of the trailer behind so many batches.
+/// Size in bytes of the trailer of a body with that number of batches.
 pub const fn trailer_size(batches: usize, record_size: usize) -> usize {
     (COUNT_SIZE * (batches + 1)).div_ceil(record_size) * record_size
 }
 
-/// Writes the trailer behind the records of some batches, given how many records each has, in order.
+/// Appends the trailer to a body that has the records of all batches. `sizes` are the numbers of records in
+/// each batch, in order.
 ///
 /// # Panics
 /// When there are no batches or more than 65,534, or a batch has more than 65,535 records.
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_back_as_they_went() {
+    fn batches_survive_encoding_and_decoding() {
         for sizes in [&[0][..], &[1], &[3, 0, 2], &[0, 0, 0], &[1; 70]] {
             for record_size in [16, 64, 128] {
                 let body = body(sizes, record_size);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_batch_stands_first_and_the_number_last() {
+    fn the_trailer_lists_batches_backwards_then_their_number() {
         let mut trailer = Vec::new();
         put_trailer(&mut trailer, &[1, 2], 16);
         assert_eq!(trailer, [&[0xff; 10][..], &[2, 0, 1, 0, 2, 0]].concat());
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_add_up_is_refused() {
+    fn a_cut_or_damaged_trailer_is_refused() {
         let whole = body(&[1, 2], 128);
         for size in 0..whole.len() {
             assert!(Batches::decode(&whole[..size], 128).is_err(), "cut to {size}");

@@ -1,11 +1,11 @@
-//! One checksum for everything on disk: CRC-64/NVME, 8 bytes, computed with carry-less multiplication.
+//! The checksum of everything on disk: CRC-64/NVME, 8 bytes, computed with carry-less multiplication.
 //!
-//! It finds every single burst of up to 64 bits and misses a random damage once in 2^64. It guards against
-//! accidents of disks and memory, not against forgers: those meet the SHA-256 chains.
+//! It detects every single burst of up to 64 bits, and misses random damage with a probability of 2^-64. It
+//! protects against faults of disks and memory, not against forgery; the SHA-256 chains protect against that.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-/// CRC-64/NVME of some bytes.
+/// A CRC-64/NVME value.
 pub type Checksum = u64;
 
 /// The checksum of `bytes`.
@@ -13,8 +13,8 @@ pub fn checksum(bytes: &[u8]) -> Checksum {
     crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
 }
 
-/// The checksum of `seed` and then `bytes`: binds a block to its place, so that one which the disk wrote
-/// or read at the wrong offset is found.
+/// The checksum of `seed` (little-endian) followed by `bytes`. A seed that depends on the position of a block
+/// detects a block that the disk wrote or read at the wrong offset.
 pub fn checksum_seeded(seed: u64, bytes: &[u8]) -> Checksum {
     let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
     digest.update(&seed.to_le_bytes());
@@ -27,12 +27,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogues_check_value_holds() {
+    fn the_check_value_of_the_crc_catalogue_matches() {
         assert_eq!(checksum(b"123456789"), 0xae8b_1486_0a79_9888);
     }
 
     #[test]
-    fn the_seed_counts() {
+    fn the_seed_changes_the_checksum() {
         assert_ne!(checksum_seeded(1, b"block"), checksum_seeded(2, b"block"));
         assert_eq!(checksum_seeded(7, b""), checksum(&7_u64.to_le_bytes()));
     }

@@ -1,9 +1,9 @@
-//! Fields at fixed offsets of fixed-size records. The offsets are checked when the program is compiled, so
-//! that a read or a write is one load or store.
+//! Fields at fixed offsets of fixed-size records. The compiler checks the offsets, so that a read or a write
+//! is one load or store.
 
 /// The `N` bytes at offset `AT`.
 pub(crate) fn get<const AT: usize, const N: usize, const SIZE: usize>(bytes: &[u8; SIZE]) -> [u8; N] {
-    const { assert!(AT + N <= SIZE, "the field lies inside the record") };
+    const { assert!(AT + N <= SIZE, "the field is inside the record") };
     let mut value = [0; N];
     value.copy_from_slice(&bytes[AT..AT + N]);
     value
@@ -14,7 +14,7 @@ pub(crate) fn put<const AT: usize, const N: usize, const SIZE: usize>(
     bytes: &mut [u8; SIZE],
     value: [u8; N],
 ) {
-    const { assert!(AT + N <= SIZE, "the field lies inside the record") };
+    const { assert!(AT + N <= SIZE, "the field is inside the record") };
     bytes[AT..AT + N].copy_from_slice(&value);
 }
 

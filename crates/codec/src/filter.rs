@@ -1,4 +1,4 @@
-//! Filters of queries in the layout of the field's binary protocol.
+//! Filters of queries in the layout of TigerBeetle's binary protocol.
 
 use bezant_types::{AccountFilter, AccountFilterFlags, AccountId, LedgerNumber, Nanos, QueryFilter};
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn account_filters_come_back_as_they_went() {
+    fn account_filters_survive_encoding_and_decoding() {
         let filter = AccountFilter {
             account_id: AccountId(1),
             user_data_128: 2,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn query_filters_come_back_as_they_went() {
+    fn query_filters_survive_encoding_and_decoding() {
         let filter = QueryFilter {
             user_data_128: 1,
             user_data_64: 2,

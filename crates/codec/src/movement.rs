@@ -1,4 +1,4 @@
-//! Movements: 336 bytes, a row of the history.
+//! Movements, the rows of the history, in 336 bytes each.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn movements_come_back_as_they_went() {
+    fn movements_survive_decoding_and_encoding() {
         let mut bytes: [u8; MOVEMENT_SIZE] = core::array::from_fn(|at| u8::try_from(at % 251).unwrap());
         bytes[328] = 4;
         bytes[329..].fill(0);

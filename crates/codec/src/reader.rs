@@ -1,8 +1,8 @@
-//! A cursor over bytes from outside: every read says whether there was enough.
+//! A cursor over untrusted bytes: a read past the end is an error.
 
 use thiserror::Error;
 
-/// Why bytes are not what they should be.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -12,30 +12,30 @@ pub enum DecodeError {
     /// A reserved byte is not zero.
     #[error("a reserved byte is not zero")]
     Reserved,
-    /// A value without a meaning.
-    #[error("a value without a meaning")]
+    /// A field has a value that is not defined.
+    #[error("a field has a value that is not defined")]
     Value,
     /// The checksum does not match.
     #[error("the checksum does not match")]
     Checksum,
-    /// A format version that this program does not know.
-    #[error("a format version that this program does not know")]
+    /// This program does not support the format version.
+    #[error("this program does not support the format version")]
     Version,
 }
 
-/// Reads integers and slices one after the other.
+/// Reads little-endian integers and slices one after the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'bytes> {
     rest: &'bytes [u8],
 }
 
 impl<'bytes> Reader<'bytes> {
-    /// Begins at the first of `bytes`.
+    /// A reader at the start of `bytes`.
     pub const fn new(bytes: &'bytes [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// What has not been read.
+    /// The bytes that have not been read.
     pub const fn rest(&self) -> &'bytes [u8] {
         self.rest
     }
@@ -89,7 +89,7 @@ impl<'bytes> Reader<'bytes> {
         self.array().map(i128::from_le_bytes)
     }
 
-    /// An error unless everything has been read.
+    /// Returns an error unless everything has been read.
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Size) }
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_in_order_and_stops_at_the_end() {
+    fn a_reader_reads_in_order_and_stops_at_the_end() {
         let mut reader = Reader::new(&[1, 2, 0, 3, 0, 0, 0]);
         assert_eq!((reader.u8(), reader.u16(), reader.u32()), (Ok(1), Ok(2), Ok(3)));
         assert_eq!(reader.u8(), Err(DecodeError::Size));

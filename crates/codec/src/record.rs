@@ -1,4 +1,4 @@
-//! Accounts, transfers, balances and results: 128 bytes each, results 16.
+//! Accounts, transfers and balances in 128 bytes each, and results in 16.
 
 use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE};
 use bezant_types::{
@@ -9,7 +9,7 @@ use bezant_types::{
 use crate::field::{read, write};
 use crate::reader::DecodeError;
 
-/// Bytes of an account's balance at a moment.
+/// Bytes of an account's balance at a timestamp.
 pub const ACCOUNT_BALANCE_SIZE: usize = 128;
 
 /// Splits `bytes` into records of `N` bytes each, without a copy.
@@ -94,7 +94,7 @@ pub fn transfer_to_bytes(transfer: &Transfer) -> [u8; RECORD_SIZE] {
     bytes
 }
 
-/// Reads a balance at a moment.
+/// Reads a balance at a timestamp.
 pub fn account_balance_from_bytes(bytes: &[u8; ACCOUNT_BALANCE_SIZE]) -> AccountBalance {
     AccountBalance {
         balances: Balances {
@@ -107,7 +107,7 @@ pub fn account_balance_from_bytes(bytes: &[u8; ACCOUNT_BALANCE_SIZE]) -> Account
     }
 }
 
-/// Writes a balance at a moment; the last 56 bytes are zero.
+/// Writes a balance at a timestamp; the last 56 bytes are zero.
 pub fn account_balance_to_bytes(balance: &AccountBalance) -> [u8; ACCOUNT_BALANCE_SIZE] {
     let mut bytes = [0; ACCOUNT_BALANCE_SIZE];
     write!(&mut bytes, 0, balance.balances.debits_pending);
@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_as_they_went() {
+    fn records_survive_decoding_and_encoding() {
         let bytes = distinct();
         assert_eq!(account_to_bytes(&account_from_bytes(&bytes)), bytes);
         assert_eq!(transfer_to_bytes(&transfer_from_bytes(&bytes)), bytes);
     }
 
     #[test]
-    fn fields_stand_where_the_protocol_has_them() {
+    fn fields_are_at_the_offsets_of_the_protocol() {
         let transfer = transfer_from_bytes(&distinct());
         assert_eq!(transfer.flags.0, u16::from_le_bytes([119, 120]));
         assert_eq!(transfer.timeout_seconds, u32::from_le_bytes([109, 110, 111, 112]));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_balances_come_back() {
+    fn results_and_balances_survive_encoding_and_decoding() {
         let result = EventResult { timestamp: Nanos(7), status: u32::MAX };
         assert_eq!(result_from_bytes(&result_to_bytes(result)), result);
         let balances =

@@ -1,4 +1,4 @@
-//! What an engine begins with: who it is, how patient, and what its disk held.
+//! The input of a new engine: its options, and the state that was recovered from disk.
 
 use alloc::vec::Vec;
 
@@ -6,52 +6,57 @@ use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::{LogEntry, Members, Vote};
 
-/// Ticks of 10 ms without a word from the leader after which it is doubted.
+/// Ticks of 10 ms without a message from the leader after which a replica no longer relies on it.
 const ELECTION_TICKS: u32 = 20;
-/// Ticks between a leader's signs of life.
+/// Ticks of 10 ms between a leader's heartbeats.
 const HEARTBEAT_TICKS: u32 = 4;
 
-/// Who a replica is, and how patient.
+/// Identity, membership and timeouts of a replica.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// This node; not 0.
     pub node: NodeId,
-    /// Who takes part, as far as the disk knows. It may be ahead of the log: what was agreed is agreed.
+    /// The membership on disk. It may be newer than the log: a membership is stored only once it is
+    /// committed.
     pub members: Members,
-    /// Ticks without a word from the leader after which nobody keeps faith with it; more than `heartbeat_ticks`. Times to
-    /// wait are drawn from a sign of life more to twice as many.
+    /// Ticks without a message from the leader after which a replica no longer relies on it; greater than
+    /// `heartbeat_ticks`. Election timeouts are drawn from `election_ticks + heartbeat_ticks` up to, but not
+    /// including, twice `election_ticks`.
     pub election_ticks: u32,
-    /// Ticks between a leader's signs of life; at least 1.
+    /// Ticks between a leader's heartbeats; at least 1.
     pub heartbeat_ticks: u32,
-    /// False for a disk that is new and may have been lost before: see [`Input::Admit`](crate::Input::Admit).
+    /// False for a new disk, which may replace a disk that was lost: see
+    /// [`Input::Admit`](crate::Input::Admit).
     pub may_vote: bool,
-    /// Seeds the times to wait; different on every node and in every life of it, for it also names the life.
+    /// Seed of the random timeouts. It is different on every node and in every incarnation, because it also
+    /// identifies the incarnation.
     pub seed: u64,
 }
 
 impl EngineOptions {
-    /// As patient as a node is in production.
+    /// Options with the timeouts that are used in production.
     pub const fn new(node: NodeId, members: Members, may_vote: bool, seed: u64) -> Self {
         let (election_ticks, heartbeat_ticks) = (ELECTION_TICKS, HEARTBEAT_TICKS);
         Self { node, members, election_ticks, heartbeat_ticks, may_vote, seed }
     }
 }
 
-/// What the disk of a replica held.
+/// The state that a replica recovered from its disk.
 #[derive(Clone, Debug, Default)]
 pub struct EngineState {
-    /// The last promise; `None` when there was none.
+    /// The last stored vote; `None` when there is none.
     pub vote: Option<Vote>,
-    /// The newest checkpoint's last entry and its term; zeros for none.
+    /// Index and term of the last entry in the newest checkpoint; zeros for none.
     pub checkpoint: (LogIndex, Term),
-    /// The log behind it.
+    /// The log entries after the checkpoint.
     pub entries: Vec<LogEntry>,
-    /// The last entry that was known to be committed; 0 when nothing is known. It counts no further than the log reaches.
+    /// The last entry that was known to be committed; 0 when none was. It may be greater than the last entry
+    /// of the log; see [`floor`](Self::floor).
     pub committed: LogIndex,
 }
 
 impl EngineState {
-    /// The last entry that is known to be committed, of those that are here.
+    /// The last entry that is known to be committed and is in the log or the checkpoint.
     pub fn floor(&self) -> LogIndex {
         let last = self.entries.last().map_or(self.checkpoint.0, |entry| entry.index);
         self.committed.min(last).max(self.checkpoint.0)

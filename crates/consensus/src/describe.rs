@@ -1,32 +1,32 @@
-//! How a message reads on one line: for traces and logs, never for a program to take apart.
+//! One-line descriptions of messages for traces and logs. They are for people; programs never parse them.
 
 use alloc::string::String;
 
 use bytes::Bytes;
 
-/// What a message between replicas is for. A trace colours and hides by it.
+/// Purpose of a message between replicas. Traces colour and filter messages by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MessageKind {
-    /// A sign of life, or the answer to one, that carries nothing besides.
+    /// A heartbeat or its answer, without other content.
     Heartbeat,
-    /// Who leads: asking for votes, giving them, handing the lead over.
+    /// Elections and leadership transfers: requests for votes, votes, transfers.
     Election,
-    /// Entries of the log, and who has them.
+    /// Log entries and their acknowledgements.
     Entries,
-    /// What a read must see.
+    /// The index that a linearizable read must see: questions and answers.
     Read,
-    /// A checkpoint for a replica that is far behind, and the asking for it.
+    /// A checkpoint for a replica that lags far, and requests for it.
     CatchUp,
-    /// A command on its way to the leader, or its outcome on its way back.
+    /// A command that is forwarded to the leader, or its outcome.
     Command,
-    /// What states are, to be compared.
+    /// Digests of states, which replicas compare.
     Digest,
-    /// Bytes that nobody understands.
+    /// Bytes that cannot be decoded.
     Unknown,
 }
 
 impl MessageKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::Heartbeat,
         Self::Election,
@@ -38,7 +38,7 @@ impl MessageKind {
         Self::Unknown,
     ];
 
-    /// Its name, for people.
+    /// The name in traces.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Heartbeat => "heartbeat",
@@ -53,21 +53,22 @@ impl MessageKind {
     }
 }
 
-/// A message on one line.
+/// A one-line description of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// What it is for.
+    /// Purpose of the message.
     pub kind: MessageKind,
-    /// What it says: one line, without who sends it to whom.
+    /// Content of the message on one line, without sender and receiver.
     pub text: String,
 }
 
 impl Description {
-    /// A message of that kind that says that.
+    /// A description with that kind and text.
     pub const fn new(kind: MessageKind, text: String) -> Self {
         Self { kind, text }
     }
 }
 
-/// How an engine's messages are put on one line; `None` for bytes that are no message of it. Every engine has one.
+/// Function that describes an engine's message; `None` for bytes that are not a message of the engine. Every
+/// engine has one.
 pub type Describe = fn(&Bytes) -> Option<Description>;

@@ -1,4 +1,5 @@
-//! What a replica knows to be committed, for good: how it says that others contradict it, and what it compares them by.
+//! The committed floor of a replica: an entry that is known to be committed is never replaced. [`Conflict`]
+//! describes a leader or peer that contradicts them. [`Terms`] is what logs are compared by.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -6,36 +7,40 @@ use core::fmt;
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// A leader of others has something else in place of entries that this replica knows to be committed. So a disk of the
-/// cluster has lost what was committed: an old copy of a folder was put back, say. The replica stops, and keeps what it has.
+/// A leader, or the checkpoint of a peer, has other entries in place of entries that are known here to be
+/// committed. So a disk of the cluster has lost committed entries, for example because an old copy of a
+/// folder was restored. The replica stops and keeps its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// Who leads the others, or has sent their checkpoint.
+    /// The leader of the others, or the node that sent the checkpoint.
     pub from: NodeId,
-    /// In which term.
+    /// The term of that leader or checkpoint.
     pub term: Term,
-    /// The first entry that is known to be another one there.
+    /// The first entry that is known to differ there.
     pub first: LogIndex,
-    /// True when everything before `first` is known to be equal.
+    /// True when all entries before `first` are known to be equal.
     pub is_first_exact: bool,
-    /// The last entry that this replica knows to be committed.
+    /// The last entry that is known here to be committed.
     pub committed: LogIndex,
-    /// The last entry that it has; those behind `committed` may have been committed, too.
+    /// The last entry of this replica's log; entries after `committed` may be committed, too.
     pub last: LogIndex,
-    /// Events of clients in the entries from `first` to `committed`, as far as they lie in memory.
+    /// Number of client events in the entries from `first` to `committed`, as far as these entries are in
+    /// memory.
     pub events: u64,
 }
 
 impl Conflict {
-    /// Bytes of [`encode`](Self::encode).
+    /// Size in bytes of an encoded conflict.
     const SIZE: usize = 56;
 
-    /// Entries that are here and not there, as far as this replica knows them to be committed.
+    /// Number of entries from `first` to `committed`: committed entries that this replica has and the others
+    /// do not.
     pub const fn entries(&self) -> u64 {
         (self.committed.0 + 1).saturating_sub(self.first.0)
     }
 
-    /// Bytes: from, term, first, committed, last, events as u64, then 1 for an exact first, and 7 zeros.
+    /// Bytes: `from`, `term`, `first`, `committed`, `last` and `events` as u64, then 1 if `first` is exact,
+    /// else 0, as u64.
     pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(Self::SIZE);
         bytes.put_u64_le(self.from.0);
@@ -48,7 +53,7 @@ impl Conflict {
         bytes.freeze()
     }
 
-    /// Reads [`encode`](Self::encode)'s bytes; `None` when they are none.
+    /// Decodes the bytes of [`encode`](Self::encode); `None` when they are not valid.
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         if bytes.len() != Self::SIZE {
             return None;
@@ -72,8 +77,8 @@ impl fmt::Display for Conflict {
         let (count, about) = (self.entries(), if self.is_first_exact { "" } else { " or earlier" });
         write!(
             formatter,
-            "it knows the log up to entry {committed} to be committed, and node {from} (term {term}) has others from entry \
-             {first}{about} on: {count} entries that were committed, with {events} events of clients, are here and not there"
+            "its log is committed up to entry {committed}, and node {from} (term {term}) has other entries from entry \
+             {first}{about} on: {count} committed entries, with {events} events of clients, are here and not there"
         )?;
         if last > committed {
             write!(formatter, "; entries up to {last} are here as well and may have been committed")?;
@@ -82,24 +87,26 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// In which term each entry of the committed log was proposed, as the first entry of each term: two logs that have an
-/// entry of the same index and term are equal up to it. Kept on disk beside the checkpoint, whose entries are gone.
+/// The term of each entry of the committed log, stored as the first entry of each term. Two logs that have an
+/// entry with the same index and term are equal up to that entry. It is stored on disk with the checkpoint,
+/// because the entries before the checkpoint are deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Terms {
-    /// Both grow.
+    /// Each term with its first entry; both strictly increase.
     firsts: Vec<(Term, LogIndex)>,
 }
 
-/// Terms that are remembered: so many fit in a record, and so many elections lie far back.
+/// Maximum number of terms that are kept: they fit in a record, and so many elections cover a long time.
 const TERMS_MAX: usize = 200;
 
 impl Terms {
-    /// None.
+    /// A list without terms.
     pub const fn new() -> Self {
         Self { firsts: Vec::new() }
     }
 
-    /// The next entry of the committed log; true when it is of another term than the one before.
+    /// Adds the next entry of the committed log; returns true when it has a later term than the entry before
+    /// it.
     pub fn push(&mut self, term: Term, index: LogIndex) -> bool {
         let is_new = self.firsts.last().is_none_or(|(last, before)| term > *last && index > *before);
         if is_new {
@@ -111,20 +118,21 @@ impl Terms {
         is_new
     }
 
-    /// The term of a committed entry; `None` for one that lies before all that is remembered. Of an entry behind those that
-    /// were pushed it says the last term.
+    /// The term of a committed entry; `None` for an entry before the first term that is kept. For an entry
+    /// after the last one that was pushed, it returns the last term.
     pub fn at(&self, index: LogIndex) -> Option<Term> {
         let count = self.firsts.partition_point(|(_, first)| *first <= index);
         self.firsts.get(count.checked_sub(1)?).map(|(term, _)| *term)
     }
 
-    /// Without what lies behind that entry.
+    /// The terms of the log up to and including `index`.
     #[must_use]
     pub fn until(&self, index: LogIndex) -> Self {
         Self { firsts: self.firsts.iter().copied().filter(|(_, first)| *first <= index).collect() }
     }
 
-    /// The first entry that may be of another term in the other log, of those that both remember.
+    /// The first entry whose term differs in the other log, among the entries that both lists cover; `None`
+    /// when no term differs.
     pub fn first_difference(&self, other: &Self) -> Option<LogIndex> {
         let firsts = self.firsts.iter().chain(&other.firsts).map(|(_, first)| *first);
         firsts
@@ -132,7 +140,7 @@ impl Terms {
             .min()
     }
 
-    /// Bytes: count u16, and for each its term u64 and its first entry u64.
+    /// Bytes: count u16, then the term u64 and the first entry u64 of each term.
     pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(2 + 16 * self.firsts.len());
         bytes.put_u16_le(u16::try_from(self.firsts.len()).unwrap_or(u16::MAX));
@@ -143,7 +151,8 @@ impl Terms {
         bytes.freeze()
     }
 
-    /// Reads [`encode`](Self::encode)'s bytes from the front; `None` when they break the order or the limit.
+    /// Decodes the bytes of [`encode`](Self::encode) from the front; `None` when they violate the order or
+    /// the limit.
     pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let count = usize::from(bytes.try_get_u16_le().ok()?);
         if count > TERMS_MAX {
@@ -170,22 +179,27 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_comes_back_as_it_went() {
+    fn a_conflict_survives_encoding_and_decoding() {
         let (first, committed, last) = (LogIndex(51), LogIndex(100), LogIndex(103));
         let (from, term, events) = (NodeId(3), Term(7), 4000);
         let conflict = Conflict { from, term, first, is_first_exact: true, committed, last, events };
         assert_eq!(Conflict::decode(&conflict.encode()), Some(conflict));
         assert_eq!(Conflict::decode(&conflict.encode()[1..]), None);
         let text = format!("{conflict}");
-        for word in
-            ["up to entry 100", "node 3", "from entry 51 on", "50 entries", "4000 events", "up to 103"]
-        {
+        for word in [
+            "up to entry 100",
+            "node 3",
+            "from entry 51 on",
+            "50 committed entries",
+            "4000 events",
+            "up to 103",
+        ] {
             assert!(text.contains(word), "{text}");
         }
     }
 
     #[test]
-    fn the_term_of_an_entry_is_that_of_the_last_first_before_it() {
+    fn an_entry_has_the_term_that_began_last_before_it() {
         let mut terms = terms(&[(1, 1), (4, 50)]);
         assert!(!terms.push(Term(4), LogIndex(51)) && terms.push(Term(6), LogIndex(80)));
         let found: Vec<_> = [0, 1, 49, 50, 79, 80, 999].map(|index| terms.at(LogIndex(index))).into();
@@ -195,17 +209,17 @@ mod tests {
         for term in 7..7 + TERMS_MAX as u64 {
             assert!(terms.push(Term(term), LogIndex(term * 100)));
         }
-        assert_eq!(terms.at(LogIndex(80)), None, "long ago");
+        assert_eq!(terms.at(LogIndex(80)), None, "terms before the last 200 are dropped");
         assert_eq!(Terms::decode(&mut &*terms.encode()), Some(terms));
         assert_eq!(Terms::decode(&mut &self::terms(&[(4, 50), (1, 60)]).encode()[..]), None);
     }
 
     #[test]
-    fn logs_part_where_a_term_begins() {
+    fn the_first_difference_is_the_start_of_a_term() {
         let own = terms(&[(1, 1), (4, 50)]);
         assert_eq!(own.first_difference(&terms(&[(1, 1), (5, 40)])), Some(LogIndex(40)));
         assert_eq!(own.first_difference(&terms(&[(1, 1), (4, 50), (5, 90)])), Some(LogIndex(90)));
-        assert_eq!(own.first_difference(&terms(&[(4, 60)])), None, "what both remember is equal");
+        assert_eq!(own.first_difference(&terms(&[(4, 60)])), None, "the terms that both cover are equal");
         assert_eq!(own.first_difference(&own), None);
     }
 }

@@ -1,9 +1,10 @@
-//! Which engine a group agrees with: chosen when a cluster is made, and the same on all its nodes for good.
+//! The kind of a group's consensus engine. It is chosen when a cluster is created, is the same on all nodes,
+//! and never changes.
 
 use core::fmt;
 use core::str::FromStr;
 
-/// An engine that several replicas agree with. [`Solo`](crate::Solo), of one alone, is none of them.
+/// A consensus engine for several replicas. [`Solo`](crate::Solo), for a single replica, is not in this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum EngineKind {
@@ -15,10 +16,10 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 2] = [Self::Raft, Self::Paxos];
 
-    /// Its name on the command line.
+    /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raft => "raft",
@@ -26,13 +27,14 @@ impl EngineKind {
         }
     }
 
-    /// The engine of that code, on disk and between nodes; 0 is none.
+    /// The engine with that code, which is used on disk and between nodes. `None` for an unknown code; 0 is
+    /// never a code.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)
     }
 }
 
-/// A name that no engine has.
+/// The name is not the name of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownEngine;
 

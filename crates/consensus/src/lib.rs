@@ -1,16 +1,20 @@
-//! The seam between a node and the engine that makes its replicas agree: input in, output out.
+//! The interface between a replica and its consensus engine: inputs go in, outputs come out.
 //!
-//! An engine is a value without clock, disk or network. It is told what happened ([`Input`]) and says what
-//! must be done ([`Output`]). The log's payloads are opaque bytes to it.
+//! An engine is a value without clock, disk or network. The replica passes events to it ([`Input`]), and it
+//! returns the actions that the replica must take ([`Output`]). The payloads of the log are opaque bytes to
+//! it.
 //!
-//! What binds every engine:
-//! - An entry comes out as [`Output::Commit`] only once a majority has it on disk, in the order of the log.
-//! - Persist before send: what must be on this disk before a peer may hear of it is a [`Write`], and the
-//!   engine keeps the messages that speak of it until [`Input::Persisted`] has named its number. So an
-//!   [`Output::Send`] may always be sent at once.
-//! - What a replica knows to be committed, from its disk or in this life, is never replaced: a leader that has something else
-//!   there is answered by [`Output::Conflict`], and the engine takes part in nothing from then on.
-//! - A read that was confirmed ([`Output::Readable`]) sees everything that was committed before it was asked for.
+//! Every engine guarantees:
+//! - An entry is committed ([`Output::Commit`]) only when a majority has it on disk, and in the order of the
+//!   log.
+//! - Persist before send: data that must be on this disk before a peer may learn of it is a [`Write`]. The
+//!   engine holds the messages that depend on a write until [`Input::Persisted`] has its number. So the
+//!   replica may always send an [`Output::Send`] at once.
+//! - An entry that is known to be committed, from the disk or since the start, is never replaced.
+//!   When a leader has another entry there, the engine returns [`Output::Conflict`] and from then on does
+//!   nothing.
+//! - A confirmed read ([`Output::Readable`]) sees every entry that was committed before the read was
+//!   requested.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 
@@ -35,142 +39,146 @@ pub use kind::{EngineKind, UnknownEngine};
 pub use members::{Change, ChangeError, Member, Members, Part, decode_outcome, encode_outcome};
 pub use solo::Solo;
 
-/// Whose an entry is.
+/// Origin of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// Proposed by a node: its payload is the state machine's.
+    /// Proposed by a replica; the payload is for the state machine.
     Command,
-    /// The engine's own (a leader's first entry, a change of members): the state machine never sees it.
+    /// Made by the engine (a leader's first entry, a change of the membership); never passed to the state
+    /// machine.
     Engine,
 }
 
 /// An entry of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Its place.
+    /// Position in the log.
     pub index: LogIndex,
-    /// The reign in which it was proposed.
+    /// Term in which the entry was proposed.
     pub term: Term,
-    /// Whose it is.
+    /// Origin of the entry.
     pub kind: EntryKind,
-    /// Opaque to engine and log.
+    /// Content, opaque to engine and log.
     pub payload: Bytes,
 }
 
-/// What a replica has promised: it takes part in no earlier term, and votes for nobody else in this one.
+/// The durable promise of a replica: it takes part in no earlier term, and votes for no other node in this
+/// term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Vote {
-    /// The highest term seen; 0 before the first.
+    /// The highest term that this replica has learned of; 0 before the first.
     pub term: Term,
-    /// Who has this replica's vote in it; 0 for nobody.
+    /// The node that has this replica's vote in that term; 0 for none.
     pub voted_for: NodeId,
 }
 
-/// Numbers the writes of one engine since it began, from 1 on.
+/// Number of a write, counted from 1 since the engine began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct WriteNumber(pub u64);
 
-/// What must be on this disk, whole, before anything that depends on it is said or done.
+/// Data that must be completely on this disk before any action that depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// To be named by [`Input::Persisted`].
+    /// The number for [`Input::Persisted`].
     pub number: WriteNumber,
-    /// To be kept in place of the one before, if there is one; it must be durable before the entries.
+    /// Replaces the stored vote; must be durable before the entries. `None` = the vote does not change.
     pub vote: Option<Vote>,
-    /// To be put at the end of the log, without gaps. When the first has an index that the log has already,
-    /// the log forgets what it has from there on: it was never agreed. May be empty.
+    /// Entries to append to the log, without gaps; may be empty. When the log already has an entry at the
+    /// index of the first, the log is truncated there before; the removed entries were never committed.
     pub entries: Vec<LogEntry>,
 }
 
-/// Names a read, chosen by the node.
+/// Number of a read, chosen by the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct ReadNumber(pub u64);
 
-/// What happened.
+/// An event for the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Everything up to this write is on this node's disk, fsync'd.
+    /// This write and all earlier ones are durable on this node's disk.
     Persisted(WriteNumber),
-    /// The vote of this write, and every vote before it, is on this node's disk, fsync'd. Entries of these writes may not
-    /// be, for want of room say: what speaks of no entry need not wait for them. [`Persisted`](Self::Persisted) follows.
+    /// The vote of this write and all earlier votes are durable on this node's disk. The entries of these
+    /// writes may not be, for example because the disk is full; messages that depend on no entry need not
+    /// wait for them. [`Persisted`](Self::Persisted) follows.
     VoteKept(WriteNumber),
     /// A peer's message.
     Message {
-        /// Who sent it.
+        /// The sender.
         from: NodeId,
-        /// The engine's own format.
+        /// The message in the format of the engine.
         bytes: Bytes,
     },
-    /// The connection to this peer ended: what was sent lately may be lost.
+    /// The connection to this peer ended: recently sent messages may be lost.
     Lost(NodeId),
-    /// A checkpoint of everything up to here is durable: older entries will be asked for no more.
+    /// A checkpoint up to this entry is durable. The log may no longer have the entries up to it.
     Released {
-        /// The last entry in it.
+        /// The last entry in the checkpoint.
         index: LogIndex,
-        /// That entry's term.
+        /// Term of that entry.
         term: Term,
     },
-    /// What [`Output::Install`] asked for is done: state and log now begin behind this entry.
+    /// The checkpoint that [`Output::Install`] requested is installed: state and log now begin after this
+    /// entry.
     Installed {
-        /// The last entry in the checkpoint; it may be a later one than was asked for.
+        /// The last entry in the checkpoint; it may be later than the requested one.
         index: LogIndex,
-        /// That entry's term.
+        /// Term of that entry.
         term: Term,
-        /// Who took part then, or at a later entry.
+        /// The membership at that entry or at a later one.
         members: Members,
     },
-    /// This replica may vote: it is certain, and on disk, that its disk has lost nothing.
+    /// This replica may vote. It is certain that its disk has lost nothing, and that is noted on disk.
     Admit,
-    /// Time went on by one tick.
+    /// One tick has passed.
     Tick,
 }
 
-/// What must be done, in the order in which it comes out.
+/// An action that the replica must take, in the order in which the engine returns them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Put this on the disk, and answer with [`Input::Persisted`] when it is durable.
+    /// Write this to disk, and answer with [`Input::Persisted`] when it is durable.
     Persist(Write),
-    /// This entry is agreed: it will never change.
+    /// This entry is committed: it never changes.
     Commit(LogEntry),
-    /// Send this to a peer. It may be lost, doubled or late.
+    /// Send this to a peer. It may be lost, duplicated or delayed.
     Send {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// The engine's own format.
+        /// The message in the format of the engine.
         bytes: Bytes,
     },
-    /// A read asked for by [`Engine::read`] may be answered once everything up to `index` is applied.
+    /// A read requested by [`Engine::read`] may be answered when every entry up to `index` is applied.
     Readable {
-        /// Which read.
+        /// The number of the read.
         read: ReadNumber,
-        /// What it must see.
+        /// The last entry that the read must see.
         index: LogIndex,
     },
-    /// The entries that this replica lacks are gone: fetch a checkpoint of `index` or later from `from`, and
-    /// answer with [`Input::Installed`].
+    /// No peer has the entries that this replica lacks: fetch a checkpoint of `index` or later from `from`,
+    /// and answer with [`Input::Installed`].
     Install {
-        /// Who has one.
+        /// The peer that has a checkpoint.
         from: NodeId,
-        /// The least that it must hold.
+        /// The checkpoint must include at least this entry.
         index: LogIndex,
     },
-    /// These take part from now on. They must be on the disk before anything that says so is let go of: before a
-    /// checkpoint of the entry that made them members is durable.
+    /// The membership from now on. It must be on disk before a checkpoint that includes the entry of the
+    /// change is durable, because the log may then drop that entry.
     Members(Members),
-    /// This replica, which may not vote yet, has on its disk all that was agreed when it began: note on disk
-    /// that it may vote, and answer with [`Input::Admit`].
+    /// This replica, which may not vote yet, has on its disk every entry that was committed when it began:
+    /// note on disk that it may vote, and answer with [`Input::Admit`].
     CaughtUp,
-    /// Somebody leads who has something else in place of entries that this replica knows to be committed. Nothing else
-    /// comes out from now on.
+    /// A leader has other entries in place of entries that are known here to be committed. The engine
+    /// returns no further output.
     Conflict {
-        /// What contradicts what; its events are not counted yet.
+        /// The contradiction; its `events` are not counted yet.
         conflict: Conflict,
-        /// The entries from its first to its last committed one, as far as they lie in memory.
+        /// The entries from `conflict.first` to `conflict.committed`, as far as they are in memory.
         entries: Vec<LogEntry>,
     },
 }
 
-/// What a replica is.
+/// Role of a replica in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It orders the group's commands.
@@ -181,74 +189,79 @@ pub enum Role {
     Candidate,
 }
 
-/// How a peer does, as the leader sees it.
+/// State of a peer on the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerStanding {
-    /// Who.
+    /// The peer.
     pub node: NodeId,
-    /// The last entry that it is known to have on disk.
+    /// The last entry that the peer is known to have on disk.
     pub matched: LogIndex,
-    /// Whether it was heard of lately.
+    /// True when the leader has recently received a message from the peer.
     pub is_active: bool,
 }
 
-/// Where a replica stands.
+/// State of a replica in its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// What it is.
+    /// Role of the replica.
     pub role: Role,
-    /// In which term.
+    /// Current term of the replica.
     pub term: Term,
-    /// Who leads; `None` while nobody is known to.
+    /// The leader; `None` while no leader is known.
     pub leader: Option<NodeId>,
-    /// The last entry that is agreed.
+    /// The last committed entry.
     pub committed: LogIndex,
-    /// The last entry that a leader has said to be agreed, whether this replica has it or not.
+    /// The last entry that a leader has announced as committed; this replica may not have it yet.
     pub announced: LogIndex,
-    /// Ticks since the leader was heard of, or since it was known to lead; 0 for the leader itself.
-    pub silent_ticks: u64,
-    /// Of the leader: how the others do. Empty otherwise.
+    /// Ticks since the last message from the leader, or since this replica learned of the leader; 0 on the
+    /// leader.
+    pub ticks_since_leader: u64,
+    /// On the leader: the states of its peers. Empty on other replicas.
     pub peers: Vec<PeerStanding>,
 }
 
-/// How a group agrees. Call [`poll`](Self::poll) until `None` after every call that changes something.
+/// A consensus engine. Call [`poll`](Self::poll) until it returns `None` after every call with `&mut self`.
 pub trait Engine: core::fmt::Debug {
-    /// Proposes an entry; its index, or `None` and no change when this replica may not propose now.
+    /// Proposes an entry and returns its index. `None`, and no change, when this replica may not propose now.
     fn propose(&mut self, payload: Bytes) -> Option<LogIndex>;
 
-    /// Asks for the index that a linearizable read must see. It is asked for again while nobody leads, until
-    /// [`Output::Readable`] comes or the engine ends: who asked decides how long to wait.
+    /// Requests the index that a linearizable read must see. The engine repeats the request, also while there
+    /// is no leader, until [`Output::Readable`] or until the engine is dropped. The caller decides how long
+    /// to wait.
     fn read(&mut self, read: ReadNumber);
 
-    /// Proposes a change of the members; the index of its entry, or `None` for one that needs no entry. It is made
-    /// when that entry is committed, and announced by [`Output::Members`].
+    /// Proposes a change of the membership and returns the index of its entry, or `None` for a change that
+    /// needs no entry. The change takes effect when that entry is committed, and [`Output::Members`]
+    /// announces it.
     ///
     /// # Errors
-    /// When it cannot be made now; nothing is changed.
+    /// When the change cannot be made now; nothing is changed.
     fn change(&mut self, change: Change) -> Result<Option<LogIndex>, ChangeError>;
 
-    /// Who takes part.
+    /// The current membership.
     fn members(&self) -> &Members;
 
-    /// Gives the leadership to the replica that is best prepared for it; nothing when not leading or alone.
-    fn hand_over(&mut self);
+    /// Transfers the leadership to the replica with the most complete log. Does nothing when this replica
+    /// does not lead or is alone.
+    fn transfer_leadership(&mut self);
 
-    /// Takes what happened.
+    /// Handles an event.
     fn handle(&mut self, input: Input);
 
-    /// What must be done next.
+    /// The next action; `None` when there is none.
     fn poll(&mut self) -> Option<Output>;
 
-    /// False while this replica takes no part in elections: its disk is new, and may have been lost before.
+    /// False while this replica takes no part in elections, because its disk is new and may replace one that
+    /// was lost.
     fn may_vote(&self) -> bool;
 
     /// True while this replica leads and may propose.
     fn is_leader(&self) -> bool;
 
-    /// Who leads; `None` while nobody is known to.
+    /// The leader; `None` while no leader is known.
     fn leader(&self) -> Option<NodeId>;
 
-    /// The replica's standing, for people and metrics.
+    /// State of the replica in its group, for status output and metrics.
     fn standing(&self) -> Standing;
 }
 
@@ -269,8 +282,8 @@ impl<E: Engine + ?Sized> Engine for alloc::boxed::Box<E> {
         (**self).members()
     }
 
-    fn hand_over(&mut self) {
-        (**self).hand_over();
+    fn transfer_leadership(&mut self) {
+        (**self).transfer_leadership();
     }
 
     fn handle(&mut self, input: Input) {

@@ -1,13 +1,13 @@
-//! Who takes part in a group, and how that changes while it works.
+//! The membership of a group, and its changes while the group runs.
 //!
-//! A change is an entry of the log: every replica makes it when the entry is agreed, at the same place. One that
-//! touches who votes has two steps (joint consensus, Ongaro's thesis, section 4.3): from the first entry on
-//! a majority of the old voters and one of the new are needed, and the second entry ends that. Between the two no
-//! other change is made. So any two that follow each other share a voter in each of their majorities, and a
-//! crash at any step leaves one or the other.
+//! A change is an entry of the log: every replica makes it when the entry is committed, at the same index. A
+//! change of the voters has two steps (joint consensus, Ongaro's thesis, section 4.3): from the first entry
+//! on, a majority of the old voters and a majority of the new voters are needed; the second entry ends that.
+//! Between the two entries no other change is made. So the majorities of two consecutive memberships always
+//! share a voter, and after a crash at any step one of the two memberships is in effect.
 //!
-//! Whoever has been told by a peer of members that were agreed may count on them before its own log says so:
-//! they were agreed by a majority of the ones before, and whoever stands for election needs a vote from there.
+//! A replica may use a committed membership that a peer has sent before its own log has the entry. A majority
+//! of the previous members has committed it, and every candidate needs a vote from that majority.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,17 +16,17 @@ use bezant_types::limits::{ADDRESS_SIZE_MAX, MEMBERS_MAX};
 use bezant_types::{LogIndex, NodeId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// What a member may decide.
+/// Role of a member in elections and commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Part {
-    /// It is given all entries and has no vote.
+    /// Receives all entries and has no vote.
     Learner = 1,
-    /// It votes.
+    /// Votes.
     Voter = 2,
-    /// It votes among the new voters of a change under way.
+    /// Votes as one of the new voters of a change in progress.
     Joining = 3,
-    /// It votes among the old voters of a change under way, and is gone when that is complete.
+    /// Votes as one of the old voters of a change in progress, and is removed when the change is complete.
     Leaving = 4,
 }
 
@@ -42,55 +42,57 @@ impl Part {
     }
 }
 
-/// A node that takes part.
+/// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Which; not 0.
+    /// Number of the node; not 0.
     pub node: NodeId,
-    /// The entry that added it; 0 for those with whom the group began. A number that was removed and added
-    /// again is another node, with another disk.
+    /// The entry that added the member; 0 for the first members of the group. A node number that was removed
+    /// and added again is another node, with another disk.
     pub since: LogIndex,
-    /// What it may decide.
+    /// Role of the member.
     pub part: Part,
-    /// The random number of its disk, once that is agreed; 0 before. It votes with that disk alone.
+    /// The random number of the member's disk, when it is committed; 0 before. The member votes only with
+    /// this disk.
     pub disk: u128,
-    /// Where its peers reach it, `HOST:PORT`; at most 200 bytes.
+    /// Address at which its peers reach it, `HOST:PORT`; at most 200 bytes.
     pub address: String,
 }
 
-/// Who takes part in a group.
+/// The membership of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Members {
-    /// The entry that made it so; 0 at the beginning.
+    /// The entry of the last change; 0 for the first membership.
     pub index: LogIndex,
-    /// In order of their numbers; at most 16.
+    /// Members in order of their node numbers; at most 16.
     pub nodes: Vec<Member>,
 }
 
-/// A change of the members, or of who leads them.
+/// A change of the membership or of the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A node is given all entries from now on, and has no vote yet.
+    /// Adds a node as a learner.
     Add {
-        /// Which; not 0.
+        /// Number of the node; not 0.
         node: NodeId,
-        /// Where its peers reach it.
+        /// Address at which its peers reach it.
         address: String,
     },
-    /// The disk of a node that has none in the list yet: from now on it is that node with this disk alone.
+    /// Sets the disk of a member whose disk is not set yet. From now on the member is this node with this
+    /// disk only.
     Meet {
-        /// Which.
+        /// Number of the node.
         node: NodeId,
         /// Random number of its disk; not 0.
         disk: u128,
     },
-    /// A node without a vote, whose disk is agreed, gets one.
+    /// Makes a learner, whose disk is set, a voter.
     Promote(NodeId),
-    /// A node takes part no more.
+    /// Removes a node from the membership.
     Remove(NodeId),
-    /// The second step of a change of voters; the engine's own, never asked for.
+    /// The second step of a change of voters. The engine makes it; it is never requested.
     Complete,
-    /// Another node leads. Not an entry of the log.
+    /// Transfers the leadership to a node. It is not an entry of the log.
     Lead(NodeId),
 }
 
@@ -99,31 +101,33 @@ pub enum Change {
 pub enum ChangeError {
     /// This replica does not lead.
     NotLeading,
-    /// Another change is under way: try again when it is complete.
+    /// Another change is in progress: try again when it is complete.
     UnderWay,
-    /// No such member.
+    /// The node is not a member.
     Unknown,
-    /// It takes part already.
+    /// The node is a member already, or its disk is set already.
     Known,
-    /// It votes already.
+    /// The node has a vote already.
     Votes,
-    /// It lacks so many entries, or has not been heard of: wait until it has caught up.
-    Behind(u64),
-    /// Too few of the voters that stay are heard of to agree on anything.
+    /// The node lacks this number of entries, or the leader has received no message from it: wait until it
+    /// has caught up.
+    Lagging(u64),
+    /// Too few of the remaining voters are active to commit anything.
     TooFew,
-    /// It leads: let another one lead first.
+    /// The node leads: transfer the leadership first.
     Leads,
-    /// It has no vote, and cannot lead.
+    /// The node has no vote and cannot lead.
     NoVote,
     /// The group has 16 members.
     Full,
-    /// The number is 0, or the address is empty, too long, or another member's.
+    /// The node number is 0, or the address is empty, too long, or the address of another member.
     Address,
-    /// A node that is alone has no members.
+    /// A node that runs alone has no membership.
     Alone,
-    /// Its disk is not agreed yet: it has not come, or a moment ago.
+    /// The disk of the node is not committed yet: the node has not connected yet, or only just.
     NotMet,
-    /// The node was removed and added again since the change was asked for, and another one was meant.
+    /// The node was removed and added again after the change was requested, so the request meant another
+    /// node.
     Outdated,
 }
 
@@ -135,7 +139,7 @@ impl ChangeError {
             Self::Unknown => (3, 0),
             Self::Known => (4, 0),
             Self::Votes => (5, 0),
-            Self::Behind(entries) => (6, entries),
+            Self::Lagging(entries) => (6, entries),
             Self::TooFew => (7, 0),
             Self::Leads => (8, 0),
             Self::NoVote => (9, 0),
@@ -154,7 +158,7 @@ impl ChangeError {
             3 => Self::Unknown,
             4 => Self::Known,
             5 => Self::Votes,
-            6 => Self::Behind(value),
+            6 => Self::Lagging(value),
             7 => Self::TooFew,
             8 => Self::Leads,
             9 => Self::NoVote,
@@ -168,7 +172,7 @@ impl ChangeError {
     }
 }
 
-/// Bytes of what became of a change, for another node: code u8 (0 = made), value u64.
+/// Bytes of the outcome of a change, for another node: code u8 (0 = made), value u64.
 pub fn encode_outcome(outcome: Result<(), ChangeError>) -> Bytes {
     let (code, value) = outcome.err().map_or((0, 0), ChangeError::code);
     let mut bytes = BytesMut::with_capacity(9);
@@ -177,7 +181,7 @@ pub fn encode_outcome(outcome: Result<(), ChangeError>) -> Bytes {
     bytes.freeze()
 }
 
-/// Reads [`encode_outcome`]'s bytes; `None` when they are none.
+/// Decodes the bytes of [`encode_outcome`]; `None` when they are not valid.
 pub fn decode_outcome(mut bytes: &[u8]) -> Option<Result<(), ChangeError>> {
     let (code, value) = (bytes.try_get_u8().ok()?, bytes.try_get_u64_le().ok()?);
     if bytes.has_remaining() {
@@ -194,7 +198,8 @@ const LEAD: u8 = 5;
 const MEET: u8 = 6;
 
 impl Change {
-    /// The member that is meant, of a change that would do to another one of the same number what was not asked for.
+    /// The member that the change applies to, for a change that must not be applied to a later member with
+    /// the same number.
     pub const fn member(&self) -> Option<NodeId> {
         match self {
             Self::Meet { node, .. } | Self::Promote(node) | Self::Remove(node) => Some(*node),
@@ -223,7 +228,7 @@ impl Change {
         bytes.freeze()
     }
 
-    /// Reads bytes of this version; `None` when they are none.
+    /// Decodes bytes of this version; `None` when they are not valid.
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let kind = bytes.try_get_u8().ok()?;
         let node = NodeId(bytes.try_get_u64_le().ok()?);
@@ -245,7 +250,7 @@ impl Change {
 }
 
 impl Members {
-    /// Those with whom a group begins: all vote.
+    /// The first membership of a group, in which all nodes are voters.
     pub fn first(nodes: impl IntoIterator<Item = (NodeId, String)>) -> Self {
         let (since, part) = (LogIndex(0), Part::Voter);
         let member = |(node, address)| Member { node, since, part, disk: 0, address };
@@ -254,7 +259,7 @@ impl Members {
         Self { index: LogIndex(0), nodes }
     }
 
-    /// That member, if it takes part.
+    /// The member with that number, if there is one.
     pub fn get(&self, node: NodeId) -> Option<&Member> {
         self.nodes.iter().find(|member| member.node == node)
     }
@@ -264,13 +269,14 @@ impl Members {
         self.nodes.iter().any(|member| matches!(member.part, Part::Joining | Part::Leaving))
     }
 
-    /// Those of whom a majority decides once no change is under way.
+    /// The voters after the change in progress, if there is one.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> {
         let voters = self.nodes.iter().filter(|member| matches!(member.part, Part::Voter | Part::Joining));
         voters.map(|member| member.node)
     }
 
-    /// Whether a change may be made of these members, whatever else stands in its way.
+    /// Checks whether the membership allows a change. Other conditions, such as lag or activity, are not
+    /// checked.
     pub fn check(&self, change: &Change) -> Result<(), ChangeError> {
         if self.is_changing() != (*change == Change::Complete) && !matches!(change, Change::Lead(_)) {
             return Err(ChangeError::UnderWay);
@@ -303,7 +309,8 @@ impl Members {
         }
     }
 
-    /// The members after a change that the entry at `index` makes; unchanged where [`check`](Self::check) refuses it.
+    /// The membership after a change by the entry at `index`; the members do not change when
+    /// [`check`](Self::check) refuses the change.
     #[must_use]
     pub fn after(&self, change: &Change, index: LogIndex) -> Self {
         let mut nodes = self.nodes.clone();
@@ -344,31 +351,33 @@ impl Members {
         Self { index, nodes }
     }
 
-    /// The members behind the changes of a log that are certainly agreed: of those behind this list, all but the last,
-    /// for a change is proposed only once the one before it was made. How far the log was agreed is not kept on disk, and
-    /// a replica that counts on members from two changes ago could elect a leader with nobody of the newest.
+    /// The membership after those changes of a log that are certainly committed. Of the changes after this
+    /// membership these are all but the last, because a change is proposed only after the change before it
+    /// was made. The disk may not have the committed index of these changes. But a replica with a membership
+    /// from two changes ago could elect a leader without a vote of the newest members.
     #[must_use]
     pub fn catch_up(&self, changes: impl Iterator<Item = (LogIndex, Change)>) -> Self {
         let changes: Vec<_> = changes.filter(|(index, _)| *index > self.index).collect();
-        let agreed = changes.iter().take(changes.len().saturating_sub(1));
-        agreed.fold(self.clone(), |members, (index, change)| {
+        let committed = changes.iter().take(changes.len().saturating_sub(1));
+        committed.fold(self.clone(), |members, (index, change)| {
             if members.check(change).is_ok() { members.after(change, *index) } else { members }
         })
     }
 
-    /// Whether those who stay without that voter can agree, as far as they are heard of: nobody could take the change back.
+    /// Returns an error unless a majority of the voters that stay without `leaving` is active. Without an
+    /// active majority the group could commit nothing after the removal, not even a change that undoes it.
     pub fn check_enough_stay(
         &self,
         leaving: NodeId,
-        is_heard: impl Fn(NodeId) -> bool,
+        is_active: impl Fn(NodeId) -> bool,
     ) -> Result<(), ChangeError> {
         let staying = self.voters().filter(|voter| *voter != leaving);
-        let (heard, silent): (Vec<_>, Vec<_>) = staying.partition(|voter| is_heard(*voter));
-        if heard.len() > silent.len() { Ok(()) } else { Err(ChangeError::TooFew) }
+        let (active, inactive): (Vec<_>, Vec<_>) = staying.partition(|voter| is_active(*voter));
+        if active.len() > inactive.len() { Ok(()) } else { Err(ChangeError::TooFew) }
     }
 
-    /// Bytes: index u64, count u16, and for each member node u64, since u64, part u8, disk u128, size of the address
-    /// u16, address.
+    /// Bytes: index u64, count u16, then for each member node u64, since u64, part u8, disk u128, size of the
+    /// address u16, address.
     pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(16 + 64 * self.nodes.len());
         bytes.put_u64_le(self.index.0);
@@ -383,8 +392,8 @@ impl Members {
         bytes.freeze()
     }
 
-    /// Reads [`encode`](Self::encode)'s bytes from the front; `None` when there are none, or they break the order or
-    /// a limit.
+    /// Decodes the bytes of [`encode`](Self::encode) from the front; `None` when they are not valid, or
+    /// violate the order or a limit.
     pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let index = LogIndex(bytes.try_get_u64_le().ok()?);
         let count = usize::from(bytes.try_get_u16_le().ok()?);
@@ -443,12 +452,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_learns_votes_and_leaves_in_steps() {
+    fn a_node_becomes_learner_then_voter_and_is_removed() {
         let members = three().after(&add(4), LogIndex(10));
         assert_eq!(members.get(NodeId(4)).map(|it| (it.part, it.since)), Some((Part::Learner, LogIndex(10))));
         assert_eq!(members.check(&Change::Promote(NodeId(4))), Err(ChangeError::NotMet));
         let members = members.after(&meet(4), LogIndex(10));
-        assert_eq!(members.check(&meet(4)), Err(ChangeError::Known), "it has one disk for good");
+        assert_eq!(members.check(&meet(4)), Err(ChangeError::Known), "the disk of a member never changes");
         let members = members.after(&Change::Promote(NodeId(4)), LogIndex(11));
         assert!(members.is_changing());
         assert_eq!(members.check(&add(5)), Err(ChangeError::UnderWay));
@@ -462,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_changes_are_refused() {
         let one = Members::first([(NodeId(1), String::from("a:1"))]);
         let long = "a".repeat(ADDRESS_SIZE_MAX + 1);
         let cases = [
@@ -489,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn members_changes_and_outcomes_come_back_as_they_went() {
+    fn members_changes_and_outcomes_survive_encoding() {
         let members = three().after(&add(4), LogIndex(10)).after(&meet(4), LogIndex(11));
         let bytes = members.encode();
         assert_eq!(Members::decode(&mut &bytes[..]), Some(members));

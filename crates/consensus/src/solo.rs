@@ -1,7 +1,7 @@
-//! The engine of a group of one: what is on its own disk is agreed.
+//! The engine of a group with one replica: an entry that is durable on its disk is committed.
 //!
-//! It is the smallest thing that keeps the promises of the seam, and the measure for the others: an entry
-//! is committed when, and only when, `Persisted` has reached its write, in the order of the log.
+//! It is the smallest engine with the guarantees of this crate, and the reference for the other engines: an
+//! entry is committed if and only if `Persisted` has reached its write, in the order of the log.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Solo {
     node: NodeId,
-    /// Nobody: one that is alone needs no list.
+    /// Always empty: a single replica needs no list.
     members: Members,
     last_index: LogIndex,
     committed: LogIndex,
@@ -28,10 +28,10 @@ pub struct Solo {
 }
 
 impl Solo {
-    /// The term of a group that never elects.
+    /// The term of all entries, because there are no elections.
     pub const TERM: Term = Term(1);
 
-    /// Goes on after `last_index`, the last entry that is in the log already; 0 for an empty one.
+    /// An engine that continues after `last_index`, the last entry in the log; 0 for an empty log.
     pub const fn new(node: NodeId, last_index: LogIndex) -> Self {
         Self {
             node,
@@ -57,7 +57,7 @@ impl Engine for Solo {
         Some(self.last_index)
     }
 
-    /// Nobody else could have committed anything.
+    /// Answers at once, because no other replica can commit an entry.
     fn read(&mut self, read: ReadNumber) {
         self.outputs.push_back(Output::Readable { read, index: self.committed });
     }
@@ -70,11 +70,11 @@ impl Engine for Solo {
         &self.members
     }
 
-    fn hand_over(&mut self) {}
+    fn transfer_leadership(&mut self) {}
 
     fn handle(&mut self, input: Input) {
         if let Input::Persisted(number) = input {
-            assert!(number <= self.last_write, "nothing is durable that was not handed out");
+            assert!(number <= self.last_write, "a write is durable only after it was returned by poll");
             while let Some((_, entry)) = self.appended.pop_front_if(|(write, _)| *write <= number) {
                 self.committed = entry.index;
                 self.outputs.push_back(Output::Commit(entry));
@@ -105,7 +105,7 @@ impl Engine for Solo {
             leader: Some(self.node),
             committed: self.committed,
             announced: self.committed,
-            silent_ticks: 0,
+            ticks_since_leader: 0,
             peers: Vec::new(),
         }
     }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_commits_before_it_is_on_disk() {
+    fn an_entry_commits_only_when_it_is_durable() {
         let mut engine = Solo::new(NodeId(1), LogIndex(4));
         assert_eq!(engine.propose(Bytes::from_static(b"x")), Some(LogIndex(5)));
         assert_eq!(engine.propose(Bytes::from_static(b"x")), Some(LogIndex(6)));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_sees_what_is_committed() {
+    fn a_read_sees_all_committed_entries() {
         let mut engine = Solo::new(NodeId(1), LogIndex(4));
         engine.propose(Bytes::from_static(b"x"));
         engine.read(ReadNumber(9));

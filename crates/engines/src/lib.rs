@@ -1,14 +1,14 @@
-//! The one room that knows every engine: it makes the one that a cluster was made with, for the runtime and for the
-//! simulator alike.
+//! Creates the consensus engine that a cluster was created with, for the runtime and the simulator. It is the
+//! only crate that depends on every engine.
 //!
-//! Always holds: both engines are given the same. Never: a decision of its own.
+//! Always holds: every engine gets the same options and state. Never: this crate makes a decision.
 #![deny(clippy::float_arithmetic)]
 
 use bezant_consensus::{Describe, Engine, EngineKind, EngineOptions, EngineState};
 use bezant_paxos::Paxos;
 use bezant_raft::Raft;
 
-/// Makes an engine. `None` when the log holds an entry that no version of it wrote.
+/// Creates an engine. `None` when the log has an entry that the engine cannot have written.
 pub fn begin(
     kind: EngineKind,
     options: &EngineOptions,
@@ -20,7 +20,7 @@ pub fn begin(
     })
 }
 
-/// How an engine's messages are put on one line.
+/// The function that describes the messages of an engine on one line.
 pub fn describe(kind: EngineKind) -> Describe {
     match kind {
         EngineKind::Raft => bezant_raft::describe,

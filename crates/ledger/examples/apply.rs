@@ -1,7 +1,7 @@
-//! How long the ledger takes for a transfer, without disk and network.
+//! Measures how long the ledger takes for a transfer, without disk and network.
 //!
 //! `cargo run --release -p bezant-ledger --example apply -- [accounts] [transfers]`
-#![expect(clippy::print_stdout, reason = "a program for people")]
+#![expect(clippy::print_stdout, reason = "prints its result on the terminal")]
 
 use std::time::Instant;
 

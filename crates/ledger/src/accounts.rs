@@ -1,7 +1,7 @@
 //! Accounts in memory: the record, its chains and bounds, found by id, by name and in order of time.
 //!
-//! Accounts are never removed, and each has a place for good: the order in which they were created, which
-//! is the order of their timestamps. An account takes 240 bytes and about 8 in the index.
+//! Accounts are never removed, and each has a fixed place: its index in the order of creation, which is the
+//! order of the timestamps. An account takes 240 bytes, and about 8 in the index by id.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -19,7 +19,7 @@ use crate::hash::{FixedHashMap, hash_bytes, hash_id};
 use crate::operation::name_from_bytes;
 use crate::snapshot::Snapshot;
 
-/// What memory holds of an account.
+/// An account in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AccountState {
     pub(crate) account: Account,
@@ -37,18 +37,18 @@ impl AccountState {
     }
 }
 
-/// The name of an account.
+/// The name of an account, padded with zeros.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name {
     pub(crate) place: usize,
     pub(crate) bytes: [u8; NAME_SIZE_MAX],
 }
 
-/// A query by what accounts carry, on its way. Accounts have their places for good, so it can pause.
+/// A paused query for accounts that match a filter. It can pause because accounts never change their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountScan {
     pub(crate) filter: QueryFilter,
-    /// Places that have not been looked at.
+    /// Places that are not yet read.
     pub(crate) rest: Range<usize>,
     pub(crate) found: Vec<AccountView>,
 }
@@ -57,15 +57,15 @@ pub struct AccountScan {
 #[derive(Debug)]
 pub(crate) struct Accounts {
     states: Snapshot<AccountState>,
-    /// Places by id.
+    /// Place of each account, by its id.
     by_id: HashTable<u32>,
-    /// In the order in which they were given; never changed, never removed but by undo.
+    /// In the order in which the names were given. A name never changes, and only an undo removes it.
     names: Snapshot<Name>,
-    /// Places in `names`, by the name's bytes.
+    /// Index in `names`, by the bytes of the name.
     by_name: HashTable<u32>,
-    /// Places in `names`, by the account's place.
+    /// Index in `names`, by the place of the account.
     name_of: FixedHashMap<usize, usize>,
-    /// How many accounts each ledger has; no row for one without.
+    /// Number of accounts in each ledger; a ledger without accounts has no entry.
     ledgers: BTreeMap<LedgerNumber, usize>,
 }
 
@@ -79,7 +79,7 @@ impl Accounts {
         }
         let mut ledgers = BTreeMap::new();
         states.iter().for_each(|state| *ledgers.entry(state.account.ledger).or_default() += 1);
-        // The accounts stay where they are: a second copy would take as much memory as all of them.
+        // The accounts stay in the same allocation: a copy would take as much memory again.
         let mut accounts = Self {
             states: Snapshot::new(states),
             by_id,
@@ -115,7 +115,7 @@ impl Accounts {
         Some(names[*found as usize].place)
     }
 
-    /// The name of the account at `place`, filled up with zeros; all zero = none.
+    /// The name of the account at `place`, padded with zeros; all zero = no name.
     pub(crate) fn name(&self, place: usize) -> [u8; NAME_SIZE_MAX] {
         self.name_of.get(&place).map_or([0; NAME_SIZE_MAX], |at| self.names.items()[*at].bytes)
     }
@@ -136,7 +136,7 @@ impl Accounts {
         self.states.change_two(first, second)
     }
 
-    /// Adds an account whose id is new; its place.
+    /// Adds an account whose id is new, and returns its place.
     pub(crate) fn insert(&mut self, state: AccountState) -> usize {
         let place = self.states.len();
         let small = u32::try_from(place).expect("invariant: fewer than 2^32 accounts fit in memory");
@@ -149,7 +149,7 @@ impl Accounts {
         place
     }
 
-    /// Takes back the last `insert`.
+    /// Undoes the last `insert`.
     pub(crate) fn remove_last(&mut self) {
         let place = self.states.len() - 1;
         let Account { id, ledger, .. } = self.get(place).account;
@@ -168,7 +168,7 @@ impl Accounts {
         self.states.pop();
     }
 
-    /// Names the account at `place`, which has no name; the name is not taken.
+    /// Names the account at `place`. It must have no name yet, and no other account may have this name.
     pub(crate) fn set_name(&mut self, place: usize, bytes: [u8; NAME_SIZE_MAX]) {
         let at = self.names.len();
         self.names.push(Name { place, bytes });
@@ -193,7 +193,7 @@ impl Accounts {
         self.ledgers.contains_key(&ledger)
     }
 
-    /// True when an account was created at exactly that moment.
+    /// True when an account has exactly that timestamp.
     pub(crate) fn has_timestamp(&self, timestamp: Nanos) -> bool {
         self.all().binary_search_by_key(&timestamp, |state| state.account.timestamp).is_ok()
     }
@@ -214,7 +214,7 @@ impl Accounts {
         }
     }
 
-    /// The places of the accounts whose timestamps the filter allows.
+    /// The places of the accounts whose timestamps match the filter.
     pub(crate) fn range(&self, filter: &QueryFilter) -> Range<usize> {
         if !filter.is_valid() {
             return 0..0;
@@ -229,7 +229,7 @@ impl Accounts {
         from..to
     }
 
-    /// Looks at up to `count` accounts of the scan; true when it is over.
+    /// Reads up to `count` accounts of the scan; true when the scan has ended.
     pub(crate) fn step(&self, scan: &mut AccountScan, count: usize) -> bool {
         let limit = scan.filter.limit_capped();
         for _ in 0..count {

@@ -1,21 +1,22 @@
-//! Assets: ISO 4217 is built in, others are registered once and for good.
+//! Assets: ISO 4217 is built in, others are registered once and never change.
 //!
-//! A ledger number below 1000 may be a program's own, from before it came here. So a registered asset takes the place of
-//! a built-in one whose ledger no account has; the code of that currency is free then.
+//! An application may have used a ledger number below 1000 for its own asset before it moved to Bezant.
+//! So a registered asset replaces a built-in one whose ledger no account uses. The code of that currency is
+//! then free.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use bezant_types::{Asset, AssetCode, AssetStatus, ISO_4217, LedgerNumber, limits};
 
-/// The registered assets, and what finds them: a full request must not look at all of them for every event.
+/// The registered assets, with indexes: registering many assets must not scan all of them for each event.
 #[derive(Debug)]
 pub(crate) struct Assets {
-    /// In the order in which they came.
+    /// In the order of registration.
     registered: Vec<Asset>,
-    /// Built-in and registered ones.
+    /// Built-in and registered assets.
     by_ledger: BTreeMap<LedgerNumber, Asset>,
-    /// Of both.
+    /// The codes of the built-in and the registered assets.
     codes: BTreeSet<AssetCode>,
 }
 
@@ -27,7 +28,7 @@ impl Default for Assets {
 
 impl Assets {
     pub(crate) fn new(registered: Vec<Asset>) -> Self {
-        // A registered one takes the place of a built-in one.
+        // The registered assets come last, so that they replace built-in ones.
         let all = built_in().chain(registered.iter().copied());
         let by_ledger: BTreeMap<_, _> = all.map(|asset| (asset.ledger, asset)).collect();
         let codes = by_ledger.values().map(|asset| asset.code).collect();
@@ -38,13 +39,13 @@ impl Assets {
         &self.registered
     }
 
-    /// Built-in and registered ones in order of their ledgers.
+    /// Built-in and registered assets, in order of their ledgers.
     pub(crate) fn all(&self) -> Vec<Asset> {
         self.by_ledger.values().copied().collect()
     }
 
-    /// `gives_way`: a built-in currency of that ledger may be replaced, for no account holds it.
-    pub(crate) fn register(&mut self, asset: Asset, gives_way: bool) -> AssetStatus {
+    /// `may_replace`: no account uses this ledger, so a built-in currency may be replaced.
+    pub(crate) fn register(&mut self, asset: Asset, may_replace: bool) -> AssetStatus {
         if asset.ledger.0 == 0 {
             return AssetStatus::LedgerMustNotBeZero;
         }
@@ -54,7 +55,7 @@ impl Assets {
         let before = self.by_ledger.get(&asset.ledger).copied();
         match before {
             Some(before) if before == asset => return AssetStatus::Exists,
-            Some(before) if !(gives_way && is_built_in(&before)) => return AssetStatus::LedgerTaken,
+            Some(before) if !(may_replace && is_built_in(&before)) => return AssetStatus::LedgerTaken,
             Some(_) | None => {}
         }
         if self.codes.contains(&asset.code) && before.is_none_or(|before| before.code != asset.code) {
@@ -73,7 +74,7 @@ impl Assets {
     }
 }
 
-/// True for a currency as the table has it.
+/// True for an asset that equals its row in the table of ISO 4217.
 pub(crate) fn is_built_in(asset: &Asset) -> bool {
     let at = ISO_4217.binary_search_by_key(&asset.ledger.0, |row| row.0);
     at.is_ok_and(|at| ISO_4217[at].1 == asset.code.as_str() && ISO_4217[at].2 == asset.scale)
@@ -91,7 +92,7 @@ mod tests {
     use alloc::format;
 
     #[test]
-    fn as_many_as_the_limit_are_told_apart_by_ledger_and_code() {
+    fn a_full_table_finds_assets_by_ledger_and_code() {
         let asset = |number: u32| Asset {
             ledger: LedgerNumber(1_000_000 + number),
             code: format!("X{number}").parse().unwrap(),
@@ -99,7 +100,7 @@ mod tests {
         };
         let mut assets = Assets::default();
         let full = u32::try_from(limits::ASSETS_MAX).unwrap();
-        // Were all of them looked at for every one, this would take minutes.
+        // A scan of all assets for each registration would take minutes here.
         for number in 0..full {
             assert_eq!(assets.register(asset(number), true), AssetStatus::Created, "asset {number}");
         }

@@ -1,7 +1,7 @@
-//! How a batch of events is worked off: places in time, linked chains, imported batches.
+//! How a batch of events is applied: timestamps, linked chains, imported batches.
 //!
-//! What accounts and transfers have in common stands here once; the checks of their own stand in
-//! `create_accounts` and `create_transfers`.
+//! This module holds what accounts and transfers have in common. Their own checks are in `create_accounts`
+//! and `create_transfers`.
 
 use alloc::vec::Vec;
 
@@ -13,28 +13,28 @@ use crate::Ledger;
 use crate::found::Found;
 use crate::operation::Event;
 
-/// What became of an event: its number, and the timestamp that the answer shows.
+/// The result of an event: the number of its status, and the timestamp in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) status: u32,
     pub(crate) timestamp: Nanos,
 }
 
-/// What an event's own checks say.
+/// The result of an event's own checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Creation {
     /// Applied.
     Created,
-    /// The same was created before, at that moment: the number of `exists`.
+    /// The same event was created before: the number of `exists`, and the timestamp of that creation.
     Exists(u32, Nanos),
-    /// The number of a refusal.
+    /// Refused: the number of the status.
     Refused(u32),
 }
 
 /// The number of `created`, the same for every operation.
 pub(crate) const CREATED: u32 = u32::MAX;
 
-/// The statuses that both operations have under different numbers.
+/// The statuses that accounts and transfers both have, under different numbers.
 #[derive(Debug)]
 pub(crate) struct BatchStatuses {
     pub(crate) linked_event_failed: u32,
@@ -46,38 +46,38 @@ pub(crate) struct BatchStatuses {
     pub(crate) imported_event_timestamp_must_not_advance: u32,
 }
 
-/// An event that creates something and may be linked to the next.
+/// An event that creates an account or transfer and may be linked to the next event.
 pub(crate) trait BatchEvent: Event + Copy {
     const STATUSES: BatchStatuses;
-    /// Bytes of one event.
+    /// Size of one event in bytes.
     const SIZE: usize;
 
     fn is_linked(&self) -> bool;
 
     fn is_imported(&self) -> bool;
 
-    /// True for what ends a pause of expiry, whatever becomes of it: see `expiry`.
+    /// True for an event that ends a pause of expiry, even when it is refused: see `expiry`.
     fn ends_pause(&self) -> bool;
 
-    /// What the client sent.
+    /// The timestamp in the request, not yet checked.
     fn timestamp(&self) -> Nanos;
 
-    /// The checks of its own, and the change. `timestamp` is the moment that it gets when it is created.
+    /// Runs the checks of this event and applies it. `timestamp` is the one it has once it is created.
     fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation;
 
-    /// Keeps what a refusal leaves behind (a used-up id); after its chain was undone.
+    /// Records what a refusal changes (the id is used up). Called after the chain of the event was undone.
     fn refuse(&self, ledger: &mut Ledger, outcome: Outcome);
 }
 
-/// Results as they go to the client, of one batch after the other.
+/// The results of all batches of a command, as bytes for the client.
 pub(crate) struct Results {
     bytes: BytesMut,
-    /// Where those of the batch that is being worked off begin.
+    /// Offset of the first result of the batch that is being applied.
     batch_start: usize,
 }
 
 impl Results {
-    /// Results, and whatever follows them, of `size` bytes, with something before them.
+    /// Results that begin with `head`. `size` is the expected size of what follows, in bytes.
     pub(crate) fn with_head(head: &[u8], size: usize) -> Self {
         let mut bytes = BytesMut::with_capacity(head.len() + size);
         bytes.extend_from_slice(head);
@@ -89,7 +89,7 @@ impl Results {
         self.bytes.freeze()
     }
 
-    /// The bytes for a client that sent batches of those sizes.
+    /// The bytes for a client that sent several batches; `sizes` are their numbers of events.
     pub(crate) fn into_batches(mut self, sizes: &[usize]) -> Bytes {
         put_trailer(&mut self.bytes, sizes, RESULT_SIZE);
         self.bytes.freeze()
@@ -100,7 +100,7 @@ impl Results {
         self.bytes.extend_from_slice(&result_to_bytes(result));
     }
 
-    /// Everything from event `first` of the batch on failed with its chain; timestamps stay.
+    /// Replaces the status of the results from event `first` of the batch on; their timestamps stay.
     fn fail_from(&mut self, first: usize, status: u32) {
         let start = self.batch_start + first * RESULT_SIZE;
         for result in self.bytes[start..].chunks_exact_mut(RESULT_SIZE) {
@@ -109,19 +109,19 @@ impl Results {
     }
 }
 
-/// Where a chain stands.
+/// The state of the linked chain that the current event belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chain {
-    /// Not inside one.
+    /// The event is in no chain.
     None,
-    /// Since this event, nothing failed.
+    /// The chain began at this event of the batch, and every event of it succeeded.
     Open(usize),
-    /// An event failed and everything was undone.
+    /// An event of the chain failed, and the chain was undone.
     Broken,
 }
 
 impl Ledger {
-    /// Works off a command that is one batch; `first` is the timestamp of its first event.
+    /// Applies a command that is one batch; `first` is the timestamp of its first event.
     pub(crate) fn apply_command_batch<E: BatchEvent>(
         &mut self,
         body: &[u8],
@@ -133,7 +133,7 @@ impl Ledger {
         results.into_bytes()
     }
 
-    /// Works off the events of one batch; `first` is the timestamp of its first event.
+    /// Applies the events of one batch; `first` is the timestamp of its first event.
     pub(crate) fn apply_batch<E: BatchEvent>(
         &mut self,
         body: &[u8],
@@ -143,7 +143,7 @@ impl Ledger {
     ) {
         results.batch_start = results.bytes.len();
         let mut reader = Reader::new(body);
-        // What lies between this and the entry's time belongs to the events of later batches and requests.
+        // The timestamps from here to the entry's time belong to the events of later batches and requests.
         let last = Nanos((first.0 + (body.len() / E::SIZE) as u64).saturating_sub(1));
         let mut chain = Chain::None;
         let mut batch_is_imported = None;
@@ -194,7 +194,7 @@ impl Ledger {
     }
 }
 
-/// The checks that come before all others.
+/// The checks that precede all others.
 fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, last: Nanos) -> Option<u32> {
     if event.is_imported() != batch_is_imported {
         return Some(if batch_is_imported {
@@ -212,7 +212,7 @@ fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, last: Nano
     (event.timestamp() >= last).then_some(E::STATUSES.imported_event_timestamp_must_not_advance)
 }
 
-/// Works off events that are not created and not linked: `apply` says what became of each.
+/// Applies events that create nothing and are never linked: `apply` returns the status of each.
 pub(crate) fn apply_each<E: Event>(
     body: &[u8],
     first: Nanos,

@@ -1,9 +1,8 @@
 //! The two hash chains of every account, which make a history verifiable without trusting the server.
 //!
-//! A transfer is hashed once: SHA-256 over its final 128-byte record, the head of the debit account's
-//! spends and the head of the credit account's receipts. The hash becomes the new head of both. So the
-//! head of an account stands for everything that it ever spent or received, and a changed bit anywhere
-//! changes every head after it.
+//! A transfer is hashed once: SHA-256 over its final 128-byte record, the head of the debit account's spends
+//! and the head of the credit account's receipts. The hash becomes the new head of both. So the head of an
+//! account covers everything that it ever spent or received, and one changed bit changes every head after it.
 
 use bezant_codec::transfer_to_bytes;
 use bezant_types::{AccountId, ChainSide, Head, Transfer};
@@ -23,8 +22,8 @@ pub fn initial_head(side: ChainSide, account: AccountId) -> Head {
     Head(hash.finalize().into())
 }
 
-/// Head of both chains after `transfer`, whose record is final: with its timestamp, the amount that moved
-/// and what it took from its pending transfer.
+/// The new head of both chains after `transfer`. The record must be final: with its timestamp, the amount
+/// that moved, and the fields that it inherits from its pending transfer.
 pub fn next_head(transfer: &Transfer, debit_head: Head, credit_head: Head) -> Head {
     let record = transfer_to_bytes(transfer);
     let [mut first, mut second, mut heads] = [[0; BLOCK_SIZE]; 3];
@@ -32,7 +31,7 @@ pub fn next_head(transfer: &Transfer, debit_head: Head, credit_head: Head) -> He
     second.copy_from_slice(&record[64..]);
     heads[..32].copy_from_slice(&debit_head.0);
     heads[32..].copy_from_slice(&credit_head.0);
-    // The message always has 192 bytes, so its blocks are known without the bookkeeping of a stream.
+    // The message always has 192 bytes, so its blocks are fixed and no streaming state is needed.
     let mut state = INITIAL_STATE;
     compress256(&mut state, &[first, second, heads, PADDING]);
     let mut head = [0; 32];
@@ -45,11 +44,12 @@ pub fn next_head(transfer: &Transfer, debit_head: Head, credit_head: Head) -> He
 /// Bytes of a block of SHA-256.
 const BLOCK_SIZE: usize = 64;
 
-/// Where SHA-256 begins (FIPS 180-4, section 5.3.3).
+/// The initial state of SHA-256 (FIPS 180-4, section 5.3.3).
 const INITIAL_STATE: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// The block behind a message of 192 bytes: a bit, zeros, and the size in bits (FIPS 180-4, section 5.1.1).
+/// The padding block after a message of 192 bytes: a 1 bit, zeros, and the size in bits (FIPS 180-4, section
+/// 5.1.1).
 const PADDING: [u8; BLOCK_SIZE] = {
     let mut block = [0; BLOCK_SIZE];
     block[0] = 0x80;
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_the_hash_of_the_record_and_both_heads() {
+    fn a_head_hashes_the_record_and_both_heads() {
         let transfer = Transfer { amount: 5, code: 7, ..Transfer::default() };
         let (spends, receipts) = (Head([3; 32]), Head([4; 32]));
         let hash = Sha256::new()

@@ -4,16 +4,15 @@
 //!
 //! | section | bytes | content |
 //! |---|---|---|
-//! | head | 128 | `BZLEDGER`, version u32 = 3, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, sessions u64, expiry is paused u32 (0 or 1), zero 20 |
+//! | head | 128 | `BZLEDGER`, version u32 = 3, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, sessions u64, expiry paused u32 (0 or 1), zero 20 |
 //! | accounts | 240 each | record 128, minimum i128, maximum i128, spends (sequence u64, head 32), receipts the same; in order of creation |
 //! | names | 72 each | place of the account u64, name 64; in the order given |
 //! | pending | 128 each | the record; in order of their timestamps |
 //! | assets | 32 each | registered ones, as in the operation; in the order registered |
-//! | sessions | 80 and the reply each | client u128, checksum u128, context u128, session u64, request u32, release u32, size of the reply u64, zero u64, the reply; unused for longest first |
+//! | sessions | 80 and the reply each | client u128, checksum u128, context u128, session u64, request u32, release u32, size of the reply u64, zero u64, the reply; least recently used first |
 //!
-//! Version 1 had no sessions, and in version 2 no asset was registered for a built-in currency's ledger; in neither was
-//! expiry ever paused. Their bytes are
-//! otherwise the same, and they are still read.
+//! Version 1 has no sessions. In version 2 no asset is registered for the ledger of a built-in currency. In
+//! neither is expiry ever paused. Otherwise their bytes are the same, and this program still reads them.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -36,19 +35,19 @@ use crate::window::Window;
 
 const MAGIC: &[u8; 8] = b"BZLEDGER";
 const VERSION: u32 = 3;
-/// Before a registered asset could take the place of a built-in one.
+/// Before a registered asset could replace a built-in one.
 const VERSION_WITH_ALL_CURRENCIES: u32 = 2;
 /// Before there were sessions.
 const VERSION_WITHOUT_SESSIONS: u32 = 1;
 const HEAD_SIZE: usize = 128;
 const ACCOUNT_SIZE: usize = 240;
-/// Of a session without its reply.
+/// Size of a session without its reply.
 const SESSION_SIZE: usize = 80;
 
-/// How far a checkpoint has been read out.
+/// The section that is written next.
 #[derive(Debug)]
 pub(crate) enum Cut {
-    /// The head, made when the cut began, and the end.
+    /// The head, which was made when the cut began.
     Head(Vec<u8>, End),
     Accounts(End),
     Names(End),
@@ -57,17 +56,17 @@ pub(crate) enum Cut {
     Sessions(End),
 }
 
-/// What comes last, as it was when the cut began.
+/// The last sections, as they were when the cut began.
 #[derive(Debug)]
 pub(crate) struct End {
     assets: Vec<u8>,
-    /// The one unused for longest first. Replies are shared, not copied.
+    /// Least recently used first. Replies are shared, not copied.
     sessions: VecDeque<Session>,
 }
 
 impl Ledger {
     pub(crate) fn begin_cut(&mut self) {
-        assert!(self.cut.is_none(), "one checkpoint at a time");
+        assert!(self.cut.is_none(), "a checkpoint is already in progress");
         let position = self.window.position();
         let mut head = Vec::with_capacity(HEAD_SIZE);
         head.put_slice(MAGIC);
@@ -224,14 +223,14 @@ fn read_paused(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
     }
 }
 
-/// Reads `count` items of `size` bytes, into memory that holds just those.
+/// Reads `count` items of `size` bytes, into an allocation of exactly that capacity.
 fn read_all<T>(
     reader: &mut Reader<'_>,
     count: u64,
     size: usize,
     mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
-    // A number that the bytes do not bear out must not take memory.
+    // A count that is larger than the bytes allow must not allocate memory.
     let held = reader.rest().len() / size;
     let mut items = Vec::with_capacity(usize::try_from(count).map_or(held, |count| count.min(held)));
     for _ in 0..count {

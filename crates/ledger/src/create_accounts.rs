@@ -11,7 +11,7 @@ use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
 use crate::operation::{EXTENDED_ACCOUNT_SIZE, ExtendedAccount, name_from_bytes, name_to_bytes};
 
-/// What an extended request asks for besides the record.
+/// The fields of an extended request that the record does not have.
 struct Extension<'event> {
     bounds: Bounds,
     name: &'event [u8; NAME_SIZE_MAX],
@@ -139,8 +139,8 @@ fn check_exists(
 ) -> Status {
     let state = ledger.accounts.get(place);
     let is_unused = state.spends.sequence == 0 && state.receipts.sequence == 0;
-    let may_leave_out = ledger.rules.imported_may_be_left_out();
-    let status = compare_records(account, &state.account, is_unused, may_leave_out);
+    let ignores_missing_import = ledger.rules.ignores_missing_import();
+    let status = compare_records(account, &state.account, is_unused, ignores_missing_import);
     if status != Status::Exists {
         status
     } else if extension.is_some_and(|extension| *extension.name != ledger.accounts.name(place)) {
@@ -152,8 +152,8 @@ fn check_exists(
     }
 }
 
-/// What the contract says of an account whose id exists: the first field in which what is sent differs from what is
-/// recorded, or `exists`. Name and bounds count only where the request is one that can say them.
+/// Compares a request with the account that has its id, as the contract says: the first field that differs,
+/// or `exists`. Name and bounds are compared only when the request is extended and can carry them.
 pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &AccountView) -> Status {
     let is_unused = existing.spends.sequence == 0 && existing.receipts.sequence == 0;
     let status = compare_records(&sent.account, &existing.account, is_unused, true);
@@ -168,15 +168,21 @@ pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &Ac
     }
 }
 
-/// `is_unused`: the existing account has never taken part in a transfer. `may_leave_out`: the flag `imported` is no
-/// difference where it is not sent.
-fn compare_records(account: &Account, existing: &Account, is_unused: bool, may_leave_out: bool) -> Status {
-    // A transfer may have closed the account since: that is not what the client asked for, then or now.
-    // One that was closed from the beginning has never taken part in a transfer.
+/// `is_unused`: the existing account has never had a transfer. `ignores_missing_import`: a request without
+/// the flag `imported` may match an imported account.
+fn compare_records(
+    account: &Account,
+    existing: &Account,
+    is_unused: bool,
+    ignores_missing_import: bool,
+) -> Status {
+    // A transfer may have closed the account since it was created, so the flag `closed` is not part of the
+    // request. An account that was created closed has never had a transfer.
     let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
-    // How an account came here is no difference to a program that creates its accounts at each start.
-    let is_retold = may_leave_out && account.flags.union(AccountFlags::IMPORTED) == flags;
-    if account.flags != flags && !is_retold {
+    // A program that creates its accounts at each start need not know that they were imported.
+    let differs_only_by_import =
+        ignores_missing_import && account.flags.union(AccountFlags::IMPORTED) == flags;
+    if account.flags != flags && !differs_only_by_import {
         Status::ExistsWithDifferentFlags
     } else if account.user_data_128 != existing.user_data_128 {
         Status::ExistsWithDifferentUserData128

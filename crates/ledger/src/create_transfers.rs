@@ -1,6 +1,6 @@
 //! Creating transfers: the checks in the contract's order, and the movement of the money.
 //!
-//! Post and void, which work on a pending transfer, stand in `two_phase`.
+//! Post and void, which resolve a pending transfer, are in `two_phase`.
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_types::{
@@ -76,8 +76,8 @@ impl BatchEvent for ExtendedTransfer {
     }
 }
 
-/// A transfer of a client that knows only the statuses of the field's common model: for what else refuses a transfer,
-/// it hears the nearest of them. Some of these clients hang on a number that they do not know.
+/// A transfer of a client that supports only the statuses of the common model. Every other refusal is mapped
+/// to the nearest of them, because some of these clients hang on a status number that they do not have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassicTransfer(Transfer);
 
@@ -136,7 +136,7 @@ const STATUSES: BatchStatuses = BatchStatuses {
     imported_event_timestamp_must_not_advance: Status::ImportedEventTimestampMustNotAdvance.number(),
 };
 
-/// A refusal that may pass uses up the id.
+/// Records the id as used up, when the status is one that uses up ids.
 fn refuse(ledger: &mut Ledger, id: TransferId, outcome: Outcome) {
     if let Ok(status) = Status::from_number(outcome.status)
         && status.uses_up_id()
@@ -166,7 +166,7 @@ fn create(
     result.map_or_else(|status| Creation::Refused(status.number()), |()| Creation::Created)
 }
 
-/// Whether an id is new.
+/// The result of looking up an id.
 enum Identity {
     New,
     Exists(Nanos),
@@ -198,7 +198,7 @@ fn check_identity(ledger: &Ledger, transfer: &Transfer, found: &Found) -> Identi
     }
 }
 
-/// Where the two accounts of a transfer are.
+/// The places of the two accounts of a transfer, see `accounts`.
 #[derive(Clone, Copy)]
 pub(crate) struct Places {
     pub(crate) debit: usize,
@@ -206,12 +206,12 @@ pub(crate) struct Places {
 }
 
 impl Ledger {
-    /// The nearest status of the common model to one that has just refused a transfer.
+    /// Maps the status of a refused transfer to the nearest one of the common model.
     fn classic(&self, status: Status, transfer: &Transfer) -> Status {
         match status {
             Status::BalanceOutOfBounds => self.status_of_bounds(transfer),
             Status::TooManyPending => Status::OverflowsDebitsPending,
-            // A plain transfer on one shard meets none of them.
+            // A plain transfer on one shard never gets one of these.
             Status::PrevHashMismatch
             | Status::FencingTokenStale
             | Status::ShardUnavailable
@@ -220,8 +220,8 @@ impl Ledger {
         }
     }
 
-    /// Which side's bounds have just refused a transfer: `exceeds_credits` for the debit account's minimum,
-    /// `exceeds_debits` for the credit account's maximum.
+    /// The account whose bounds refused a transfer: `exceeds_credits` for the minimum of the debit account,
+    /// `exceeds_debits` for the maximum of the credit account.
     fn status_of_bounds(&self, transfer: &Transfer) -> Status {
         let state = |id| self.accounts.find(id).map(|place| self.accounts.get(place));
         let (Some(debit), Some(credit)) =
@@ -229,14 +229,14 @@ impl Ledger {
         else {
             return Status::ExceedsCredits;
         };
-        // Reserved or posted, an amount counts alike for the minimum.
+        // A reserved amount counts against the minimum like a posted one.
         let mut after = debit.account.balances();
         let amount = amount_to_move(self.rules, transfer, debit, credit);
         after.debits_posted = after.debits_posted.saturating_add(amount);
         if debit.bounds.is_under_minimum(&after) { Status::ExceedsCredits } else { Status::ExceedsDebits }
     }
 
-    /// A transfer that stands for itself: single-phase or pending.
+    /// Creates a single-phase or pending transfer.
     fn move_money(&mut self, transfer: &Transfer, prev_hash: Head, timestamp: Nanos) -> Result<(), Status> {
         check_fields(transfer)?;
         let debit = self.accounts.find(transfer.debit_account_id).ok_or(Status::DebitAccountNotFound)?;
@@ -291,7 +291,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// An imported timestamp must lie after the newest row and be no account's.
+    /// An imported timestamp must be later than the newest movement, and no account may have it.
     pub(crate) fn check_imported_timestamp(&self, timestamp: Nanos) -> Result<(), Status> {
         if timestamp <= self.last_movement_timestamp || self.accounts.has_timestamp(timestamp) {
             return Err(Status::ImportedEventTimestampMustNotRegress);
@@ -299,7 +299,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Everything is checked: moves the money.
+    /// Moves the money, after all checks.
     fn commit_move(&mut self, record: &Transfer, places: Places, is_pending: bool) {
         self.note_account(places.debit);
         self.note_account(places.credit);
@@ -324,7 +324,7 @@ impl Ledger {
         }
     }
 
-    /// Extends both chains and the history; the balances have moved already.
+    /// Extends both chains and adds the row to the history. The balances have already changed.
     pub(crate) fn record_transfer(&mut self, record: &Transfer, places: Places) {
         let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
         let (debit_head, credit_head) = (debit.spends.head, credit.receipts.head);
@@ -375,7 +375,8 @@ fn check_fields(transfer: &Transfer) -> Result<(), Status> {
     }
 }
 
-/// The amount, capped where the transfer balances: an account is balanced to 0, or to its bound where 0 lies past that.
+/// The amount to move. A balancing transfer moves at most what brings the account to 0, or to its bound when
+/// 0 is outside of its bounds.
 fn amount_to_move(rules: Rules, transfer: &Transfer, debit: &AccountState, credit: &AccountState) -> u128 {
     let mut amount = transfer.amount;
     let bound = |bound: i128, is_past_zero: bool| {
@@ -423,7 +424,7 @@ fn check_sums(
     }
 }
 
-/// What the accounts' own rules say to `amount` more.
+/// Checks `amount` against the limits of both accounts and the expected head.
 fn check_limits(
     amount: u128,
     is_pending: bool,
@@ -464,13 +465,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_status_of_ours_reaches_a_client_of_the_common_model() {
+    fn classic_clients_receive_only_statuses_of_the_common_model() {
         let ledger = Ledger::new();
-        let ours: Vec<Status> = (1000..2000).filter_map(|number| Status::from_number(number).ok()).collect();
-        assert!(ours.contains(&Status::TooManyPending));
-        for status in ours {
-            let told = ledger.classic(status, &Transfer::default());
-            assert!(told.number() < 1000, "{} is told as {}", status.name(), told.name());
+        let own: Vec<Status> = (1000..2000).filter_map(|number| Status::from_number(number).ok()).collect();
+        assert!(own.contains(&Status::TooManyPending));
+        for status in own {
+            let mapped = ledger.classic(status, &Transfer::default());
+            assert!(mapped.number() < 1000, "{} is mapped as {}", status.name(), mapped.name());
         }
         assert_eq!(ledger.classic(Status::ExceedsDebits, &Transfer::default()), Status::ExceedsDebits);
     }

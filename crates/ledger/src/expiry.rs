@@ -1,17 +1,18 @@
 //! Expiry, and its pause while a history is imported.
 //!
-//! A history that is imported tells itself which pending transfers were posted, voided or expired, with the timestamps of
-//! its source. A row that this ledger added of its own meanwhile would be of now, and no older row could follow it. So an
-//! import pauses the expiry of imported pending transfers, brings them with the timeouts that they have, ends those that
-//! ended, whenever that was, and lets expiry run again when it is over. What is open then expires when it would have at
-//! the source, and what is late expires at once. Pending transfers that were not imported expire as always.
+//! The history of a source says which pending transfers were posted, voided or expired, with the timestamps
+//! of the source. If this ledger added its own expiry during the import, that row would have the
+//! current time, and no older row could follow it. So an import pauses the expiry of imported pending
+//! transfers. It creates them with their timeouts, resolves those that the source resolved, even after their
+//! timeout, and then resumes expiry. An open transfer then expires when it would have expired at the source;
+//! an overdue one expires at once. Pending transfers that were not imported expire as always.
 //!
-//! What always holds: a transfer event that is not imported lets expiry run before it is judged, so also one that is
-//! refused. Else a reserve that is late could keep the money from each payment that would end the pause. A pause outlives
-//! no import by more than the time until the ledger is used.
+//! What always holds: a transfer event that is not imported ends the pause before it is checked, even when it
+//! is refused. Otherwise an overdue reserve could hold the money that every payment which would end the pause
+//! needs. So a forgotten pause ends when the ledger is used again.
 //!
-//! A pause names how many movements the ledger has. One that arrives late, as a duplicate or of a second import, finds
-//! another number and changes nothing.
+//! A pause names the number of movements in the ledger. A pause that is delayed, duplicated, or sent by a
+//! second import finds another number and changes nothing.
 
 use bezant_types::{ExpiryStatus, Nanos, Transfer, TransferFlags};
 
@@ -35,12 +36,14 @@ impl Ledger {
         }
     }
 
-    /// Up to `count` pending transfers that expire by `now`, in order of expiry; during a pause none that was imported.
+    /// Up to `count` pending transfers that expire by `now`, in order of expiry; no imported ones during a
+    /// pause.
     pub(crate) fn expired(&self, now: Nanos, count: usize) -> impl Iterator<Item = &Transfer> {
         self.pending.expired(now, count, self.expiry_is_paused)
     }
 
-    /// True for a row of an import that is under way: its timeout, and the time of a post or void, are those of its source.
+    /// True for an imported row during a pause: its timeout, and the time of its post or void, come from the
+    /// source.
     pub(crate) const fn takes_timeouts_of(&self, transfer: &Transfer) -> bool {
         self.expiry_is_paused
             && transfer.flags.contains(TransferFlags::IMPORTED)

@@ -1,4 +1,4 @@
-//! What was fetched for an entry, ready for look-up.
+//! The rows that were fetched for an entry, indexed for look-up.
 
 use bezant_types::{Fetched, FetchedTransfer, MovementKind, Nanos, TransferId};
 

@@ -1,4 +1,4 @@
-//! The hash of ids in memory: fixed for good, so that every replica does the same work.
+//! The hash of ids in memory. It has no random seed, so every replica does the same work.
 
 use core::hash::{BuildHasher, Hasher};
 
@@ -38,7 +38,7 @@ pub(crate) type FixedHashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
 /// A hash set with the fixed hash; for keys that are integers.
 pub(crate) type FixedHashSet<K> = hashbrown::HashSet<K, FixedState>;
 
-/// Makes hashers that begin alike, always.
+/// Makes hashers that all start in the same state.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FixedState;
 

@@ -1,23 +1,23 @@
-//! Requests with an idempotency key: a key belongs to one request, and the ledger sees to it.
+//! Requests with an idempotency key: the ledger ensures that a key belongs to one request.
 //!
-//! The ids of a request's events follow from its key, so a retry finds its outcomes. But ids alone do not tell a retry
-//! from another request with the same key: what is longer than the first brings ids that are new. So a request that
-//! has more than the comparison of one record to rely on is put in the log with two marks, hashes made by the server:
-//! the *guard* of the key alone, and the *witness* of the key and all that is asked for. Marks are kept as ids that are
-//! used up. What the marks say before the events are looked at:
+//! The ids of a request's events are derived from its key, so a retry finds its outcomes. But ids alone do
+//! not tell a retry from another request with the same key: a longer request has ids that are new. So every
+//! request that the comparison of one record does not protect carries two marks in the log, hashes made by
+//! the server: the *guard* of the key alone, and the *witness* of the key and the whole request. Marks are
+//! stored as used-up ids. The ledger looks them up before it applies the events:
 //!
 //! | guard | witness | what it is | what is done |
 //! |---|---|---|---|
-//! | new | new | the first request with that key | both marks are kept, the events are worked off |
-//! | known | known | a retry | the events are worked off: they find their outcomes |
+//! | new | new | the first request with that key | both marks are stored, the events are applied |
+//! | known | known | a retry | the events are applied: they find their outcomes |
 //! | known | new | another request with that key | nothing |
 //!
-//! The body begins with a head of 48 bytes ([`KeyedHead`]): guard u128, witness u128, operation u16, zero 14. After it
-//! come the events of that operation, which creates accounts or transfers. The answer is 16 bytes an event; of another
-//! request with that key it is empty.
+//! The body begins with a head of 48 bytes ([`KeyedHead`]): guard u128, witness u128, operation u16, zero 14.
+//! The events of that operation follow; it must be one that creates accounts or transfers. The answer is 16
+//! bytes an event. For another request with that key it is empty.
 //!
-//! A guard is also the id that a single event with the key has. So a single transfer needs no marks: the ledger
-//! compares its record, and what has several events finds the guard known.
+//! A guard is also the id that a single event with the key has. So a single transfer needs no marks: the
+//! ledger compares its record, and a request of several events finds that the guard is known.
 //! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
 use bezant_codec::{DecodeError, Reader};
@@ -32,23 +32,23 @@ use crate::Ledger;
 use crate::found::Found;
 use crate::operation::{ExtendedAccount, ExtendedTransfer, Operation};
 
-/// Bytes before the events of a request with a key.
+/// Size of the head before the events of a keyed request, in bytes.
 pub const KEYED_HEAD_SIZE: usize = 48;
 
-/// What stands before the events.
+/// The head before the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyedHead {
-    /// Follows from the key; also the id that a single event with that key has.
+    /// Derived from the key; also the id of a single event with that key.
     pub guard: TransferId,
-    /// Follows from the key and the events.
+    /// Derived from the key and the events.
     pub witness: TransferId,
-    /// What the events are for: one of the four operations that create.
+    /// The operation of the events: one of the four that create.
     pub operation: Operation,
 }
 
 impl KeyedHead {
-    /// The command with those events; an error when they are no whole number of events, none or too many, or when the
-    /// operation creates nothing.
+    /// The command with those events. An error when their size is not a whole number of events, when there
+    /// are none or too many, or when the operation creates nothing.
     pub fn command(&self, events: &[u8]) -> Result<Command, DecodeError> {
         let size = self.operation.event_size();
         if !creates(self.operation) || events.is_empty() || !events.len().is_multiple_of(size) {
@@ -67,7 +67,7 @@ impl KeyedHead {
         Ok(Command { operation: Operation::CreateKeyed as u16, events: count, body: body.freeze() })
     }
 
-    /// The head of a body, and its events.
+    /// Splits a body into its head and its events.
     pub(crate) fn decode(body: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let mut reader = Reader::new(body);
         let (guard, witness) = (TransferId(reader.u128()?), TransferId(reader.u128()?));
@@ -91,7 +91,7 @@ const fn creates(operation: Operation) -> bool {
 }
 
 impl Ledger {
-    /// The rows that tell whether the marks are known.
+    /// Adds the keys of the rows that show whether the marks are known.
     pub(crate) fn prefetch_marks(&self, head: &KeyedHead, keys: &mut alloc::vec::Vec<FetchKey>) {
         for id in [head.guard, head.witness] {
             if id <= self.window.id_max() && !self.window.is_current(id) {
@@ -100,7 +100,7 @@ impl Ledger {
         }
     }
 
-    /// Works off a request with a key; `first` is the timestamp of its first event.
+    /// Applies a keyed request; `first` is the timestamp of its first event.
     pub(crate) fn apply_keyed(&mut self, body: &[u8], first: Nanos, found: &Found) -> Bytes {
         let Ok((head, events)) = KeyedHead::decode(body) else { return Bytes::new() };
         let is_known = |id| {
@@ -108,7 +108,7 @@ impl Ledger {
         };
         match (is_known(head.guard), is_known(head.witness)) {
             (true, true) => {}
-            // The first event of an account's request that had no marks has the guard as its id.
+            // An older request for accounts, without marks, gave the guard as id to its first account.
             (false, _) if self.accounts.find(AccountId(head.guard.0)).is_none() => {
                 let status = CreateTransferStatus::IdempotencyKeyUsed;
                 for id in [head.guard, head.witness] {
@@ -137,14 +137,14 @@ mod tests {
     use crate::operation::Event;
 
     #[test]
-    fn a_head_comes_back_as_it_went_and_takes_only_what_creates() {
+    fn a_head_round_trips_and_accepts_only_operations_that_create() {
         let operation = Operation::CreateTransfers;
         let head = KeyedHead { guard: TransferId(7), witness: TransferId(8), operation };
         let events = Transfer::write_all(&[Transfer::default(); 2]);
         let command = head.command(&events).unwrap();
         assert_eq!(command.events, 2);
         assert_eq!(KeyedHead::decode(&command.body), Ok((head, &events[..])));
-        assert!(head.command(&events[1..]).is_err(), "no whole event");
+        assert!(head.command(&events[1..]).is_err(), "not a whole event");
         assert!(head.command(&[]).is_err());
         let other = KeyedHead { operation: Operation::SetBounds, ..head };
         assert!(other.command(&[0; 48]).is_err());

@@ -1,15 +1,15 @@
 //! The rules of money: accounts and transfers as a deterministic state machine.
 //!
-//! [`Ledger`] takes log entries in order and answers each event with a status. It holds accounts, pending
-//! transfers, names and assets in memory; movements leave for the history on disk, and the few old rows
-//! that a check needs come back as [`Fetched`](bezant_types::Fetched).
+//! [`Ledger`] applies log entries in order and answers each event with a status. It holds accounts, pending
+//! transfers, names and assets in memory. Movements go to the history on disk. The few old rows that a check
+//! needs are fetched from there and passed in as [`Fetched`](bezant_types::Fetched).
 //!
-//! Source: the contract of accounts and transfers in `docs/data-model.md`. The way of a transfer through
-//! this room: `batch` (chains, places in time) → `create_transfers` (checks, movement) or `two_phase` (post,
+//! Source: the contract of accounts and transfers in `docs/data-model.md`. The path of a transfer through
+//! this crate: `batch` (chains, timestamps) → `create_transfers` (checks, movement) or `two_phase` (post,
 //! void, expiry) → `chain` (hash) → `window` (rows).
 //!
-//! Always holds: debits equal credits, posted and pending, in every ledger after every event; timestamps
-//! grow strictly; an id has one outcome. Never: a clock, randomness, a float, the order of a hash map.
+//! Always holds: debits equal credits, posted and pending, in every ledger after every event; timestamps grow
+//! strictly; an id has one outcome. It never uses a clock, randomness, a float or the order of a hash map.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 

@@ -35,18 +35,18 @@ pub struct Ledger {
     pub(crate) pending: PendingTransfers,
     pub(crate) assets: Assets,
     pub(crate) window: Window,
-    /// Of the newest row; imported transfers must lie after it.
+    /// Timestamp of the newest movement; imported transfers must have later ones.
     pub(crate) last_movement_timestamp: Nanos,
     pub(crate) sessions: Sessions,
-    /// An import is under way: no imported pending transfer expires by itself. See `expiry`.
+    /// An import is in progress: no imported pending transfer expires. See `expiry`.
     pub(crate) expiry_is_paused: bool,
-    /// Cluster time of the last entry.
+    /// Cluster time of the last entry that was applied.
     pub(crate) time: Nanos,
-    /// The linked chain that is being applied.
+    /// The changes of the linked chain that is being applied.
     pub(crate) scope: Option<Scope>,
-    /// The checkpoint that is being read out.
+    /// The checkpoint that is being written.
     pub(crate) cut: Option<Cut>,
-    /// Of the entry that is being applied.
+    /// The rules of the entry that is being applied.
     pub(crate) rules: Rules,
 }
 
@@ -123,7 +123,7 @@ impl Ledger {
                 operation @ (Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply),
             ) => self.apply_session(operation, index, command, first, found),
             Some(Operation::CreateKeyed) => self.apply_keyed(body, first, found),
-            // Written by a version that knows more: the same nothing on every replica.
+            // Written by a later version of the program. Every replica of this version ignores it.
             None => Bytes::new(),
         }
     }
@@ -151,8 +151,8 @@ impl Ledger {
     }
 
     fn register_asset(&mut self, asset: Asset) -> AssetStatus {
-        let gives_way = self.rules.currencies_give_way() && !self.accounts.has_ledger(asset.ledger);
-        self.assets.register(asset, gives_way)
+        let may_replace = self.rules.currencies_are_replaceable() && !self.accounts.has_ledger(asset.ledger);
+        self.assets.register(asset, may_replace)
     }
 
     fn set_name(&mut self, change: &SetName) -> AccountChangeStatus {
@@ -176,7 +176,7 @@ impl Ledger {
         AccountChangeStatus::Created
     }
 
-    /// The rows that a transfer's checks may need and memory does not hold.
+    /// Adds the keys of the rows that the transfer's checks may need and that are not in memory.
     fn prefetch_transfer(&self, record: &[u8; RECORD_SIZE], keys: &mut Vec<FetchKey>) {
         let transfer = bezant_codec::transfer_from_bytes(record);
         if transfer.id <= self.window.id_max() && !self.window.is_current(transfer.id) {

@@ -4,20 +4,20 @@
 //! |---|---|---|---|
 //! | create accounts | 1 | 128 | the record |
 //! | create transfers | 2 | 128 | the record |
-//! | create accounts, extended | 3 | 256 | record 128, minimum i128, maximum i128, name 64 filled up with zeros, zero 32 |
+//! | create accounts, extended | 3 | 256 | record 128, minimum i128, maximum i128, name 64 padded with zeros, zero 32 |
 //! | create transfers, extended | 4 | 160 | record 128, `prev_hash` 32 (all zero = none) |
 //! | set bounds | 5 | 48 | account id u128, minimum i128, maximum i128 |
-//! | set name | 6 | 80 | account id u128, name 64 filled up with zeros |
-//! | register assets | 7 | 32 | ledger u32, scale u8, zero 3, code 16 filled up with zeros, zero 8 |
-//! | expire | 8 | 0 | none; only the cluster itself sends it |
-//! | open session | 9 | 0 | see `session`; only doors with sessions send these three |
+//! | set name | 6 | 80 | account id u128, name 64 padded with zeros |
+//! | register assets | 7 | 32 | ledger u32, scale u8, zero 3, code 16 padded with zeros, zero 8 |
+//! | expire | 8 | 0 | none; only the leader proposes it |
+//! | open session | 9 | 0 | see `session`; only protocols with sessions send this and the next two |
 //! | session create | 10 | 0 | a head, then accounts or transfers in batches |
 //! | session reply | 11 | 0 | a head, then the reply to a read |
 //! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
-//! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, which of them (bit 0 minimum, bit 1 maximum) u8, zero 15 |
-//! | set expiry | 14 | 16 | paused u8 (0 = it runs), zero 7, movements u64 (0 when it runs) |
+//! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, changed bounds (bit 0 minimum, bit 1 maximum) u8, zero 15 |
+//! | set expiry | 14 | 16 | paused u8 (0 = expiry runs), zero 7, movements u64 (0 when it runs) |
 //!
-//! The result of the first seven and of the last two is 16 bytes an event, see `codec::result_to_bytes`.
+//! The result of operations 1 to 7, 13 and 14 is 16 bytes an event, see `codec::result_to_bytes`.
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_rsm::Command;
@@ -26,22 +26,22 @@ use bezant_types::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Bytes of an extended account.
+/// Size of an extended account in bytes.
 pub const EXTENDED_ACCOUNT_SIZE: usize = 256;
-/// Bytes of an extended transfer.
+/// Size of an extended transfer in bytes.
 pub const EXTENDED_TRANSFER_SIZE: usize = 160;
-/// Bytes of a change of bounds.
+/// Size of a change of both bounds in bytes.
 pub const SET_BOUNDS_SIZE: usize = 48;
-/// Bytes of a change of one bound or both.
+/// Size of a change of one or both bounds in bytes.
 pub const CHANGE_BOUNDS_SIZE: usize = 64;
-/// Bytes of a change of how pending transfers expire.
+/// Size of a pause or resumption of expiry in bytes.
 pub const SET_EXPIRY_SIZE: usize = 16;
-/// Bytes of a change of name.
+/// Size of a change of name in bytes.
 pub const SET_NAME_SIZE: usize = 80;
-/// Bytes of an asset.
+/// Size of an asset in bytes.
 pub const ASSET_SIZE: usize = 32;
 
-/// What a command asks of the ledger.
+/// The kind of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Operation {
@@ -49,29 +49,29 @@ pub enum Operation {
     CreateAccounts = 1,
     /// Records of 128 bytes.
     CreateTransfers = 2,
-    /// With bounds and name.
+    /// Accounts with bounds and name.
     CreateAccountsExtended = 3,
-    /// With `prev_hash`.
+    /// Transfers with `prev_hash`.
     CreateTransfersExtended = 4,
     /// Changes the bounds of accounts.
     SetBounds = 5,
     /// Names accounts that have no name.
     SetName = 6,
-    /// Gives ledgers their code and scale.
+    /// Registers the code and the scale of ledgers.
     RegisterAssets = 7,
-    /// Releases the reserves whose time ran out.
+    /// Releases the reserves of pending transfers whose timeout has passed.
     Expire = 8,
     /// Opens the session of a client.
     OpenSession = 9,
     /// Creates accounts or transfers, once, for a client with a session.
     SessionCreate = 10,
-    /// Keeps the reply to a read of a client with a session.
+    /// Stores the reply to a read of a client with a session.
     SessionReply = 11,
     /// Creates accounts or transfers of a request with an idempotency key.
     CreateKeyed = 12,
-    /// Changes one bound of accounts, or both; what is not named stays.
+    /// Changes one or both bounds of accounts.
     ChangeBounds = 13,
-    /// Pauses the expiry of pending transfers for an import, or lets it run again.
+    /// Pauses the expiry of imported pending transfers, or lets it run again.
     SetExpiry = 14,
 }
 
@@ -97,7 +97,7 @@ impl Operation {
         })
     }
 
-    /// Its name in metrics and logs.
+    /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateAccounts => "create_accounts",
@@ -117,7 +117,7 @@ impl Operation {
         }
     }
 
-    /// Bytes of one event; 0 for an operation that is no plain row of events from a client.
+    /// Size of one event in bytes; 0 for an operation whose body is not a sequence of events from a client.
     pub const fn event_size(self) -> usize {
         match self {
             Self::CreateAccounts | Self::CreateTransfers => RECORD_SIZE,
@@ -136,8 +136,9 @@ impl Operation {
         }
     }
 
-    /// The command of a client with those events; an error when the size is no multiple of an event's,
-    /// when there are none or more than [`limits::EVENTS_MAX`], or when clients cannot send it so.
+    /// The command of a client with those events. An error when the size is not a multiple of an event's
+    /// size, when there are no events or more than [`limits::EVENTS_MAX`], or when
+    /// [`event_size`](Self::event_size) is 0.
     pub fn command(self, body: Bytes) -> Result<Command, DecodeError> {
         let size = self.event_size();
         if size == 0
@@ -152,68 +153,68 @@ impl Operation {
     }
 }
 
-/// An account to create, with what the 128 bytes do not hold.
+/// An account to create, with the fields that the record of 128 bytes does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtendedAccount {
     /// The record.
     pub account: Account,
-    /// Least and greatest balance.
+    /// Minimum and maximum balance.
     pub bounds: Bounds,
-    /// Filled up with zeros; all zero = no name.
+    /// Padded with zeros; all zero = no name.
     pub name: [u8; limits::NAME_SIZE_MAX],
 }
 
-/// A transfer to create, with what the 128 bytes do not hold.
+/// A transfer to create, with the field that the record of 128 bytes does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtendedTransfer {
     /// The record.
     pub transfer: Transfer,
-    /// The head of the debit account's spends that the spender has seen; [`Head::NONE`] = any.
+    /// The expected head of the debit account's spends; [`Head::NONE`] = any.
     pub prev_hash: Head,
 }
 
-/// A change of an account's bounds.
+/// A change of both bounds of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetBounds {
-    /// Whose.
+    /// The account that is changed.
     pub account_id: AccountId,
-    /// From now on.
+    /// The new bounds.
     pub bounds: Bounds,
 }
 
-/// A change of what is named of an account's bounds; the rest stays as it is at that moment.
+/// A change of one or both bounds of an account; `None` leaves a bound as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeBounds {
-    /// Whose.
+    /// The account that is changed.
     pub account_id: AccountId,
-    /// From now on; `i128::MIN` = no limit, `None` = as before.
+    /// The new minimum; `i128::MIN` = no limit, `None` = unchanged.
     pub minimum: Option<i128>,
-    /// From now on; `i128::MAX` = no limit, `None` = as before.
+    /// The new maximum; `i128::MAX` = no limit, `None` = unchanged.
     pub maximum: Option<i128>,
 }
 
-/// Whether imported pending transfers expire. While that is paused, they may have a timeout.
+/// Whether imported pending transfers expire. While expiry is paused, they may have a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetExpiry {
-    /// From now on.
+    /// Expiry runs.
     Runs,
-    /// Until it is told to run, or the next transfer event that is not imported.
+    /// Expiry is paused until the next [`Runs`](Self::Runs) or the next transfer event that is not imported.
     Paused {
-        /// The ledger has so many movements; with another number nothing is changed.
+        /// The expected number of movements in the ledger; with another number the pause is refused.
         movements: u64,
     },
 }
 
-/// The name that an account without one gets.
+/// A name for an account that has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetName {
-    /// Whose.
+    /// The account that is named.
     pub account_id: AccountId,
-    /// Filled up with zeros.
+    /// Padded with zeros.
     pub name: [u8; limits::NAME_SIZE_MAX],
 }
 
-/// A name as the 64 bytes of a record; `None` when it is longer, or holds a zero byte: it would be another name there.
+/// A name as the 64 bytes of a record. `None` when it is longer, or contains a zero byte, which would end it.
 pub fn name_to_bytes(name: &str) -> Option<[u8; limits::NAME_SIZE_MAX]> {
     let mut bytes = [0; limits::NAME_SIZE_MAX];
     if name.contains('\0') {
@@ -223,8 +224,8 @@ pub fn name_to_bytes(name: &str) -> Option<[u8; limits::NAME_SIZE_MAX]> {
     Some(bytes)
 }
 
-/// The name in the 64 bytes of a record; empty = none. `None` when it breaks the rules of names: UTF-8, no
-/// control characters, no space at either end, not digits only (those are ids).
+/// The name in the 64 bytes of a record; empty = no name. `None` when it breaks the rules for names: UTF-8,
+/// no control characters, no white space at either end, not only digits (those are ids).
 pub fn name_from_bytes(bytes: &[u8; limits::NAME_SIZE_MAX]) -> Option<&str> {
     let size = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let name = core::str::from_utf8(&bytes[..size]).ok()?;
@@ -243,7 +244,7 @@ pub trait Event: Sized {
     /// Writes the event.
     fn write(&self, bytes: &mut BytesMut);
 
-    /// The bytes of many events, one after the other.
+    /// The bytes of several events, in order.
     fn write_all(events: &[Self]) -> Bytes {
         let mut bytes = BytesMut::new();
         events.iter().for_each(|event| event.write(&mut bytes));
@@ -277,8 +278,8 @@ impl Event for ExtendedAccount {
         let bounds = Bounds { minimum: reader.i128()?, maximum: reader.i128()? };
         let name = reader.array()?;
         if reader.array::<32>()? != [0; 32] {
-            // Bytes that must be zero are one thing wherever they stand: the event answers `reserved_field`
-            // in its turn, and the events after it are still worked off.
+            // Reserved bytes are treated alike wherever they are: the event gets the status `reserved_field`,
+            // in the order of the checks, and the events after it are still applied.
             account.reserved = u32::MAX;
         }
         Ok(Self { account, bounds, name })

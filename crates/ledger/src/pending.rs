@@ -1,7 +1,7 @@
-//! Pending transfers that nobody has posted or voided and whose time has not run out.
+//! Pending transfers that are not posted, voided or expired.
 //!
-//! They are kept in order of their timestamps, which is the order of a checkpoint, and in order of their
-//! expiry. A pending transfer never changes: it is inserted once and removed once.
+//! They are sorted by timestamp, which is the order in a checkpoint, and by expiry. A pending transfer never
+//! changes: it is inserted once and removed once.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -12,34 +12,35 @@ use bezant_types::{HoldPlace, Nanos, Transfer, TransferFlags, TransferId};
 
 use crate::hash::FixedHashMap;
 
-/// Pending transfers, found by id, by age and by expiry.
+/// Pending transfers, found by id, by timestamp and by expiry.
 #[derive(Debug, Default)]
 pub(crate) struct PendingTransfers {
     by_time: BTreeMap<Nanos, Transfer>,
     times: FixedHashMap<u128, Nanos>,
     /// Those that expire and were not imported.
     own_by_expiry: Order,
-    /// Those that expire and were imported: a pause concerns them alone.
+    /// Those that expire and were imported: only these are affected by a pause.
     imported_by_expiry: Order,
     cut: Option<Cut>,
 }
 
-/// Moments of expiry, and the timestamps of what expires then.
+/// Pairs of an expiry and the timestamp of the transfer that expires then.
 type Order = BTreeSet<(Nanos, Nanos)>;
 
-/// A checkpoint being read out.
+/// A checkpoint that is being written.
 #[derive(Debug)]
 struct Cut {
     /// The next timestamp to read out.
     next: Nanos,
     /// The newest timestamp of the cut.
     end: Nanos,
-    /// Removed since the cut began, not yet read out.
+    /// Transfers that were removed since the cut began and are not yet read out.
     removed: BTreeMap<Nanos, Transfer>,
 }
 
 impl PendingTransfers {
-    /// Those of a checkpoint, oldest first; `None` when two share a timestamp or an id, or the order is another.
+    /// The transfers of a checkpoint, oldest first. `None` when two share a timestamp or an id, or when they
+    /// are not sorted.
     pub(crate) fn restore(transfers: Vec<Transfer>) -> Option<Self> {
         let mut pending = Self::default();
         for transfer in transfers {
@@ -67,9 +68,9 @@ impl PendingTransfers {
         }
         self.times.insert(transfer.id.0, transfer.timestamp);
         let before = self.by_time.insert(transfer.timestamp, transfer);
-        assert!(before.is_none(), "timestamps are unique");
+        assert!(before.is_none(), "two pending transfers have the same timestamp");
         if let Some(cut) = &mut self.cut {
-            // Put back by an undo: the cut must show it once.
+            // An undo inserts the transfer again: the cut must return it once.
             cut.removed.remove(&transfer.timestamp);
         }
     }
@@ -89,7 +90,7 @@ impl PendingTransfers {
         Some(transfer)
     }
 
-    /// When the next one expires; with `is_paused` the next that was not imported.
+    /// The next expiry; with `is_paused` the next one of a transfer that was not imported.
     pub(crate) fn next_expiry(&self, is_paused: bool) -> Option<Nanos> {
         self.in_order(Unbounded, is_paused).next().map(|(expiry, _)| expiry)
     }
@@ -102,7 +103,8 @@ impl PendingTransfers {
         }
     }
 
-    /// Those from a place on that expire, in order of expiry; with `is_paused` only those that were not imported.
+    /// The transfers that expire, from a position on, in order of expiry; with `is_paused` without imported
+    /// ones.
     fn in_order(&self, from: Bound<(Nanos, Nanos)>, is_paused: bool) -> impl Iterator<Item = (Nanos, Nanos)> {
         let mut own = self.own_by_expiry.range((from, Unbounded)).copied().peekable();
         let imported = (!is_paused).then(|| self.imported_by_expiry.range((from, Unbounded)).copied());
@@ -114,7 +116,8 @@ impl PendingTransfers {
         })
     }
 
-    /// Up to `count` that have expired by `now`, in order of expiry; with `is_paused` only those that were not imported.
+    /// Up to `count` transfers that have expired by `now`, in order of expiry; with `is_paused` without
+    /// imported ones.
     pub(crate) fn expired(
         &self,
         now: Nanos,
@@ -127,8 +130,9 @@ impl PendingTransfers {
             .filter_map(|(_, time)| self.by_time.get(&time))
     }
 
-    /// Looks at up to `count` of those after a place, in order of their places, until `visit` says false. How far it came;
-    /// `None` when there are no more to look at, or no more are wanted.
+    /// Visits up to `count` transfers after a position, in the order of positions, until `visit` returns
+    /// false. Returns the position reached; `None` when no transfers are left, or when `visit` returned
+    /// false.
     pub(crate) fn scan(
         &self,
         after: HoldPlace,
@@ -154,7 +158,8 @@ impl PendingTransfers {
         if self.own_by_expiry.len() + self.imported_by_expiry.len() == self.by_time.len() {
             return None;
         }
-        // Those that never expire come last, and have no order of their own: the others are passed over.
+        // Transfers without an expiry come last, in order of their timestamps. The scan skips all others on
+        // the way.
         for (timestamp, transfer) in self.by_time.range((Excluded(after.timestamp), Unbounded)).take(left) {
             if transfer.expires_at().is_none() && !visit(transfer) {
                 return None;
@@ -165,12 +170,12 @@ impl PendingTransfers {
     }
 
     pub(crate) fn begin_cut(&mut self) {
-        assert!(self.cut.is_none(), "one cut at a time");
+        assert!(self.cut.is_none(), "a cut is already in progress");
         let end = self.by_time.last_key_value().map_or(Nanos(0), |(time, _)| *time);
         self.cut = Some(Cut { next: Nanos(0), end, removed: BTreeMap::new() });
     }
 
-    /// Reads out up to `count`; false when there are no more, and then the cut is over.
+    /// Reads out up to `count` transfers. False when there are no more; the cut has then ended.
     pub(crate) fn poll_cut(&mut self, count: usize, mut read: impl FnMut(&Transfer)) -> bool {
         let Some(cut) = &mut self.cut else { return false };
         let range = cut.next..=cut.end;
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn expiry_comes_in_order_of_time() {
+    fn pending_transfers_expire_in_order() {
         let mut pending = PendingTransfers::default();
         [transfer(1, 9), transfer(2, 0), transfer(3, 5)].into_iter().for_each(|it| pending.insert(it));
         assert_eq!(pending.next_expiry(false), Some(Nanos(5_000_000_003)));
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_concerns_those_that_were_imported() {
+    fn a_pause_affects_only_imported_transfers() {
         let mut pending = PendingTransfers::default();
         let imported = Transfer { flags: TransferFlags::IMPORTED, ..transfer(1, 2) };
         [imported, transfer(2, 5), transfer(3, 0)].into_iter().for_each(|it| pending.insert(it));
@@ -222,7 +227,7 @@ mod tests {
         };
         assert_eq!((ids(&pending, true), ids(&pending, false)), (vec![2], vec![1, 2]));
         pending.insert(Transfer { flags: TransferFlags::IMPORTED, ..transfer(4, 9) });
-        assert_eq!(ids(&pending, false), [1, 2, 4], "one order of both");
+        assert_eq!(ids(&pending, false), [1, 2, 4], "one order for both kinds");
         pending.remove(TransferId(4));
         assert_eq!(pending.next_expiry(true), Some(Nanos(5_000_000_002)));
         pending.remove(TransferId(2));
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn two_of_one_timestamp_or_one_id_and_another_order_are_refused() {
+    fn restore_rejects_duplicates_and_wrong_order() {
         let restored = |ids: &[(u128, u64)]| {
             let at = |(id, time): &(u128, u64)| Transfer { timestamp: Nanos(*time), ..transfer(*id, 0) };
             PendingTransfers::restore(ids.iter().map(at).collect()).map(|it| it.len())
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_are_looked_at_in_order_of_their_expiry_however_few_at_a_time() {
+    fn a_scan_follows_the_order_of_expiry() {
         let hold = |id, timestamp, seconds| Transfer { timestamp: Nanos(timestamp), ..transfer(id, seconds) };
         let mut pending = PendingTransfers::default();
         // 3 and 4 expire in the same nanosecond.
@@ -265,7 +270,7 @@ mod tests {
                     seen.push(it.id.0);
                     true
                 });
-                assert!(seen.len() - before <= count, "no more than so many");
+                assert!(seen.len() - before <= count, "a step visits at most `count` transfers");
             }
             assert_eq!(seen, [6, 3, 4, 2, 1, 5], "{count} at a time");
         }
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_shows_one_moment_whatever_changes_meanwhile() {
+    fn a_cut_is_not_affected_by_later_changes() {
         let mut pending = PendingTransfers::default();
         (1..=5).for_each(|id| pending.insert(transfer(id, 1)));
         pending.begin_cut();

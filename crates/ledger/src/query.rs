@@ -1,4 +1,4 @@
-//! What can be asked of the ledger's memory. The history on disk answers the rest.
+//! The queries that the ledger answers from memory. The history on disk answers all others.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -17,54 +17,55 @@ use bezant_types::{
     Transfer,
 };
 
-/// Accounts that one step of a scan looks at: about a millisecond.
+/// Accounts that one step of a scan reads: about a millisecond.
 const SCAN_ACCOUNTS: usize = 1 << 14;
 
-/// Pending transfers that one step of a scan looks at: about a millisecond.
+/// Pending transfers that one step of a scan reads: about a millisecond.
 const SCAN_HOLDS: usize = 1 << 12;
 
-/// A query for pending transfers on its way. One that ends meanwhile is not shown if the scan has not come to it.
+/// A paused query for pending transfers. A transfer that ends before the scan reaches it is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldScan {
     filter: HoldFilter,
     found: Vec<Transfer>,
 }
 
-/// A question about accounts and assets.
+/// A query about accounts, assets or pending transfers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerQuery {
     /// Accounts by id, in the order of the ids; unknown ones are left out.
     Accounts(Vec<AccountId>),
     /// Accounts by name, in the order of the names; unknown ones are left out.
     AccountsByName(Vec<String>),
-    /// Accounts by what they carry, in order of their timestamps.
+    /// Accounts that match a filter, in order of their timestamps.
     QueryAccounts(QueryFilter),
-    /// The same on its way: made by the ledger alone.
+    /// The rest of a paused [`QueryAccounts`](Self::QueryAccounts); only the ledger makes it.
     ScanAccounts(AccountScan),
     /// The built-in and the registered assets, in order of their ledgers.
     Assets,
-    /// Sums over all accounts, a row a ledger, in order of the ledgers.
+    /// Sums over all accounts, one row per ledger, in order of the ledgers.
     Books,
-    /// Whether the expiry of imported pending transfers is paused: answered at once, however many accounts there are.
+    /// Whether the expiry of imported pending transfers is paused; answered in constant time.
     ExpiryIsPaused,
-    /// Pending transfers that wait, in order of their places.
+    /// Pending transfers that are not resolved, in the order of [`HoldPlace`](bezant_types::HoldPlace).
     Holds(HoldFilter),
-    /// The same on its way: made by the ledger alone.
+    /// The rest of a paused [`Holds`](Self::Holds); only the ledger makes it.
     ScanHolds(HoldScan),
-    /// What a request with a session would be answered, were it in the log now.
+    /// The answer that a request with a session would get if it were committed now.
     Session(SessionRequest),
 }
 
 /// The answer to a [`LedgerQuery`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerAnswer {
-    /// To all questions about accounts.
+    /// To all queries about accounts.
     Accounts(Vec<AccountView>),
     /// To [`LedgerQuery::Assets`].
     Assets {
         /// In order of their ledgers.
         assets: Vec<Asset>,
-        /// Ledgers of built-in currencies that no account has yet: another asset may still be registered for them.
+        /// Ledgers of built-in currencies that no account uses yet: another asset can still be registered for
+        /// them.
         provisional: Vec<LedgerNumber>,
     },
     /// To [`LedgerQuery::Books`].
@@ -73,34 +74,34 @@ pub enum LedgerAnswer {
     ExpiryIsPaused(bool),
     /// To [`LedgerQuery::Holds`].
     Holds(Vec<Transfer>),
-    /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer). `None` when
-    /// the request is the next one, and has to be done.
+    /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer).
+    /// `None` when the request is the session's next one and must be executed.
     Session(Option<Bytes>),
 }
 
-/// The whole ledger in a few numbers.
+/// A summary of the whole ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Books {
     /// Cluster time of the last entry that was applied.
     pub time: Nanos,
-    /// Rows of the history.
+    /// Number of rows in the history.
     pub history: HistoryPosition,
-    /// Accounts.
+    /// Number of accounts.
     pub accounts: u64,
-    /// Pending transfers without post, void or expiry.
+    /// Number of pending transfers without post, void or expiry.
     pub pending: u64,
-    /// True while an import is under way: no imported pending transfer expires.
+    /// True while an import is in progress: no imported pending transfer expires.
     pub expiry_is_paused: bool,
-    /// One row a ledger.
+    /// One row per ledger, in order of the ledgers.
     pub ledgers: Vec<LedgerTotals>,
 }
 
-/// Sums over the accounts of one ledger. Debits equal credits, posted and pending: always.
+/// Sums over the accounts of one ledger. Debits always equal credits, posted and pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LedgerTotals {
-    /// Which.
+    /// The ledger of these accounts.
     pub ledger: LedgerNumber,
-    /// How many accounts.
+    /// Number of accounts.
     pub accounts: u64,
     /// Reserved debits.
     pub debits_pending: Total,

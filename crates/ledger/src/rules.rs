@@ -1,8 +1,9 @@
-//! Which rules apply an entry.
+//! The versions of the rules that apply an entry.
 //!
-//! An entry of the log gives the same results and the same state for ever, whichever program applies it again. So a
-//! change of the rules leaves the entries before it alone: an entry names its rules
-//! ([`Entry::rules`](bezant_rsm::Entry::rules)), and each difference stands here as a question.
+//! An entry of the log always gives the same results and the same state, whichever version of the program
+//! applies it. So a change of the rules must not affect the entries before it: each entry carries the number
+//! of its rules ([`Entry::rules`](bezant_rsm::Entry::rules)), and each difference between two versions is a
+//! method here.
 //!
 //! | rules | version | what is new |
 //! |---|---|---|
@@ -13,50 +14,52 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
     number: u8,
-    /// Those for a client that knows only the field's common model.
+    /// True for a client that supports only the common model of accounts and transfers (statuses below 1000).
     is_classic: bool,
 }
 
 impl Rules {
-    /// Those of the entries that this program proposes.
+    /// The number of the rules in the entries that this program proposes.
     pub(crate) const NEWEST: u8 = 1;
 
     /// The rules with that number.
     ///
     /// # Panics
-    /// When this program does not know them: such an entry is never handed to the machine.
+    /// When the number is greater than [`NEWEST`](Self::NEWEST): such an entry is rejected when it is read.
     pub(crate) const fn new(number: u8) -> Self {
-        assert!(number <= Self::NEWEST, "an entry of later rules was refused when it was read");
+        assert!(number <= Self::NEWEST, "the rules of the entry are newer than this program");
         Self { number, is_classic: false }
     }
 
-    /// The same for a client that knows only the field's common model.
+    /// The same rules for a client that supports only the common model.
     pub(crate) const fn classic(self) -> Self {
         Self { is_classic: true, ..self }
     }
 
-    /// A balancing transfer moves no more than the bounds of the account that it balances allow.
+    /// A balancing transfer never moves more than the bounds of the account that it balances allow.
     pub(crate) const fn balancing_counts_bounds(self) -> bool {
         self.number >= 1
     }
 
-    /// An imported event after the break of its chain answers the time of its place in the request, not its own.
+    /// The result of an imported event after the failed event of its chain has the timestamp of its position
+    /// in the request, not the event's own.
     pub(crate) const fn broken_chains_have_no_own_time(self) -> bool {
         self.number >= 1
     }
 
-    /// An imported account that is created again without the flag `imported` exists.
-    pub(crate) const fn imported_may_be_left_out(self) -> bool {
+    /// A repeated request for an imported account gets `exists` even without the flag `imported`.
+    pub(crate) const fn ignores_missing_import(self) -> bool {
         self.number >= 1
     }
 
-    /// An imported pending transfer may have a timeout, and may be ended after its time, while expiry is paused.
+    /// While expiry is paused, an imported pending transfer may have a timeout, and may be posted or voided
+    /// after it.
     pub(crate) const fn imports_keep_timeouts(self) -> bool {
         self.number >= 1 && !self.is_classic
     }
 
-    /// The number of a built-in currency can be registered for another asset as long as no account has it.
-    pub(crate) const fn currencies_give_way(self) -> bool {
+    /// The ledger number of a built-in currency can be registered for another asset while no account uses it.
+    pub(crate) const fn currencies_are_replaceable(self) -> bool {
         self.number >= 1
     }
 }

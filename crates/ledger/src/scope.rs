@@ -1,4 +1,5 @@
-//! Undoing a linked chain: while one is open, what changes is put aside and can be brought back exactly.
+//! Undo of a linked chain: while a chain is open, every change is recorded so that it can be reverted
+//! exactly.
 
 use alloc::vec::Vec;
 
@@ -8,7 +9,7 @@ use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::window::Mark;
 
-/// What an open chain has changed, in the order in which it did.
+/// The changes of an open chain, in the order in which they were made.
 #[derive(Debug)]
 pub(crate) struct Scope {
     changes: Vec<Change>,
@@ -18,7 +19,7 @@ pub(crate) struct Scope {
 
 #[derive(Debug)]
 enum Change {
-    /// The account at this place was like this.
+    /// The account with this index had this state before the change.
     Account(usize, AccountState),
     /// The newest account was added.
     AccountInserted,
@@ -37,12 +38,12 @@ impl Ledger {
         });
     }
 
-    /// The chain succeeded, or was undone before.
+    /// Ends the chain, which succeeded or was undone before.
     pub(crate) fn close_scope(&mut self) {
         self.scope = None;
     }
 
-    /// Brings back everything as it was when the chain began.
+    /// Restores the state from before the chain.
     pub(crate) fn undo_scope(&mut self) {
         let Some(scope) = self.scope.take() else { return };
         for change in scope.changes.into_iter().rev() {
@@ -62,7 +63,7 @@ impl Ledger {
         self.last_movement_timestamp = scope.last_movement_timestamp;
     }
 
-    /// The account at `place` is about to change.
+    /// Records the account at `place`, which is about to change.
     pub(crate) fn note_account(&mut self, place: usize) {
         if let Some(scope) = &mut self.scope {
             scope.changes.push(Change::Account(place, *self.accounts.get(place)));

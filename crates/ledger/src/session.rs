@@ -1,12 +1,13 @@
-//! Requests of clients that keep a session: who asks stands before the events, and a retry is not applied again.
+//! Requests of clients that have a session: the client and its request number precede the events, and a retry
+//! is not applied again.
 //!
-//! Three operations carry them. Their body begins with the head of 80 bytes ([`SessionHead`]); little-endian:
+//! Three operations carry them. Their body begins with a head of 80 bytes ([`SessionHead`]), little-endian:
 //!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 16 | client |
 //! | 16 | 16 | checksum of the request |
-//! | 32 | 16 | parent: the context of the reply before |
+//! | 32 | 16 | parent: the context of the previous reply |
 //! | 48 | 8 | session; 0 to open one |
 //! | 56 | 4 | number of the request; 0 to open a session |
 //! | 60 | 4 | release of the client |
@@ -15,13 +16,14 @@
 //! | 70 | 2 | operation that the batches are for |
 //! | 72 | 8 | zero |
 //!
-//! After it, *open session* has nothing; *session create* has the events, with the trailer of `codec::batches`
-//! behind them unless it is one batch; *session reply* has the reply to a read, which was done
-//! before and is put in the log so that a retry finds it.
+//! After the head, *open session* has nothing. *Session create* has the events, followed by the trailer of
+//! `codec::batches` unless there is exactly one batch. *Session reply* has the reply to a read, which was
+//! executed before; it is in the log so that a retry finds it.
 //!
-//! The answer to each of them begins with 32 bytes ([`SessionAnswer`]): outcome u8 (0 reply, 1 ignored, 2 no session,
-//! 3 session too low, 4 release mismatch), zero 3, view u32, index u64, time u64, zero 8. A reply's body follows: 16
-//! bytes an event, in the batches of the request with their trailer, or what a read found.
+//! The answer to each of them begins with 32 bytes ([`SessionAnswer`]): outcome u8 (0 reply, 1 ignored, 2 no
+//! session, 3 session too low, 4 release mismatch), zero 3, view u32, index u64, time u64, zero 8. The body
+//! of a reply follows: 16 bytes an event, in the batches of the request and with their trailer, or the result
+//! of a read.
 
 use alloc::vec::Vec;
 
@@ -37,21 +39,22 @@ use crate::create_transfers::ClassicTransfer;
 use crate::found::Found;
 use crate::operation::Operation;
 
-/// Bytes before the events of a request with a session.
+/// Size of the head before the events of a request with a session, in bytes.
 pub const SESSION_HEAD_SIZE: usize = 80;
-/// Bytes before the body of an answer to such a request.
+/// Size of the head before the body of an answer to such a request, in bytes.
 pub const SESSION_ANSWER_SIZE: usize = 32;
 
-/// Who asks, and what the events are for.
+/// The head of a request with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SessionHead {
-    /// Client, session, number and what tells a retry.
+    /// The client, its session, and the number and checksum that identify a retry.
     pub request: SessionRequest,
-    /// Goes into the reply: the view in which the request was taken.
+    /// The view in which the request was received; it is copied into the reply.
     pub view: u32,
-    /// How many batches the events are in; 0 where there are no events.
+    /// Number of batches; 0 when there are no events.
     pub batches: u16,
-    /// [`Operation::CreateAccounts`] or [`Operation::CreateTransfers`] for a *session create*, else free.
+    /// [`Operation::CreateAccounts`] or [`Operation::CreateTransfers`] for a *session create*, otherwise any
+    /// value.
     pub operation: u16,
 }
 
@@ -93,13 +96,13 @@ impl SessionHead {
         }
     }
 
-    /// The command that keeps the reply to a read; `body` is the head and the reply, in one piece.
+    /// The command that stores the reply to a read; `body` is the head followed by the reply.
     pub const fn reply(body: Bytes) -> Command {
         Command { operation: Operation::SessionReply as u16, events: 0, body }
     }
 
-    /// The command that creates accounts or transfers; `body` is the head and the events, in one piece. An error
-    /// when they are not what the head says.
+    /// The command that creates accounts or transfers; `body` is the head followed by the events. An error
+    /// when the events do not match the head.
     pub fn create(body: Bytes) -> Result<Command, DecodeError> {
         let create = SessionCreate::decode(&body)?;
         let events = create.events_count();
@@ -111,17 +114,17 @@ impl SessionHead {
     }
 }
 
-/// What became of a request with a session.
+/// The outcome of a request with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SessionOutcome {
-    /// The reply follows, new or from before.
+    /// The reply follows; the request was executed now or before.
     Reply = 0,
-    /// Nothing was done, and the client is not to be told.
+    /// Nothing was done, and the client gets no answer.
     Ignored = 1,
     /// The client is evicted: it has no session.
     NoSession = 2,
-    /// The client is evicted: it has opened a later session since.
+    /// The client is evicted: it has opened a later session.
     SessionTooLow = 3,
     /// The client is evicted: it has changed its release.
     ReleaseMismatch = 4,
@@ -140,21 +143,22 @@ impl SessionOutcome {
     }
 }
 
-/// The first bytes of an answer.
+/// The head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionAnswer {
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: SessionOutcome,
-    /// As in the request that was done.
+    /// The view of the request that was executed.
     pub view: u32,
-    /// The entry that did it.
+    /// Index of the entry that executed the request.
     pub index: LogIndex,
-    /// Timestamp of its last event.
+    /// Timestamp of the last event of the request.
     pub time: Nanos,
 }
 
 impl SessionAnswer {
-    /// The context that the reply has, and the next request must name. A read's reply has that of the reply before it.
+    /// The context of the reply, which the next request must name as its parent. The reply to a read has the
+    /// context of the reply before it.
     pub const fn context(&self) -> Context {
         Context::new(self.index, self.time)
     }
@@ -183,14 +187,14 @@ impl SessionAnswer {
     }
 }
 
-/// What the batches create.
+/// The kind of record that the batches create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Creates {
     Accounts,
     Transfers,
 }
 
-/// A *session create* as it lies in its body.
+/// The decoded body of a *session create*.
 #[derive(Clone, Copy, Debug)]
 struct SessionCreate<'body> {
     creates: Creates,
@@ -236,12 +240,12 @@ impl<'body> SessionCreate<'body> {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    /// How many events each batch has.
+    /// Number of events in each batch.
     fn sizes(&self) -> Vec<usize> {
         self.batches().map(|batch| batch.len() / RECORD_SIZE).collect()
     }
 
-    /// Bytes of the results and their trailer.
+    /// Size of the results with their trailer, in bytes.
     fn results_size(&self) -> usize {
         let batches = match self.events {
             Events::One(_) => 1,
@@ -258,7 +262,7 @@ impl<'body> SessionCreate<'body> {
     }
 }
 
-/// The answer to a request that is not done, as the log would give it; `None` for one that is.
+/// The answer to a request that is not executed, as the log would give it; `None` for one that is executed.
 pub(crate) fn answer_of(admission: Admission) -> Option<Bytes> {
     let outcome = match admission {
         Admission::Execute => return None,
@@ -284,7 +288,8 @@ impl Ledger {
     ) -> Bytes {
         let body = &command.body;
         let mut reader = Reader::new(body);
-        // Only this program writes these commands, after it has read them once: others are never applied.
+        // This program proposes these commands only after it has decoded them, so an invalid one is never
+        // applied.
         let Ok(head) = SessionHead::from_reader(&mut reader) else { return Bytes::new() };
         let time = Nanos((first.0 + u64::from(command.events)).saturating_sub(1).max(1));
         let answer = SessionAnswer { outcome: SessionOutcome::Reply, view: head.view, index, time };
@@ -307,7 +312,8 @@ impl Ledger {
             results.into_batches(&create.sizes())
         } else {
             if operation == Operation::SessionReply {
-                // A read changes nothing: whether its reply came into the log or not, the next request is the same.
+                // A read changes nothing: the next request is the same whether this reply reached the log or
+                // not.
                 context = head.request.parent;
             }
             Bytes::from([&answer.to_bytes()[..], reader.rest()].concat())
@@ -331,7 +337,7 @@ impl Ledger {
     }
 }
 
-/// The records of all batches of a *session create*, for what must be fetched: none when it cannot be read.
+/// The records in all batches of a *session create*, for the fetch; empty when the body is invalid.
 pub(crate) fn records_of(body: &[u8]) -> (Option<Operation>, impl Iterator<Item = &[u8; RECORD_SIZE]>) {
     let create = SessionCreate::decode(body).ok();
     let operation = create.map(|create| match create.creates {
@@ -343,7 +349,7 @@ pub(crate) fn records_of(body: &[u8]) -> (Option<Operation>, impl Iterator<Item 
 }
 
 const _: () =
-    assert!(RESULT_SIZE * 2 == SESSION_ANSWER_SIZE, "results stay aligned behind the answer's head");
+    assert!(RESULT_SIZE * 2 == SESSION_ANSWER_SIZE, "the answer's head has the size of two results");
 
 #[cfg(test)]
 mod tests {
@@ -366,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_and_answers_come_back_as_they_went() {
+    fn heads_and_answers_round_trip() {
         let mut bytes = head().to_bytes();
         assert_eq!(SessionHead::from_reader(&mut Reader::new(&bytes)), Ok(head()));
         bytes[79] = 1;
@@ -380,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_counts_its_events_and_refuses_what_is_no_whole_record() {
+    fn a_create_counts_its_events_and_rejects_partial_records() {
         let body = |batches, operation, events: &[u8]| {
             let head = SessionHead { batches, operation, ..head() };
             Bytes::from([&head.to_bytes()[..], events].concat())
@@ -392,7 +398,7 @@ mod tests {
         assert_eq!(SessionHead::create(body(2, 2, &many)).unwrap().events, 3);
         assert!(SessionHead::create(body(3, 2, &many)).is_err(), "the head says three batches");
         assert!(SessionHead::create(body(1, 2, &[0; 255])).is_err(), "half a record");
-        assert!(SessionHead::create(body(1, 9, &[0; 128])).is_err(), "no operation that creates");
+        assert!(SessionHead::create(body(1, 9, &[0; 128])).is_err(), "not an operation that creates");
         assert!(SessionHead::create(body(1, 2, &alloc::vec![0; 8190 * 128])).is_err(), "too many");
         assert!(SessionHead::create(Bytes::from_static(&[0; 79])).is_err(), "half a head");
     }

@@ -1,7 +1,7 @@
-//! A vector that can be read out slowly as it was at one moment while it goes on changing.
+//! A vector that can be read out slowly, as it was at one moment, while it goes on changing.
 //!
-//! A checkpoint of millions of accounts must not stop the payments. So a cut is a cursor: items behind it
-//! have been read out; an item before it is put aside, once, when it is about to change.
+//! A checkpoint of millions of accounts must not stop the payments. So a cut is a cursor: the items before
+//! the cursor have been read out, and an item at or after it is saved once, when it is about to change.
 
 use alloc::vec::Vec;
 
@@ -16,11 +16,12 @@ pub(crate) struct Snapshot<T> {
 
 #[derive(Debug)]
 struct Cut<T> {
-    /// The next item to read out.
+    /// Index of the next item to read out.
     next: usize,
-    /// How many items there were when the cut began.
+    /// Number of items when the cut began.
     end: usize,
-    /// Items before the cursor as they were when the cut began; looked up by place, never iterated.
+    /// Changed items that are not yet read out, as they were when the cut began. Looked up by index, never
+    /// iterated.
     saved: FixedHashMap<usize, T>,
 }
 
@@ -41,19 +42,22 @@ impl<T: Clone> Snapshot<T> {
         self.items.push(item);
     }
 
-    /// Takes back the last `push`, made after the cut began.
+    /// Removes the item of the last `push`, which was made after the cut began.
     pub(crate) fn pop(&mut self) {
         self.items.pop();
-        assert!(self.cut.as_ref().is_none_or(|cut| cut.end <= self.items.len()), "a cut item stays");
+        assert!(
+            self.cut.as_ref().is_none_or(|cut| cut.end <= self.items.len()),
+            "an item of the cut must not be removed"
+        );
     }
 
-    /// The item, about to change.
+    /// The item, which is about to change.
     pub(crate) fn change(&mut self, place: usize) -> &mut T {
         self.save(place);
         &mut self.items[place]
     }
 
-    /// Two different items, about to change.
+    /// Two different items, which are about to change.
     pub(crate) fn change_two(&mut self, first: usize, second: usize) -> (&mut T, &mut T) {
         self.save(first);
         self.save(second);
@@ -73,11 +77,11 @@ impl<T: Clone> Snapshot<T> {
 
     /// Begins a cut: [`poll_cut`](Self::poll_cut) reads out the items as they are now.
     pub(crate) fn begin_cut(&mut self) {
-        assert!(self.cut.is_none(), "one cut at a time");
+        assert!(self.cut.is_none(), "a cut is already in progress");
         self.cut = Some(Cut { next: 0, end: self.items.len(), saved: FixedHashMap::default() });
     }
 
-    /// Reads out up to `count` items; false when there are no more, and then the cut is over.
+    /// Reads out up to `count` items. False when there are no more; the cut has then ended.
     pub(crate) fn poll_cut(&mut self, count: usize, mut read: impl FnMut(&T)) -> bool {
         let Some(cut) = &mut self.cut else { return false };
         let end = cut.end.min(cut.next + count);
@@ -98,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_shows_one_moment_whatever_changes_meanwhile() {
+    fn a_cut_is_not_affected_by_later_changes() {
         let mut snapshot = Snapshot::new(alloc::vec![1, 2, 3, 4]);
         snapshot.begin_cut();
         let mut seen = Vec::new();

@@ -1,4 +1,4 @@
-//! The second phase: posting, voiding and expiry of pending transfers; and what `exists` means for them.
+//! The second phase: post, void and expiry of pending transfers; and how a repeated transfer is compared.
 
 use bezant_types::{
     AccountFlags, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos,
@@ -34,8 +34,8 @@ impl Ledger {
                 }
             });
         }
-        let is_late = pending.expires_at().is_some_and(|expiry| timestamp >= expiry);
-        if is_late && !self.takes_timeouts_of(transfer) {
+        let is_overdue = pending.expires_at().is_some_and(|expiry| timestamp >= expiry);
+        if is_overdue && !self.takes_timeouts_of(transfer) {
             return Err(Status::PendingTransferExpired);
         }
         if transfer.flags.contains(TransferFlags::IMPORTED) {
@@ -62,12 +62,12 @@ impl Ledger {
         }
         self.record_transfer(&record, places);
         let kind = MovementKind::of(record.flags);
-        self.forget_pending(pending, kind);
+        self.remove_pending(pending, kind);
         Ok(())
     }
 
-    /// Releases up to `count` reserves whose time ran out, in order of expiry; `first` is the timestamp of
-    /// the first release.
+    /// Releases up to `count` reserves whose timeout has passed, in order of expiry. `first` is the timestamp
+    /// of the first release.
     pub(crate) fn expire(&mut self, first: Nanos, count: usize) {
         let expired: alloc::vec::Vec<Transfer> = self.expired(first, count).copied().collect();
         for (pending, timestamp) in expired.into_iter().zip(first.0..) {
@@ -84,11 +84,11 @@ impl Ledger {
                 debit_head: Head::NONE,
                 credit_head: Head::NONE,
             });
-            self.forget_pending(pending, MovementKind::Expired);
+            self.remove_pending(pending, MovementKind::Expired);
         }
     }
 
-    /// Takes the reserve back; opens again what the pending transfer closed, unless it is posted.
+    /// Releases the reserve. With `reopens`, also reopens the accounts that the pending transfer closed.
     fn release(&mut self, pending: &Transfer, places: Places, reopens: bool) {
         let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
         debit.account.debits_pending -= pending.amount;
@@ -101,7 +101,7 @@ impl Ledger {
         }
     }
 
-    fn forget_pending(&mut self, pending: Transfer, kind: MovementKind) {
+    fn remove_pending(&mut self, pending: Transfer, kind: MovementKind) {
         self.pending.remove(pending.id);
         self.window.push_resolution(pending, kind);
         self.note_pending_resolved(pending);
@@ -116,7 +116,7 @@ impl Ledger {
         Places { debit: find(pending.debit_account_id), credit: find(pending.credit_account_id) }
     }
 
-    /// The record of the transfer with that id, whatever became of it.
+    /// The record of the pending transfer with that id, resolved or not.
     fn find_pending(&self, id: TransferId, found: &Found) -> Option<Transfer> {
         if let Some(pending) = self.pending.get(id) {
             return Some(*pending);
@@ -130,16 +130,16 @@ impl Ledger {
         }
     }
 
-    /// How a pending transfer that does not wait any more has ended.
+    /// How a resolved pending transfer ended.
     fn resolution(&self, id: TransferId, found: &Found) -> MovementKind {
         self.window
             .resolution(id)
             .map(|(_, resolution)| resolution.kind)
             .or_else(|| found.resolution(id))
-            .expect("invariant: a pending transfer waits in memory or its end is in the history")
+            .expect("invariant: an unresolved pending transfer is in memory, and a resolution in the history")
     }
 
-    /// What the contract says of an id that exists: the first field that differs, or `exists`.
+    /// Compares a transfer with the recorded one that has its id: the first field that differs, or `exists`.
     pub(crate) fn check_exists(&self, transfer: &Transfer, existing: &Transfer, found: &Found) -> Status {
         compare_transfers(transfer, existing, |id| {
             self.find_pending(id, found).expect("invariant: a posted or voided transfer is in the history")
@@ -147,8 +147,9 @@ impl Ledger {
     }
 }
 
-/// What the contract says of a transfer whose id exists: the first field in which what is sent differs from what is
-/// recorded, or `exists`. `pending` finds the record of a pending transfer; it is asked for posts and voids.
+/// Compares a transfer with the recorded one that has its id, as the contract says: the first field that
+/// differs, or `exists`. `pending` returns the record of a pending transfer; it is called only for posts and
+/// voids.
 pub fn compare_transfers(
     transfer: &Transfer,
     existing: &Transfer,
@@ -216,7 +217,7 @@ fn check_fields(transfer: &Transfer) -> Result<(), Status> {
     }
 }
 
-/// Fields that are given must match the pending transfer; the amount that moves or is released.
+/// Checks the given fields against the pending transfer. Returns the amount that is posted or released.
 fn check_match(transfer: &Transfer, pending: &Transfer) -> Result<u128, Status> {
     let given = |id: bezant_types::AccountId| id.0 != 0;
     if given(transfer.debit_account_id) && transfer.debit_account_id != pending.debit_account_id {
@@ -263,7 +264,7 @@ fn inherit(transfer: &Transfer, pending: &Transfer, amount: u128, timestamp: Nan
     }
 }
 
-/// `exists` of a post or void: a field that is zero stands for the pending transfer's.
+/// The comparison for a post or void: a field that is zero means the value of the pending transfer.
 fn check_exists_resolved(transfer: &Transfer, existing: &Transfer, pending: &Transfer) -> Status {
     let all = if transfer.flags.contains(TransferFlags::VOID_PENDING) { 0 } else { u128::MAX };
     let amount = if transfer.amount == all { pending.amount } else { transfer.amount };

@@ -1,10 +1,12 @@
 //! The newest rows of the history, kept in memory.
 //!
-//! An entry's old rows are fetched while entries before it are still being applied; what those add is
-//! found here. So the window must reach back to the position that a fetch has seen: then an id is new
-//! if neither the fetch nor the window has it. An id above every id before it is new without any look-up.
+//! The old rows of an entry are fetched while the entries before it are still being applied. The rows that
+//! those entries add are found in the window. So the window must reach back to the position that a fetch has
+//! seen: then an id is new if neither the fetch nor the window has it. An id greater than every id before it
+//! is new without any look-up.
 //!
-//! Two generations of [`GENERATION_ROWS`] rows and more; the older one is dropped whole when the newer is full.
+//! The window has two generations of at least [`GENERATION_ROWS`] rows. When the newer one is full, the older
+//! one is dropped whole.
 
 use alloc::vec::Vec;
 
@@ -16,22 +18,22 @@ use hashbrown::HashTable;
 
 use crate::hash::{FixedHashMap, hash_id};
 
-/// Rows of a generation; several full entries, so that no fetch of an entry in flight is ever too old.
+/// Rows of a generation: several full entries, so that the fetch of an entry in flight is never too old.
 pub(crate) const GENERATION_ROWS: usize = 1 << 16;
 
-/// Marks a place that is a refusal's.
+/// Flag of a place that belongs to a refusal.
 const REFUSED: u32 = 1 << 31;
 
 /// The newest rows, found by id.
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// `current` comes first.
+    /// The newer generation comes first.
     generations: [Generation; 2],
     /// Movements of the entry that is being applied.
     movements: Vec<Movement>,
     /// Refusals of the entry that is being applied.
     refusals: Vec<Refusal>,
-    /// Where the entry that is being applied begins.
+    /// Position of the first row of the entry that is being applied.
     base: HistoryPosition,
     /// The greatest id ever used.
     id_max: TransferId,
@@ -42,18 +44,20 @@ struct Generation {
     /// The position of its first row.
     start: HistoryPosition,
     ids: Vec<u128>,
-    /// For each id: the movement's number, or [`REFUSED`] and the refusal's, counted from `start`.
+    /// For each id: the number of its movement, or of its refusal with the flag [`REFUSED`], counted from
+    /// `start`.
     places: Vec<u32>,
-    /// Places in `ids`.
+    /// Index in `ids` and `places`, by the id.
     by_id: HashTable<u32>,
-    /// Rows of whole entries, with the number of their first.
+    /// Rows of whole entries, each with the number of its first row.
     movements: Vec<(u64, RowBatch<Movement>)>,
     refusals: Vec<(u64, RowBatch<Refusal>)>,
-    /// Pending transfers that were resolved, with their records; looked up, never iterated.
+    /// Records of pending transfers that were resolved in this generation, and how; looked up, never
+    /// iterated.
     resolved: FixedHashMap<u128, (Transfer, MovementKind)>,
 }
 
-/// How far the rows of the entry had come: for undoing a chain.
+/// A point in the entry to which an undone chain is rolled back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     movements: usize,
@@ -61,7 +65,7 @@ pub(crate) struct Mark {
 }
 
 impl Window {
-    /// An empty window after `position`.
+    /// An empty window that begins at `position`.
     pub(crate) fn new(position: HistoryPosition, id_max: TransferId) -> Self {
         Self {
             generations: [Generation::new(position), Generation::new(position)],
@@ -89,9 +93,10 @@ impl Window {
         seen.reaches(self.generations[1].start)
     }
 
-    /// Makes room for an entry of so many rows.
+    /// Reserves memory for an entry of up to `rows` movements; starts a new generation when the current one
+    /// is full.
     pub(crate) fn begin_entry(&mut self, rows: usize) {
-        // All rows count, not ids alone: an expiry has no id of its own and takes as much memory.
+        // All rows count, not only ids: an expiry has no id and takes as much memory.
         let start = self.generations[0].start;
         let held = self.base.movements - start.movements + self.base.refusals - start.refusals;
         if held >= GENERATION_ROWS as u64 {
@@ -101,11 +106,11 @@ impl Window {
         self.movements.reserve_exact(rows);
     }
 
-    /// The rows of the entry, which is over.
+    /// Ends the entry and returns its rows.
     pub(crate) fn finish_entry(&mut self) -> (RowBatch<Movement>, RowBatch<Refusal>) {
         let position = self.position();
         if self.movements.len() < self.movements.capacity() / 2 {
-            // Room was made for every event. Of a request sent again, few may have been new.
+            // Memory was reserved for every event. In a retried request few events may be new.
             self.movements.shrink_to_fit();
         }
         let movements = RowBatch::new(core::mem::take(&mut self.movements));
@@ -121,7 +126,7 @@ impl Window {
         (movements, refusals)
     }
 
-    /// Adds the row of the transfer with that id. `make` writes it where it stays: a row is 336 bytes.
+    /// Adds the row of the transfer with that id. `make` writes the row in place: it has 336 bytes.
     pub(crate) fn push_transfer(&mut self, id: TransferId, make: impl FnOnce() -> Movement) {
         let place = small(self.position().movements - self.generations[0].start.movements);
         self.movements.extend(core::iter::once_with(make));
@@ -129,12 +134,12 @@ impl Window {
         self.id_max = self.id_max.max(id);
     }
 
-    /// Adds the row of an expiry, which has no id of its own.
+    /// Adds the row of an expiry, which has no id.
     pub(crate) fn push_expiry(&mut self, movement: &Movement) {
         self.movements.push(*movement);
     }
 
-    /// Adds an id that is used up.
+    /// Adds a used-up id.
     pub(crate) fn push_refusal(&mut self, refusal: Refusal) {
         let place = small(self.position().refusals - self.generations[0].start.refusals);
         self.refusals.push(refusal);
@@ -142,17 +147,17 @@ impl Window {
         self.id_max = self.id_max.max(refusal.id);
     }
 
-    /// Remembers how a pending transfer ended.
+    /// Records how a pending transfer ended.
     pub(crate) fn push_resolution(&mut self, pending: Transfer, kind: MovementKind) {
         self.generations[0].resolved.insert(pending.id.0, (pending, kind));
     }
 
-    /// Forgets how a pending transfer ended: undone.
+    /// Removes the record of how a pending transfer ended, because its chain was undone.
     pub(crate) fn remove_resolution(&mut self, id: TransferId) {
         self.generations[0].resolved.remove(&id.0);
     }
 
-    /// The row with that id, if it is one of the newest.
+    /// The row with that id, if the window has it.
     pub(crate) fn find(&self, id: TransferId) -> Option<FetchedTransfer> {
         self.generations.iter().find_map(|generation| {
             let place = generation.find(id)?;
@@ -166,23 +171,24 @@ impl Window {
         })
     }
 
-    /// Where the newer generation begins.
+    /// The first position of the newer generation.
     pub(crate) fn current_start(&self) -> HistoryPosition {
         self.generations[0].start
     }
 
-    /// True when the id is in the newer generation: while the window covers [`Self::current_start`] it stays
-    /// in the window, but what is in the older one may be dropped before an entry in flight is applied.
+    /// True when the id is in the newer generation. The id then stays in the window as long as the window
+    /// covers [`Self::current_start`]. The older generation may be dropped before an entry in flight is
+    /// applied.
     pub(crate) fn is_current(&self, id: TransferId) -> bool {
         self.generations[0].find(id).is_some()
     }
 
-    /// The same for how a pending transfer ended.
+    /// The same for the resolution of a pending transfer.
     pub(crate) fn is_resolution_current(&self, id: TransferId) -> bool {
         self.generations[0].resolved.contains_key(&id.0)
     }
 
-    /// How a pending transfer ended, if that is one of the newest rows.
+    /// How a pending transfer ended, if the window has that.
     pub(crate) fn resolution(&self, id: TransferId) -> Option<(Transfer, Resolution)> {
         self.generations.iter().find_map(|generation| {
             let (pending, kind) = generation.resolved.get(&id.0)?;
@@ -190,7 +196,7 @@ impl Window {
         })
     }
 
-    /// True when a movement of the window has exactly that timestamp.
+    /// True when a movement in the window has exactly that timestamp.
     pub(crate) fn has_timestamp(&self, timestamp: bezant_types::Nanos) -> bool {
         let is_in = |rows: &[Movement]| rows.binary_search_by_key(&timestamp, |row| row.timestamp).is_ok();
         is_in(&self.movements)
@@ -205,7 +211,7 @@ impl Window {
         Mark { movements: self.movements.len(), id_max: self.id_max }
     }
 
-    /// Takes back what was pushed since the mark: movements only, since a chain's refusal comes after it.
+    /// Removes the rows since the mark. Only movements: refusals of a chain are added after its undo.
     pub(crate) fn undo(&mut self, mark: Mark) {
         while self.movements.len() > mark.movements
             && let Some(movement) = self.movements.pop()
@@ -237,7 +243,7 @@ impl Generation {
         }
     }
 
-    /// Empty again, in the same memory.
+    /// Empties the generation and keeps its allocations.
     fn restart(&mut self, start: HistoryPosition) {
         self.start = start;
         self.ids.clear();
@@ -270,7 +276,7 @@ impl Generation {
     }
 }
 
-/// Row `number`, either in `entries` or, from `base` on, in the entry that is being applied.
+/// Row `number`: from `base` on in the entry that is being applied, before it in `entries`.
 fn row<'rows, Row>(
     entries: &'rows [(u64, RowBatch<Row>)],
     base: u64,
@@ -314,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn expiries_alone_do_not_grow_the_window_for_ever() {
+    fn expiries_alone_do_not_grow_the_window_forever() {
         let mut window = Window::new(HistoryPosition::default(), TransferId(0));
         let mut timestamp = 0;
         for _ in 0..12 {
@@ -327,13 +333,13 @@ mod tests {
             }
             window.finish_entry();
         }
-        assert!(window.current_start().movements >= GENERATION_ROWS as u64, "a generation was begun");
+        assert!(window.current_start().movements >= GENERATION_ROWS as u64, "a new generation has begun");
         assert!(window.generations.iter().all(|held| held.resolved.len() < GENERATION_ROWS + 8189));
         assert_eq!(window.position().movements, 12 * 8189);
     }
 
     #[test]
-    fn an_entry_of_which_little_was_new_keeps_little() {
+    fn an_entry_with_few_rows_keeps_little_memory() {
         let mut window = Window::new(HistoryPosition::default(), TransferId(0));
         window.begin_entry(8189);
         window.push_expiry(&expiry(1));

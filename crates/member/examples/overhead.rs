@@ -1,5 +1,6 @@
-//! What a member costs beside the node that it is: invokes from 64 tasks through `Member`, and commands from 64 tasks
-//! through the bare handle of a node whose machine does nothing. Prints processor time a command, of the whole process.
+//! The cost of a member on top of its node: invokes from 64 tasks through `Member`, and commands from 64
+//! tasks through the bare handle of a node whose machine does nothing. Prints the processor time of a
+//! command, of the whole process.
 //!
 //!     cargo run --release -p bezant-member --example overhead -- [SECONDS [FOLDER]]
 
@@ -97,7 +98,7 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Calls from all tasks until the time is over; prints what one takes.
+/// Calls from all tasks until the time is over; prints the cost of a call.
 async fn measure<F, C>(name: &str, seconds: u64, call: C) -> Result<u64, Box<dyn Error>>
 where
     F: Future<Output = ()> + Send + 'static,

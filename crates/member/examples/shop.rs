@@ -13,32 +13,32 @@ use bezant_member::{Member, MemberOptions, state_machine};
 use serde::{Deserialize, Serialize};
 
 state_machine! {
-    /// What a shop has.
+    /// The calls of a shop.
     pub trait Catalog {
-        /// Adds copies of an item; what is there then.
+        /// Adds copies of an item, and returns its stock.
         cmd restock(item: u32, by: u32) -> u32;
-        /// What is known of an item.
+        /// The stock of an item.
         qry lookup(item: u32) -> Option<Item>;
-        /// What changed.
+        /// The changes of the stock.
         sub changes -> Change;
     }
 }
 
-/// What a query shows.
+/// The answer of a query.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// Copies that are there.
+    /// The number of copies.
     pub stock: u32,
 }
 
-/// What subscribers are told.
+/// An event for subscribers.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// There is more of an item.
+    /// The stock of an item has grown.
     Restocked {
-        /// Which.
+        /// The number of the item.
         item: u32,
-        /// Copies that are there now.
+        /// The number of copies now.
         stock: u32,
     },
 }
@@ -62,7 +62,7 @@ impl Catalog for Shop {
     }
 }
 
-/// Runs a shop in that folder, and asks it.
+/// Runs a shop in that folder, and calls it.
 pub async fn run(folder: &str) -> Result<(), Box<dyn Error>> {
     let options = MemberOptions::new(folder, "127.0.0.1:0", "a token that only we know");
     let member: Member<CatalogMachine<Shop>> = Member::seed(options).await?;

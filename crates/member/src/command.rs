@@ -10,24 +10,24 @@
 use bezant_rsm::Command;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Opens a session.
+/// The operation that opens a session.
 pub(crate) const OPEN: u16 = 1;
-/// Does a command of the service.
+/// The operation that does a command of the service.
 pub(crate) const INVOKE: u16 = 2;
-/// Bytes before the service's command.
+/// The size in bytes of what precedes the service's command.
 pub(crate) const HEAD_SIZE: usize = 24;
 
 /// The highest number of a command in its session.
 pub(crate) const NUMBER_MAX: u64 = u64::MAX >> 1;
 
-/// Which command of which session.
+/// The session and the number of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The log entry that opened it.
+    /// The number of the session.
     pub(crate) session: u64,
-    /// Of the command within its session, from 1 on.
+    /// The number of the command within its session, from 1 on.
     pub(crate) number: u64,
-    /// The caller waits for no reply below this number any more.
+    /// The caller no longer waits for replies below this number.
     pub(crate) oldest: u64,
 }
 
@@ -42,13 +42,13 @@ impl Head {
         Command { operation: INVOKE, events: 1, body: body.freeze() }
     }
 
-    /// Reads the body of a command, and what the service gets of it; `None` when it is none.
+    /// Reads the body of a command into its head and the service's command; `None` when it is malformed.
     pub(crate) fn read(body: &Bytes) -> Option<(Self, Bytes)> {
         let (head, _) = body.split_first_chunk::<HEAD_SIZE>()?;
         let ([session, number, oldest], _) = head.as_chunks::<8>() else { return None };
         let number_of = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
         let head = Self { session: number_of(session), number: number_of(number), oldest: number_of(oldest) };
-        // Far from where numbers end.
+        // The limit keeps numbers far from overflow.
         let is_sound = head.number >= head.oldest && head.oldest > 0 && head.number <= NUMBER_MAX;
         is_sound.then(|| (head, body.slice(HEAD_SIZE..)))
     }
@@ -59,19 +59,19 @@ pub(crate) const fn open() -> Command {
     Command { operation: OPEN, events: 1, body: Bytes::new() }
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Verdict {
-    /// It is done; the service's answer follows, or the number of the session that was opened.
+    /// It is done; the service's answer follows, or the number of the opened session.
     Done = 0,
-    /// The service does not know it; nothing was changed.
+    /// The service has no such command; nothing was changed.
     Unknown = 1,
-    /// There is no such session (any more); nothing was changed by this try.
+    /// The session does not exist (any more); nothing was changed by this try.
     NoSession = 2,
-    /// The caller waits for it no more, or its reply was forgotten; nothing was changed by this try.
-    Forgotten = 3,
-    /// It is done, and the service's answer is too large to be kept.
+    /// The caller no longer waits for it, or its reply was dropped; nothing was changed by this try.
+    Dropped = 3,
+    /// It is done, and the service's answer is too large to keep.
     TooLarge = 4,
 }
 
@@ -81,7 +81,7 @@ impl Verdict {
             0 => Some(Self::Done),
             1 => Some(Self::Unknown),
             2 => Some(Self::NoSession),
-            3 => Some(Self::Forgotten),
+            3 => Some(Self::Dropped),
             4 => Some(Self::TooLarge),
             _ => None,
         }
@@ -95,7 +95,7 @@ impl Verdict {
         bytes.freeze()
     }
 
-    /// Reads a reply; `None` when it is none of this version.
+    /// Reads a reply; `None` when this version cannot read it.
     pub(crate) fn read(reply: &Bytes) -> Option<(Self, Bytes)> {
         Some((Self::from_u8(*reply.first()?)?, reply.slice(1..)))
     }
@@ -106,16 +106,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_and_replies_come_back_as_they_went() {
+    fn commands_and_replies_are_read_as_written() {
         let head = Head { session: 7, number: 3, oldest: 2 };
         let command = head.command(b"add");
         assert_eq!(Head::read(&command.body), Some((head, Bytes::from_static(b"add"))));
         assert_eq!(Head::read(&command.body.slice(..HEAD_SIZE - 1)), None);
         let confused = Head { oldest: 4, ..head };
-        assert_eq!(Head::read(&confused.command(b"add").body), None, "it waits for what comes later");
+        assert_eq!(Head::read(&confused.command(b"add").body), None, "the oldest number is after its own");
         let answer = Bytes::from_static(b"7");
         for verdict in
-            [Verdict::Done, Verdict::Unknown, Verdict::NoSession, Verdict::Forgotten, Verdict::TooLarge]
+            [Verdict::Done, Verdict::Unknown, Verdict::NoSession, Verdict::Dropped, Verdict::TooLarge]
         {
             assert_eq!(Verdict::read(&verdict.reply(&answer)), Some((verdict, answer.clone())));
         }

@@ -1,4 +1,4 @@
-//! What can go wrong, and what helps.
+//! The errors of members and calls, with advice for the caller.
 
 use std::io;
 use std::time::Duration;
@@ -12,73 +12,73 @@ use thiserror::Error;
 use crate::hosted::{ANSWER_SIZE_MAX, COMMAND_SIZE_MAX};
 use crate::options::TOKEN_LENGTH_MIN;
 
-/// Why a member does not start. Nothing that was acknowledged was changed.
+/// Why a member does not start. The failed start changed no acknowledged data.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Too easy to guess.
+    /// The token is too easy to guess.
     #[error(
         "the cluster's token is shorter than {} characters: `head -c 24 /dev/urandom | base64` draws one",
         TOKEN_LENGTH_MIN
     )]
     Token,
-    /// Nobody could be reached there.
+    /// The text is not an address.
     #[error("{address:?} is no address: write HOST:PORT, at most {} bytes", ADDRESS_SIZE_MAX)]
     Address {
-        /// What was given.
+        /// The given text.
         address: String,
     },
-    /// A node that listens on all interfaces does not know which of them the others see.
+    /// A node that listens on all interfaces needs the address at which the others reach it.
     #[error(
-        "the others cannot reach this node at {address}: say with MemberOptions::advertise where they can"
+        "the others cannot reach this node at {address}: set MemberOptions::advertise to an address where they can"
     )]
     Unspecified {
-        /// Where it listens.
+        /// The address on which it listens.
         address: String,
     },
     /// Nodes are numbered from 1 on.
     #[error("a node's number is 1 or more")]
     Node,
-    /// There is nobody to be joined.
-    #[error("a member joins a cluster at the address of one of its nodes at least")]
-    NobodyToJoin,
-    /// The address is taken, say.
+    /// No address of a member was given.
+    #[error("a member needs the address of at least one node of the cluster that it joins")]
+    NoMemberToJoin,
+    /// The address cannot be used, for example because it is in use.
     #[error("cannot listen on {address} for the other nodes: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The members did not take it in.
-    #[error("after {} s no member had taken this node in, and the last that was heard is: {reason}", waited.as_secs())]
+    /// The members did not admit this node in time.
+    #[error("after {} s no member had admitted this node; the last answer was: {reason}", waited.as_secs())]
     NotAdmitted {
-        /// How long.
+        /// How long this node waited.
         waited: Duration,
-        /// What the last that was asked said.
+        /// The last answer, or why there was none.
         reason: String,
     },
-    /// The others look for this node where it is not any more.
+    /// The list of members has another address for this node.
     #[error(
-        "the others reach node {node} at {known}, and it is at {own} now: listen where they look for it, or say with \
-         MemberOptions::advertise that it is there; or remove it, and let it join on an empty folder"
+        "the others reach node {node} at {known}, and it is at {own} now: listen at the address that they have, or set it with \
+         MemberOptions::advertise; or remove it, and let it join on an empty folder"
     )]
     OtherAddress {
-        /// Which.
+        /// The node.
         node: NodeId,
-        /// Where the others look for it.
+        /// The address in the list of members.
         known: String,
-        /// Where it would be.
+        /// The address at which it was started.
         own: String,
     },
     /// The folder is another member's.
     #[error(
-        "the folder is that of node {found}, and MemberOptions::node says {wanted}: leave that out, or choose another folder"
+        "the folder is that of node {found}, and MemberOptions::node is {wanted}: leave that out, or choose another folder"
     )]
     OtherNode {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         found: NodeId,
-        /// Who wanted it.
+        /// The node that was started on it.
         wanted: NodeId,
     },
     /// The folder is another cluster's.
@@ -86,60 +86,60 @@ pub enum OpenError {
         "the folder is that of node {node} of a cluster with another token: check the token, or choose another folder"
     )]
     OtherToken {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         node: NodeId,
     },
-    /// The folder's cluster agrees with another engine.
+    /// The folder's cluster has another engine.
     #[error(
-        "the folder's cluster agrees by {found}, and MemberOptions::engine says {wanted}: leave that out, or begin another cluster \
+        "the folder's cluster agrees by {found}, and MemberOptions::engine is {wanted}: leave that out, or begin another cluster \
          on an empty folder"
     )]
     OtherEngine {
-        /// What it agrees with.
+        /// The engine of the folder's cluster.
         found: EngineKind,
-        /// What was asked for.
+        /// The engine that was asked for.
         wanted: EngineKind,
     },
-    /// The cluster went on without it.
-    #[error("this folder takes part in the cluster no more: {reason}")]
+    /// The node is not a member of the cluster any more.
+    #[error("this folder's node is no longer a member of the cluster: {reason}")]
     Removed {
-        /// Which node, why, and what helps.
+        /// The node, why it was removed, and what to do.
         reason: String,
     },
-    /// The folder is not whole.
+    /// The folder's list of members is lost.
     #[error(
         "the folder holds the data of node {node}, and {damage}. Nothing was changed. Copy members.bzm into it from the folder of another \
          member, which has the same one; or remove the node, and let it join on an empty folder"
     )]
     NoMembers {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         node: NodeId,
         /// What was found in place of the list of the members.
         damage: String,
     },
     /// The folder is not a member's.
     #[error(
-        "the folder holds {file}, which is no file of a member: choose an empty folder, or one that does not exist yet"
+        "the folder holds {file}, which is not a file of a member: choose an empty folder, or one that does not exist yet"
     )]
     Foreign {
-        /// What was found.
+        /// The name of a file that is not a member's.
         file: String,
     },
-    /// The folder is not a member's.
+    /// The folder holds data without a node's identity.
     #[error(
-        "the folder holds a log or checkpoints, and does not say whose (node.bzi): put the whole folder back, or choose an empty one"
+        "the folder holds a log or checkpoints, and not the node's identity (node.bzi): put the whole folder back, or choose an empty one"
     )]
     NotEmpty,
     /// The folder, or what it holds, cannot be used.
     #[error(transparent)]
     Start(StartError),
-    /// The thread that starts it ended.
+    /// The thread that starts the member ended before the start was complete.
     #[error("the start was interrupted")]
     Interrupted,
 }
 
 impl From<StartError> for OpenError {
-    /// In the words of one who has options, and no command line.
+    /// Translates an error into advice for a program that has options and no command line.
     fn from(error: StartError) -> Self {
         match error {
             StartError::OtherAddress { node, known, own } => Self::OtherAddress { node, known, own },
@@ -159,109 +159,113 @@ impl From<StartError> for OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// This version of the service, on the node that was asked or on the replicas, does not know it. Nothing was changed.
+    /// The version of the service that runs on this node, or on the replicas that applied the command, has no
+    /// such call. Nothing was changed.
     #[error(transparent)]
     Unknown(#[from] UnknownCall),
-    /// A command was done; its answer is of another version.
+    /// The command was done; its answer has the format of another version.
     #[error(transparent)]
     Unreadable(#[from] UnreadableAnswer),
-    /// A call's arguments do not fit into the format. Nothing was sent.
+    /// A call's arguments cannot be written in the format. Nothing was sent.
     #[error(transparent)]
     Unwritable(#[from] UnwritableCall),
-    /// Nothing was done.
+    /// The command is too large. Nothing was done.
     #[error("the command has {size} bytes, and may have {}: split it", COMMAND_SIZE_MAX)]
     CommandTooLarge {
-        /// Its bytes.
+        /// Its size in bytes.
         size: usize,
     },
-    /// The command was done; its answer cannot be had.
+    /// The command was done; its answer is too large to be returned.
     #[error(
-        "the command is done, and its answer of {size} bytes is larger than {}: answer less, and let queries tell the rest",
+        "the command is done, and its answer of {size} bytes is larger than {}: return less, and read the rest by queries",
         ANSWER_SIZE_MAX
     )]
     AnswerTooLarge {
-        /// Its bytes.
+        /// Its size in bytes.
         size: u64,
     },
-    /// Whether a command was done is not known, and it may be done yet: until a call of this handle is answered that began
-    /// when none of those before it was waited for any more.
+    /// The outcome of the command is not known: it may have been done, and it may still be done later.
+    ///
+    /// To make it certain, wait until no call of this handle and its clones is waiting. Then send another
+    /// command with the handle. When that command is answered, the replicas refuse every earlier command of
+    /// the handle, so a query shows whether the earlier command was done.
     #[error(
         "the deadline passed before the outcome was known: is a majority of the members running? It may be done yet: \
-         let all calls of this handle end, have one more answered, and look at the state before you call this again"
+         let all calls of this handle end, make one more call and await its answer, and query the state before you call this again"
     )]
     DeadlineExceeded,
-    /// The session was forgotten, for many others were used since or replies take too much room, and the command may have
-    /// been done before.
-    #[error("whether the command was done is not known any more: look at the state before you call again")]
+    /// The replicas dropped the session or the reply, because many other sessions were used since, or because
+    /// replies take too much space. An earlier try of the command may have been done.
+    #[error("whether the command was done is not known any more: query the state before you call again")]
     OutcomeUnknown,
-    /// The disk of this node failed. Whether a command was done is not known.
+    /// The disk of this node failed. If the call sent a command, its outcome is not known.
     #[error("this node takes no commands: {reason}")]
     ReadOnly {
-        /// What happened, and what helps.
+        /// What happened, and what to do.
         reason: String,
     },
-    /// The cluster goes on without this member. Whether a command that was under way was done is not known.
+    /// This member was removed. If the call sent a command, its outcome is not known.
     #[error("this node was removed from the cluster: shut it down; to come back it joins on an empty folder")]
     Removed,
-    /// The member is shut down. Whether a command was done is not known.
+    /// The member is shut down. If the call sent a command, its outcome is not known.
     #[error("the member is shut down")]
     ShutDown,
-    /// The service panicked over a query; its state is as it was.
-    #[error("the service panicked over the query: the standard error says where")]
+    /// The service panicked in a query; its state is unchanged.
+    #[error("the service panicked in the query: the standard error has the place")]
     Panicked,
-    /// No event has that number yet, on any member: the state was restored from an older copy, or the number is that of
-    /// another cluster.
+    /// The requested number is greater than that of the newest event. The cluster was restored from an older
+    /// copy, or the number is from another cluster.
     #[error(
-        "there is no event {after} yet, the last one is {last}: read the state by a query, and go on after {last}"
+        "there is no event {after} yet, the last one is {last}: read the state by a query, and continue after {last}"
     )]
     EventNotYet {
-        /// The number that was named.
+        /// The number in the request.
         after: u64,
         /// The newest event, over all streams.
         last: u64,
     },
-    /// Events of the stream behind the one that was named were forgotten.
+    /// The replicas have dropped some of the stream's events that follow the requested number.
     #[error(
-        "events up to {last} were forgotten: read the state by a query, and go on behind what it shows, or behind {last}"
+        "events up to {last} were dropped: read the state by a query, and continue after the event that it reflects, or after {last}"
     )]
-    EventsForgotten {
-        /// The last event of the stream that was.
+    EventsDropped {
+        /// The last dropped event of the stream.
         last: u64,
     },
 }
 
-/// Why the members were not changed.
+/// Why a call that removes a node failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RemoveError {
-    /// Whether it was removed is not known.
+    /// The call failed; whether the node was removed is not known.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// It was not.
-    #[error("node {node} cannot be removed now: {}", words(*reason))]
+    /// The node was not removed.
+    #[error("node {node} cannot be removed now: {}", advice(*reason))]
     Refused {
-        /// Which.
+        /// The node.
         node: NodeId,
-        /// Why.
+        /// The reason.
         reason: ChangeError,
     },
 }
 
-/// Why a node is not removed, and what helps.
-fn words(reason: ChangeError) -> String {
+/// Why a node is not removed, and what the caller can do.
+fn advice(reason: ChangeError) -> String {
     let text = match reason {
         ChangeError::Unknown => "there is no such member",
         ChangeError::UnderWay => "another change is under way; try again when it is complete",
         ChangeError::TooFew => {
-            "too few of the voters that would stay are heard of to agree on anything: start them first"
+            "too few of the voters that would stay can be reached to form a majority: start them first"
         }
-        ChangeError::Leads => "it leads: shut it down, so that another one leads, and remove it then",
-        ChangeError::NotLeading => "nobody leads just now; try again",
-        ChangeError::Outdated => "it was removed and added again meanwhile; try again if that one is meant",
+        ChangeError::Leads => "it leads: shut it down, so that another node leads, and then remove it",
+        ChangeError::NotLeading => "no node leads just now; try again",
+        ChangeError::Outdated => "it was removed and added again meanwhile; try again to remove the new one",
         ChangeError::Alone => "a node that is alone has no members",
         ChangeError::Known
         | ChangeError::Votes
-        | ChangeError::Behind(_)
+        | ChangeError::Lagging(_)
         | ChangeError::NoVote
         | ChangeError::Full
         | ChangeError::Address

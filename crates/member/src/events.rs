@@ -1,8 +1,9 @@
-//! The newest events of all streams, kept in the state: any replica can tell them, in order, and go on where a
-//! subscriber stopped.
+//! The newest events of all streams, kept in the state: any replica can return them in order, and continue
+//! where a subscriber stopped.
 //!
-//! Always holds: numbers grow by one over all streams, and are the same on every replica. What does not fit is
-//! forgotten, the oldest first; whoever missed something is told, and nobody who did not.
+//! Always holds: numbers grow by one over all streams, and are the same on every replica. Events beyond the
+//! limits are dropped, the oldest first. A subscriber that missed an event gets an error; no other subscriber
+//! does.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,56 +13,56 @@ use bytes::Bytes;
 
 use crate::replies::{count, put_count};
 
-/// Events that are kept.
+/// The limit of events that are kept.
 const EVENTS_MAX: usize = 1 << 16;
-/// Their bytes.
+/// The limit of their bytes.
 const BYTES_MAX: usize = 16 << 20;
-/// What an event takes besides its bytes.
+/// The bytes counted for an event besides its content.
 const EVENT_OVERHEAD: usize = 64;
 
-/// Events behind a number were forgotten.
+/// Events after the requested number were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Forgotten {
-    /// The last one of the stream that was.
+pub(crate) struct Dropped {
+    /// The last dropped event of the stream.
     pub(crate) last: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stream {
     kept: VecDeque<(u64, Bytes)>,
-    /// The last one that was forgotten; 0 when none was.
-    forgotten: u64,
+    /// The last dropped event; 0 when none was.
+    dropped: u64,
 }
 
-/// See the module.
+/// The newest events of all streams; see the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Events {
     streams: BTreeMap<u32, Stream>,
-    /// The stream of each event that is kept, in order of their numbers.
+    /// The stream of each kept event, in order of their numbers.
     order: VecDeque<u32>,
-    /// The number of the newest; 0 before the first.
+    /// The number of the newest event; 0 before the first.
     last: u64,
     bytes: usize,
 }
 
 impl Events {
-    /// Adds an event, and forgets what does not fit any more.
+    /// Adds an event, and drops the oldest events beyond the limits.
     pub(crate) fn push(&mut self, stream: u32, bytes: Bytes) {
         self.last += 1;
         self.bytes += bytes.len() + EVENT_OVERHEAD;
         self.streams.entry(stream).or_default().kept.push_back((self.last, bytes));
         self.order.push_back(stream);
         while self.order.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
-            self.forget_first();
+            self.drop_first();
         }
     }
 
-    fn forget_first(&mut self) {
+    fn drop_first(&mut self) {
         let Some(first) = self.order.pop_front() else { return };
         if let Some(stream) = self.streams.get_mut(&first)
             && let Some((number, bytes)) = stream.kept.pop_front()
         {
-            stream.forgotten = number;
+            stream.dropped = number;
             self.bytes -= bytes.len() + EVENT_OVERHEAD;
         }
     }
@@ -71,18 +72,18 @@ impl Events {
         self.last
     }
 
-    /// The events of a stream behind that number, at most `limit`.
-    pub(crate) fn after(&self, stream: u32, after: u64, limit: usize) -> Result<Vec<Event>, Forgotten> {
+    /// The events of a stream after that number, at most `limit`.
+    pub(crate) fn after(&self, stream: u32, after: u64, limit: usize) -> Result<Vec<Event>, Dropped> {
         let Some(stream) = self.streams.get(&stream) else { return Ok(Vec::new()) };
-        if after < stream.forgotten {
-            return Err(Forgotten { last: stream.forgotten });
+        if after < stream.dropped {
+            return Err(Dropped { last: stream.dropped });
         }
         let from = stream.kept.partition_point(|(number, _)| *number <= after);
         let events = stream.kept.iter().skip(from).take(limit);
         Ok(events.map(|(number, bytes)| Event { number: *number, bytes: bytes.clone() }).collect())
     }
 
-    /// Last u64; count u32 of streams, for each its number u32 and the last event that was forgotten u64; count u32 of
+    /// Last u64; count u32 of streams, for each its number u32 and its last dropped event u64; count u32 of
     /// events, for each its stream u32, size u32 and bytes. The last of them has the number `last`.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.last.to_le_bytes());
@@ -90,7 +91,7 @@ impl Events {
         let mut places = BTreeMap::new();
         for (number, stream) in &self.streams {
             bytes.extend_from_slice(&number.to_le_bytes());
-            bytes.extend_from_slice(&stream.forgotten.to_le_bytes());
+            bytes.extend_from_slice(&stream.dropped.to_le_bytes());
             places.insert(*number, stream.kept.iter());
         }
         put_count(bytes, self.order.len());
@@ -108,9 +109,9 @@ impl Events {
         let last = reader.u64()?;
         let mut events = Self::default();
         for _ in 0..count(reader)? {
-            let (stream, forgotten) = (reader.u32()?, reader.u64()?);
-            let is_new = events.streams.insert(stream, Stream { forgotten, ..Stream::default() }).is_none();
-            if !is_new || forgotten > last {
+            let (stream, dropped) = (reader.u32()?, reader.u64()?);
+            let is_new = events.streams.insert(stream, Stream { dropped, ..Stream::default() }).is_none();
+            if !is_new || dropped > last {
                 return Err(DecodeError::Value);
             }
         }
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_on_behind_any_number() {
+    fn a_stream_continues_after_any_number() {
         let mut events = Events::default();
         for stream in [1, 2, 1, 1, 2] {
             events.push(stream, Bytes::from_static(b"event"));
@@ -155,31 +156,31 @@ mod tests {
     }
 
     #[test]
-    fn whoever_missed_something_is_told_and_nobody_else() {
+    fn only_a_subscriber_that_missed_events_gets_an_error() {
         let mut events = Events::default();
         events.push(2, Bytes::new());
         for _ in 0..EVENTS_MAX {
             events.push(1, Bytes::new());
         }
-        assert_eq!(events.after(2, 0, 1), Err(Forgotten { last: 1 }));
-        assert_eq!(numbers(&events, 2, 1), [], "it has seen all that there was");
+        assert_eq!(events.after(2, 0, 1), Err(Dropped { last: 1 }));
+        assert_eq!(numbers(&events, 2, 1), [], "it has received every event");
         assert_eq!(events.after(1, 0, 1).unwrap()[0].number, 2);
         let large = Bytes::from(vec![0; BYTES_MAX / 2]);
         events.push(1, large.clone());
         events.push(1, large);
         assert_eq!(events.order.len(), 1, "bytes count, too");
         events.push(3, Bytes::from(vec![0; 2 * BYTES_MAX]));
-        assert_eq!((events.order.len(), events.bytes), (0, 0), "one that never fits");
+        assert_eq!((events.order.len(), events.bytes), (0, 0), "an event that never fits");
     }
 
     #[test]
-    fn events_come_back_as_they_went_and_every_cut_is_refused() {
+    fn events_are_read_as_written_and_cuts_are_refused() {
         let mut events = Events::default();
         for number in 0..u32::try_from(EVENTS_MAX).unwrap() + 10 {
             events.push(number % 3, Bytes::from(vec![7; 3]));
         }
         while events.order.len() > 20 {
-            events.forget_first();
+            events.drop_first();
         }
         let mut bytes = Vec::new();
         events.write(&mut bytes);

@@ -1,4 +1,4 @@
-//! The door to a member: commands, queries and events, over changes of leaders.
+//! The handle of a member: commands, queries and events, over changes of leaders.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use tokio::sync::watch;
 use crate::command::{Verdict, open};
 use crate::error::CallError;
 use crate::hosted::{AskError, COMMAND_SIZE_MAX, Hosted, HostedAnswer, HostedQuery};
-use crate::machine_member::Seat;
+use crate::machine_member::Membership;
 use crate::session::{Session, Turn, Wait};
 
-/// The wait before another try, where nothing says how long it takes.
+/// The wait before a retry, unless the error has one.
 const RETRY_WAIT: Duration = Duration::from_millis(10);
-/// Events that are asked for at once.
+/// Events that are requested at once.
 const EVENTS_PAGE: usize = 1;
 
-/// Calls the service of a member. Cheap to clone; all clones are one session, and so is the member's own.
+/// Calls the service of a member. Cheap to clone; all clones share one session with the member itself.
 pub struct MemberHandle<S: Service + Default> {
     shared: Arc<Shared<S>>,
 }
 
 struct Shared<S: Service + Default> {
     node: Handle<Hosted<S>>,
-    seat: Seat,
+    membership: Membership,
     session: Session,
-    /// The last entry that was seen.
+    /// The last log entry that an answer reflected.
     seen: AtomicU64,
     timeout: Duration,
 }
@@ -48,34 +48,34 @@ impl<S: Service + Default> fmt::Debug for MemberHandle<S> {
     }
 }
 
-/// What a try came to.
+/// The result of a try.
 enum Tried {
-    /// It has an outcome.
+    /// The command has an outcome.
     Done(Committed),
-    /// It was not done, or it is not known.
+    /// The command was not done, or that is not known: retry.
     Again {
-        /// Whether it may have been done.
+        /// True when it may have been done.
         is_uncertain: bool,
         wait: Duration,
     },
 }
 
 impl<S: Service + Default> MemberHandle<S> {
-    pub(crate) fn new(node: Handle<Hosted<S>>, seat: Seat, timeout: Duration) -> Self {
+    pub(crate) fn new(node: Handle<Hosted<S>>, membership: Membership, timeout: Duration) -> Self {
         let (session, seen) = (Session::default(), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { node, seat, session, seen, timeout }) }
+        Self { shared: Arc::new(Shared { node, membership, session, seen, timeout }) }
     }
 
-    /// When a call that begins now gives up.
+    /// The deadline of a call that begins now.
     fn deadline(&self) -> Instant {
         deadline_in(self.shared.timeout)
     }
 
-    /// Puts a command in the log; the service's answer, once the command is on disk on a majority and applied here or at
-    /// the leader. It is done once, however often the leader changes meanwhile.
+    /// Puts a command in the log, and returns the service's answer once the command is on disk on a majority
+    /// and applied here or at the leader. It is done once, however often the leader changes meanwhile.
     ///
     /// # Errors
-    /// Whether the command was done is known unless the error says otherwise.
+    /// The error tells whether the command was done, unless it reports that this is not known.
     pub async fn invoke(&self, command: &[u8]) -> Result<Bytes, CallError> {
         if command.len() > COMMAND_SIZE_MAX {
             return Err(CallError::CommandTooLarge { size: command.len() });
@@ -94,7 +94,7 @@ impl<S: Service + Default> MemberHandle<S> {
                     let size = answer.first_chunk().map_or(0, |size| u64::from_le_bytes(*size));
                     Err(CallError::AnswerTooLarge { size })
                 }
-                Verdict::Forgotten => Err(CallError::OutcomeUnknown),
+                Verdict::Dropped => Err(CallError::OutcomeUnknown),
                 Verdict::NoSession => {
                     self.shared.session.lose(session);
                     if is_uncertain {
@@ -106,18 +106,18 @@ impl<S: Service + Default> MemberHandle<S> {
         }
     }
 
-    /// A number for a command, in a session that is open.
+    /// Takes a number for a command, in an open session.
     async fn begin(&self, deadline: Instant) -> Result<Turn<'_>, CallError> {
         loop {
             match self.shared.session.begin() {
                 Ok(turn) => return Ok(turn),
                 Err(Wait::Session) => self.open(deadline).await?,
-                Err(Wait::Room) => pause(RETRY_WAIT, deadline).await?,
+                Err(Wait::WindowFull) => pause(RETRY_WAIT, deadline).await?,
             }
         }
     }
 
-    /// Opens a session. A try of which nothing is known may have opened another one, which nobody uses.
+    /// Opens a session. A try without an outcome may have opened another session, which is never used.
     async fn open(&self, deadline: Instant) -> Result<(), CallError> {
         let _opening = self.shared.session.opening.lock().await;
         if self.shared.session.is_open() {
@@ -132,7 +132,8 @@ impl<S: Service + Default> MemberHandle<S> {
         Ok(())
     }
 
-    /// Puts a command in the log, again and again; its reply, and whether a try before may have been done.
+    /// Puts a command in the log, with retries; returns its reply, and whether an earlier try may have been
+    /// done.
     async fn put(&self, command: Command, deadline: Instant) -> Result<(Bytes, bool), CallError> {
         let mut may_be_done = false;
         loop {
@@ -145,7 +146,7 @@ impl<S: Service + Default> MemberHandle<S> {
                 matches!(self.shared.node.health(), NodeHealth::ReadOnly { .. } | NodeHealth::Stopping);
             match tried(outcome, is_own_disk)? {
                 Tried::Done(committed) => {
-                    self.see(committed.index);
+                    self.note_index(committed.index);
                     return Ok((committed.results, may_be_done));
                 }
                 Tried::Again { is_uncertain, wait } => {
@@ -157,14 +158,14 @@ impl<S: Service + Default> MemberHandle<S> {
     }
 
     async fn removed(&self) {
-        self.shared.seat.removed(&self.shared.node).await;
+        self.shared.membership.removed(&self.shared.node).await;
     }
 
-    fn see(&self, index: LogIndex) {
+    fn note_index(&self, index: LogIndex) {
         self.shared.seen.fetch_max(index.0, Ordering::Relaxed);
     }
 
-    /// Asks the state that this node has, as fresh as is asked for.
+    /// Queries the state of this node with the given freshness.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -190,28 +191,29 @@ impl<S: Service + Default> MemberHandle<S> {
             let read = tokio::select! {
                 biased;
                 read = read => read,
-                // What it has it can still show.
+                // A removed node can still answer from its state.
                 () = self.removed(), if freshness != Freshness::Stale => return Err(CallError::Removed),
             };
             let wait = match read {
                 Ok(read) => {
-                    self.see(read.index);
+                    self.note_index(read.index);
                     return Ok(read.answer);
                 }
                 Err(ReadError::Overloaded { retry_after }) => retry_after,
                 Err(ReadError::NoLeader | ReadError::FirstStart(_) | ReadError::NoState { .. }) => RETRY_WAIT,
                 Err(ReadError::Stopping) => return Err(CallError::ShutDown),
                 Err(ReadError::DeadlineExceeded) => return Err(CallError::DeadlineExceeded),
-                // There is no history to be read, nor another error in this version.
+                // A service has no history to read, and this version has no other error.
                 Err(error) => return Err(CallError::ReadOnly { reason: error.to_string() }),
             };
             pause(wait, deadline).await?;
         }
     }
 
-    /// Refuses a number that no event has yet: whoever waits after it would miss what comes before.
+    /// Refuses a number that no event has yet: a caller that waits after it would miss earlier events.
     ///
-    /// This node may lag behind the one that told the number: its own state says nothing before it has what was agreed.
+    /// This node may lag the node that returned the number, so its own state decides only after it has
+    /// applied what is committed.
     async fn check_number(&self, after: u64) -> Result<(), CallError> {
         for freshness in [Freshness::Stale, Freshness::Linearizable] {
             match self.ask(HostedQuery::LastEvent, freshness).await? {
@@ -228,7 +230,7 @@ impl<S: Service + Default> MemberHandle<S> {
         Ok(())
     }
 
-    /// Waits until this node has a state to show: while it has none, others have the events.
+    /// Waits until this node has a state to serve: while it has none, other members have the events.
     async fn state(&self, health: &mut watch::Receiver<NodeHealth>) -> Result<(), CallError> {
         let has_state = health.wait_for(|health| !matches!(health, NodeHealth::NoState { .. }));
         tokio::select! {
@@ -237,12 +239,12 @@ impl<S: Service + Default> MemberHandle<S> {
         }
     }
 
-    /// The next event of a stream with a number greater than `after`, from this node's state; waits until there is
-    /// one. Begin with 0, and go on behind the number of the last.
+    /// The next event of a stream with a number greater than `after`, from this node's state; waits until
+    /// there is one. Begin with 0, and continue after the number of the last event.
     ///
     /// # Errors
-    /// Also [`CallError::EventsForgotten`]: about 65,000 events, or 16 MiB of them, are kept. [`CallError::EventNotYet`]
-    /// when no member has an event of the number `after`.
+    /// Also [`CallError::EventsDropped`]: about 65,000 events, or 16 MiB of them, are kept. And
+    /// [`CallError::EventNotYet`] when no member has an event of the number `after`.
     pub async fn next_event(&self, stream: u32, after: u64) -> Result<Event, CallError> {
         let mut applied = self.shared.node.watch_applied();
         let mut health = self.shared.node.watch_health();
@@ -258,7 +260,7 @@ impl<S: Service + Default> MemberHandle<S> {
                         return Ok(event);
                     }
                 }
-                HostedAnswer::Events(Err(last)) => return Err(CallError::EventsForgotten { last }),
+                HostedAnswer::Events(Err(last)) => return Err(CallError::EventsDropped { last }),
                 HostedAnswer::Asked(_) | HostedAnswer::LastEvent(_) => {
                     return Err(bezant_rsm::UnknownCall.into());
                 }
@@ -267,7 +269,7 @@ impl<S: Service + Default> MemberHandle<S> {
                 self.check_number(after).await?;
                 is_checked = true;
             }
-            // A node that is stopped applies nothing any more; one whose disk failed neither.
+            // A stopped node applies nothing any more; neither does a node whose disk failed.
             match self.shared.node.health() {
                 NodeHealth::Serving | NodeHealth::NoState { .. } => {}
                 NodeHealth::ReadOnly { reason } => return Err(CallError::ReadOnly { reason }),
@@ -299,7 +301,7 @@ impl<S: Service + Default> Caller for MemberHandle<S> {
     }
 }
 
-/// What the node said, for whoever may try again. A leader whose disk is full lets another one lead.
+/// The node's outcome as a result or a retry. A leader with a full disk lets another node lead.
 fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<Tried, CallError> {
     let again = |is_uncertain, wait| Ok(Tried::Again { is_uncertain, wait });
     match outcome {
@@ -314,20 +316,20 @@ fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<
         Err(ExecuteError::Interrupted | ExecuteError::ReadOnly { .. }) => again(true, RETRY_WAIT),
         Err(ExecuteError::DeadlineExceeded) => Err(CallError::DeadlineExceeded),
         Err(ExecuteError::Stopping) => Err(CallError::ShutDown),
-        // Of a later version: nothing is known of it.
+        // An error of a later version: its meaning is not known.
         Err(_) => Err(CallError::OutcomeUnknown),
     }
 }
 
-/// Longer than anybody waits: 30 years. The clock has no moment that is `Duration::MAX` away.
+/// Longer than any wait: 30 years. `Instant` cannot represent a time `Duration::MAX` from now.
 const FOREVER: Duration = Duration::from_hours(30 * 365 * 24);
 
-/// The end of so long a wait that begins now.
+/// The deadline of a wait that begins now.
 pub(crate) fn deadline_in(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOREVER)
 }
 
-/// Waits, if there is time for it.
+/// Waits, unless the deadline comes first.
 pub(crate) async fn pause(wait: Duration, deadline: Instant) -> Result<(), CallError> {
     if Instant::now() + wait > deadline {
         return Err(CallError::DeadlineExceeded);

@@ -1,4 +1,4 @@
-//! A service as a state machine: around it lie the sessions that make a retry harmless, and the newest events.
+//! A service as a state machine, with the sessions that make a retry harmless, and the newest events.
 //!
 //! Checkpoint, little-endian:
 //!
@@ -9,12 +9,13 @@
 //! | 8 | cluster time of the last entry |
 //! | ... | sessions: see `replies` |
 //! | ... | events: see `events` |
-//! | 8 | bytes of the service's own checkpoint |
-//! | ... | those |
+//! | 8 | size of the service's own checkpoint in bytes |
+//! | ... | the service's own checkpoint |
 //!
-//! Always holds: a command of the service is done once; one that it does not know changes nothing. A panic of the service over a
-//! command or a checkpoint ends the process at that place, before anybody hears anything: a state that was changed by half is
-//! neither asked nor kept, and no caller takes the end for a shutdown. Never: a row of the history, a wait, a command of its own.
+//! Always holds: a command of the service is done once; a command that the service does not have changes
+//! nothing. A panic of the service in a command or a checkpoint ends the process at that place, before any
+//! answer is sent. So a half-changed state is neither queried nor kept, and no caller takes the end for a
+//! shutdown. Never: a row of the history, a wait, a command issued by the machine itself.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,25 +30,25 @@ use bezant_types::{FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Na
 use bytes::Bytes;
 
 use crate::command::{HEAD_SIZE, Head, INVOKE, OPEN, Verdict};
-use crate::events::{Events, Forgotten};
+use crate::events::{Dropped, Events};
 use crate::replies::{Admission, Replies};
 
 const MAGIC: [u8; 8] = *b"BZNTHOST";
 const VERSION: u32 = 2;
 
-/// Bytes of a command of a service, at most.
+/// The largest command of a service in bytes.
 pub const COMMAND_SIZE_MAX: usize = REQUEST_SIZE_MAX - HEAD_SIZE;
-/// Bytes of an answer of a service, at most.
+/// The largest answer of a service in bytes.
 pub const ANSWER_SIZE_MAX: usize = REQUEST_SIZE_MAX;
 
-/// A service in the place of a state machine.
+/// A service hosted as a state machine.
 #[derive(Default)]
 pub struct Hosted<S> {
     service: S,
     time: Nanos,
     replies: Replies,
     events: Events,
-    /// The checkpoint that is being cut, and how much of it was taken.
+    /// The checkpoint that is being cut, and the number of its bytes that were taken.
     cut: Option<(Vec<u8>, usize)>,
 }
 
@@ -57,41 +58,41 @@ impl<S> fmt::Debug for Hosted<S> {
     }
 }
 
-/// What is asked of a hosted service.
+/// A query to a hosted service.
 #[derive(Clone, Debug)]
 pub enum HostedQuery {
-    /// The service's own question.
+    /// A query of the service.
     Ask(Bytes),
     /// Events of a stream.
     Events {
-        /// Which.
+        /// The number of the stream.
         stream: u32,
-        /// Those behind this number.
+        /// Only events after this number.
         after: u64,
-        /// At most so many.
+        /// The most events to return.
         limit: usize,
     },
     /// The number of the newest event, over all streams.
     LastEvent,
 }
 
-/// What it answers.
+/// The answer to a [`HostedQuery`].
 #[derive(Clone, Debug)]
 pub enum HostedAnswer {
-    /// Of the service.
+    /// The service's answer.
     Asked(Result<Bytes, AskError>),
-    /// Events of a stream; the number of the last that was forgotten, when one was that was asked for.
+    /// Events of a stream; or the number of its last dropped event, when a requested event was dropped.
     Events(Result<Vec<Event>, u64>),
     /// The number of the newest event; 0 before the first.
     LastEvent(u64),
 }
 
-/// Why a service has no answer to a question.
+/// Why a service has no answer to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskError {
-    /// This version does not know it.
+    /// This version has no such query.
     Unknown(UnknownCall),
-    /// The service panicked over it. Its state is as it was.
+    /// The service panicked in it. Its state is unchanged.
     Panicked,
 }
 
@@ -133,8 +134,8 @@ impl<S: Service> Hosted<S> {
                 tracing::error!(
                     index = index.0,
                     bytes = command.len(),
-                    "the service panicked over a command of log entry {index}. Its state cannot be trusted any more, and \
-                     every replica meets the same command: mend the service so that it answers it, alike on all \
+                    "the service panicked in a command of log entry {index}. Its state cannot be trusted any more, and \
+                     every replica applies the same command: repair the service so that it answers it, alike on all \
                      replicas, and start again; nothing that was acknowledged before is lost"
                 );
                 std::process::abort();
@@ -153,8 +154,8 @@ impl<S: Service> Hosted<S> {
         self.events.write(&mut bytes);
         let Ok(service) = catch_unwind(AssertUnwindSafe(|| self.service.checkpoint())) else {
             tracing::error!(
-                "the service panicked over its checkpoint: the standard error says why. Without checkpoints it has no future: \
-                 mend it on all replicas, and start again; nothing that was acknowledged is lost"
+                "the service panicked in its checkpoint: the standard error has the reason. Without checkpoints it cannot continue: \
+                 repair it on all replicas, and start again; nothing that was acknowledged is lost"
             );
             std::process::abort();
         };
@@ -214,9 +215,9 @@ impl<S: Service> StateMachine for Hosted<S> {
                 })
             }
             HostedQuery::LastEvent => HostedAnswer::LastEvent(self.events.last()),
-            HostedQuery::Events { stream, after, limit } => HostedAnswer::Events(
-                self.events.after(stream, after, limit).map_err(|Forgotten { last }| last),
-            ),
+            HostedQuery::Events { stream, after, limit } => {
+                HostedAnswer::Events(self.events.after(stream, after, limit).map_err(|Dropped { last }| last))
+            }
         })
     }
 

@@ -1,13 +1,14 @@
-//! A node inside your own program: a replica of a program of yours, kept equal to others by consensus.
+//! A node inside your own program: a replica of your state machine, kept equal to other replicas by
+//! consensus.
 //!
 //! ```no_run
 //! use bezant_member::{Member, MemberOptions, state_machine};
 //! use serde::{Deserialize, Serialize};
 //!
 //! state_machine! {
-//!     /// What a counter can be asked.
+//!     /// The calls of a counter.
 //!     trait Counter {
-//!         /// Adds to it; the sum.
+//!         /// Adds to the counter, and returns the sum.
 //!         cmd add(by: u64) -> u64;
 //!     }
 //! }
@@ -33,17 +34,18 @@
 //! }
 //! ```
 //!
-//! A [`Service`] is a deterministic program of bytes. [`Member::seed`] begins a cluster that runs it, [`Member::join`]
-//! adds a replica, [`Member::invoke`] puts a command in the common log and returns the agreed answer,
-//! [`Member::query`] reads, [`Member::next_event`] tells what commands emitted, [`Member::shutdown`] hands the lead
-//! over. The node persists, checkpoints, catches up and is repaired as that of the ledger is: it is the same one, with
-//! another state machine ([`Hosted`]). No second process is needed, and one process may have several members, each with a
-//! folder and an address of its own; a state machine that is no service, the ledger say, is a [`MachineMember`] beside them.
+//! A [`Service`] is a deterministic program over bytes. [`Member::seed`] begins a cluster that runs it,
+//! [`Member::join`] adds a replica, [`Member::invoke`] puts a command in the common log and returns its
+//! answer, [`Member::query`] reads, [`Member::next_event`] returns what commands emitted, and
+//! [`Member::shutdown`] transfers leadership first. The node persists, checkpoints, catches up and is
+//! repaired like a node of the ledger: it is the same code with another state machine ([`Hosted`]). No second
+//! process is needed. One process may have several members, each with its own folder and address. A state
+//! machine that is not a service, such as the ledger, is a [`MachineMember`] beside them.
 //!
 //! The guide `docs/guides/embed.md` goes from an empty `cargo new` to three processes.
 //!
-//! Always holds: an answer comes after its command is on disk on a majority. A command that is tried again over a change of
-//! leaders is done once. Never: a protocol for clients outside; a way past the log.
+//! Always holds: an answer comes after its command is on disk on a majority. A command that is retried over a
+//! change of leaders is done once. Never: a protocol for external clients; a way past the log.
 
 mod command;
 mod error;

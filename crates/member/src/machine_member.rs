@@ -1,6 +1,7 @@
-//! A node in this process with any state machine: its life from the first start to the hand-over.
+//! A node in this process with any state machine, from its first start to its shutdown.
 //!
-//! [`Member`](crate::Member) puts a service in it; a machine that is none, the ledger say, lives in it as it is.
+//! [`Member`](crate::Member) runs a service in it; a machine that is not a service, such as the ledger, runs
+//! in it directly.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -17,42 +18,44 @@ use crate::error::{CallError, OpenError, RemoveError};
 use crate::handle::{deadline_in, pause};
 use crate::options::{MemberOptions, Place, check_address, node_at};
 
-/// The node that begins a cluster, unless it is said.
+/// The number of the node that begins a cluster, unless the options have one.
 const FIRST: NodeId = NodeId(1);
-/// The wait before a change of members is asked for again.
+/// The wait before a change of members is requested again.
 const CHANGE_WAIT: Duration = Duration::from_millis(50);
 
-/// Whether a member takes part.
+/// Whether a member works, and as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
-    /// It takes commands and answers.
+    /// It takes commands and answers queries.
     Serving,
-    /// It takes commands, and has nothing yet to answer stale queries or those of a session with.
+    /// It takes commands, and has no state yet for stale and session queries.
     NoState {
         /// What it waits for.
         reason: String,
     },
-    /// It answers and takes no commands: a write or sync failed, the disk is full, or its state is another than the others'.
+    /// It answers queries and takes no commands: a write or sync failed, the disk is full, or its state
+    /// differs from the others'.
     ReadOnly {
         /// What happened, and what helps.
         reason: String,
     },
-    /// It was removed from the cluster, and learns nothing new: shut it down, and let it join on an empty folder to come back.
+    /// It was removed from the cluster, and receives nothing new: shut it down, and let it join on an empty
+    /// folder to come back.
     Removed,
     /// It is being shut down.
     Stopping,
 }
 
-/// Which member a node is, among all that ever had its number.
+/// The identity of a member, among all members that ever had its number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     node: NodeId,
     /// The entry that added it.
     since: LogIndex,
 }
 
-impl Seat {
+impl Membership {
     fn of<M: Machine>(node: NodeId, handle: &Handle<M>) -> Self {
         let found = handle.cluster().nodes.into_iter().find(|status| status.node == node);
         Self { node, since: found.map_or(LogIndex(0), |status| status.since) }
@@ -62,7 +65,7 @@ impl Seat {
         status.nodes.iter().any(|status| status.node == self.node && status.since == self.since)
     }
 
-    /// Whether it takes part.
+    /// Whether the member works, and as what.
     pub(crate) fn health<M: Machine>(self, handle: &Handle<M>) -> Health {
         match handle.health() {
             bezant_runtime::Health::Stopping => Health::Stopping,
@@ -82,15 +85,16 @@ impl Seat {
     }
 }
 
-/// A replica of a state machine, with the node that keeps it, in this process: what a [`Member`](crate::Member) is without a
-/// service. Its [`handle`](Self::handle) is the node's own: it has no sessions, so whoever tries a command again must make
-/// that harmless, as the ledger does with ids.
+/// A replica of a state machine, with the node that runs it, in this process: a [`Member`](crate::Member)
+/// without a service. Its [`handle`](Self::handle) is that of the node, without sessions. So a caller that
+/// retries a command must make that harmless, as the ledger does with ids.
 ///
-/// Dropping it stops the node without waiting for that; [`shutdown`](Self::shutdown) hands the lead over first.
+/// Dropping it stops the node without waiting for the end; [`shutdown`](Self::shutdown) transfers leadership
+/// first.
 #[derive(Debug)]
 pub struct MachineMember<M: Machine> {
     running: Running<M>,
-    seat: Seat,
+    membership: Membership,
     address: String,
     timeout: Duration,
 }
@@ -112,7 +116,7 @@ impl<M: Machine> MachineMember<M> {
         let members: Vec<String> = members.into_iter().map(Into::into).collect();
         members.iter().try_for_each(|address| check_address(address))?;
         if members.is_empty() {
-            return Err(OpenError::NobodyToJoin);
+            return Err(OpenError::NoMemberToJoin);
         }
         let place = options.place()?;
         let node = options.identify(node_at(&place.address))?;
@@ -128,7 +132,7 @@ impl<M: Machine> MachineMember<M> {
     ) -> Result<Self, OpenError> {
         let Place { listener, address } = place;
         let (timeout, waited) = (options.timeout, options.join_timeout);
-        // Set also when nobody waits for the start any more.
+        // Set also when the caller no longer waits for the start.
         let give_up = GiveUp(Arc::default());
         let cluster = ClusterOptions {
             node,
@@ -155,17 +159,17 @@ impl<M: Machine> MachineMember<M> {
             Err(StartError::GaveUp { reason }) => return Err(OpenError::NotAdmitted { waited, reason }),
             Err(error) => return Err(error.into()),
         };
-        let seat = Seat::of(node, &running.handle());
-        Ok(Self { running, seat, address, timeout })
+        let membership = Membership::of(node, &running.handle());
+        Ok(Self { running, membership, address, timeout })
     }
 
-    /// The door to the node, for any task.
+    /// The handle of the node, for any task.
     pub fn handle(&self) -> Handle<M> {
         self.running.handle()
     }
 
-    pub(crate) const fn seat(&self) -> Seat {
-        self.seat
+    pub(crate) const fn membership(&self) -> Membership {
+        self.membership
     }
 
     pub(crate) const fn timeout(&self) -> Duration {
@@ -174,22 +178,22 @@ impl<M: Machine> MachineMember<M> {
 
     /// This node's number.
     pub const fn node(&self) -> NodeId {
-        self.seat.node
+        self.membership.node
     }
 
-    /// Where the others reach this node: what one that joins is told.
+    /// The address at which the others reach this node: what a joining node is given.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The cluster as this node sees it: who takes part, who leads, how far it is.
+    /// The cluster in this node's view: its members, its leader, its progress.
     pub fn status(&self) -> ClusterStatus {
         self.handle().cluster()
     }
 
-    /// Whether this node takes part.
+    /// Whether this node works, and as what.
     pub fn health(&self) -> Health {
-        self.seat.health(&self.handle())
+        self.membership.health(&self.handle())
     }
 
     /// What the start found on the disk.
@@ -206,7 +210,7 @@ impl<M: Machine> MachineMember<M> {
             let made = self.handle().change(&change, Some(deadline)).await;
             let wait = match made {
                 Ok(Ok(_)) => return Ok(()),
-                // A try of which nothing was known has removed it.
+                // An earlier try without an outcome has removed it.
                 Ok(Err(ChangeError::Unknown)) if may_be_done => return Ok(()),
                 Ok(Err(ChangeError::UnderWay | ChangeError::NotLeading))
                 | Err(ExecuteError::NoLeader | ExecuteError::FirstStart(_)) => CHANGE_WAIT,
@@ -227,8 +231,8 @@ impl<M: Machine> MachineMember<M> {
         }
     }
 
-    /// Lets another node lead, finishes what is under way and lets go of the folder. The node stays a member: it may
-    /// come back whenever it likes.
+    /// Transfers leadership, finishes what is under way, and unlocks the folder. The node stays a member, and
+    /// may be started again at any time.
     pub async fn shutdown(self) {
         let Self { running, .. } = self;
         if tokio::task::spawn_blocking(move || running.stop()).await.is_err() {
@@ -237,7 +241,7 @@ impl<M: Machine> MachineMember<M> {
     }
 }
 
-/// Gives up when it is dropped: nobody waits for the start any more, or it is over.
+/// Stops the waiting start when it is dropped: the caller no longer waits, or the start is over.
 struct GiveUp(Arc<AtomicBool>);
 
 impl Drop for GiveUp {

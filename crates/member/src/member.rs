@@ -11,9 +11,10 @@ use crate::hosted::Hosted;
 use crate::machine_member::{Health, MachineMember};
 use crate::options::MemberOptions;
 
-/// A replica of a service, with the node that keeps it, in this process.
+/// A replica of a service, with the node that runs it, in this process.
 ///
-/// Dropping it stops the node without waiting for that; [`shutdown`](Self::shutdown) hands the lead over first.
+/// Dropping it stops the node without waiting for the end; [`shutdown`](Self::shutdown) transfers leadership
+/// first.
 #[derive(Debug)]
 pub struct Member<S: Service + Default> {
     machine: MachineMember<Hosted<S>>,
@@ -21,21 +22,22 @@ pub struct Member<S: Service + Default> {
 }
 
 impl<S: Service + Default> Member<S> {
-    /// Begins a cluster of one, which works at once and takes in whoever joins. On a folder that has been in use, goes on
-    /// where it was.
+    /// Begins a cluster of one node, which works at once and admits every node that joins. On a folder that
+    /// has been in use, continues from its state.
     ///
-    /// A folder that was lost cannot come back like this, for it would begin another cluster: it [joins](Self::join)
-    /// the others.
+    /// After the loss of its folder a node must not seed, because that would begin another cluster: it
+    /// [joins](Self::join) the others.
     pub async fn seed(options: MemberOptions) -> Result<Self, OpenError> {
         Ok(Self::over(MachineMember::seed(options).await?))
     }
 
-    /// Adds a replica to a cluster: asks the members at these addresses to take it in, fetches the state from them, and
-    /// votes when it has caught up. Any running member will do, and several are better. On a folder that has been in use,
-    /// goes on where it was, whoever is asked; at the address that it had, for the others look for it there.
+    /// Adds a replica to a cluster: asks the members at these addresses for admission, fetches the state from
+    /// them, and votes when it has caught up. One running member is enough, and several are better. On a
+    /// folder that has been in use, continues from its state, whichever member is asked; it must keep its
+    /// address, because the others dial that address.
     ///
-    /// Returns when the members have taken it in. It votes once there are enough of them for that: of one or two nodes
-    /// one votes, of three or four three, of more five, so that a node more never makes the cluster weaker.
+    /// Returns when the members have admitted it. It votes once there are enough members: of one or two nodes
+    /// one votes, of three or four three, of more five, so that another node never makes the cluster weaker.
     pub async fn join(
         options: MemberOptions,
         members: impl IntoIterator<Item = impl Into<String>>,
@@ -44,11 +46,11 @@ impl<S: Service + Default> Member<S> {
     }
 
     fn over(machine: MachineMember<Hosted<S>>) -> Self {
-        let handle = MemberHandle::new(machine.handle(), machine.seat(), machine.timeout());
+        let handle = MemberHandle::new(machine.handle(), machine.membership(), machine.timeout());
         Self { machine, handle }
     }
 
-    /// A handle for tasks: all of them are one session.
+    /// A handle for tasks: all handles share one session.
     pub fn handle(&self) -> MemberHandle<S> {
         self.handle.clone()
     }
@@ -73,17 +75,17 @@ impl<S: Service + Default> Member<S> {
         self.machine.node()
     }
 
-    /// Where the others reach this node: what one that joins is told.
+    /// The address at which the others reach this node: what a joining node is given.
     pub fn address(&self) -> &str {
         self.machine.address()
     }
 
-    /// The cluster as this node sees it: who takes part, who leads, how far it is.
+    /// The cluster in this node's view: its members, its leader, its progress.
     pub fn status(&self) -> ClusterStatus {
         self.machine.status()
     }
 
-    /// Whether this node takes part.
+    /// Whether this node works, and as what.
     pub fn health(&self) -> Health {
         self.machine.health()
     }
@@ -93,14 +95,14 @@ impl<S: Service + Default> Member<S> {
         self.machine.report()
     }
 
-    /// Takes a node out of the cluster for good: one that will not come back, or whose disk is lost. With an empty folder
-    /// it may join again.
+    /// Removes a node from the cluster for good: one that will not come back, or whose disk is lost. With an
+    /// empty folder it may join again.
     pub async fn remove(&self, node: NodeId) -> Result<(), RemoveError> {
         self.machine.remove(node).await
     }
 
-    /// Lets another node lead, finishes what is under way and lets go of the folder. The node stays a member: it may
-    /// come back whenever it likes.
+    /// Transfers leadership, finishes what is under way, and unlocks the folder. The node stays a member, and
+    /// may be started again at any time.
     pub async fn shutdown(self) {
         self.machine.shutdown().await;
     }

@@ -1,10 +1,10 @@
-//! What a member must be told.
+//! The options of a member.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bezant_runtime::{EngineKind, FileDisk, NodeOptions, StartError};
+use bezant_runtime::{EngineKind, FileDisk, ReplicaOptions, StartError};
 use bezant_storage::record::Identity;
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 
 use crate::error::OpenError;
 
-/// Characters that a token has at least: as many as 16 random bytes in base64.
+/// The least number of characters of a token: as many as 16 random bytes in base64.
 pub(crate) const TOKEN_LENGTH_MIN: usize = 16;
-/// How long a call waits for its answer, unless it is said.
+/// The default timeout of a call.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a member waits to be taken in, unless it is said.
+/// The default timeout of admission.
 const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where a member lives, and how the others reach it.
+/// The folder of a member, its addresses, and its settings.
 #[derive(Clone, Debug)]
 pub struct MemberOptions {
     pub(crate) data_dir: PathBuf,
@@ -35,9 +35,9 @@ pub struct MemberOptions {
 }
 
 impl MemberOptions {
-    /// A member that keeps everything in that folder, which is made when it does not exist, and listens for the other
-    /// members at that address, `HOST:PORT`. The token is what all members of the cluster know, and nobody else: 16
-    /// characters or more.
+    /// A member that keeps everything in that folder, which is made when it does not exist, and listens for
+    /// the other members at that address, `HOST:PORT`. The token is the secret that the members of the
+    /// cluster share: 16 characters or more.
     pub fn new(data_dir: impl Into<PathBuf>, listen: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -48,65 +48,67 @@ impl MemberOptions {
             engine: None,
             timeout: TIMEOUT,
             join_timeout: JOIN_TIMEOUT,
-            checkpoint_interval_bytes: NodeOptions::default().checkpoint_interval_bytes,
+            checkpoint_interval_bytes: ReplicaOptions::default().checkpoint_interval_bytes,
             is_clock_accepted: false,
         }
     }
 
-    /// The node's number in its cluster, from 1 on. Left out, it is what the folder says; on an empty folder 1 for a
-    /// member that begins a cluster, and a number made from the address for one that joins.
+    /// The node's number in its cluster, from 1 on. The default is the number in the folder; on an empty
+    /// folder 1 for a member that begins a cluster, and a number derived from the address for a member that
+    /// joins.
     #[must_use]
     pub const fn node(mut self, node: u64) -> Self {
         self.node = Some(node);
         self
     }
 
-    /// Where the others reach this node, `HOST:PORT`, if that is not where it listens.
+    /// The address at which the others reach this node, `HOST:PORT`, if it differs from the one on which it
+    /// listens.
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise = Some(address.into());
         self
     }
 
-    /// What a new cluster agrees with: Raft unless it is said. A member that joins leaves it out, and takes what the others
-    /// have; one that says another engine than theirs is refused.
+    /// The engine of a new cluster, by default Raft. A member that joins leaves it out and gets the engine of
+    /// the others; one with another engine is refused.
     #[must_use]
     pub const fn engine(mut self, engine: EngineKind) -> Self {
         self.engine = Some(engine);
         self
     }
 
-    /// How long a call waits for its answer: 10 seconds unless it is said.
+    /// The timeout of a call: 10 seconds by default.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long a member waits to be taken in: a minute unless it is said.
+    /// The timeout of admission: a minute by default.
     #[must_use]
     pub const fn join_timeout(mut self, timeout: Duration) -> Self {
         self.join_timeout = timeout;
         self
     }
 
-    /// Bytes of log after which the state is written out as a checkpoint: 64 MiB unless it is said.
+    /// The bytes of log after which the state is written out as a checkpoint: 64 MiB by default.
     #[must_use]
     pub const fn checkpoint_interval(mut self, bytes: usize) -> Self {
         self.checkpoint_interval_bytes = bytes;
         self
     }
 
-    /// The clock of this machine is right, though it does not fit the last entry of a member that is alone: it is more than
-    /// a day behind it or a year ahead, which is refused unless this is said. Among others: no clock that is heard of is less
-    /// than ten years ahead of the last entry, and all are right.
+    /// Accepts the clock of this machine, though it does not fit the last entry of a member that is alone: it
+    /// is more than a day earlier or a year later, which is refused by default. In a cluster: accepts clocks
+    /// of which none in contact is less than ten years ahead of the last entry.
     #[must_use]
     pub const fn accept_clock(mut self) -> Self {
         self.is_clock_accepted = true;
         self
     }
 
-    /// Takes the address.
+    /// Checks the addresses and binds the listener.
     pub(crate) fn place(&self) -> Result<Place, OpenError> {
         if self.token.trim().len() < TOKEN_LENGTH_MIN {
             return Err(OpenError::Token);
@@ -130,7 +132,7 @@ impl MemberOptions {
         Ok(Place { listener, address })
     }
 
-    /// Which node this is, if the folder is empty `otherwise`.
+    /// The number of this node; `otherwise` for an empty folder.
     pub(crate) fn identify(&self, otherwise: NodeId) -> Result<NodeId, OpenError> {
         match self.node {
             Some(0) => Err(OpenError::Node),
@@ -140,14 +142,14 @@ impl MemberOptions {
     }
 }
 
-/// Where a member is reached.
+/// The listener of a member, and the address at which it is reached.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) listener: TcpListener,
     pub(crate) address: String,
 }
 
-/// A host's name stays one; port 0 is what the system chose.
+/// The address with a host name as given, and with the port that the system chose in place of port 0.
 fn reached_at(listen: &str, bound: SocketAddr) -> String {
     match listen.rsplit_once(':') {
         Some((host, "0")) => format!("{host}:{}", bound.port()),
@@ -155,18 +157,18 @@ fn reached_at(listen: &str, bound: SocketAddr) -> String {
     }
 }
 
-/// The node whose folder this is; `None` for an empty one.
+/// The node to which the folder belongs; `None` for an empty folder.
 fn node_of_folder(data_dir: &Path) -> Result<Option<NodeId>, OpenError> {
     let disk = FileDisk::open(data_dir).map_err(StartError::from)?;
     let identity = Identity::load(&disk).map_err(StartError::from)?;
     Ok(identity.map(|identity| identity.node))
 }
 
-/// A number for the node at that address: no other address has it, in all likelihood.
+/// A number for the node at that address, which in all likelihood no other address has.
 pub(crate) fn node_at(address: &str) -> NodeId {
     let digest: [u8; 32] = Sha256::digest(address.as_bytes()).into();
     let [first, second, third, fourth, ..] = digest;
-    // Never one that somebody would give a node by hand.
+    // Never a number that an operator would choose.
     NodeId(u64::from(u32::from_le_bytes([first, second, third, fourth])) | 1 << 32)
 }
 
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn a_wrong_option_is_named() {
         let cases = [
             (MemberOptions::new("unused", "127.0.0.1:0", "short"), "shorter than 16"),
             (options("127.0.0.1"), "HOST:PORT"),
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_reached_where_it_listens_or_where_it_says() {
+    fn the_address_is_the_listening_or_the_advertised_one() {
         let place = options("localhost:0").place().unwrap();
         assert_eq!(place.address, format!("localhost:{}", place.listener.local_addr().unwrap().port()));
         assert_eq!(options("0.0.0.0:0").advertise("here:7").place().unwrap().address, "here:7");

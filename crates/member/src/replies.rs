@@ -1,17 +1,19 @@
-//! Sessions of callers who have many commands on their way at once: each is done once, whatever is tried again.
+//! Sessions of callers that have many commands on their way at once: each command is done once, however often
+//! it is retried.
 //!
-//! A caller opens a session and numbers its commands 1, 2, 3 and so on. With each it says below which number it waits
-//! for nothing any more. The table keeps the replies from there on: a command that comes again gets the reply of
-//! the first time, and one that comes from below is late and is not done. It is part of the replicated state, so a
-//! retry after a restart or at another leader finds it.
+//! A caller opens a session and numbers its commands 1, 2, 3 and so on. With each command it sends the number
+//! below which it no longer waits. The table keeps the replies from there on: a repeated command gets its
+//! first reply, and a command below that number is late and is not done. The table is part of the replicated
+//! state, so a retry after a restart or at another leader finds it.
 //!
-//! Always holds: a number is done at most once, and no session ever has the number of one before. Sessions, and the replies that
-//! they keep, stay within the limits here: beyond the first the session that was unused for longest goes, and a command in its
-//! name is refused, not done. Beyond the second whoever keeps the most bytes forgets its oldest replies, and keeps its session: large
-//! answers of some do not cost the others anything.
+//! Always holds: a number is done at most once, and a session never gets the number of an earlier one.
+//! Sessions, and the replies that they keep, stay within the limits here. Beyond the first limit the session
+//! that was unused for longest is dropped, and a command of it is refused, not done. Beyond the second limit
+//! the session with the most bytes loses its oldest replies, and stays: large answers of some callers cost
+//! the others nothing.
 //!
-//! Source: "Implementing Linearizability at Large Scale and Low Latency" (Lee et al., RIFL, 2015). The room `rsm` has
-//! sessions of one request at a time, for a protocol that asks for them.
+//! Source: "Implementing Linearizability at Large Scale and Low Latency" (Lee et al., RIFL, 2015). The crate
+//! `rsm` has sessions of one request at a time, for a protocol that needs them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,12 +23,12 @@ use bytes::Bytes;
 
 use crate::command::{Head, NUMBER_MAX, Verdict};
 
-/// Commands of a session between the oldest that waits and the newest.
+/// The most commands of a session between the oldest that waits and the newest.
 pub(crate) const WINDOW_MAX: u64 = 8192;
-/// Bytes of the replies that all sessions keep.
+/// The limit of the bytes of the replies that all sessions keep.
 const BYTES_MAX: usize = 64 << 20;
 
-/// What is to be done with a command.
+/// What to do with a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// It is new: do it, then [`complete`](Replies::complete) it.
@@ -38,24 +40,25 @@ pub(crate) enum Admission {
 /// The replies of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Session {
-    /// The number of the first place.
+    /// The number of the first reply in `replies`.
     oldest: u64,
     /// `None` for a number that has not come yet.
     replies: VecDeque<Option<Bytes>>,
-    /// The entry that used it last.
+    /// The index of the entry that used it last.
     used: u64,
     bytes: usize,
 }
 
 impl Session {
-    /// Drops what was answered, but not that it was, oldest first, until so many bytes are free. The newest stays.
-    fn forget(&mut self, bytes: usize, newest: Option<usize>) -> usize {
-        let forgotten = Verdict::Forgotten.reply(&[]);
+    /// Drops the content of replies, but not that they were made, oldest first, until so many bytes are free.
+    /// The newest is kept.
+    fn drop_replies(&mut self, bytes: usize, newest: Option<usize>) -> usize {
+        let dropped = Verdict::Dropped.reply(&[]);
         let mut free = 0;
         for (place, kept) in self.replies.iter_mut().enumerate() {
             let Some(reply) = kept.as_mut().filter(|_| newest != Some(place)) else { continue };
-            free += reply.len().saturating_sub(forgotten.len());
-            *reply = forgotten.clone();
+            free += reply.len().saturating_sub(dropped.len());
+            *reply = dropped.clone();
             if free >= bytes {
                 break;
             }
@@ -64,31 +67,31 @@ impl Session {
         free
     }
 
-    fn forget_first(&mut self) {
+    fn drop_first(&mut self) {
         self.oldest += 1;
         if let Some(Some(reply)) = self.replies.pop_front() {
             self.bytes -= reply.len();
         }
     }
 
-    /// The place of a number from `oldest` on.
+    /// The place of a number, which is at least `oldest`.
     fn place(&self, number: u64) -> usize {
         usize::try_from(number - self.oldest).unwrap_or(usize::MAX)
     }
 }
 
-/// All sessions.
+/// The sessions and their replies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replies {
     sessions: BTreeMap<u64, Session>,
     bytes: usize,
-    /// The number of the session that was opened last; 0 before the first.
+    /// The number of the newest session; 0 before the first.
     last: u64,
 }
 
 impl Replies {
-    /// Opens a session. Its number is made of the entry's index, and is higher than any before: commands of one entry share its
-    /// index, and a session of the same entry may be gone already.
+    /// Opens a session. Its number is derived from the entry's index, and is higher than any before: commands
+    /// of one entry share its index, and a session of the same entry may be dropped already.
     pub(crate) fn open(&mut self, index: u64) -> Bytes {
         let number = (index << 16).max(self.last.saturating_add(1));
         self.last = number;
@@ -97,7 +100,7 @@ impl Replies {
         Verdict::Done.reply(&number.to_le_bytes())
     }
 
-    /// Says what to do with a command of the entry at `index`.
+    /// Decides what to do with a command of the entry at `index`.
     pub(crate) fn admit(&mut self, head: Head, index: u64) -> Admission {
         let Some(session) = self.sessions.get_mut(&head.session) else {
             return Admission::Reply(Verdict::NoSession.reply(&[]));
@@ -106,12 +109,12 @@ impl Replies {
         let floor = head.oldest.max((head.number + 1).saturating_sub(WINDOW_MAX));
         let before = session.bytes;
         while session.oldest < floor && !session.replies.is_empty() {
-            session.forget_first();
+            session.drop_first();
         }
         session.oldest = session.oldest.max(floor);
         self.bytes -= before - session.bytes;
         if head.number < session.oldest {
-            return Admission::Reply(Verdict::Forgotten.reply(&[]));
+            return Admission::Reply(Verdict::Dropped.reply(&[]));
         }
         match session.replies.get(session.place(head.number)) {
             Some(Some(reply)) => Admission::Reply(reply.clone()),
@@ -122,7 +125,7 @@ impl Replies {
     /// Keeps the reply to a command that was [admitted](Admission::Execute) and done.
     ///
     /// # Panics
-    /// When it was not admitted.
+    /// When the command was not admitted.
     pub(crate) fn complete(&mut self, head: Head, reply: Bytes) {
         let session = self.sessions.get_mut(&head.session).expect("invariant: its session admitted it");
         let place = session.place(head.number);
@@ -133,10 +136,10 @@ impl Replies {
         self.bytes += reply.len();
         let before = session.replies[place].replace(reply);
         assert!(before.is_none(), "only what was admitted is done");
-        self.make_room(head.session, place);
+        self.free_bytes(head.session, place);
     }
 
-    /// Beyond the limit those unused for longest go.
+    /// Drops the sessions unused for longest beyond the limit.
     fn evict(&mut self, current: u64) {
         while self.sessions.len() > SESSIONS_MAX {
             let others = self.sessions.iter().filter(|(number, _)| **number != current);
@@ -150,8 +153,9 @@ impl Replies {
         }
     }
 
-    /// Replies go, those first of whoever keeps the most; never the one that was just made.
-    fn make_room(&mut self, current: u64, newest: usize) {
+    /// Drops replies of the session that keeps the most, until the limit holds; never the reply that was just
+    /// made.
+    fn free_bytes(&mut self, current: u64, newest: usize) {
         let made = self.sessions.get(&current).and_then(|session| session.replies.get(newest)?.as_ref());
         let made = made.map_or(0, Bytes::len);
         while self.bytes > BYTES_MAX {
@@ -160,17 +164,17 @@ impl Replies {
                 |number: u64, session: &Session| session.bytes - if number == current { made } else { 0 };
             let most = self.sessions.iter_mut().max_by_key(|(number, session)| spare(**number, session));
             let Some((number, session)) = most else { return };
-            let free = session.forget(excess, (*number == current).then_some(newest));
+            let free = session.drop_replies(excess, (*number == current).then_some(newest));
             self.bytes -= free;
             if free == 0 {
-                // What is left fits: a byte for each reply that was forgotten, and the newest.
+                // What is left fits: a byte for each dropped reply, and the newest.
                 return;
             }
         }
     }
 
-    /// Number of the last session u64, count u32; for each its number u64, oldest u64, used u64, count u32 of places; for each place 0, or 1, size u32
-    /// and the reply.
+    /// Number of the last session u64, count u32; for each session its number u64, oldest u64, used u64,
+    /// count u32 of places; for each place 0, or 1, size u32 and the reply.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.last.to_le_bytes());
         put_count(bytes, self.sessions.len());
@@ -222,13 +226,13 @@ impl Replies {
     }
 }
 
-/// A count as u32.
+/// Writes a count as u32.
 pub(crate) fn put_count(bytes: &mut Vec<u8>, count: usize) {
     let count = u32::try_from(count).expect("invariant: what is counted is limited");
     bytes.extend_from_slice(&count.to_le_bytes());
 }
 
-/// Reads it.
+/// Reads a count.
 pub(crate) fn count(reader: &mut Reader<'_>) -> Result<usize, DecodeError> {
     usize::try_from(reader.u32()?).map_err(|_| DecodeError::Size)
 }
@@ -256,10 +260,10 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_done_once_in_whatever_order_they_come() {
+    fn a_command_is_done_once_in_any_order() {
         let mut replies = Replies::default();
         let session = open(&mut replies, 5);
-        assert_ne!(open(&mut replies, 5), session, "two of one entry are two");
+        assert_ne!(open(&mut replies, 5), session, "two sessions of one entry differ");
         for number in [3, 1] {
             assert_eq!(replies.admit(head(session, number, 1), 6), Admission::Execute);
             replies.complete(head(session, number, 1), reply("done"));
@@ -267,18 +271,18 @@ mod tests {
         assert_eq!(replies.admit(head(session, 3, 1), 7), Admission::Reply(reply("done")));
         assert_eq!(replies.admit(head(session, 2, 1), 7), Admission::Execute, "it has not come yet");
         assert_eq!(replies.admit(head(session, 4, 4), 8), Admission::Execute);
-        assert_eq!(replies.admit(head(session, 2, 1), 9), refusal(Verdict::Forgotten), "late");
+        assert_eq!(replies.admit(head(session, 2, 1), 9), refusal(Verdict::Dropped), "late");
         assert_eq!(replies.admit(head(77, 1, 1), 9), refusal(Verdict::NoSession));
     }
 
     #[test]
-    fn the_window_goes_on_with_whoever_forgets_to_move_it() {
+    fn the_window_moves_without_the_caller() {
         let mut replies = Replies::default();
         let session = open(&mut replies, 1);
         let far = WINDOW_MAX + 10;
         assert_eq!(replies.admit(head(session, far, 1), 2), Admission::Execute);
         replies.complete(head(session, far, 1), reply("far"));
-        assert_eq!(replies.admit(head(session, 1, 1), 3), refusal(Verdict::Forgotten));
+        assert_eq!(replies.admit(head(session, 1, 1), 3), refusal(Verdict::Dropped));
         assert_eq!(replies.admit(head(session, far, 1), 4), Admission::Reply(reply("far")));
     }
 
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_the_most_forgets_replies_and_nobody_loses_a_session() {
+    fn the_largest_session_loses_replies_and_no_session_is_lost() {
         let mut replies = Replies::default();
         let idle = open(&mut replies, 1);
         replies.complete(head(idle, 1, 1), reply("done"));
@@ -309,9 +313,10 @@ mod tests {
         }
         assert!(replies.bytes <= BYTES_MAX);
         assert_eq!(replies.admit(head(idle, 1, 1), 4), Admission::Reply(reply("done")));
-        assert_eq!(replies.admit(head(session, 2, 1), 4), refusal(Verdict::Forgotten), "not done again");
+        assert_eq!(replies.admit(head(session, 2, 1), 4), refusal(Verdict::Dropped), "not done again");
         assert_eq!(replies.admit(head(session, 6, 1), 4), Admission::Reply(large.clone()));
-        // A small one is kept though the others have filled the room; a large one takes it from who has more.
+        // A small reply is kept though the others have filled the space; a large one replaces replies of a
+        // larger session.
         let late = open(&mut replies, 5);
         for (number, answer) in [(1, reply("small")), (2, large)] {
             assert_eq!(replies.admit(head(late, number, 1), 6), Admission::Execute);
@@ -329,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_comes_again_though_its_session_is_gone() {
+    fn no_session_number_is_used_twice() {
         let mut replies = Replies::default();
         let first = open(&mut replies, 5);
         replies.sessions.clear();
@@ -343,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_comes_back_as_it_went_and_every_cut_is_refused() {
+    fn the_table_is_read_as_written_and_cuts_are_refused() {
         let mut replies = Replies::default();
         let session = open(&mut replies, 5);
         for number in [4, 2] {

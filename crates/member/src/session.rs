@@ -1,4 +1,4 @@
-//! The caller's end of a session: numbers for commands, and which of them still wait.
+//! The caller's side of a session: numbers for commands, and which of them still wait.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,30 +6,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::command::Head;
 use crate::replies::WINDOW_MAX;
 
-/// Numbers commands; shared by all handles of a member.
+/// Numbers the commands; shared by all handles of a member.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     state: Mutex<State>,
-    /// Held while a session is opened: one is enough.
+    /// Held while a session is opened, so that only one is opened.
     pub(crate) opening: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// 0 before it was opened.
+    /// The number of the session; 0 before it is opened.
     session: u64,
     last: u64,
-    /// Numbers without an answer.
+    /// The numbers of commands without an answer.
     waiting: BTreeSet<u64>,
 }
 
-/// Why there is no number.
+/// Why a command gets no number yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// No session is open.
     Session,
     /// Too many commands were numbered since the oldest that waits.
-    Room,
+    WindowFull,
 }
 
 impl Session {
@@ -37,7 +37,7 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number for a command, which waits until it is dropped.
+    /// Takes a number for a command; it counts as waiting until the turn is dropped.
     pub(crate) fn begin(&self) -> Result<Turn<'_>, Wait> {
         let mut state = self.lock();
         if state.session == 0 {
@@ -46,7 +46,7 @@ impl Session {
         let number = state.last + 1;
         let oldest = state.waiting.first().copied().unwrap_or(number);
         if number - oldest >= WINDOW_MAX {
-            return Err(Wait::Room);
+            return Err(Wait::WindowFull);
         }
         state.last = number;
         state.waiting.insert(number);
@@ -54,12 +54,12 @@ impl Session {
         Ok(Turn { session: self, head })
     }
 
-    /// Begins a session that was opened.
+    /// Sets the opened session.
     pub(crate) fn set(&self, session: u64) {
         *self.lock() = State { session, ..State::default() };
     }
 
-    /// Forgets the session, unless another one was begun since.
+    /// Drops the session, unless another one was opened since.
     pub(crate) fn lose(&self, session: u64) {
         let mut state = self.lock();
         if state.session == session {
@@ -67,7 +67,7 @@ impl Session {
         }
     }
 
-    /// True when there is one.
+    /// True when a session is open.
     pub(crate) fn is_open(&self) -> bool {
         self.lock().session != 0
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_command_says_which_answers_are_waited_for() {
+    fn each_command_carries_the_oldest_waiting_number() {
         let session = Session::default();
         assert_eq!(session.begin().unwrap_err(), Wait::Session);
         session.set(9);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_session_that_was_lost_wait_for_nothing() {
+    fn a_lost_session_leaves_no_waiting_numbers() {
         let session = Session::default();
         session.set(9);
         let old = session.begin().unwrap();
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_holds_up_those_far_behind_it() {
+    fn the_oldest_command_limits_the_window() {
         let session = Session::default();
         session.set(9);
         let first = session.begin().unwrap();
         for _ in 1..WINDOW_MAX {
             drop(session.begin().unwrap());
         }
-        assert_eq!(session.begin().unwrap_err(), Wait::Room);
+        assert_eq!(session.begin().unwrap_err(), Wait::WindowFull);
         drop(first);
         assert!(session.begin().is_ok());
     }

@@ -1,9 +1,10 @@
-//! The pieces of the guide to state machines compile, as who comes from the guide to members has them, and run.
+//! The pieces of the guide to state machines compile in a program with the dependencies of the guide to
+//! members, and run.
 
 #[path = "../examples/shop.rs"]
 mod shop;
 
-/// Without the indentation, which is another one in a module.
+/// The lines without indentation, which differs in a module.
 fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
 }

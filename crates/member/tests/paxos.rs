@@ -1,4 +1,4 @@
-//! All that members in one process do on raft they do on paxos: the same tests, see `common::engine`.
+//! The tests of members in one process on Paxos: the same as on Raft, see `common::engine`.
 
 #[path = "cluster.rs"]
 mod cluster;

@@ -1,4 +1,4 @@
-//! Several machines in one process: two services and a ledger, each with a folder and an address of its own.
+//! Several machines in one process: two services and a ledger, each with its own folder and address.
 
 mod common;
 
@@ -11,7 +11,7 @@ use bezant_member::{
     UnknownCall,
 };
 use bezant_types::{Account, AccountId, LedgerNumber};
-use common::{PATIENCE, TOKEN, number, seed};
+use common::{TIMEOUT, TOKEN, number, seed};
 
 /// Keeps the last command.
 #[derive(Debug, Default)]
@@ -35,13 +35,13 @@ impl Service for Last {
     }
 }
 
-/// As the guide has it.
+/// The same code as in the guide.
 async fn begin_ledger(options: MemberOptions) -> Result<MachineMember<Ledger>, Box<dyn Error>> {
     let ledger = MachineMember::seed(options).await?;
     let account = Account { id: AccountId(7), ledger: LedgerNumber(978), code: 1, ..Account::default() };
     let command = Operation::CreateAccounts.command(Event::write_all(&[account]))?;
     while let Err(error) = ledger.handle().execute(command.clone(), None).await {
-        // Nobody leads in the first moment.
+        // No node leads in the first moments.
         if error != ExecuteError::NoLeader {
             return Err(error.into());
         }
@@ -59,14 +59,14 @@ fn the_piece_of_the_guide_is_the_one_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_services_and_a_ledger_live_in_one_process() {
+async fn two_services_and_a_ledger_run_in_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let sum = seed(folder.path(), "sum").await;
     let options = MemberOptions::new(folder.path().join("last"), "127.0.0.1:0", TOKEN);
     let last: Member<Last> = Member::seed(options).await.unwrap();
     let options = MemberOptions::new(folder.path().join("ledger"), "127.0.0.1:0", "a token for the ledger");
     let ledger = begin_ledger(options).await.unwrap();
-    let deadline = Some(Instant::now() + PATIENCE);
+    let deadline = Some(Instant::now() + TIMEOUT);
     assert_eq!(number(&sum.invoke(b"+\x05").await.unwrap()), 5);
     assert_eq!(last.invoke(b"word").await.unwrap(), "");
     let found = ledger.handle().query(LedgerQuery::Accounts(vec![AccountId(7)]), deadline).await.unwrap();

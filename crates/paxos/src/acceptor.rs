@@ -1,15 +1,15 @@
-//! The acceptor: what this replica has promised and accepted.
+//! The acceptor: the promises and the accepted pvalues of this replica.
 //!
 //! What always holds:
-//! - It promises one node in a round, takes part in no round before the one that it has promised, and accepts a value
-//!   from the leader of that round or a later one only.
-//! - It accepts a value only behind the value behind which it was proposed. So its log is, up to any value of a round, the
-//!   log of that round's leader, and two logs with a mark in common are equal up to it.
-//! - It replaces a value only by another one in the same slot, and what lay behind it goes with it: a value in a slot where a
-//!   later leader proposes another was never decided, and so nothing behind it was.
-//! - What is decided is never replaced.
+//! - It promises one node in a round. It takes part in no round before the one that it has promised. It
+//!   accepts a value only from the leader of that round or of a later one.
+//! - It accepts a value only after the value after which it was proposed. So its log is, up to any value of a
+//!   round, the log of that round's leader, and two logs with a mark in common are equal up to it.
+//! - It replaces a value only by another value in the same slot, and drops all values after it. A value in a
+//!   slot where a later leader proposes another one was never decided, so no value after it was decided.
+//! - A decided value is never replaced.
 //!
-//! Its answers are held back until what they speak of is on the disk (`disk`).
+//! Its replies are held back until the state that they report is durable (`disk`).
 
 use alloc::vec::Vec;
 
@@ -20,24 +20,24 @@ use crate::ballot::{Ballot, Mark};
 use crate::message::Message;
 use crate::values::Values;
 
-/// Bytes of values in one message; one that is larger goes alone.
+/// Bytes of values in one message. A value that is larger is sent alone.
 pub(crate) const MESSAGE_SIZE_MAX: usize = 1 << 20;
 
-/// One replica's memory of the protocol.
+/// The state of one acceptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Acceptor {
     promised: Ballot,
-    /// What the disk has, or was handed.
+    /// The promise that is on the disk, or in a write that was emitted.
     written: Ballot,
     values: Values,
-    /// Everything up to here is equal to the log of the leader of the round that is promised.
+    /// The last slot up to which this log is known to equal the log of the leader of the promised round.
     matched: LogIndex,
-    /// Accepted, and to be handed to the disk.
+    /// Accepted pvalues that no write contains yet.
     unwritten: Vec<LogEntry>,
 }
 
 impl Acceptor {
-    /// `written` is what the disk has of the promise.
+    /// `written` is the promise on the disk.
     pub(crate) const fn new(promised: Ballot, written: Ballot, values: Values) -> Self {
         Self { promised, written, values, matched: LogIndex(0), unwritten: Vec::new() }
     }
@@ -54,7 +54,7 @@ impl Acceptor {
         self.matched
     }
 
-    /// What must be written before the answers may go.
+    /// The promise and the pvalues that must be written before the replies leave.
     pub(crate) fn take_write(&mut self) -> (Option<Vote>, Vec<LogEntry>) {
         let vote = (self.promised != self.written).then(|| self.promised.vote());
         self.written = self.promised;
@@ -72,7 +72,7 @@ impl Acceptor {
         Message::Refuse { ballot, promised: self.promised }
     }
 
-    /// Phase 1.
+    /// Phase 1: the reply to a Prepare of that ballot.
     pub(crate) fn handle_prepare(&mut self, ballot: Ballot) -> Message {
         let is_free = self.promised.node.0 == 0 || self.promised.node == ballot.node;
         let may_promise =
@@ -84,8 +84,8 @@ impl Acceptor {
         Message::Promise { ballot, accepted: self.values.last() }
     }
 
-    /// A word of a round's leader: whether this acceptor goes along. A round has one leader at most, so it does not matter
-    /// whom it has promised in it.
+    /// Handles a message of a round's leader, and returns whether this acceptor takes part in that round. A
+    /// round has one leader at most, so the node that it has promised in that round does not matter.
     pub(crate) fn follow(&mut self, ballot: Ballot) -> bool {
         if ballot.round > self.promised.round {
             self.promise(ballot);
@@ -93,7 +93,8 @@ impl Acceptor {
         ballot.round == self.promised.round
     }
 
-    /// Phase 2. `decided` is the last slot that this replica knows to be decided.
+    /// Phase 2: the reply to an Accept of that ballot. `decided` is the last slot that is known to be decided
+    /// here.
     pub(crate) fn handle_accept(
         &mut self,
         ballot: Ballot,
@@ -113,14 +114,15 @@ impl Acceptor {
         Message::Accepted { ballot, last: self.matched }
     }
 
-    /// What is in a log that is later than this one takes the place of what is here: see `scout`. What does not fit changes nothing.
+    /// Takes values of a log that is later than this one; they replace the values here: see `scout`. Values
+    /// that do not fit change nothing.
     pub(crate) fn adopt(&mut self, after: Mark, values: &[LogEntry], decided: LogIndex) {
         if after.slot <= decided || self.values.holds(after) {
             self.put(values, decided);
         }
     }
 
-    /// Values that are here already stay; from the first other one on all are new.
+    /// Keeps the values that this log has already, and replaces everything from the first different value on.
     fn put(&mut self, values: &[LogEntry], decided: LogIndex) {
         let is_here = |value: &&LogEntry| value.index <= decided || self.values.holds(Mark::of(value));
         let known = values.iter().take_while(is_here).count();
@@ -135,7 +137,7 @@ impl Acceptor {
         Message::Missing { ballot, after: after.slot, hint }
     }
 
-    /// A scout that was promised asks for values.
+    /// The reply to a scout that asks for values. This acceptor must have promised its ballot.
     pub(crate) fn handle_learn(&self, ballot: Ballot, after: Mark) -> Message {
         if ballot != self.promised {
             return self.refuse(ballot);
@@ -155,14 +157,14 @@ impl Acceptor {
         self.values.release(mark.slot, mark.round);
     }
 
-    /// State and log begin anew behind a checkpoint of another replica.
+    /// Restarts the log after a checkpoint that came from another replica.
     pub(crate) fn restart(&mut self, mark: Mark) {
         self.values.restart(mark);
         self.matched = LogIndex(0);
     }
 
     #[cfg(test)]
-    pub(crate) fn forget_promise(&mut self) {
+    pub(crate) fn lose_promise(&mut self) {
         self.promised = Ballot::default();
         self.matched = LogIndex(0);
     }

@@ -1,15 +1,16 @@
-//! Whose turn it is to lead, and places in the log.
+//! Ballots, and positions in the log.
 
 use core::fmt;
 
 use bezant_consensus::{LogEntry, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 
-/// An attempt of a node to lead. Acceptors promise one node in a round, so a round has one leader at most.
+/// A ballot: an attempt of a node to lead. Acceptors promise one node in a round, so a round has at most one
+/// leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Ballot {
     pub(crate) round: Term,
-    /// Who tries; 0 when a round was left without hearing of anybody.
+    /// The node that campaigns; 0 when a replica entered the round without a promise to a node.
     pub(crate) node: NodeId,
 }
 
@@ -29,8 +30,9 @@ impl fmt::Display for Ballot {
     }
 }
 
-/// A place in the log: the slot, and the round in which its value was proposed. Two logs that have a mark in common are
-/// equal up to it. Of two marks the later round is the greater, then the later slot.
+/// A mark names a pvalue in the log: its slot, and the round in which its value was proposed. Two logs that
+/// have a mark in common are equal up to it. Of two marks, the one with the later round is the greater; in
+/// the same round, the one with the later slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Mark {
     pub(crate) round: Term,

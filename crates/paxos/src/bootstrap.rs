@@ -1,23 +1,24 @@
-//! Bootstrap: a replica that may not vote yet, because its disk is new or has forgotten something.
+//! Bootstrap: the state of a replica that may not vote yet, because its disk is new or has lost data.
 //!
-//! It accepts, but neither promises nor tries to lead. It ends when it has on disk what the first leader that it heard of knew to be
-//! decided, and a value of that leader's own round or a later one: a new leader may know of less than was decided, but all of that
-//! lies before its own first value.
+//! Such a replica accepts values, but it neither promises nor campaigns. The state ends when its disk has
+//! everything that the first leader it followed knew to be decided, and a value of that leader's round or of
+//! a later one. A new leader may know of fewer decided slots than there are, but all of them precede its own
+//! first value.
 
 use bezant_types::{LogIndex, Term};
 
 use crate::ballot::Ballot;
 
-/// Where it stands.
+/// The state of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bootstrap {
     /// The replica may vote.
     Admitted,
-    /// It has heard of no leader.
+    /// It has followed no leader yet.
     Waiting,
-    /// It needs this slot, and a value of this round.
+    /// It needs everything up to this slot, and a value of this round or of a later one.
     Until { slot: LogIndex, round: Term },
-    /// It has them, and has said so.
+    /// It has both, and the engine has emitted `CaughtUp`.
     CaughtUp,
 }
 
@@ -30,14 +31,14 @@ impl Bootstrap {
         matches!(self, Self::Admitted)
     }
 
-    /// A leader that this replica follows speaks.
+    /// Handles a message of a leader that this replica follows.
     pub(crate) fn handle_leader(&mut self, ballot: Ballot, decided: LogIndex) {
         if *self == Self::Waiting {
             *self = Self::Until { slot: decided.max(LogIndex(1)), round: ballot.round };
         }
     }
 
-    /// That value is decided, and on the disk. True when it is what was missing, once.
+    /// A value is decided and durable. Returns true once, when nothing is missing any more.
     pub(crate) fn handle_decided(&mut self, decided: LogIndex, decided_round: Term) -> bool {
         let is_done =
             matches!(*self, Self::Until { slot, round } if decided >= slot && decided_round >= round);

@@ -1,7 +1,7 @@
-//! The engine's own values: a leader's no-op, and changes of the members.
+//! The engine's own values: the no-op of a leader, and changes of the members.
 //!
-//! Payload: version u8, kind u8 (0 = no-op, 1 = change), and for a change the seam's bytes of it. So a log that another
-//! engine wrote is known for one.
+//! Payload: version u8, kind u8 (0 = no-op, 1 = change), and for a change the bytes of [`Change::encode`].
+//! The version byte also tells a log of this engine from one that another engine wrote.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 const NO_OP: u8 = 0;
 const CHANGE: u8 = 1;
 
-/// The payload with which a leader begins.
+/// The payload of a no-op, the first value of a leader.
 pub(crate) const fn no_op() -> Bytes {
     Bytes::from_static(&[VERSION, NO_OP])
 }
@@ -24,7 +24,7 @@ pub(crate) fn payload(change: &Change) -> Bytes {
     bytes.into()
 }
 
-/// The change that a value makes; `None` for everything else.
+/// The change in a value; `None` for any other value.
 pub(crate) fn change_of(entry: &LogEntry) -> Option<Change> {
     match (entry.kind, &*entry.payload) {
         (EntryKind::Engine, [VERSION, CHANGE, change @ ..]) => {
@@ -34,7 +34,7 @@ pub(crate) fn change_of(entry: &LogEntry) -> Option<Change> {
     }
 }
 
-/// Whether this engine writes such entries.
+/// True when this engine could have written that entry.
 pub(crate) fn is_ours(entry: &LogEntry) -> bool {
     match entry.kind {
         EntryKind::Command => !entry.payload.is_empty(),

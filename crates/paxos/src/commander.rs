@@ -1,8 +1,9 @@
-//! The commander: phase 2 of a slot, or of several, in one ballot. It counts who has accepted, and ends when they are a quorum.
+//! The commander: phase 2 of one slot or of several, in one ballot. It counts the acceptors that have
+//! accepted, and ends when they are a quorum.
 //!
-//! The first commander of a leader has the slots that the scout adopted, and the leader's no-op behind them: an acceptor has
-//! accepted them in this ballot when it has accepted the no-op, for a log's ballot is that of its last value. Every later one has
-//! one slot.
+//! The first commander of a leader has the slots that the scout adopted, and the leader's no-op after them.
+//! An acceptor that has accepted the no-op has accepted these slots in this ballot, because the ballot of a
+//! log is that of its last value. Every later commander has one slot.
 
 use alloc::vec::Vec;
 
@@ -17,7 +18,7 @@ pub(crate) struct Commander {
     /// The first slot that is not decided.
     first: LogIndex,
     last: LogIndex,
-    /// Who has accepted all of it.
+    /// The acceptors that have accepted all of these slots.
     accepted: Vec<NodeId>,
 }
 
@@ -41,18 +42,18 @@ impl Commander {
         }
     }
 
-    /// That node takes part no more, or is another one now: its word counts no more.
-    pub(crate) fn forget(&mut self, node: NodeId) {
+    /// That node is not a member any more, or has another disk: its acceptance does not count any more.
+    pub(crate) fn remove(&mut self, node: NodeId) {
         self.accepted.retain(|accepted| *accepted != node);
     }
 
-    /// Whether enough of these have accepted.
+    /// Whether a quorum of these members has accepted.
     pub(crate) fn is_done(&self, members: &Members) -> bool {
         is_quorum(members, |node| self.accepted.contains(&node))
     }
 
-    /// A part is decided: the rest is decided by other members.
-    pub(crate) fn go_on_behind(&mut self, slot: LogIndex) {
+    /// Everything up to that slot is decided; the slots after it need a quorum of other members.
+    pub(crate) fn continue_after(&mut self, slot: LogIndex) {
         self.first = slot.next();
     }
 }

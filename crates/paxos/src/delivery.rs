@@ -1,33 +1,37 @@
-//! How a leader's values get to one replica: what it has, what is on its way, what must be sent again.
+//! The delivery of a leader's values to one replica: the values that it has, the messages in flight, and the
+//! values that must be sent again.
 
 use alloc::collections::VecDeque;
 
 use bezant_types::LogIndex;
 
-/// Messages with values on their way to one replica.
+/// Messages with values in flight to one replica.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// One replica, as its leader knows it.
+/// The state of one replica, as its leader tracks it.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// The entry that made it a member: another one of the same number is another node.
+    /// The index of the entry that added the member: a member with the same number and another index is
+    /// another node.
     pub(crate) since: LogIndex,
     /// The next slot to be sent.
     next: LogIndex,
-    /// Everything up to here is accepted by it, and on its disk.
+    /// The last slot up to which the replica has accepted everything durably.
     matched: LogIndex,
-    /// The last slots of the messages on their way.
+    /// The last slots of the messages in flight.
     in_flight: VecDeque<LogIndex>,
-    /// Where its log and this one part is not known: one message without values goes at a time.
+    /// True while it is not known where its log and the leader's differ: one message without values is in
+    /// flight at a time.
     is_probing: bool,
-    /// Nothing was heard of what is on its way since the last sign of life.
-    is_quiet: bool,
-    /// What it was told to be decided.
-    pub(crate) told: LogIndex,
+    /// True when the replica has answered no message in flight since the last heartbeat.
+    is_unanswered: bool,
+    /// The last slot that was announced to it as decided.
+    pub(crate) announced: LogIndex,
 }
 
 impl Delivery {
-    /// A replica that probably has everything before `next`.
+    /// A replica that probably has everything before `next`. `is_certain` is true when its promise confirms
+    /// that.
     pub(crate) const fn new(since: LogIndex, next: LogIndex, is_certain: bool) -> Self {
         Self {
             since,
@@ -35,8 +39,8 @@ impl Delivery {
             matched: LogIndex(0),
             in_flight: VecDeque::new(),
             is_probing: !is_certain,
-            is_quiet: false,
-            told: LogIndex(0),
+            is_unanswered: false,
+            announced: LogIndex(0),
         }
     }
 
@@ -61,7 +65,7 @@ impl Delivery {
         }
     }
 
-    /// Values up to `last` were sent, or the question whether it has what is before `next`.
+    /// Values up to `last` were sent, or a probe whether the replica has everything before `next`.
     pub(crate) fn handle_sent(&mut self, last: LogIndex) {
         self.in_flight.push_back(last);
         if !self.is_probing {
@@ -70,41 +74,42 @@ impl Delivery {
     }
 
     pub(crate) fn handle_accepted(&mut self, last: LogIndex) {
-        self.is_quiet = false;
+        self.is_unanswered = false;
         self.matched = self.matched.max(last);
         self.next = self.next.max(last.next());
         self.is_probing = self.is_probing && last.next() < self.next;
         while self.in_flight.pop_front_if(|sent| *sent <= last).is_some() {}
     }
 
-    /// It has not what was sent behind `after`; perhaps what is up to `guess`. As the answer to the question under way that
-    /// counts though it had more before: its disk may have gone back.
+    /// The replica lacks the slot `after`; it may have everything up to `guess`. The answer to the open probe
+    /// counts even if the replica had more before, because its disk may have lost data.
     pub(crate) fn handle_missing(&mut self, after: LogIndex, guess: LogIndex) {
         let is_answer = self.is_probing && after.next() == self.next;
-        let is_late = (after <= self.matched && !is_answer) || after >= self.next || guess >= after;
-        if !is_late {
-            self.is_quiet = false;
+        let is_stale = (after <= self.matched && !is_answer) || after >= self.next || guess >= after;
+        if !is_stale {
+            self.is_unanswered = false;
             self.next = if is_answer { guess } else { guess.max(self.matched) }.next();
             self.is_probing = true;
             self.in_flight.clear();
         }
     }
 
-    /// A sign of life is due. Nothing was heard of what is on its way since the last one: it seems to be lost.
+    /// A heartbeat is due. Messages in flight that were not answered since the last heartbeat count as lost.
     pub(crate) fn handle_heartbeat(&mut self) {
-        if self.is_quiet && !self.in_flight.is_empty() {
+        if self.is_unanswered && !self.in_flight.is_empty() {
             self.handle_lost();
         }
-        self.is_quiet = true;
+        self.is_unanswered = true;
     }
 
-    /// What is on its way may be lost: what has arrived is asked for.
+    /// The messages in flight may be lost: a probe finds out which have arrived.
     pub(crate) fn handle_lost(&mut self) {
         self.is_probing = true;
         self.in_flight.clear();
     }
 
-    /// There is a checkpoint for it: whether it has that is asked with the next sign of life.
+    /// The replica was sent the offer of a checkpoint: a probe with a later heartbeat finds out whether it
+    /// has it.
     pub(crate) fn handle_checkpoint(&mut self, last: LogIndex) {
         self.next = last.next();
         self.is_probing = true;

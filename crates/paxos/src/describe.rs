@@ -1,4 +1,4 @@
-//! One line for a message, for people and golden scripts.
+//! Messages on one line each, for traces and golden scripts.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -16,13 +16,14 @@ use crate::wire::decode;
 #[cfg(test)]
 const SHOWN_MAX: usize = 16;
 
-/// A message of this engine in one line; `None` for bytes that are none. Of values it says which slots, and what the first
-/// is that is no command: a line is short however many there are.
+/// A message of this engine on one line; `None` when the bytes are not a message. Values are shown as a range
+/// of slots and the kind of the first one that is not a command, so that a line stays short.
 pub fn describe(bytes: &Bytes) -> Option<Description> {
     decode(bytes).map(|message| Description::new(kind(&message), line(&message, range)))
 }
 
-/// The same with every value, and the first bytes of each: for golden scripts, whose values are few and readable.
+/// The same with every value, and the first bytes of each: for golden scripts, whose values are few and
+/// readable.
 #[cfg(test)]
 pub(crate) fn describe_in_full(bytes: &Bytes) -> Option<Description> {
     decode(bytes).map(|message| Description::new(kind(&message), line(&message, list)))
@@ -30,13 +31,13 @@ pub(crate) fn describe_in_full(bytes: &Bytes) -> Option<Description> {
 
 const fn kind(message: &Message) -> MessageKind {
     match message {
-        Message::Heartbeat { .. } | Message::Alive { .. } => MessageKind::Heartbeat,
-        Message::Canvass { .. }
-        | Message::Willing { .. }
+        Message::Heartbeat { .. } | Message::HeartbeatReply { .. } => MessageKind::Heartbeat,
+        Message::PreVote { .. }
+        | Message::PreVoteGranted { .. }
         | Message::Prepare { .. }
         | Message::Promise { .. }
         | Message::Refuse { .. }
-        | Message::Lead { .. } => MessageKind::Election,
+        | Message::TransferLeadership { .. } => MessageKind::Election,
         Message::Learn { .. }
         | Message::Learned { .. }
         | Message::Accept { .. }
@@ -44,17 +45,19 @@ const fn kind(message: &Message) -> MessageKind {
         | Message::Missing { .. }
         | Message::Decision { .. } => MessageKind::Entries,
         Message::Checkpoint { .. } => MessageKind::CatchUp,
-        Message::Ask { .. } | Message::Told { .. } => MessageKind::Read,
+        Message::ReadIndex { .. } | Message::ReadIndexReply { .. } => MessageKind::Read,
     }
 }
 
-/// `list` puts the values of a message in words.
+/// `list` formats the values of a message.
 fn line(message: &Message, list: impl Fn(&[LogEntry]) -> String) -> String {
     match message {
-        Message::Canvass { turn, last } => format!("canvass {turn}, my log ends with {last}"),
-        Message::Willing { turn, round } => format!("willing {turn}, promised in round {round}"),
+        Message::PreVote { attempt, last } => format!("pre-vote {attempt}, log ends with {last}"),
+        Message::PreVoteGranted { attempt, round } => {
+            format!("pre-vote granted {attempt}, promised in round {round}")
+        }
         Message::Prepare { ballot } => format!("prepare {ballot}"),
-        Message::Promise { ballot, accepted } => format!("promise {ballot}, accepted until {accepted}"),
+        Message::Promise { ballot, accepted } => format!("promise {ballot}, accepted up to {accepted}"),
         Message::Refuse { ballot, promised } => format!("refuse {ballot}, promised {promised}"),
         Message::Learn { ballot, after } => format!("learn {ballot} after {after}"),
         Message::Learned { ballot, after, values } => {
@@ -66,21 +69,23 @@ fn line(message: &Message, list: impl Fn(&[LogEntry]) -> String) -> String {
         Message::Accept { ballot, after, values, decided } => {
             format!("accept {ballot} after {after}: {}, decided {decided}", list(values))
         }
-        Message::Accepted { ballot, last } => format!("accepted {ballot} until {last}"),
-        Message::Missing { ballot, after, hint } => format!("missing {ballot} {after}, perhaps {hint}"),
-        Message::Decision { ballot, decided } => format!("decision {ballot} until {decided}"),
-        Message::Heartbeat { ballot, decided, turn } => {
-            format!("heartbeat {ballot}, decided {decided}, turn {turn}")
+        Message::Accepted { ballot, last } => format!("accepted {ballot} up to {last}"),
+        Message::Missing { ballot, after, hint } => format!("missing {ballot} {after}, try {hint}"),
+        Message::Decision { ballot, decided } => format!("decision {ballot} up to {decided}"),
+        Message::Heartbeat { ballot, decided, sequence } => {
+            format!("heartbeat {ballot}, decided {decided}, sequence {sequence}")
         }
-        Message::Alive { ballot, turn } => format!("alive {ballot}, turn {turn}"),
+        Message::HeartbeatReply { ballot, sequence } => {
+            format!("heartbeat reply {ballot}, sequence {sequence}")
+        }
         Message::Checkpoint { ballot, last } => format!("checkpoint {ballot} of {last}"),
-        Message::Lead { ballot } => format!("lead after {ballot}"),
-        Message::Ask { read, .. } => format!("ask for read {read}"),
-        Message::Told { read, index, .. } => format!("told read {read} sees {index}"),
+        Message::TransferLeadership { ballot } => format!("transfer leadership of {ballot}"),
+        Message::ReadIndex { read, .. } => format!("read index request for read {read}"),
+        Message::ReadIndexReply { read, index, .. } => format!("read index {index} for read {read}"),
     }
 }
 
-/// The slots of values: `nothing`, `41`, `41..43`, and what the first is that is no command.
+/// The slots of values: `nothing`, `41`, `41..43`, and the kind of the first value that is not a command.
 fn range(values: &[LogEntry]) -> String {
     let (Some(first), Some(last)) = (values.first(), values.last()) else { return "nothing".to_string() };
     let mut text = first.index.to_string();
@@ -95,7 +100,7 @@ fn range(values: &[LogEntry]) -> String {
     text
 }
 
-/// What a value is that is no command.
+/// The kind of a value that is not a command; `None` for a command.
 fn special(value: &LogEntry) -> Option<String> {
     if value.kind == EntryKind::Command {
         return None;
@@ -119,7 +124,7 @@ fn list(values: &[LogEntry]) -> String {
     values.iter().map(value).collect::<Vec<_>>().join(" ")
 }
 
-/// A value: its slot and round, and what it is.
+/// A value: its slot, its round and its content.
 #[cfg(test)]
 pub(crate) fn value(value: &LogEntry) -> String {
     let what = match (value.kind, change_of(value)) {

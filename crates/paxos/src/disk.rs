@@ -1,8 +1,8 @@
-//! What this replica has handed to its disk, and what it may say once that is durable.
+//! The writes of this replica, and the messages that wait until a write is durable.
 //!
-//! A promise or an acceptance is on the disk before anybody hears of it, this replica's own scout and commanders among
-//! them: their messages are held here. What a promise alone makes true does not wait for values: these may wait for room on
-//! the disk, and elections go on.
+//! A promise or an acceptance is durable before any role receives it, the scout and the commanders of this
+//! replica included: the messages that report it are held here. A message that depends on a promise alone
+//! does not wait for values: values may wait for disk space while elections go on.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -12,43 +12,44 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::message::Message;
 
-/// The writes on their way.
+/// The writes in flight, and the messages that wait for them.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    /// The last write that was handed out.
+    /// The last write that was emitted.
     last: WriteNumber,
+    /// The last write that is durable, with all writes before it.
     durable: WriteNumber,
-    /// The last write with a promise in it.
+    /// The last write that contains a promise.
     promise: WriteNumber,
-    /// The last write of which the promise is durable, with all before it.
-    kept: WriteNumber,
-    /// Writes with values that are not durable yet, and their last slots.
+    /// The last write whose promise, with every promise before it, is durable.
+    durable_promise: WriteNumber,
+    /// The writes with values that are not durable yet, each with its last slot.
     written: VecDeque<(WriteNumber, LogIndex)>,
     /// The last slot that is durable.
     durable_slot: LogIndex,
-    /// What speaks of everything, by the write that must be durable.
+    /// Messages that depend on promises and values, by the write that must be durable first.
     held: BTreeMap<WriteNumber, Vec<(NodeId, Message)>>,
-    /// What speaks of the promise alone, and the write that it is in.
+    /// Messages that depend on a promise alone, each with the write that contains it.
     held_for_promise: VecDeque<(WriteNumber, NodeId, Message)>,
 }
 
-/// What a message speaks of.
+/// The state that a message depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
-    /// All that was handed out.
+    /// All writes that were emitted before.
     Everything,
-    /// The promise alone.
+    /// The promises in these writes alone.
     Promise,
 }
 
 impl Disk {
-    /// A disk on which the log ends with that slot.
+    /// A disk whose log ends with that slot.
     pub(crate) const fn new(durable_slot: LogIndex) -> Self {
         Self {
             last: WriteNumber(0),
             durable: WriteNumber(0),
             promise: WriteNumber(0),
-            kept: WriteNumber(0),
+            durable_promise: WriteNumber(0),
             written: VecDeque::new(),
             durable_slot,
             held: BTreeMap::new(),
@@ -60,7 +61,7 @@ impl Disk {
         self.durable_slot
     }
 
-    /// A write of these; `None` when they are nothing.
+    /// A write of a promise and values; `None` when there are neither.
     pub(crate) fn write(&mut self, vote: Option<Vote>, entries: Vec<LogEntry>) -> Option<Write> {
         if vote.is_none() && entries.is_empty() {
             return None;
@@ -79,54 +80,55 @@ impl Disk {
         Some(Write { number, vote, entries })
     }
 
-    /// Keeps a message until what it speaks of is durable; gives it back when it is.
+    /// Holds a message until the state that it depends on is durable; returns it when that state is durable
+    /// already.
     pub(crate) fn hold(&mut self, after: After, to: NodeId, message: Message) -> Option<Message> {
         match after {
             After::Everything if self.last <= self.durable => return Some(message),
-            After::Promise if self.promise <= self.kept => return Some(message),
+            After::Promise if self.promise <= self.durable_promise => return Some(message),
             After::Everything => hold(self.held.entry(self.last).or_default(), (to, message)),
             After::Promise => self.held_for_promise.push_back((self.promise, to, message)),
         }
         None
     }
 
-    /// All promises up to that write are durable: what may be said now.
-    pub(crate) fn handle_kept(&mut self, number: WriteNumber) -> Vec<(NodeId, Message)> {
-        assert!(number <= self.last, "nothing is durable that was not handed out");
-        self.kept = self.kept.max(number);
+    /// All promises up to that write are durable: returns the messages that may leave now.
+    pub(crate) fn handle_vote_durable(&mut self, number: WriteNumber) -> Vec<(NodeId, Message)> {
+        assert!(number <= self.last, "a write that was never emitted cannot be durable");
+        self.durable_promise = self.durable_promise.max(number);
         let mut free = Vec::new();
         while let Some((_, to, message)) =
-            self.held_for_promise.pop_front_if(|(promise, ..)| *promise <= self.kept)
+            self.held_for_promise.pop_front_if(|(promise, ..)| *promise <= self.durable_promise)
         {
             free.push((to, message));
         }
         free
     }
 
-    /// Everything up to that write is durable: what may be said now.
+    /// Everything up to that write is durable: returns the messages that may leave now.
     pub(crate) fn handle_persisted(&mut self, number: WriteNumber) -> Vec<(NodeId, Message)> {
-        let mut free = self.handle_kept(number);
+        let mut free = self.handle_vote_durable(number);
         self.durable = self.durable.max(number);
         while let Some((_, slot)) = self.written.pop_front_if(|(write, _)| *write <= number) {
             self.durable_slot = slot;
         }
         let later = self.held.split_off(&WriteNumber(number.0 + 1));
         let now = core::mem::replace(&mut self.held, later).into_values().flatten();
-        let mut spoken = Vec::new();
-        now.for_each(|message| hold(&mut spoken, message));
-        free.append(&mut spoken);
+        let mut merged = Vec::new();
+        now.for_each(|message| hold(&mut merged, message));
+        free.append(&mut merged);
         free
     }
 
-    /// The log begins anew behind that slot, which is durable.
+    /// Restarts the log after that slot, which is durable in a checkpoint.
     pub(crate) fn restart(&mut self, slot: LogIndex) {
         self.written.clear();
         self.durable_slot = slot;
     }
 }
 
-/// Keeps a message with those before it. Of several acceptances for the same leader one after the other the last says it all:
-/// what waits does not grow with what is heard meanwhile.
+/// Adds a message to those that are held. An acceptance replaces the one directly before it if both go to the
+/// same leader in the same ballot, so that held messages do not accumulate while a write takes long.
 fn hold(held: &mut Vec<(NodeId, Message)>, (to, message): (NodeId, Message)) {
     let ballot = |message: &Message| match message {
         Message::Accepted { ballot, .. } => Some(*ballot),

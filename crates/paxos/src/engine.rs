@@ -1,4 +1,4 @@
-//! The engine: the roles of one replica, driven by the seam's inputs.
+//! The engine: the roles of one replica, driven by the inputs of [`bezant_consensus`].
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -17,37 +17,38 @@ use crate::bootstrap::Bootstrap;
 use crate::disk::{After, Disk};
 use crate::leader::Leader;
 use crate::message::Message;
-use crate::patience::Patience;
 use crate::replica::Replica;
 use crate::requester::Requester;
 use crate::scout::Scout;
 use crate::seed::{Seed, rank};
+use crate::timeouts::Timeouts;
 use crate::wire::{decode, encode};
 
-/// How far this replica is on the way to lead.
+/// The state of this replica on the way to leadership.
 #[derive(Debug)]
 pub(crate) enum Position {
-    /// It waits for a leader's word.
+    /// It follows a leader or waits for one.
     Waiting,
-    /// It asks whether it would be promised.
-    Canvassing(Canvass),
+    /// It runs a pre-vote: it asks whether a quorum would promise.
+    PreVoting(PreVote),
     /// Phase 1.
     Scouting(Scout),
     /// Phase 2.
     Leading(Leader),
 }
 
-/// Who would promise, and in which round its promise is now.
+/// A pre-vote in progress. `attempt` is its number, the tick at which it started. `granted` holds the
+/// acceptors that would promise, with the round of their current promise.
 #[derive(Debug)]
-pub(crate) struct Canvass {
-    pub(crate) turn: u64,
-    pub(crate) willing: BTreeMap<NodeId, Term>,
+pub(crate) struct PreVote {
+    pub(crate) attempt: u64,
+    pub(crate) granted: BTreeMap<NodeId, Term>,
 }
 
-/// One replica of a group that agrees by Multi-Paxos.
+/// One replica of a group that runs Multi-Paxos.
 pub struct Paxos {
     pub(crate) node: NodeId,
-    /// The newest list that is certainly agreed.
+    /// The newest list of members that is certainly decided.
     pub(crate) members: Members,
     pub(crate) acceptor: Acceptor,
     pub(crate) replica: Replica,
@@ -55,24 +56,26 @@ pub struct Paxos {
     pub(crate) requester: Requester,
     pub(crate) position: Position,
     pub(crate) disk: Disk,
-    pub(crate) patience: Patience,
-    /// A checkpoint of this slot or a later one is being fetched.
+    pub(crate) timeouts: Timeouts,
+    /// The first slot that the checkpoint being fetched must cover; `None` when no checkpoint is being
+    /// fetched.
     pub(crate) installing: Option<LogIndex>,
-    /// Ticks since this engine began.
+    /// Ticks since this engine started.
     pub(crate) ticks: u64,
-    /// When each of the others was heard of last.
-    pub(crate) heard: BTreeMap<NodeId, u64>,
-    /// The last slot that a leader has said to be decided.
+    /// The tick of the last message of each peer.
+    pub(crate) received_at: BTreeMap<NodeId, u64>,
+    /// The last slot that a leader has announced as decided.
     pub(crate) announced: LogIndex,
-    /// The latest round that was heard of.
+    /// The latest round in a granted pre-vote or a refusal.
     pub(crate) round_seen: Term,
-    /// Ballots of this replica that were pre-empted since it led or followed somebody.
+    /// Consecutive ballots of this replica that were pre-empted; reset when it leads or follows a leader.
     pub(crate) pre_emptions: u32,
-    /// The last slot that the disk said to be decided.
+    /// The last slot that the disk recorded as decided when this engine started.
     pub(crate) floor: LogIndex,
-    /// What is decided here is contradicted: it takes part in nothing.
+    /// Set once a leader or an acceptor contradicts a decided value: this replica handles no input from then
+    /// on.
     pub(crate) is_stopped: bool,
-    /// Messages of this replica's roles to each other.
+    /// Messages between the roles of this replica.
     pub(crate) local: VecDeque<Message>,
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -88,32 +91,32 @@ impl fmt::Debug for Paxos {
 }
 
 impl Paxos {
-    /// A replica that goes on from what its disk held. `None` when the log holds an entry that no version of
-    /// this engine wrote.
+    /// A replica that continues from the state of its disk. `None` when the log holds an entry that no
+    /// version of this engine wrote.
     ///
     /// # Panics
     /// When the options contradict themselves.
     pub fn new(options: &EngineOptions, state: EngineState) -> Option<Self> {
-        assert!(options.node.0 != 0, "0 is nobody");
-        assert!(options.members.voters().next().is_some(), "somebody votes");
-        let mut patience = Patience::new(options.seed, options.election_ticks, options.heartbeat_ticks);
+        assert!(options.node.0 != 0, "the number of a node is not 0");
+        assert!(options.members.voters().next().is_some(), "at least one member is a voter");
+        let mut timeouts = Timeouts::new(options.seed, options.election_ticks, options.heartbeat_ticks);
         let (checkpoint, floor) = (state.checkpoint.0, state.floor());
         let seed = Seed::new(options.node, &options.members, state)?;
         let learned = (seed.members.index > options.members.index).then(|| seed.members.clone());
-        let waits = seed.stands_in.unwrap_or_else(|| patience.draw());
+        let timeout = seed.campaign_in.unwrap_or_else(|| timeouts.draw());
         Some(Self {
             node: options.node,
             members: seed.members,
-            replica: Replica::new(checkpoint, waits),
+            replica: Replica::new(checkpoint, timeout),
             bootstrap: Bootstrap::new(options.may_vote),
             requester: Requester::new(options.seed),
             position: Position::Waiting,
             disk: Disk::new(seed.values.last().slot),
             acceptor: Acceptor::new(seed.promised, seed.written, seed.values),
-            patience,
+            timeouts,
             installing: None,
             ticks: 0,
-            heard: BTreeMap::new(),
+            received_at: BTreeMap::new(),
             announced: LogIndex(0),
             round_seen: Term(0),
             pre_emptions: 0,
@@ -124,7 +127,7 @@ impl Paxos {
         })
     }
 
-    /// Hands a message to a peer, or to a role of this replica.
+    /// Sends a message to a peer, or to a role of this replica.
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
         if to == self.node {
             self.local.push_back(message);
@@ -133,25 +136,25 @@ impl Paxos {
         }
     }
 
-    /// The same, once what the message speaks of is durable.
-    pub(crate) fn say(&mut self, after: After, to: NodeId, message: Message) {
+    /// Sends a message once the state that it depends on is durable.
+    pub(crate) fn send_after(&mut self, after: After, to: NodeId, message: Message) {
         if let Some(message) = self.disk.hold(after, to, message) {
             self.send(to, message);
         }
     }
 
-    /// Hands to the disk what the acceptor has promised and accepted.
+    /// Emits a write of the promises and pvalues that the acceptor has not written yet.
     pub(crate) fn write(&mut self) {
         let (vote, entries) = self.acceptor.take_write();
         self.outputs.extend(self.disk.write(vote, entries).map(Output::Persist));
     }
 
-    /// True when a message of that node came lately.
-    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
-        self.heard.get(&node).is_some_and(|at| at + self.patience.election_ticks() > self.ticks)
+    /// True when that node sent a message within the last election timeout.
+    pub(crate) fn is_active_peer(&self, node: NodeId) -> bool {
+        self.received_at.get(&node).is_some_and(|at| at + self.timeouts.election_ticks() > self.ticks)
     }
 
-    /// Everything that follows from what has come.
+    /// Processes local messages, and everything that follows from an input.
     pub(crate) fn work(&mut self) {
         loop {
             while let Some(message) = self.local.pop_front() {
@@ -161,33 +164,34 @@ impl Paxos {
                 return;
             }
             self.commit();
-            self.lead_on();
+            self.advance_leader();
             if self.local.is_empty() {
                 return;
             }
         }
     }
 
-    /// Who leads, as far as this replica knows from now on. What was asked of the old leader is asked of the new one.
+    /// Sets the leader that this replica follows. Unanswered reads are sent to the new leader.
     pub(crate) fn follow(&mut self, leader: Option<NodeId>) {
         if self.replica.follow(leader)
             && let Some(leader) = leader
         {
-            for question in self.requester.ask_again() {
-                self.send(leader, question);
+            for request in self.requester.pending() {
+                self.send(leader, request);
             }
         }
     }
 
-    fn ask(&mut self, questions: Vec<Message>) {
+    fn send_to_leader(&mut self, requests: Vec<Message>) {
         let Some(leader) = self.replica.leader() else { return };
-        for question in questions {
-            self.send(leader, question);
+        for request in requests {
+            self.send(leader, request);
         }
     }
 
-    /// The connection to a peer broke. When it led, its process is gone in all likelihood: this replica does not wait for the
-    /// whole time, and does not keep the others from leading. They stand in turn, the lowest number first.
+    /// The connection to a peer broke. If the peer led, its process has most likely ended: this replica does
+    /// not wait for the whole election timeout, and from now on grants pre-votes to others. The voters
+    /// campaign one after another, the lowest number first.
     fn handle_lost(&mut self, peer: NodeId) {
         match &mut self.position {
             Position::Leading(leader) => {
@@ -197,21 +201,22 @@ impl Paxos {
             }
             _ if self.replica.leader() == Some(peer) && self.installing.is_none() => {
                 self.follow(None);
-                self.replica.wait(Patience::turn(rank(&self.members, self.node, Some(peer))));
+                self.replica.reset_timeout(Timeouts::staggered(rank(&self.members, self.node, Some(peer))));
             }
             _ => {}
         }
     }
 
     fn handle_installed(&mut self, mark: Mark, members: Members) {
-        assert!(self.installing.is_some(), "a checkpoint was asked for");
+        assert!(self.installing.is_some(), "the engine asked for a checkpoint");
         self.installing = None;
-        // One that was removed meanwhile knows it from here, and stands no more.
+        // A replica that was removed meanwhile finds that in these members, and does not campaign any more.
         if members.index > self.members.index {
             self.members = members.clone();
             self.outputs.push_back(Output::Members(members));
         }
-        // Whoever has values of a round is in it: the next leader's word in an earlier one would not fit behind them.
+        // A replica that has a value of a round is at least in that round: values that the leader of an
+        // earlier round sends could not follow it.
         self.acceptor.follow(Ballot { round: mark.round, node: NodeId(0) });
         self.acceptor.restart(mark);
         self.disk.restart(mark.slot);
@@ -220,18 +225,18 @@ impl Paxos {
         self.note_decided(mark);
     }
 
-    /// That value is decided, and on the disk.
+    /// The value at that mark is decided and durable.
     pub(crate) fn note_decided(&mut self, mark: Mark) {
         if self.bootstrap.handle_decided(mark.slot, mark.round) {
             self.outputs.push_back(Output::CaughtUp);
         }
     }
 
-    /// Hands out what is decided and on the disk, and makes the changes in it.
+    /// Emits the values that are decided and durable, and applies the changes of members among them.
     pub(crate) fn commit(&mut self) {
         while let Some(slot) = self.replica.next(self.disk.durable_slot()) {
             let entry = self.acceptor.values().entry(slot);
-            let entry = entry.expect("invariant: what is not handed out is held").clone();
+            let entry = entry.expect("invariant: a value that was not emitted yet is in memory").clone();
             self.replica.handle_committed(slot);
             self.make(&entry);
             let mark = Mark::of(&entry);
@@ -243,18 +248,18 @@ impl Paxos {
 
 impl Engine for Paxos {
     fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
-        assert!(!payload.is_empty(), "a command says something");
+        assert!(!payload.is_empty(), "the payload of a command is not empty");
         if !self.is_leader() {
             return None;
         }
-        let slot = self.give_out(EntryKind::Command, payload);
+        let slot = self.propose_value(EntryKind::Command, payload);
         self.work();
         slot
     }
 
     fn read(&mut self, read: ReadNumber) {
-        let question = self.requester.ask(read);
-        self.ask(Vec::from([question]));
+        let request = self.requester.add(read);
+        self.send_to_leader(Vec::from([request]));
         self.work();
     }
 
@@ -268,8 +273,8 @@ impl Engine for Paxos {
         &self.members
     }
 
-    fn hand_over(&mut self) {
-        self.give_lead_away();
+    fn transfer_leadership(&mut self) {
+        self.transfer_to_most_advanced();
         self.work();
     }
 
@@ -284,13 +289,13 @@ impl Engine for Paxos {
                 }
             }
             Input::VoteKept(number) => {
-                for (to, message) in self.disk.handle_kept(number) {
+                for (to, message) in self.disk.handle_vote_durable(number) {
                     self.send(to, message);
                 }
             }
             Input::Message { from, bytes } if from != self.node => {
                 if let Some(message) = decode(&bytes) {
-                    self.heard.insert(from, self.ticks);
+                    self.received_at.insert(from, self.ticks);
                     self.handle_message(from, message);
                 }
             }
@@ -302,8 +307,8 @@ impl Engine for Paxos {
             }
             Input::Admit => self.bootstrap = Bootstrap::Admitted,
             Input::Tick => {
-                let late = self.requester.handle_tick();
-                self.ask(late);
+                let requests = self.requester.handle_tick();
+                self.send_to_leader(requests);
                 self.handle_tick();
             }
         }
@@ -330,12 +335,12 @@ impl Engine for Paxos {
     fn standing(&self) -> Standing {
         let (role, peers) = match &self.position {
             Position::Waiting => (Role::Follower, Vec::new()),
-            Position::Canvassing(_) | Position::Scouting(_) => (Role::Candidate, Vec::new()),
+            Position::PreVoting(_) | Position::Scouting(_) => (Role::Candidate, Vec::new()),
             Position::Leading(leader) => {
                 let peer = |(node, delivery): (&NodeId, &crate::delivery::Delivery)| PeerStanding {
                     node: *node,
                     matched: delivery.matched(),
-                    is_active: self.is_heard(*node),
+                    is_active: self.is_active_peer(*node),
                 };
                 (Role::Leader, leader.deliveries.iter().map(peer).collect())
             }
@@ -346,15 +351,15 @@ impl Engine for Paxos {
             leader: self.leader(),
             committed: self.replica.decided(),
             announced: self.announced.max(self.replica.decided()),
-            silent_ticks: if role == Role::Leader { 0 } else { self.replica.silent_ticks() },
+            ticks_since_leader: if role == Role::Leader { 0 } else { self.replica.ticks_since_leader() },
             peers,
         }
     }
 }
 
 impl Paxos {
-    /// Puts a value into the next slot; `None` when this replica does not lead.
-    pub(crate) fn give_out(&mut self, kind: EntryKind, payload: Bytes) -> Option<LogIndex> {
+    /// Assigns the next slot to a value; `None` when this replica does not lead.
+    pub(crate) fn propose_value(&mut self, kind: EntryKind, payload: Bytes) -> Option<LogIndex> {
         let Position::Leading(leader) = &mut self.position else { return None };
         let (ballot, after) = (leader.ballot, self.acceptor.values().last());
         let value = LogEntry { index: after.slot.next(), term: ballot.round, kind, payload };
@@ -363,7 +368,7 @@ impl Paxos {
             leader.command(slot);
         }
         let (values, decided) = (Vec::from([value]), self.replica.decided());
-        // At once: the next value is put behind this one.
+        // Handled at once, because the next value is proposed after this one.
         self.handle_message(self.node, Message::Accept { ballot, after, values, decided });
         Some(slot)
     }
@@ -371,7 +376,7 @@ impl Paxos {
     /// The ballot in which this replica tries to lead, or leads.
     pub(crate) const fn ballot(&self) -> Option<Ballot> {
         match &self.position {
-            Position::Waiting | Position::Canvassing(_) => None,
+            Position::Waiting | Position::PreVoting(_) => None,
             Position::Scouting(scout) => Some(scout.ballot()),
             Position::Leading(leader) => Some(leader.ballot),
         }

@@ -1,8 +1,9 @@
-//! What this replica knows to be decided, from its disk or in this life, and a leader or acceptor that contradicts it.
+//! The values that are known to be decided, from the disk or since this engine started, and the check for a
+//! leader or an acceptor that contradicts them.
 //!
-//! The leader of a round has everything that was decided before it, with the same marks, and nobody follows one of an earlier
-//! round. So another value in place of a decided one proves that a disk has gone back: the replica stops, before anything of
-//! its log is touched.
+//! The leader of a round has every value that was decided before it, with the same marks, and no replica
+//! follows a leader of an earlier round. So another value in place of a decided one proves that a disk has
+//! lost data. The replica stops before it changes its log.
 
 use bezant_consensus::{Conflict, LogEntry, Output};
 use bezant_types::{LogIndex, NodeId};
@@ -11,26 +12,26 @@ use crate::ballot::{Ballot, Mark};
 use crate::engine::Paxos;
 
 impl Paxos {
-    /// The last slot that is known to be decided, of those that are here.
+    /// The last slot that is known to be decided, from the disk or from this incarnation.
     fn floor(&self) -> LogIndex {
         self.floor.max(self.replica.decided())
     }
 
-    /// Whether values behind a mark, in a ballot that this replica goes along with, contradict what is decided here; then
-    /// it stops.
-    pub(crate) fn stops_at(
+    /// Stops this replica, and returns true, when values after a mark, in a ballot that it takes part in,
+    /// contradict a decided value.
+    pub(crate) fn stop_on_conflict(
         &mut self,
         from: NodeId,
         ballot: Ballot,
         after: Mark,
         values: &[LogEntry],
     ) -> bool {
-        let Some((first, is_first_exact)) = self.parting(after, values) else { return false };
+        let Some((first, is_first_exact)) = self.divergence(after, values) else { return false };
         self.stop(from, ballot, first, is_first_exact);
         true
     }
 
-    /// What is decided here from that slot on is another value there.
+    /// Stops: the sender has other values from slot `first` on, where values are decided here.
     pub(crate) fn stop(&mut self, from: NodeId, ballot: Ballot, first: LogIndex, is_first_exact: bool) {
         let (committed, held) = (self.floor(), self.acceptor.values());
         let entries =
@@ -41,12 +42,13 @@ impl Paxos {
         self.outputs.push_back(Output::Conflict { conflict, entries });
     }
 
-    /// The first slot whose decided value is another one there, and whether all before it is known to be equal.
-    fn parting(&self, after: Mark, values: &[LogEntry]) -> Option<(LogIndex, bool)> {
+    /// The first slot whose decided value differs, and whether all slots before it are known to be equal.
+    fn divergence(&self, after: Mark, values: &[LogEntry]) -> Option<(LogIndex, bool)> {
         let (held, floor) = (self.acceptor.values(), self.floor());
         let own = held.mark(after.slot);
         if after.slot <= floor && after.slot.0 > 0 && own.is_some_and(|own| own != after) {
-            // What this life does not know to be decided yet is answered, so that the place where the logs part is found.
+            // A slot that only the disk recorded as decided gets a normal reply, so that the leader searches
+            // for the place where the logs differ.
             return (after.slot <= self.replica.decided()).then_some((after.slot, false));
         }
         let is_other = |value: &&LogEntry| {

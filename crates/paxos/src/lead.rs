@@ -1,4 +1,4 @@
-//! Leading: what a replica does whose scout is done.
+//! Leading: the actions of a replica whose scout has adopted a log.
 
 use alloc::vec::Vec;
 
@@ -15,16 +15,16 @@ use crate::message::Message;
 use crate::quorum::is_quorum;
 
 impl Paxos {
-    /// The scout is done.
-    pub(crate) fn begin_to_lead(&mut self) {
+    /// The scout has adopted a log: this replica leads.
+    pub(crate) fn start_leading(&mut self) {
         let Position::Scouting(scout) = &self.position else { return };
         let values = self.acceptor.values();
         let mut leader = Leader::new(scout.ballot(), values.last().slot, self.replica.decided(), self.ticks);
-        leader.meet(self.node, &self.members, values, scout.promises());
+        leader.update_members(self.node, &self.members, values, scout.promises());
         self.position = Position::Leading(leader);
         self.pre_emptions = 0;
         self.follow(Some(self.node));
-        self.give_out(EntryKind::Engine, no_op());
+        self.propose_value(EntryKind::Engine, no_op());
     }
 
     pub(crate) fn handle_accepted(&mut self, from: NodeId, ballot: Ballot, last: LogIndex) {
@@ -45,19 +45,20 @@ impl Paxos {
         leader.handle_accepted(from, before, last);
     }
 
-    /// Everything that a leader can do now.
-    pub(crate) fn lead_on(&mut self) {
+    /// Does everything that a leader can do now.
+    pub(crate) fn advance_leader(&mut self) {
         if !matches!(self.position, Position::Leading(_)) {
             return;
         }
         self.decide();
         self.answer_reads();
         self.complete_change();
-        self.tell_successor();
+        self.notify_successor();
         self.deliver();
     }
 
-    /// Slot by slot in their order; not beyond a change that is not made, for who decides behind it follows from it.
+    /// Decides slots in their order. It stops at a change of members until that change is applied, because
+    /// the quorum for the slots after it depends on it.
     fn decide(&mut self) {
         loop {
             let values = self.acceptor.values();
@@ -72,7 +73,7 @@ impl Paxos {
             let Some(slot) = leader.decide(&self.members, change) else { return };
             self.replica.handle_decided(slot);
             if decided < leader.first && slot >= leader.first {
-                leader.rounds.begin(slot);
+                leader.reads.handle_first_decision(slot);
             }
             self.commit();
         }
@@ -80,15 +81,16 @@ impl Paxos {
 
     fn answer_reads(&mut self) {
         let Position::Leading(leader) = &mut self.position else { return };
-        let mut done = leader.rounds.take_done(self.node, &self.members);
-        let begins = leader.rounds.begin_round();
+        let mut done = leader.reads.take_confirmed(self.node, &self.members);
+        let begins = leader.reads.start_confirmation();
         if begins {
-            // Alone, it is answered by itself.
-            done.extend(leader.rounds.take_done(self.node, &self.members));
+            // A group of one is a quorum by itself.
+            done.extend(leader.reads.take_confirmed(self.node, &self.members));
         }
-        for (asker, index) in done {
-            let told = Message::Told { life: asker.life, read: asker.read, index };
-            self.send(asker.node, told);
+        for (request, index) in done {
+            let reply =
+                Message::ReadIndexReply { incarnation: request.incarnation, read: request.read, index };
+            self.send(request.node, reply);
         }
         if begins {
             self.send_heartbeats();
@@ -98,15 +100,15 @@ impl Paxos {
     fn send_heartbeats(&mut self) {
         let decided = self.replica.decided();
         let Position::Leading(leader) = &mut self.position else { return };
-        let (ballot, turn) = (leader.ballot, leader.rounds.turn());
+        let (ballot, sequence) = (leader.ballot, leader.reads.sequence());
         let peers: Vec<NodeId> = leader.deliveries.keys().copied().collect();
-        leader.deliveries.values_mut().for_each(|delivery| delivery.told = decided);
+        leader.deliveries.values_mut().for_each(|delivery| delivery.announced = decided);
         for peer in peers {
-            self.send(peer, Message::Heartbeat { ballot, decided, turn });
+            self.send(peer, Message::Heartbeat { ballot, decided, sequence });
         }
     }
 
-    /// Sends what each may be sent.
+    /// Sends to each replica the messages that it may receive now.
     fn deliver(&mut self) {
         let (values, decided) = (self.acceptor.values(), self.replica.decided());
         let last = values.last().slot;
@@ -127,11 +129,11 @@ impl Paxos {
                     values.batch(delivery.next(), MESSAGE_SIZE_MAX)
                 };
                 delivery.handle_sent(batch.last().map_or(after.slot, |value| value.index));
-                delivery.told = decided;
+                delivery.announced = decided;
                 messages.push((*node, Message::Accept { ballot, after, values: batch, decided }));
             }
-            if delivery.told < decided && !delivery.is_probing() {
-                delivery.told = decided;
+            if delivery.announced < decided && !delivery.is_probing() {
+                delivery.announced = decided;
                 messages.push((*node, Message::Decision { ballot, decided }));
             }
         }
@@ -141,18 +143,18 @@ impl Paxos {
     }
 
     pub(crate) fn lead_tick(&mut self) {
-        let (ticks, election_ticks) = (self.ticks, self.patience.election_ticks());
+        let (ticks, election_ticks) = (self.ticks, self.timeouts.election_ticks());
         let Position::Leading(leader) = &mut self.position else { return };
         if leader.successor.is_some_and(|successor| successor.since_tick + election_ticks <= ticks) {
-            // It did not take the lead.
+            // The successor did not become the leader in time.
             leader.successor = None;
         }
-        let is_due = ticks.is_multiple_of(self.patience.heartbeat_ticks());
+        let is_due = ticks.is_multiple_of(self.timeouts.heartbeat_ticks());
         if is_due {
             leader.deliveries.values_mut().for_each(Delivery::handle_heartbeat);
         }
-        let is_young = leader.since_tick + election_ticks > ticks;
-        if !is_young && !is_quorum(&self.members, |node| node == self.node || self.is_heard(node)) {
+        let is_recent = leader.since_tick + election_ticks > ticks;
+        if !is_recent && !is_quorum(&self.members, |node| node == self.node || self.is_active_peer(node)) {
             self.step_down();
         } else if is_due {
             self.send_heartbeats();

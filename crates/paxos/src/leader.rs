@@ -1,15 +1,15 @@
-//! The leader: gives out slots in its ballot, a commander for each, until another ballot pre-empts it.
+//! The leader: assigns slots in its ballot, with a commander for each, until another ballot pre-empts it.
 //!
-//! It begins when its scout is done: with a no-op in the slot behind what was adopted. That takes the place of whatever the
-//! leader before gave out there and nobody of the scout's majority has (the gap that it left), and it is what the adopted
-//! values are decided with. From then on phase 1 is never needed again in this ballot, and slots are given out
-//! as fast as they are asked for, whatever many are undecided.
+//! It starts when its scout has adopted a log, with a no-op in the slot after that log. The previous leader
+//! may have assigned that slot, and no acceptor of the scout's quorum may have its value: the no-op closes
+//! this gap, and the adopted values are decided together with it. From then on this ballot needs no phase 1,
+//! and slots are assigned as fast as values are proposed, however many are undecided.
 //!
 //! What always holds:
-//! - One value a slot: a slot is given out once in a ballot, and a ballot is never used in two lives of a node (its promise is on
-//!   the disk before anybody hears of the ballot).
-//! - A slot is decided by a quorum of the members that the slots before it have made: never before a change that lies
-//!   before it is made.
+//! - One value per mark: a slot is assigned once in a ballot, and a ballot is never used in two incarnations
+//!   of a node (its promise is durable before it is sent).
+//! - A slot is decided by a quorum of the members that result from the slots before it: never before all
+//!   changes in these slots are applied.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -19,36 +19,39 @@ use bezant_types::{LogIndex, NodeId};
 use crate::ballot::{Ballot, Mark};
 use crate::commander::Commander;
 use crate::delivery::Delivery;
-use crate::rounds::Rounds;
+use crate::reads::Reads;
 use crate::values::Values;
 
-/// A ballot whose phase 1 is done.
+/// A ballot whose phase 1 is complete.
 #[derive(Debug)]
 pub(crate) struct Leader {
     pub(crate) ballot: Ballot,
-    /// The slot of the no-op: before it is decided, nothing that this leader says is certain.
+    /// The slot of the no-op. Until it is decided, this leader confirms no read and proposes no change.
     pub(crate) first: LogIndex,
-    /// When it began.
+    /// The tick at which it started.
     pub(crate) since_tick: u64,
+    /// In the order of their slots.
     commanders: VecDeque<Commander>,
-    /// Everything up to here is accepted by this replica itself.
+    /// The last slot that the acceptor of this replica has accepted.
     own: LogIndex,
     pub(crate) deliveries: BTreeMap<NodeId, Delivery>,
-    pub(crate) rounds: Rounds,
-    /// Who is asked to lead in its place, since which tick, and whether it was told.
+    pub(crate) reads: Reads,
+    /// The leadership transfer in progress.
     pub(crate) successor: Option<Succession>,
 }
 
-/// The lead is given away.
+/// A leadership transfer in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Succession {
     pub(crate) node: NodeId,
+    /// The tick at which the transfer started.
     pub(crate) since_tick: u64,
-    pub(crate) is_told: bool,
+    /// True once the successor was asked to campaign.
+    pub(crate) is_notified: bool,
 }
 
 impl Leader {
-    /// Begins behind `adopted`, the end of its log; everything up to `decided` is decided.
+    /// Starts after `adopted`, the end of its log; everything up to `decided` is decided.
     pub(crate) fn new(ballot: Ballot, adopted: LogIndex, decided: LogIndex, since_tick: u64) -> Self {
         let first = adopted.next();
         Self {
@@ -58,13 +61,13 @@ impl Leader {
             commanders: VecDeque::from([Commander::new(decided.next(), first)]),
             own: LogIndex(0),
             deliveries: BTreeMap::new(),
-            rounds: Rounds::default(),
+            reads: Reads::default(),
             successor: None,
         }
     }
 
-    /// The members are these now. `promises` says where the logs of others ended, as far as that is known.
-    pub(crate) fn meet(
+    /// Updates the members. `promises` has the ends of the logs of other replicas, as far as they are known.
+    pub(crate) fn update_members(
         &mut self,
         node: NodeId,
         members: &Members,
@@ -72,12 +75,12 @@ impl Leader {
         promises: &BTreeMap<NodeId, Mark>,
     ) {
         let is_member = |node: &NodeId, since| members.get(*node).is_some_and(|it| it.since == since);
-        let gone = self.deliveries.iter().filter(|(node, delivery)| !is_member(node, delivery.since));
-        let gone: alloc::vec::Vec<NodeId> = gone.map(|(node, _)| *node).collect();
-        for node in gone {
+        let removed = self.deliveries.iter().filter(|(node, delivery)| !is_member(node, delivery.since));
+        let removed: alloc::vec::Vec<NodeId> = removed.map(|(node, _)| *node).collect();
+        for node in removed {
             self.deliveries.remove(&node);
-            self.rounds.forget(node);
-            self.commanders.iter_mut().for_each(|commander| commander.forget(node));
+            self.reads.remove(node);
+            self.commanders.iter_mut().for_each(|commander| commander.remove(node));
         }
         for member in members.nodes.iter().filter(|member| member.node != node) {
             let known = promises.get(&member.node).filter(|mark| values.holds(**mark));
@@ -88,20 +91,21 @@ impl Leader {
         }
     }
 
-    /// A slot was given out.
+    /// Adds the commander of a slot that was assigned.
     pub(crate) fn command(&mut self, slot: LogIndex) {
         self.commanders.push_back(Commander::new(slot, slot));
     }
 
-    /// The own acceptor has accepted everything up to that slot; up to which it had before.
+    /// The acceptor of this replica has accepted everything up to that slot. Returns the slot up to which it
+    /// had accepted before.
     pub(crate) fn own_accepted(&mut self, last: LogIndex) -> LogIndex {
         let before = self.own;
         self.own = before.max(last);
         before
     }
 
-    /// That node has accepted everything up to that slot. Commanders are in order of their slots, and those up to
-    /// what it had accepted before have heard of it.
+    /// That node has accepted everything up to `last`. Commanders are in the order of their slots, and those
+    /// up to `before` were informed already.
     pub(crate) fn handle_accepted(&mut self, from: NodeId, before: LogIndex, last: LogIndex) {
         let asked = self.commanders.iter_mut().skip_while(|commander| commander.last() <= before);
         for commander in asked.take_while(|commander| commander.last() <= last) {
@@ -109,8 +113,9 @@ impl Leader {
         }
     }
 
-    /// The last slot that is decided when these decide, `changes` being the next slot in which they change; `None` when
-    /// that is nothing new. Called again until `None`, with the change made in between.
+    /// The last slot that becomes decided with a quorum of these members; `None` when no slot does. `change`
+    /// is the next slot that changes the members. Called until it returns `None`, with the change applied in
+    /// between.
     pub(crate) fn decide(&mut self, members: &Members, change: Option<LogIndex>) -> Option<LogIndex> {
         let front = self.commanders.front_mut()?;
         if !front.is_done(members) {
@@ -118,7 +123,7 @@ impl Leader {
         }
         match change.filter(|slot| (front.first()..front.last()).contains(slot)) {
             Some(slot) => {
-                front.go_on_behind(slot);
+                front.continue_after(slot);
                 Some(slot)
             }
             None => self.commanders.pop_front().map(|commander| commander.last()),

@@ -1,26 +1,32 @@
-//! The second engine of several replicas: Multi-Paxos (Lamport, "Paxos Made Simple"; van Renesse and Altinbuken, "Paxos
-//! Made Moderately Complex"), in roles that talk by messages, to those of other replicas by nothing else. Those of one replica share the
-//! log that its acceptor keeps: scout and leader read it, and what they need of promises and acceptances comes as a message, held
-//! back until it is on the disk.
+//! The second consensus engine for groups of several replicas: Multi-Paxos (Lamport, "Paxos Made Simple"; van
+//! Renesse and Altinbuken, "Paxos Made Moderately Complex"). It is split into the roles of the second paper.
+//! Roles of different replicas communicate only by messages. The roles of one replica also share the log of
+//! its acceptor: scout and leader read it. The promises and acceptances that they need still arrive as
+//! messages, which are held back until the state that they report is durable.
 //!
-//! `docs/protocol/paxos.md` tells the protocol message by message, and why it is safe. In short:
-//! - The *acceptor* promises ballots and accepts values, and keeps both on the disk before it answers.
-//! - The *replica* hands out what is decided, in order, and knows who leads.
-//! - The *scout* does phase 1 of a ballot: it collects promises, and adopts the log that may have been decided.
-//! - The *leader* gives out slots in that ballot, for as long as nobody pre-empts it.
-//! - The *commander* does phase 2 of a slot, the first one of all that was adopted.
-//! - The *requester* asks the leader what a read must see, and the leader's *rounds* confirm it: no lease, no clock.
-//! - *Seed* is how a replica begins, *bootstrap* how one comes to vote whose disk is new.
+//! `docs/protocol/paxos.md` describes the protocol message by message, and why it is safe. In short:
+//! - The *acceptor* promises ballots and accepts pvalues, and makes both durable before it replies.
+//! - The *replica* emits decided values in the order of their slots, and tracks the leader.
+//! - The *scout* runs phase 1 of a ballot: it collects promises, and adopts the log whose values may have
+//!   been decided.
+//! - The *leader* assigns slots in that ballot until another ballot pre-empts it.
+//! - The *commander* runs phase 2 of a slot. The first commander of a leader runs it for all adopted slots.
+//! - The *requester* asks the leader which slot a read must cover, and the leader's *reads* confirm it with a
+//!   quorum: no lease, no clock.
+//! - *Seed* is the state from which a replica starts. *Bootstrap* tracks when a replica with a new disk may
+//!   vote.
 //!
 //! What always holds:
-//! - A value stands behind the value behind which it was proposed, or not at all. A state machine may compute on that.
-//! - What is known to be decided is never replaced: this replica stops instead (`floor`).
-//! - No promise, and no acceptance, leaves before what it speaks of is on this disk.
-//! - Whoever may lead asks first (a canvass), and a leader that hears no quorum for long enough steps down.
-//! - Nothing is drawn but from the generator that the options seed: equal input, equal output.
-//! - What a peer says is parsed, never believed: nonsense changes nothing.
+//! - A value follows the value after which it was proposed, or it is not in the log at all. A state machine
+//!   may compute on that.
+//! - A value that is known to be decided is never replaced: this replica stops instead (`floor`).
+//! - No promise and no acceptance is sent before the state that it reports is durable on this disk.
+//! - A replica that wants to lead runs a pre-vote first. A leader that receives nothing from a quorum for an
+//!   election timeout steps down (check-quorum).
+//! - Randomness comes only from the generator that the options seed: equal input, equal output.
+//! - Messages of peers are parsed and checked: an invalid message changes nothing.
 //!
-//! It never knows a clock, a disk or a network, and never looks into a command.
+//! It never uses a clock, a disk or a network, and never reads a command.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 
@@ -37,21 +43,21 @@ mod commander;
 mod delivery;
 mod describe;
 mod disk;
+mod election;
 mod engine;
 mod floor;
 mod lead;
 mod leader;
 mod members;
 mod message;
-mod patience;
 mod quorum;
+mod reads;
 mod replica;
 mod requester;
-mod rounds;
 mod route;
 mod scout;
 mod seed;
-mod stand;
+mod timeouts;
 mod values;
 mod wire;
 

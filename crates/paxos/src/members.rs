@@ -1,7 +1,8 @@
-//! Changes of who takes part, and of who leads.
+//! Changes of the membership, and leadership transfer.
 //!
-//! A change is a value like any other, and made when it is decided. One that touches who votes has two steps: the leader
-//! proposes the second as soon as the first is made, and so does whoever leads after it, for it finds the members joint.
+//! A change is a value like any other, and is applied when it is decided. A change of the voters has two
+//! steps. The leader proposes the second step as soon as the first is applied. A later leader that finds the
+//! members joint does the same.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -15,8 +16,8 @@ use crate::leader::Succession;
 use crate::message::Message;
 use crate::quorum::is_acceptor;
 
-/// Slots that a node may lack and be given a vote: it has them before anybody notices.
-const BEHIND_MAX: u64 = 256;
+/// Slots that a node may lack when it becomes a voter or the leader. It receives them within a short time.
+const LAG_MAX: u64 = 256;
 
 impl Paxos {
     /// See [`Engine::change`](bezant_consensus::Engine::change).
@@ -34,19 +35,21 @@ impl Paxos {
             Change::Lead(node) if *node == self.node => return Ok(None),
             Change::Lead(node) => {
                 self.check_caught_up(*node)?;
-                self.give_lead_to(*node);
+                self.transfer_to(*node);
                 return Ok(None);
             }
             Change::Remove(node) if *node == self.node => return Err(ChangeError::Leads),
             Change::Remove(node) => {
-                self.members.check_enough_stay(*node, |voter| voter == self.node || self.is_heard(voter))?;
+                self.members
+                    .check_enough_stay(*node, |voter| voter == self.node || self.is_active_peer(voter))?;
             }
             Change::Add { .. } | Change::Meet { .. } | Change::Complete => {}
         }
-        Ok(self.give_out(EntryKind::Engine, payload(change)))
+        Ok(self.propose_value(EntryKind::Engine, payload(change)))
     }
 
-    /// True while a change in the log is not made, or may be in it without this leader's knowing whether it is agreed.
+    /// True while the log may contain a change that is not applied yet: this leader does not know whether it
+    /// is decided.
     fn is_change_pending(&self) -> bool {
         let Position::Leading(leader) = &self.position else { return true };
         let committed = self.replica.committed();
@@ -65,83 +68,85 @@ impl Paxos {
     fn check_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
         let last = self.acceptor.values().last().slot;
         let matched = self.matched(node);
-        if matched.0 + BEHIND_MAX < last.0 || !self.is_heard(node) {
-            return Err(ChangeError::Behind(last.0.saturating_sub(matched.0)));
+        if matched.0 + LAG_MAX < last.0 || !self.is_active_peer(node) {
+            return Err(ChangeError::Lagging(last.0.saturating_sub(matched.0)));
         }
         Ok(())
     }
 
-    /// Asks the replica that is best prepared to lead, if there is one: the lowest number among equals.
-    pub(crate) fn give_lead_away(&mut self) {
-        let others = self.members.voters().filter(|voter| *voter != self.node && self.is_heard(*voter));
-        // Among equals the next number, so that none is passed over when each hands over at once.
+    /// Transfers leadership to the active voter with the longest matching log, if there is one.
+    pub(crate) fn transfer_to_most_advanced(&mut self) {
+        let others = self.members.voters().filter(|voter| *voter != self.node && self.is_active_peer(*voter));
+        // Among equals the next higher number, so that repeated transfers reach every voter.
         let key = |voter: &NodeId| (self.matched(*voter), *voter > self.node, core::cmp::Reverse(*voter));
         let best = others.max_by_key(key);
         if let Some(best) = best {
-            self.give_lead_to(best);
+            self.transfer_to(best);
         }
     }
 
-    fn give_lead_to(&mut self, node: NodeId) {
+    fn transfer_to(&mut self, node: NodeId) {
         if let Position::Leading(leader) = &mut self.position
             && leader.successor.is_none()
         {
-            leader.successor = Some(Succession { node, since_tick: self.ticks, is_told: false });
+            leader.successor = Some(Succession { node, since_tick: self.ticks, is_notified: false });
         }
     }
 
-    /// The successor is told when it has everything: then it has nothing to learn.
-    pub(crate) fn tell_successor(&mut self) {
+    /// Asks the successor to campaign once it has the whole log, so that its scout has nothing to learn.
+    pub(crate) fn notify_successor(&mut self) {
         let last = self.acceptor.values().last().slot;
         let Position::Leading(leader) = &mut self.position else { return };
         let ballot = leader.ballot;
         let matched = |node| leader.deliveries.get(node).map(crate::delivery::Delivery::matched);
         if let Some(successor) = &mut leader.successor
-            && !successor.is_told
+            && !successor.is_notified
             && matched(&successor.node) >= Some(last)
         {
-            successor.is_told = true;
+            successor.is_notified = true;
             let node = successor.node;
-            self.send(node, Message::Lead { ballot });
+            self.send(node, Message::TransferLeadership { ballot });
         }
     }
 
-    /// The second step of a change, when the first was made. A leader that is about to leave lets another one make it.
+    /// Starts the second step of a change after the first was applied. A leader that is leaving transfers
+    /// leadership, and the next leader makes the step.
     pub(crate) fn complete_change(&mut self) {
         let may_propose = matches!(&self.position, Position::Leading(leader) if leader.successor.is_none());
         if !may_propose || !self.members.is_changing() || self.is_change_pending() {
             return;
         }
         if self.members.get(self.node).is_some_and(|member| member.part == Part::Leaving) {
-            self.give_lead_away();
+            self.transfer_to_most_advanced();
         } else {
-            self.give_out(EntryKind::Engine, payload(&Change::Complete));
+            self.propose_value(EntryKind::Engine, payload(&Change::Complete));
         }
     }
 
-    /// A value is decided. A change that was made already (its outcome came with a checkpoint, or lay on the disk) and one
-    /// that fits no more change nothing, on every replica alike.
+    /// Applies the change in a decided value. A change that was applied before (the members came with a
+    /// checkpoint or from the disk) and one that does not fit the members have no effect, on every replica
+    /// alike.
     pub(crate) fn make(&mut self, entry: &LogEntry) {
         let Some(change) = change_of(entry) else { return };
         if entry.index <= self.members.index || self.members.check(&change).is_err() {
             return;
         }
         let members = self.members.after(&change, entry.index);
-        // The leader before may have proposed the step that takes this one out.
+        // The previous leader may have proposed the step that removes this replica.
         let is_out = matches!(self.position, Position::Leading(_)) && !is_acceptor(&members, self.node);
         if is_out {
-            self.say_farewell();
+            self.announce_own_removal();
         }
         self.members = members;
         self.outputs.push_back(Output::Members(self.members.clone()));
         if let Position::Leading(leader) = &mut self.position {
-            leader.meet(self.node, &self.members, self.acceptor.values(), &BTreeMap::new());
+            leader.update_members(self.node, &self.members, self.acceptor.values(), &BTreeMap::new());
         }
     }
 
-    /// The others hear that this leader's removal is decided, while it has connections: those of the old list alone may
-    /// lack a quorum without it.
-    fn say_farewell(&mut self) {
+    /// Announces the decision that removes this leader while it still has connections: the voters of the old
+    /// list may lack a quorum without it.
+    fn announce_own_removal(&mut self) {
         let decided = self.replica.decided();
         if let Position::Leading(leader) = &self.position {
             let ballot = leader.ballot;

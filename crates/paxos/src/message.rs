@@ -1,7 +1,7 @@
-//! What the roles say to each other.
+//! The messages between the roles.
 //!
-//! Every message of phase 1 and phase 2 names its ballot, so one that comes late speaks for nobody else. Any of them may be
-//! lost, doubled or overtaken.
+//! Every message of phase 1 and phase 2 carries its ballot, so a late one is never taken for a message of
+//! another ballot. Any message may be lost, duplicated or reordered.
 
 use alloc::vec::Vec;
 
@@ -10,41 +10,46 @@ use bezant_types::{LogIndex, Term};
 
 use crate::ballot::{Ballot, Mark};
 
-/// A message. `bootstrap` and `seed` say nothing: they look and wait.
+/// A message. `bootstrap` and `seed` send none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// Replica to acceptors: would you promise? Binds nobody.
-    Canvass { turn: u64, last: LogIndex },
-    /// Acceptor to replica: yes; in `round` is the promise that I keep now.
-    Willing { turn: u64, round: Term },
+    /// Replica to acceptors: whether they would promise a ballot of this replica. It commits the acceptor to
+    /// nothing.
+    PreVote { attempt: u64, last: LogIndex },
+    /// Acceptor to replica: it would promise; `round` is the round of its current promise.
+    PreVoteGranted { attempt: u64, round: Term },
     /// Scout to acceptors, phase 1: promise this ballot.
     Prepare { ballot: Ballot },
-    /// Acceptor to scout: I take part in no earlier round; my log ends at `accepted`.
+    /// Acceptor to scout: it takes part in no earlier round, and its log ends at `accepted`.
     Promise { ballot: Ballot, accepted: Mark },
-    /// Acceptor to scout or commander: I have promised a later ballot.
+    /// Acceptor to scout or commander: it has promised a later ballot.
     Refuse { ballot: Ballot, promised: Ballot },
-    /// Scout to the acceptor whose log is the latest: which values are behind this mark?
+    /// Scout to the acceptor whose log is the latest: send the values after this mark.
     Learn { ballot: Ballot, after: Mark },
-    /// Acceptor to scout: these.
+    /// Acceptor to scout: the values after this mark.
     Learned { ballot: Ballot, after: Mark, values: Vec<LogEntry> },
-    /// Leader to acceptors, phase 2: accept these values behind that mark. Without values: is that mark yours?
+    /// Leader to acceptors, phase 2: accept these values after that mark. Without values it asks whether the
+    /// acceptor has that mark.
     Accept { ballot: Ballot, after: Mark, values: Vec<LogEntry>, decided: LogIndex },
-    /// Acceptor to commanders: everything up to `last` is accepted, and on my disk.
+    /// Acceptor to commanders: everything up to `last` is accepted and durable.
     Accepted { ballot: Ballot, last: LogIndex },
-    /// Acceptor to leader or scout: the mark in slot `after` is not mine; the last that may be common is `hint`.
+    /// Acceptor to leader or scout: its log has another mark in slot `after`; `hint` is the last mark that
+    /// both logs may share.
     Missing { ballot: Ballot, after: LogIndex, hint: Mark },
     /// Leader to replicas: everything up to `decided` is decided.
     Decision { ballot: Ballot, decided: LogIndex },
-    /// Leader to replicas: I lead; and the question of round `turn` of reads, whether nobody else does.
-    Heartbeat { ballot: Ballot, decided: LogIndex, turn: u64 },
-    /// Acceptor to leader: I have promised nobody after you.
-    Alive { ballot: Ballot, turn: u64 },
-    /// Leader or acceptor: the values that you lack are gone; there is a checkpoint.
+    /// Leader to replicas: it still leads. `sequence` is the number of the confirmation of reads that is in
+    /// progress, or of the last one.
+    Heartbeat { ballot: Ballot, decided: LogIndex, sequence: u64 },
+    /// Acceptor to leader: it has promised no later ballot.
+    HeartbeatReply { ballot: Ballot, sequence: u64 },
+    /// Leader or acceptor to a replica: the requested values were dropped, and a checkpoint at `last` covers
+    /// them.
     Checkpoint { ballot: Ballot, last: Mark },
-    /// Leader to a replica: lead in my place.
-    Lead { ballot: Ballot },
-    /// Requester to leader: what must this read see?
-    Ask { life: u64, read: u64 },
-    /// Leader to requester: everything up to `index`.
-    Told { life: u64, read: u64, index: LogIndex },
+    /// Leader to a replica: leadership transfer, start phase 1 now.
+    TransferLeadership { ballot: Ballot },
+    /// Requester to leader: which slot must this read cover?
+    ReadIndex { incarnation: u64, read: u64 },
+    /// Leader to requester: the read must cover everything up to `index`.
+    ReadIndexReply { incarnation: u64, read: u64, index: LogIndex },
 }

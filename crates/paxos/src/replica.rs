@@ -1,28 +1,36 @@
-//! The replica: hands out what is decided, in order, and knows who leads.
+//! The replica: emits decided values in the order of their slots, and tracks the leader.
 //!
-//! What it hands out is on this disk. It waits for its leader's word, and says when it has waited long enough.
+//! It emits a value only after it is durable on this disk. It counts the ticks of the election timeout.
 
 use bezant_types::{LogIndex, NodeId};
 
-/// What a replica knows of the group.
+/// The state of the replica role.
 #[derive(Debug)]
 pub(crate) struct Replica {
     /// The last slot that is known to be decided.
     decided: LogIndex,
-    /// The last slot that was handed out.
+    /// The last slot that was emitted.
     committed: LogIndex,
     leader: Option<NodeId>,
-    /// Ticks since the leader was heard of.
-    silent_ticks: u64,
-    /// Ticks since it began to wait, and after how many it tries to lead.
-    waited: u64,
-    waits: u64,
+    /// Ticks since the last message of a leader.
+    ticks_since_leader: u64,
+    /// Ticks since the election timeout was reset.
+    elapsed_ticks: u64,
+    /// The election timeout: after this many ticks the replica campaigns.
+    timeout_ticks: u64,
 }
 
 impl Replica {
     /// Everything up to `decided` is in a checkpoint.
-    pub(crate) const fn new(decided: LogIndex, waits: u64) -> Self {
-        Self { decided, committed: decided, leader: None, silent_ticks: 0, waited: 0, waits }
+    pub(crate) const fn new(decided: LogIndex, timeout_ticks: u64) -> Self {
+        Self {
+            decided,
+            committed: decided,
+            leader: None,
+            ticks_since_leader: 0,
+            elapsed_ticks: 0,
+            timeout_ticks,
+        }
     }
 
     pub(crate) const fn decided(&self) -> LogIndex {
@@ -37,32 +45,32 @@ impl Replica {
         self.leader
     }
 
-    pub(crate) const fn silent_ticks(&self) -> u64 {
-        self.silent_ticks
+    pub(crate) const fn ticks_since_leader(&self) -> u64 {
+        self.ticks_since_leader
     }
 
-    /// True when somebody else is known to lead from now on.
+    /// Sets the leader, and returns true when it is a new one.
     pub(crate) fn follow(&mut self, leader: Option<NodeId>) -> bool {
         let is_new = self.leader != leader;
         self.leader = leader;
         if leader.is_some() {
-            self.silent_ticks = 0;
-            self.waited = 0;
+            self.ticks_since_leader = 0;
+            self.elapsed_ticks = 0;
         }
         is_new && leader.is_some()
     }
 
-    /// Begins to wait.
-    pub(crate) const fn wait(&mut self, ticks: u64) {
-        self.waited = 0;
-        self.waits = ticks;
+    /// Restarts the election timeout with that many ticks.
+    pub(crate) const fn reset_timeout(&mut self, ticks: u64) {
+        self.elapsed_ticks = 0;
+        self.timeout_ticks = ticks;
     }
 
-    /// Time went on: true when it has waited long enough.
+    /// Handles a tick: true when the election timeout has elapsed.
     pub(crate) const fn handle_tick(&mut self) -> bool {
-        self.silent_ticks += 1;
-        self.waited += 1;
-        self.waited >= self.waits
+        self.ticks_since_leader += 1;
+        self.elapsed_ticks += 1;
+        self.elapsed_ticks >= self.timeout_ticks
     }
 
     /// Everything up to that slot is decided.
@@ -70,19 +78,19 @@ impl Replica {
         self.decided = self.decided.max(slot);
     }
 
-    /// The next slot to be handed out, when it is decided and on the disk.
+    /// The next slot to emit, when it is decided and durable.
     pub(crate) fn next(&self, durable: LogIndex) -> Option<LogIndex> {
         let next = self.committed.next();
         (next <= self.decided.min(durable)).then_some(next)
     }
 
-    /// That slot was handed out.
+    /// That slot was emitted.
     pub(crate) fn handle_committed(&mut self, slot: LogIndex) {
-        assert!(slot == self.committed.next(), "slots are handed out in their order");
+        assert!(slot == self.committed.next(), "slots are emitted in order");
         self.committed = slot;
     }
 
-    /// The state begins anew behind that slot.
+    /// The state restarts after a checkpoint at that slot.
     pub(crate) const fn restart(&mut self, slot: LogIndex) {
         self.decided = slot;
         self.committed = slot;

@@ -1,8 +1,8 @@
-//! The requester: asks whoever leads what a read must see, and asks again while there is no answer.
+//! The requester: asks the leader which slot a read must cover, and asks again while no answer comes.
 //!
-//! A question carries the life of this node and the read's number, so that an answer to an earlier life is never taken for
-//! one to this. An answer that comes late, or twice, still names a slot at or behind everything that was decided when the
-//! read was asked for.
+//! A request carries the incarnation of this process and the read's number, so an answer to an earlier
+//! incarnation is never used for this one. An answer that is late or duplicated still names a slot that is
+//! not before any slot that was decided when the read was requested.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -11,47 +11,47 @@ use bezant_consensus::ReadNumber;
 
 use crate::message::Message;
 
-/// Ticks after which a read is asked for again.
+/// Ticks after which a read is requested again.
 const RETRY_TICKS: u32 = 5;
 
 /// Reads without an answer.
 #[derive(Debug)]
 pub(crate) struct Requester {
-    life: u64,
-    /// Ticks since each was asked for.
+    incarnation: u64,
+    /// Ticks since each read was requested.
     waiting: BTreeMap<ReadNumber, u32>,
 }
 
 impl Requester {
-    pub(crate) const fn new(life: u64) -> Self {
-        Self { life, waiting: BTreeMap::new() }
+    pub(crate) const fn new(incarnation: u64) -> Self {
+        Self { incarnation, waiting: BTreeMap::new() }
     }
 
-    /// Takes a read; what to ask for it.
-    pub(crate) fn ask(&mut self, read: ReadNumber) -> Message {
+    /// Adds a read, and returns the request to send.
+    pub(crate) fn add(&mut self, read: ReadNumber) -> Message {
         self.waiting.insert(read, 0);
-        self.question(read)
+        self.request(read)
     }
 
-    const fn question(&self, read: ReadNumber) -> Message {
-        Message::Ask { life: self.life, read: read.0 }
+    const fn request(&self, read: ReadNumber) -> Message {
+        Message::ReadIndex { incarnation: self.incarnation, read: read.0 }
     }
 
-    /// Time went on: what to ask again.
+    /// Handles a tick, and returns the requests to send again.
     pub(crate) fn handle_tick(&mut self) -> Vec<Message> {
         self.waiting.values_mut().for_each(|ticks| *ticks += 1);
-        let late = self.waiting.iter().filter(|(_, ticks)| ticks.is_multiple_of(RETRY_TICKS));
-        late.map(|(read, _)| self.question(*read)).collect()
+        let due = self.waiting.iter().filter(|(_, ticks)| ticks.is_multiple_of(RETRY_TICKS));
+        due.map(|(read, _)| self.request(*read)).collect()
     }
 
-    /// Somebody else leads: what was asked of the one before may never be answered.
-    pub(crate) fn ask_again(&self) -> Vec<Message> {
-        self.waiting.keys().map(|read| self.question(*read)).collect()
+    /// The requests to send again after the leader changed: the old leader may never answer.
+    pub(crate) fn pending(&self) -> Vec<Message> {
+        self.waiting.keys().map(|read| self.request(*read)).collect()
     }
 
-    /// An answer: the read, when one waits for it.
-    pub(crate) fn handle_told(&mut self, life: u64, read: u64) -> Option<ReadNumber> {
+    /// Handles an answer, and returns the read if it was waiting.
+    pub(crate) fn handle_read_index_reply(&mut self, incarnation: u64, read: u64) -> Option<ReadNumber> {
         let read = ReadNumber(read);
-        (life == self.life && self.waiting.remove(&read).is_some()).then_some(read)
+        (incarnation == self.incarnation && self.waiting.remove(&read).is_some()).then_some(read)
     }
 }

@@ -1,18 +1,25 @@
-//! The scout: phase 1 of one ballot. It asks the acceptors for their promise, and learns what they have accepted.
+//! The scout: phase 1 of one ballot. It asks the acceptors for their promise, and learns the pvalues that
+//! they have accepted.
 //!
-//! A promise says where the acceptor's log ends. The latest of these marks tells which log must be adopted: the one that was
-//! written to in the latest round, and of those the longest. What any other log has besides was never decided:
-//! - Let a value be decided in round *r*: a majority has accepted a value of round *r* in its slot or behind it, and thereby the
-//!   whole log of that leader up to there.
-//! - Some acceptor of that majority has promised this ballot. It accepts nothing of earlier rounds any more, so its mark is one
-//!   of round *r* or later.
-//! - So the latest mark is one of round *r* or later, and that log has the value: that leader had adopted it, by the same
-//!   argument, or proposed it.
+//! A promise carries the mark at the end of the acceptor's log. The greatest of these marks names the log
+//! that must be adopted: the log that was written in the latest round, and of those the longest. Any other
+//! value in another log was never decided:
+//! - Let a value be decided in round *r*. A majority has accepted a value of round *r* in its slot or after
+//!   it, and with it the whole log of that leader up to there.
+//! - Some acceptor of that majority has promised this ballot. It accepts nothing of earlier rounds any more,
+//!   so its mark has round *r* or a later one.
+//! - So the greatest mark has round *r* or a later one, and its log contains the value: the leader of that
+//!   round proposed the value, or had adopted it by the same argument.
 //!
-//! The scout needs a promise from a majority of the voters that its own log and disk know to be agreed, the values that it
-//! has learnt included: what it learns may say that there are newer voters, and then it asks those as well.
+//! The scout needs a promise from a majority of the voters that its own log and disk show as decided,
+//! including the values that it has learned. A learned value may add newer voters; then the scout asks these
+//! as well.
 //!
-//! It ends with the adoption of that log, or when somebody has promised a later ballot.
+//! A promise leaves when it is durable, and may report values that are not: a crash of their acceptor can lose
+//! them. They were never accepted then, since an acceptance leaves after its value is durable. So when an
+//! acceptor does not have the values that it reported, the scout asks for its promise again.
+//!
+//! It ends when it adopts that log, or when an acceptor has promised a later ballot.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -22,32 +29,44 @@ use bezant_types::{LogIndex, NodeId};
 use crate::ballot::{Ballot, Mark};
 use crate::quorum::is_quorum;
 
+/// How often a scout asks an acceptor for its promise again. What an acceptor reports after a crash is durable,
+/// so one more promise is enough; more of them are for old promises that arrive late.
+const RENEWALS_MAX: u32 = 4;
+
 /// Phase 1 of a ballot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scout {
     ballot: Ballot,
-    /// Who has promised, and where its log ended then.
+    /// The acceptors that have promised, each with the mark at the end of its log at that time.
     promises: BTreeMap<NodeId, Mark>,
-    /// Who has promised another node in this round.
+    /// The acceptors that have promised another node in this round.
     refused: BTreeSet<NodeId>,
-    /// The slot behind which was asked for values, and whom.
+    /// The acceptor that was asked for values, and the slot after which; `None` when no request is open.
     asked: Option<(NodeId, LogIndex)>,
+    /// How many promises of each acceptor were dropped.
+    renewals: BTreeMap<NodeId, u32>,
 }
 
-/// What must happen next.
+/// The next step of a scout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// More promises.
+    /// Wait for more promises.
     Wait,
-    /// That acceptor's log is later than this one: its values must be learnt.
+    /// That acceptor's log is later than this one: learn its values.
     Learn(NodeId),
-    /// The own log is the one to go on from.
+    /// Adopt the log of this replica.
     Adopt,
 }
 
 impl Scout {
     pub(crate) const fn new(ballot: Ballot) -> Self {
-        Self { ballot, promises: BTreeMap::new(), refused: BTreeSet::new(), asked: None }
+        Self {
+            ballot,
+            promises: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            asked: None,
+            renewals: BTreeMap::new(),
+        }
     }
 
     pub(crate) const fn ballot(&self) -> Ballot {
@@ -58,14 +77,27 @@ impl Scout {
         self.promises.contains_key(&node)
     }
 
-    /// Where the logs of those who promised ended.
+    /// The acceptors that have promised, with the marks at the end of their logs.
     pub(crate) const fn promises(&self) -> &BTreeMap<NodeId, Mark> {
         &self.promises
     }
 
-    /// The first promise of an acceptor counts: a second one may be of a moment when it had accepted from this ballot's leader.
+    /// Handles a promise. Only the first one of an acceptor counts: a second one may report values that it
+    /// accepted from the leader of this ballot.
     pub(crate) fn handle_promise(&mut self, from: NodeId, accepted: Mark) {
         self.promises.entry(from).or_insert(accepted);
+    }
+
+    /// Drops the promise of an acceptor that does not have the values that it reported, so that the scout asks for
+    /// it again. False, and the promise stays, when that was done too often for a crash to be the reason.
+    pub(crate) fn drop_promise(&mut self, from: NodeId) -> bool {
+        let renewals = self.renewals.entry(from).or_default();
+        if *renewals == RENEWALS_MAX {
+            return false;
+        }
+        *renewals += 1;
+        self.asked = None;
+        self.promises.remove(&from).is_some()
     }
 
     /// An acceptor has promised another node in this round: true when too few are left for a quorum.
@@ -74,12 +106,13 @@ impl Scout {
         !is_quorum(members, |node| !self.refused.contains(&node))
     }
 
-    /// `own` is the end of this replica's log; `members` the newest list that is certainly agreed.
+    /// `own` is the end of this replica's log; `members` is the newest list of members that is certainly
+    /// decided.
     pub(crate) fn step(&self, own: Mark, members: &Members) -> Step {
         if !is_quorum(members, |node| self.has_promised(node)) {
             return Step::Wait;
         }
-        // The lowest number among equals.
+        // Among equal marks, the acceptor with the lowest number.
         let latest = self.promises.iter().max_by_key(|(node, mark)| (**mark, core::cmp::Reverse(**node)));
         match latest {
             Some((node, mark)) if *mark > own => Step::Learn(*node),
@@ -87,17 +120,17 @@ impl Scout {
         }
     }
 
-    /// Values behind that slot are asked for of that acceptor.
+    /// Records that the values after that slot are requested from that acceptor.
     pub(crate) const fn ask(&mut self, from: NodeId, after: LogIndex) {
         self.asked = Some((from, after));
     }
 
-    /// What was asked for.
+    /// The open request.
     pub(crate) const fn asked(&self) -> Option<(NodeId, LogIndex)> {
         self.asked
     }
 
-    /// Takes the answer to a question: true when it is the one to the last.
+    /// Closes the open request, and returns true, if the answer is for it.
     pub(crate) fn take_answer(&mut self, from: NodeId, after: LogIndex) -> bool {
         self.asked.take_if(|asked| *asked == (from, after)).is_some()
     }

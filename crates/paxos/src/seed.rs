@@ -1,49 +1,50 @@
-//! Seed: what a replica begins with, and who makes the beginning.
+//! Seed: the state from which a replica starts, and the first campaign of a group.
 //!
-//! A group that has no history waits for nobody: its voters try to lead one after the other, the lowest number first. One with
-//! a history waits for its leader's word, as after any start.
+//! In a group without a history no replica waits for a leader: the voters campaign one after another, the
+//! lowest number first. A replica with a history waits for a leader, as after any start.
 
 use bezant_consensus::{EngineState, Members, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::ballot::{Ballot, Mark};
 use crate::change::change_of;
-use crate::patience::Patience;
+use crate::timeouts::Timeouts;
 use crate::values::Values;
 
-/// A beginning.
+/// The state from which a replica starts.
 #[derive(Debug)]
 pub(crate) struct Seed {
-    /// What was promised.
+    /// The promise of the acceptor. It is later than the one on disk after a crash between the checkpoint of
+    /// a later round and the promise of that round.
     pub(crate) promised: Ballot,
-    /// What the disk has of that: less, after a crash between a checkpoint of a later round and the promise of it.
+    /// The promise on the disk.
     pub(crate) written: Ballot,
     pub(crate) values: Values,
-    /// The newest list that is certainly agreed.
+    /// The newest list of members that is certainly decided.
     pub(crate) members: Members,
-    /// Ticks until this replica tries to lead; `None` to wait for a leader.
-    pub(crate) stands_in: Option<u64>,
+    /// Ticks until this replica campaigns; `None` to draw an election timeout and wait for a leader.
+    pub(crate) campaign_in: Option<u64>,
 }
 
 impl Seed {
-    /// From what the disk held. `None` when that is no log of this engine.
+    /// From the state of the disk. `None` when this engine did not write that log.
     pub(crate) fn new(node: NodeId, members: &Members, state: EngineState) -> Option<Self> {
         let changes = state.entries.iter().filter_map(|entry| Some((entry.index, change_of(entry)?)));
         let members = members.catch_up(changes);
         let (index, term) = state.checkpoint;
         let values = Values::new(Mark::new(index, term), state.entries)?;
         let written = state.vote.unwrap_or_default();
-        // Whoever has values of a round is in it.
+        // A replica that has a value of a round is at least in that round.
         let last_round = values.last().round;
         let vote =
             if written.term < last_round { Vote { term: last_round, ..Vote::default() } } else { written };
         let is_first = vote.term == Term(0) && values.last().slot == LogIndex(0);
-        let stands_in = is_first.then(|| rank(&members, node, None)).map(Patience::turn);
-        Some(Self { promised: Ballot::of(vote), written: Ballot::of(written), values, members, stands_in })
+        let campaign_in = is_first.then(|| rank(&members, node, None)).map(Timeouts::staggered);
+        Some(Self { promised: Ballot::of(vote), written: Ballot::of(written), values, members, campaign_in })
     }
 }
 
-/// How many voters stand before this one, when `absent` does not.
+/// The number of voters that campaign before this one. `absent` is a voter that does not campaign.
 pub(crate) fn rank(members: &Members, node: NodeId, absent: Option<NodeId>) -> u64 {
     members.voters().filter(|voter| *voter < node && Some(*voter) != absent).count() as u64
 }

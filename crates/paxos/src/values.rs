@@ -1,9 +1,10 @@
-//! The values that an acceptor has accepted: the end of the log in memory.
+//! The pvalues that an acceptor has accepted: the end of the log in memory.
 //!
-//! It begins behind the newest checkpoint, or a little before it, so that a replica which lags by a few slots does not
-//! need the whole checkpoint. Payloads are the same memory that the node and the log's writer hold.
+//! It starts after the newest checkpoint, or a little before the end of that checkpoint, so that a replica
+//! which lags by a few slots does not need the whole checkpoint. The node and the log's writer share the
+//! memory of the payloads.
 //!
-//! What always holds: slots have no gaps, and rounds never go back.
+//! What always holds: slots have no gaps, and rounds never decrease from slot to slot.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,30 +15,30 @@ use bezant_types::{LogIndex, Term};
 use crate::ballot::Mark;
 use crate::change::change_of;
 
-/// Bytes of values that stay in memory behind a checkpoint.
-const BYTES_BEHIND_CHECKPOINT: usize = 32 << 20;
+/// Bytes of values in memory up to which values that the checkpoint covers are kept.
+const RETAINED_BYTES_MAX: usize = 32 << 20;
 
-/// What a value costs, on the wire and in memory.
+/// Bytes of a value, on the wire and in memory.
 const fn size(value: &LogEntry) -> usize {
     value.payload.len() + size_of::<LogEntry>()
 }
 
-/// Accepted values, the checkpoint before them, and where among them members change.
+/// Accepted pvalues, the newest checkpoint, and the slots of the changes of members among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Values {
-    /// The place before the first value that is held.
+    /// The mark before the first value in memory.
     before: Mark,
     /// The newest checkpoint of this replica.
     checkpoint: Mark,
     entries: VecDeque<LogEntry>,
-    /// Of all values held.
+    /// The size of all values in memory.
     bytes: usize,
-    /// Slots with a change of members, of those that are held.
+    /// Slots of the values in memory that change the members.
     changes: VecDeque<LogIndex>,
 }
 
 impl Values {
-    /// What the disk held. `None` when it is no log of this engine.
+    /// The log on the disk. `None` when this engine did not write it.
     pub(crate) fn new(checkpoint: Mark, entries: Vec<LogEntry>) -> Option<Self> {
         let (before, bytes) = (checkpoint, 0);
         let mut values =
@@ -54,12 +55,12 @@ impl Values {
         Some(values)
     }
 
-    /// The place of the last value.
+    /// The mark of the last value.
     pub(crate) fn last(&self) -> Mark {
         self.entries.back().map_or(self.before, Mark::of)
     }
 
-    /// The place before the first value that is held.
+    /// The mark before the first value in memory.
     pub(crate) const fn before(&self) -> Mark {
         self.before
     }
@@ -77,7 +78,7 @@ impl Values {
         self.entries.get(self.at(slot)?)
     }
 
-    /// The mark of a slot that is held, or of the one before the first.
+    /// The mark of a slot in memory, or of the one before the first.
     pub(crate) fn mark(&self, slot: LogIndex) -> Option<Mark> {
         if slot == self.before.slot { Some(self.before) } else { self.entry(slot).map(Mark::of) }
     }
@@ -86,8 +87,9 @@ impl Values {
         self.mark(mark.slot) == Some(mark)
     }
 
-    /// The last slot, not beyond the mark's, whose round is at most the mark's: what a log with that mark may have in common
-    /// with this one. Of what is not held any more it is not known.
+    /// The last slot that is not after the mark's and whose round is at most the mark's: a log with that mark
+    /// may equal this one up to there. For slots before the values in memory the rounds are not known, and
+    /// the mark's own slot is returned.
     pub(crate) fn last_until(&self, mark: Mark) -> LogIndex {
         let Some(end) = self.at(mark.slot.next()) else { return mark.slot };
         let end = end.min(self.entries.len());
@@ -96,7 +98,8 @@ impl Values {
         LogIndex((self.before.slot.0 + (end - count) as u64).saturating_sub(u64::from(is_before)))
     }
 
-    /// Values from `first` on: one, and more as long as they have at most that many bytes together.
+    /// Values from `first` on: one value, and more as long as all of them together have at most `size_max`
+    /// bytes.
     pub(crate) fn batch(&self, first: LogIndex, size_max: usize) -> Vec<LogEntry> {
         let from = self.at(first).unwrap_or(usize::MAX).min(self.entries.len());
         let mut bytes = 0;
@@ -107,7 +110,7 @@ impl Values {
         fitting.map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// Slots behind `after` in which members change.
+    /// The slots after `after` whose values change the members.
     pub(crate) fn changes_after(&self, after: LogIndex) -> impl Iterator<Item = LogIndex> {
         self.changes.iter().copied().filter(move |slot| *slot > after)
     }
@@ -120,10 +123,10 @@ impl Values {
         self.entries.push_back(entry);
     }
 
-    /// Puts values at the end; what lies there already from the first one's slot on is forgotten.
+    /// Appends values. Existing values from the slot of the first one on are dropped.
     pub(crate) fn append(&mut self, entries: &[LogEntry]) {
         let Some(first) = entries.first() else { return };
-        assert!(first.index > self.before.slot, "what a checkpoint holds is never overwritten");
+        assert!(first.index > self.before.slot, "a value in a checkpoint is never overwritten");
         assert!(first.index <= self.last().slot.next(), "slots have no gaps");
         while let Some(entry) = self.entries.pop_back_if(|entry| entry.index >= first.index) {
             self.bytes -= size(&entry);
@@ -132,13 +135,13 @@ impl Values {
         entries.iter().cloned().for_each(|entry| self.push(entry));
     }
 
-    /// A checkpoint is durable: lets go of old values.
+    /// A checkpoint is durable: drops old values that it covers.
     pub(crate) fn release(&mut self, slot: LogIndex, round: Term) {
         if slot <= self.checkpoint.slot {
             return;
         }
         self.checkpoint = Mark::new(slot, round);
-        while self.bytes > BYTES_BEHIND_CHECKPOINT
+        while self.bytes > RETAINED_BYTES_MAX
             && let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= slot)
         {
             self.before = Mark::of(&entry);
@@ -147,7 +150,7 @@ impl Values {
         while self.changes.pop_front_if(|change| *change <= self.before.slot).is_some() {}
     }
 
-    /// The log begins anew behind a checkpoint of another replica.
+    /// Restarts the log after a checkpoint that came from another replica.
     pub(crate) fn restart(&mut self, mark: Mark) {
         self.entries.clear();
         self.changes.clear();

@@ -1,6 +1,6 @@
-//! Messages as bytes: version u8, kind u8, the fields in their order, little-endian. A mark is slot u64, round u64;
-//! values are count u32, and for each its round u64, kind u8, size u32, payload: their slots follow from the mark before
-//! them. What breaks an order or a limit is no message.
+//! Messages as bytes: version u8, kind u8, the fields in their order, little-endian. A mark is slot u64,
+//! round u64. Values are count u32, and for each its round u64, kind u8, size u32, payload; their slots
+//! follow from the mark before them. Bytes that break an order or a limit are not a message.
 
 use alloc::vec::Vec;
 
@@ -14,15 +14,15 @@ use crate::change::is_ours;
 use crate::message::Message;
 
 const VERSION: u8 = 1;
-/// Values in one message.
+/// The maximum number of values in one message.
 const VALUES_MAX: usize = 1 << 16;
-/// Numbers beyond this are nobody's: so that adding to one never overflows.
+/// The maximum of a slot or a round, so that adding to one never overflows.
 const NUMBER_MAX: u64 = 1 << 62;
-/// Room that the node needs behind a message, so that nothing is copied for it.
-const ROOM: usize = 16;
+/// Spare capacity for the bytes that the node appends to a message, so that the message is not copied.
+const SPARE_CAPACITY: usize = 16;
 
-const CANVASS: u8 = 1;
-const WILLING: u8 = 2;
+const PRE_VOTE: u8 = 1;
+const PRE_VOTE_GRANTED: u8 = 2;
 const PREPARE: u8 = 3;
 const PROMISE: u8 = 4;
 const REFUSE: u8 = 5;
@@ -33,13 +33,13 @@ const ACCEPTED: u8 = 9;
 const MISSING: u8 = 10;
 const DECISION: u8 = 11;
 const HEARTBEAT: u8 = 12;
-const ALIVE: u8 = 13;
+const HEARTBEAT_REPLY: u8 = 13;
 const CHECKPOINT: u8 = 14;
-const LEAD: u8 = 15;
-const ASK: u8 = 16;
-const TOLD: u8 = 17;
+const TRANSFER_LEADERSHIP: u8 = 15;
+const READ_INDEX: u8 = 16;
+const READ_INDEX_REPLY: u8 = 17;
 
-/// Bytes for the wire.
+/// The bytes of a message.
 pub(crate) fn encode(message: &Message) -> Bytes {
     let payloads = match message {
         Message::Learned { values, .. } | Message::Accept { values, .. } => {
@@ -47,11 +47,13 @@ pub(crate) fn encode(message: &Message) -> Bytes {
         }
         _ => 0,
     };
-    let mut writer = Writer(BytesMut::with_capacity(64 + payloads + ROOM));
+    let mut writer = Writer(BytesMut::with_capacity(64 + payloads + SPARE_CAPACITY));
     writer.0.put_u8(VERSION);
     match message {
-        Message::Canvass { turn, last } => writer.kind(CANVASS).number(*turn).number(last.0),
-        Message::Willing { turn, round } => writer.kind(WILLING).number(*turn).number(round.0),
+        Message::PreVote { attempt, last } => writer.kind(PRE_VOTE).number(*attempt).number(last.0),
+        Message::PreVoteGranted { attempt, round } => {
+            writer.kind(PRE_VOTE_GRANTED).number(*attempt).number(round.0)
+        }
         Message::Prepare { ballot } => writer.kind(PREPARE).ballot(*ballot),
         Message::Promise { ballot, accepted } => writer.kind(PROMISE).ballot(*ballot).mark(*accepted),
         Message::Refuse { ballot, promised } => writer.kind(REFUSE).ballot(*ballot).ballot(*promised),
@@ -67,14 +69,20 @@ pub(crate) fn encode(message: &Message) -> Bytes {
             writer.kind(MISSING).ballot(*ballot).number(after.0).mark(*hint)
         }
         Message::Decision { ballot, decided } => writer.kind(DECISION).ballot(*ballot).number(decided.0),
-        Message::Heartbeat { ballot, decided, turn } => {
-            writer.kind(HEARTBEAT).ballot(*ballot).number(decided.0).number(*turn)
+        Message::Heartbeat { ballot, decided, sequence } => {
+            writer.kind(HEARTBEAT).ballot(*ballot).number(decided.0).number(*sequence)
         }
-        Message::Alive { ballot, turn } => writer.kind(ALIVE).ballot(*ballot).number(*turn),
+        Message::HeartbeatReply { ballot, sequence } => {
+            writer.kind(HEARTBEAT_REPLY).ballot(*ballot).number(*sequence)
+        }
         Message::Checkpoint { ballot, last } => writer.kind(CHECKPOINT).ballot(*ballot).mark(*last),
-        Message::Lead { ballot } => writer.kind(LEAD).ballot(*ballot),
-        Message::Ask { life, read } => writer.kind(ASK).number(*life).number(*read),
-        Message::Told { life, read, index } => writer.kind(TOLD).number(*life).number(*read).number(index.0),
+        Message::TransferLeadership { ballot } => writer.kind(TRANSFER_LEADERSHIP).ballot(*ballot),
+        Message::ReadIndex { incarnation, read } => {
+            writer.kind(READ_INDEX).number(*incarnation).number(*read)
+        }
+        Message::ReadIndexReply { incarnation, read, index } => {
+            writer.kind(READ_INDEX_REPLY).number(*incarnation).number(*read).number(index.0)
+        }
     };
     writer.0.freeze()
 }
@@ -115,15 +123,15 @@ impl Writer {
     }
 }
 
-/// A message from the wire; payloads share its memory. `None` when the bytes are none.
+/// A message from its bytes; payloads share their memory. `None` when the bytes are not a valid message.
 pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
     let mut reader = Reader(bytes.clone());
     if reader.0.try_get_u8().ok()? != VERSION {
         return None;
     }
     let message = match reader.0.try_get_u8().ok()? {
-        CANVASS => Message::Canvass { turn: reader.any()?, last: reader.slot()? },
-        WILLING => Message::Willing { turn: reader.any()?, round: reader.round()? },
+        PRE_VOTE => Message::PreVote { attempt: reader.any()?, last: reader.slot()? },
+        PRE_VOTE_GRANTED => Message::PreVoteGranted { attempt: reader.any()?, round: reader.round()? },
         PREPARE => Message::Prepare { ballot: reader.ballot()? },
         PROMISE => Message::Promise { ballot: reader.ballot()?, accepted: reader.mark()? },
         REFUSE => Message::Refuse { ballot: reader.ballot()?, promised: reader.promised()? },
@@ -140,13 +148,15 @@ pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
         MISSING => Message::Missing { ballot: reader.ballot()?, after: reader.slot()?, hint: reader.mark()? },
         DECISION => Message::Decision { ballot: reader.ballot()?, decided: reader.slot()? },
         HEARTBEAT => {
-            Message::Heartbeat { ballot: reader.ballot()?, decided: reader.slot()?, turn: reader.any()? }
+            Message::Heartbeat { ballot: reader.ballot()?, decided: reader.slot()?, sequence: reader.any()? }
         }
-        ALIVE => Message::Alive { ballot: reader.ballot()?, turn: reader.any()? },
+        HEARTBEAT_REPLY => Message::HeartbeatReply { ballot: reader.ballot()?, sequence: reader.any()? },
         CHECKPOINT => Message::Checkpoint { ballot: reader.ballot()?, last: reader.mark()? },
-        LEAD => Message::Lead { ballot: reader.ballot()? },
-        ASK => Message::Ask { life: reader.any()?, read: reader.any()? },
-        TOLD => Message::Told { life: reader.any()?, read: reader.any()?, index: reader.slot()? },
+        TRANSFER_LEADERSHIP => Message::TransferLeadership { ballot: reader.ballot()? },
+        READ_INDEX => Message::ReadIndex { incarnation: reader.any()?, read: reader.any()? },
+        READ_INDEX_REPLY => {
+            Message::ReadIndexReply { incarnation: reader.any()?, read: reader.any()?, index: reader.slot()? }
+        }
         _ => return None,
     };
     (!reader.0.has_remaining()).then_some(message)
@@ -171,7 +181,7 @@ impl Reader {
         self.number().map(Term)
     }
 
-    /// A ballot in which somebody tries.
+    /// A ballot of a leader or a scout: round and node are not 0.
     fn ballot(&mut self) -> Option<Ballot> {
         self.promised().filter(|ballot| ballot.round.0 > 0 && ballot.node.0 > 0)
     }
@@ -233,8 +243,8 @@ mod tests {
         let values = vec![engine, command];
         let slot = LogIndex(8);
         vec![
-            Message::Canvass { turn: 3, last: slot },
-            Message::Willing { turn: 3, round: Term(2) },
+            Message::PreVote { attempt: 3, last: slot },
+            Message::PreVoteGranted { attempt: 3, round: Term(2) },
             Message::Prepare { ballot },
             Message::Promise { ballot, accepted: mark },
             Message::Refuse { ballot, promised: Ballot { round: Term(9), node: NodeId(0) } },
@@ -244,17 +254,17 @@ mod tests {
             Message::Accepted { ballot, last: slot },
             Message::Missing { ballot, after: slot, hint: mark },
             Message::Decision { ballot, decided: slot },
-            Message::Heartbeat { ballot, decided: slot, turn: 4 },
-            Message::Alive { ballot, turn: 4 },
+            Message::Heartbeat { ballot, decided: slot, sequence: 4 },
+            Message::HeartbeatReply { ballot, sequence: 4 },
             Message::Checkpoint { ballot, last: mark },
-            Message::Lead { ballot },
-            Message::Ask { life: u64::MAX, read: 1 },
-            Message::Told { life: u64::MAX, read: 1, index: slot },
+            Message::TransferLeadership { ballot },
+            Message::ReadIndex { incarnation: u64::MAX, read: 1 },
+            Message::ReadIndexReply { incarnation: u64::MAX, read: 1, index: slot },
         ]
     }
 
     #[test]
-    fn messages_come_back_as_they_went_and_nothing_else_is_one() {
+    fn messages_survive_a_round_trip_and_other_bytes_are_rejected() {
         for message in all() {
             let bytes = encode(&message);
             assert_eq!(decode(&bytes).as_ref(), Some(&message));
@@ -266,14 +276,14 @@ mod tests {
             for at in 0..bytes.len() {
                 let mut changed = bytes.to_vec();
                 changed[at] ^= 0xff;
-                // It may be another message, and must not be a panic.
+                // The bytes may be another message, but decoding them must not panic.
                 drop(decode(&changed.into()));
             }
         }
     }
 
     #[test]
-    fn values_keep_their_order_and_their_ballot() {
+    fn values_out_of_round_order_are_rejected() {
         let ballot = Ballot { round: Term(7), node: NodeId(2) };
         let value = |term| LogEntry {
             index: LogIndex(10),

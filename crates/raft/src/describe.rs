@@ -1,7 +1,7 @@
 //! The engine's messages, one line each.
 //!
-//! An entry is written `index/term` where its term matters. Everything that a message says of itself shows;
-//! fields that its type leaves empty do not.
+//! An entry is written `index/term` where its term matters. A line shows every field that the message type
+//! uses, and no other.
 
 use bezant_consensus::{Change, Description, MessageKind};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use crate::members::change_of;
 use crate::read::context_parts;
 use crate::wire::decode;
 
-/// What a message of this engine says, on one line; `None` when the bytes are none.
+/// A message of this engine on one line; `None` when the bytes are not a message.
 pub fn describe(bytes: &Bytes) -> Option<Description> {
     decode(bytes).map(|message| Description::new(kind(&message), text(&message)))
 }
@@ -33,7 +33,7 @@ fn kind(message: &Message) -> MessageKind {
         | Type::MsgTransferLeader
         | Type::MsgTimeoutNow => MessageKind::Election,
         Type::MsgSnapshot => MessageKind::CatchUp,
-        // The crate sends these to nobody but itself.
+        // raft-rs sends these only to itself.
         Type::MsgHup | Type::MsgBeat | Type::MsgUnreachable | Type::MsgSnapStatus | Type::MsgCheckQuorum => {
             MessageKind::Unknown
         }
@@ -52,30 +52,32 @@ fn text(message: &Message) -> String {
         }
         Type::MsgAppendResponse if reject => {
             let hint = message.reject_hint;
-            format!("append refused: no entry {index}, try {hint}/{log_term}, term {term}")
+            format!("append rejected: no entry {index}, try {hint}/{log_term}, term {term}")
         }
         Type::MsgAppendResponse => format!("has entries up to {index}, term {term}"),
         Type::MsgHeartbeat => {
             format!("heartbeat{}, commit {commit}, term {term}", for_read(&message.context))
         }
-        Type::MsgHeartbeatResponse => format!("heartbeat heard{}, term {term}", for_read(&message.context)),
+        Type::MsgHeartbeatResponse => {
+            format!("heartbeat response{}, term {term}", for_read(&message.context))
+        }
         Type::MsgRequestPreVote => {
-            format!("would you vote for me in term {term}? log ends {index}/{log_term}")
+            format!("pre-vote request for term {term}, log ends {index}/{log_term}")
         }
         Type::MsgRequestPreVoteResponse => format!("{}, term {term}", granted("pre-vote", reject)),
         Type::MsgRequestVote => {
-            // The crate's word for an election that the old leader asked for.
-            let how = if message.context.is_empty() { "" } else { " (the leader asked me to)" };
-            format!("vote for me in term {term}{how}, log ends {index}/{log_term}")
+            // raft-rs sets this context in an election that a leadership transfer started.
+            let how = if message.context.is_empty() { "" } else { " (leadership transfer)" };
+            format!("vote request for term {term}{how}, log ends {index}/{log_term}")
         }
         Type::MsgRequestVoteResponse => format!("{}, term {term}", granted("vote", reject)),
-        Type::MsgReadIndex => format!("what must{} see?", read_of(first_data(message))),
-        Type::MsgReadIndexResp => format!("entry {index} is what{} must see", read_of(first_data(message))),
-        Type::MsgTimeoutNow => format!("you lead: stand for election now, term {term}"),
-        Type::MsgTransferLeader => "let me lead".to_owned(),
+        Type::MsgReadIndex => format!("read index request for{}", read_of(first_data(message))),
+        Type::MsgReadIndexResp => format!("read index {index} for{}", read_of(first_data(message))),
+        Type::MsgTimeoutNow => format!("timeout now: start an election, term {term}"),
+        Type::MsgTransferLeader => "transfer leadership to me".to_owned(),
         Type::MsgSnapshot => {
             let metadata = message.get_snapshot().get_metadata();
-            format!("you need a checkpoint of {}/{} or later, term {term}", metadata.index, metadata.term)
+            format!("a checkpoint of {}/{} or later is needed, term {term}", metadata.index, metadata.term)
         }
         Type::MsgPropose => format!("propose {} entries", message.get_entries().len()),
         other => format!("{other:?}, term {term}"),
@@ -83,10 +85,10 @@ fn text(message: &Message) -> String {
 }
 
 fn granted(what: &str, is_rejected: bool) -> String {
-    format!("{what} {}", if is_rejected { "refused" } else { "granted" })
+    format!("{what} {}", if is_rejected { "rejected" } else { "granted" })
 }
 
-/// The entries of a message: `none`, `41`, `41..43`, and what the first is that is no command.
+/// The entries of a message: `none`, `41`, `41..43`, and the kind of the first entry that is not a command.
 fn range(entries: &[Entry]) -> String {
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return "none".to_owned() };
     let mut text = first.index.to_string();
@@ -101,7 +103,7 @@ fn range(entries: &[Entry]) -> String {
     text
 }
 
-/// What an entry is that is no command.
+/// The kind of an entry that is not a command; `None` for a command.
 fn special(entry: &Entry) -> Option<String> {
     if entry.get_entry_type() == EntryType::EntryNormal {
         return entry.data.is_empty().then(|| format!("first of term {}", entry.term));
@@ -120,12 +122,12 @@ fn first_data(message: &Message) -> &[u8] {
     message.get_entries().first().map_or(&[], |entry| &entry.data)
 }
 
-/// Which read a sign of life is to confirm; nothing for none.
+/// The read that a heartbeat confirms, with text before it; empty for none.
 fn for_read(context: &[u8]) -> String {
     if context.is_empty() { String::new() } else { format!(" for{}", read_of(context)) }
 }
 
-/// Which read a context names, with a space before.
+/// The read in a context, with a space before it.
 fn read_of(context: &[u8]) -> String {
     match context_parts(context) {
         Some((node, _, read)) => format!(" read {} of node {node}", read.0),
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_and_who_has_them() {
+    fn entries_and_their_confirmation() {
         let kind = MessageKind::Entries;
         let cases = [
             (vec![], "none"),
@@ -196,60 +198,64 @@ mod tests {
         }
         let answer = Message { index: 43, ..message(MessageType::MsgAppendResponse) };
         check(&answer, kind, "has entries up to 43, term 3");
-        let refusal = Message { reject: true, reject_hint: 12, log_term: 2, ..answer };
-        check(&refusal, kind, "append refused: no entry 43, try 12/2, term 3");
+        let rejection = Message { reject: true, reject_hint: 12, log_term: 2, ..answer };
+        check(&rejection, kind, "append rejected: no entry 43, try 12/2, term 3");
         check(&message(MessageType::MsgPropose), kind, "propose 0 entries");
     }
 
     #[test]
-    fn votes_and_hand_overs() {
+    fn votes_and_transfers() {
         let kind = MessageKind::Election;
         let ask = |kind| Message { index: 43, log_term: 2, ..message(kind) };
-        let asked = "would you vote for me in term 3? log ends 43/2";
+        let asked = "pre-vote request for term 3, log ends 43/2";
         check(&ask(MessageType::MsgRequestPreVote), kind, asked);
-        check(&ask(MessageType::MsgRequestVote), kind, "vote for me in term 3, log ends 43/2");
+        check(&ask(MessageType::MsgRequestVote), kind, "vote request for term 3, log ends 43/2");
         let context = Bytes::from_static(b"CampaignTransfer");
         let asked = Message { context, ..ask(MessageType::MsgRequestVote) };
-        check(&asked, kind, "vote for me in term 3 (the leader asked me to), log ends 43/2");
+        check(&asked, kind, "vote request for term 3 (leadership transfer), log ends 43/2");
         for (of, name) in [
             (MessageType::MsgRequestPreVoteResponse, "pre-vote"),
             (MessageType::MsgRequestVoteResponse, "vote"),
         ] {
             check(&message(of), kind, &format!("{name} granted, term 3"));
-            let refused = Message { reject: true, ..message(of) };
-            check(&refused, kind, &format!("{name} refused, term 3"));
+            let rejected = Message { reject: true, ..message(of) };
+            check(&rejected, kind, &format!("{name} rejected, term 3"));
         }
-        check(&message(MessageType::MsgTimeoutNow), kind, "you lead: stand for election now, term 3");
-        check(&message(MessageType::MsgTransferLeader), kind, "let me lead");
+        check(&message(MessageType::MsgTimeoutNow), kind, "timeout now: start an election, term 3");
+        check(&message(MessageType::MsgTransferLeader), kind, "transfer leadership to me");
     }
 
     #[test]
-    fn signs_of_life_and_reads() {
-        let sign = Message { commit: 39, ..message(MessageType::MsgHeartbeat) };
-        check(&sign, MessageKind::Heartbeat, "heartbeat, commit 39, term 3");
-        let heard = message(MessageType::MsgHeartbeatResponse);
-        check(&heard, MessageKind::Heartbeat, "heartbeat heard, term 3");
+    fn heartbeats_and_reads() {
+        let heartbeat = Message { commit: 39, ..message(MessageType::MsgHeartbeat) };
+        check(&heartbeat, MessageKind::Heartbeat, "heartbeat, commit 39, term 3");
+        let response = message(MessageType::MsgHeartbeatResponse);
+        check(&response, MessageKind::Heartbeat, "heartbeat response, term 3");
         let kind = MessageKind::Read;
-        let sign = Message { context: read(), ..sign };
-        check(&sign, kind, "heartbeat for read 7 of node 2, commit 39, term 3");
-        check(&Message { context: read(), ..heard }, kind, "heartbeat heard for read 7 of node 2, term 3");
-        let strange = Message { context: Bytes::from_static(b"?"), ..sign };
+        let heartbeat = Message { context: read(), ..heartbeat };
+        check(&heartbeat, kind, "heartbeat for read 7 of node 2, commit 39, term 3");
+        check(
+            &Message { context: read(), ..response },
+            kind,
+            "heartbeat response for read 7 of node 2, term 3",
+        );
+        let strange = Message { context: Bytes::from_static(b"?"), ..heartbeat };
         check(&strange, kind, "heartbeat for an unknown read, commit 39, term 3");
         let with_read = |kind, index| {
             let mut message = Message { index, ..message(kind) };
             message.set_entries(vec![Entry { data: read(), ..Entry::default() }].into());
             message
         };
-        check(&with_read(MessageType::MsgReadIndex, 0), kind, "what must read 7 of node 2 see?");
+        check(&with_read(MessageType::MsgReadIndex, 0), kind, "read index request for read 7 of node 2");
         let answer = with_read(MessageType::MsgReadIndexResp, 39);
-        check(&answer, kind, "entry 39 is what read 7 of node 2 must see");
+        check(&answer, kind, "read index 39 for read 7 of node 2");
     }
 
     #[test]
-    fn the_word_for_a_checkpoint_and_nonsense() {
+    fn a_checkpoint_offer_and_invalid_bytes() {
         let mut needed = message(MessageType::MsgSnapshot);
         needed.set_snapshot(snapshot((LogIndex(60), Term(2)), ConfState::default()));
-        check(&needed, MessageKind::CatchUp, "you need a checkpoint of 60/2 or later, term 3");
+        check(&needed, MessageKind::CatchUp, "a checkpoint of 60/2 or later is needed, term 3");
         check(&message(MessageType::MsgHup), MessageKind::Unknown, "MsgHup, term 3");
         assert_eq!(describe(&Bytes::from_static(&[0xff; 9])), None);
     }

@@ -1,4 +1,4 @@
-//! The engine: the crate's node, driven by the seam's inputs.
+//! The engine: the node of raft-rs, driven by the inputs of [`bezant_consensus`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -20,27 +20,28 @@ use crate::tail::Tail;
 use crate::timeout::Timeouts;
 use crate::wire::{decode, encode, log_entry};
 
-/// Bytes of entries in one message; an entry that is larger goes alone.
+/// Bytes of entries in one message. An entry that is larger is sent alone.
 const MESSAGE_SIZE_MAX: u64 = 1 << 20;
-/// Messages with entries on their way to one follower.
+/// Messages with entries in flight to one follower.
 const MESSAGES_IN_FLIGHT_MAX: usize = 64;
 
 /// Whether this replica takes part in elections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
-    /// It does.
+    /// It votes and may start an election.
     Admitted,
-    /// It waits for the word of a leader.
+    /// It has received no append of a leader yet.
     Waiting,
-    /// It must have on disk what the leader knew to be agreed when it was heard of first, and an entry of that
-    /// leader's own term or a later one. A new leader may know of less agreement than there is, but what was agreed
-    /// before its term lies before its first entry.
+    /// It must have on disk every entry up to `index`, which the first leader that it received an append from
+    /// knew to be committed, and an entry of that leader's term or of a later one. A new leader may know a
+    /// lower commit index than the group has reached, but every entry that was committed before its term
+    /// precedes its first entry.
     Until { index: u64, term: u64 },
-    /// It has, and has said so.
+    /// It has these entries and has emitted `CaughtUp`.
     CaughtUp,
 }
 
-/// One replica of a group that agrees by Raft.
+/// One replica of a group that runs Raft.
 pub struct Raft {
     pub(crate) node: NodeId,
     pub(crate) raw: RawNode<Tail>,
@@ -48,29 +49,31 @@ pub struct Raft {
     reads: Reads,
     installing: Installing,
     timeouts: Timeouts,
-    /// Term for which the timeout was drawn, and as what.
+    /// The term and the role for which the election timeout was drawn.
     drawn_for: (u64, StateRole),
-    /// The timeout, in ticks.
+    /// The election timeout, in ticks.
     drawn: usize,
-    /// Ticks until this replica asks for votes because the connection to its leader broke.
+    /// Ticks until this replica starts an election because the connection to its leader broke; `None`
+    /// otherwise.
     campaign_in: Option<usize>,
-    /// What is on the disk, or on its way there.
+    /// The vote that is on the disk, or in a write that was emitted.
     vote: Vote,
+    /// The last leader that was seen, to detect a change; 0 for none.
     leader_before: u64,
-    /// The last entry that a leader has said to be committed.
+    /// The last index that a leader has announced as committed.
     announced: u64,
-    /// Ticks since a message of the leader came.
-    silent_ticks: u64,
-    /// Ticks since this engine began.
+    /// Ticks since the last message of the leader.
+    ticks_since_leader: u64,
+    /// Ticks since this engine started.
     ticks: u64,
-    /// When each of the others was heard of last.
-    heard: BTreeMap<NodeId, u64>,
-    /// Ticks for which one that was heard of counts as active.
+    /// The tick of the last message of each peer.
+    received_at: BTreeMap<NodeId, u64>,
+    /// Ticks after its last message for which a peer counts as active.
     active_ticks: u64,
     admission: Admission,
-    /// The last entry that the disk said to be committed.
+    /// The last index that the disk recorded as committed when this engine started.
     pub(crate) floor: u64,
-    /// What is committed here is contradicted: it takes part in nothing.
+    /// Set once a leader contradicts a committed entry: this replica handles no input from then on.
     pub(crate) is_stopped: bool,
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -86,20 +89,20 @@ impl fmt::Debug for Raft {
 }
 
 impl Raft {
-    /// A replica that goes on from what its disk held. `None` when the log holds an entry that no version of
-    /// this engine wrote.
+    /// A replica that continues from the state of its disk. `None` when the log holds an entry that no
+    /// version of this engine wrote.
     ///
     /// # Panics
     /// When the options contradict themselves.
     pub fn new(options: &EngineOptions, state: EngineState) -> Option<Self> {
-        assert!(options.members.voters().next().is_some(), "somebody votes");
+        assert!(options.members.voters().next().is_some(), "at least one member is a voter");
         let election_ticks = usize::try_from(options.election_ticks).ok()?;
         let changes = state.entries.iter().filter_map(|entry| Some((entry.index, change_in(entry)?)));
         let members = options.members.catch_up(changes);
         let learned = (members.index > options.members.index).then(|| Output::Members(members.clone()));
         let (written, floor) = (state.vote.unwrap_or_default(), state.floor().0);
         let (index, term) = state.checkpoint;
-        // Whoever holds entries of a term is in it.
+        // A replica that has an entry of a term is at least in that term.
         let last_term = state.entries.last().map_or(term, |entry| entry.term);
         let vote =
             if written.term < last_term { Vote { term: last_term, ..Vote::default() } } else { written };
@@ -134,9 +137,9 @@ impl Raft {
             vote: written,
             leader_before: 0,
             announced: 0,
-            silent_ticks: 0,
+            ticks_since_leader: 0,
             ticks: 0,
-            heard: BTreeMap::new(),
+            received_at: BTreeMap::new(),
             active_ticks: u64::from(options.election_ticks),
             admission: if options.may_vote { Admission::Admitted } else { Admission::Waiting },
             floor,
@@ -147,13 +150,14 @@ impl Raft {
         Some(engine)
     }
 
-    /// A peer that speaks nonsense is not listened to; the crate refuses messages that only it may make.
+    /// Handles a peer's message. One with a wrong sender or receiver is dropped; raft-rs rejects messages
+    /// that are local to a replica.
     fn step(&mut self, from: NodeId, mut message: Message) {
         if message.from != from.0 || message.to != self.node.0 {
             return;
         }
-        self.heard.insert(from, self.ticks);
-        if self.stops_at(from, &message) {
+        self.received_at.insert(from, self.ticks);
+        if self.stop_on_conflict(from, &message) {
             return;
         }
         let is_leaders = matches!(
@@ -161,17 +165,17 @@ impl Raft {
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
         );
         if is_leaders && message.term >= self.raw.raft.term {
-            self.silent_ticks = 0;
+            self.ticks_since_leader = 0;
             let fetched = message.get_snapshot().get_metadata().index;
             self.announced = self.announced.max(message.commit).max(fetched);
         }
-        if self.installing.holds_back(&message) {
+        if self.installing.ignores(&message) {
             return;
         }
         let log = &self.raw.raft.raft_log;
         let may_vote = self.admission == Admission::Admitted;
         match message.get_msg_type() {
-            // The node forwards commands; a proposal has no other way in.
+            // Commands are forwarded by the node, so a proposal of a peer is invalid.
             MessageType::MsgPropose => return,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote | MessageType::MsgTimeoutNow
                 if !may_vote =>
@@ -183,7 +187,7 @@ impl Raft {
             {
                 self.admission = Admission::Until { index: message.commit.max(1), term: message.term };
             }
-            // The crate takes a commit beyond the log for a broken invariant.
+            // raft-rs treats a commit index beyond the log as a broken invariant.
             MessageType::MsgHeartbeat => message.commit = message.commit.min(log.last_index()),
             MessageType::MsgSnapshot if message.term >= self.raw.raft.term => {
                 let metadata = message.get_snapshot().get_metadata();
@@ -196,36 +200,37 @@ impl Raft {
             }
             _ => {}
         }
-        // What the crate refuses (a local message, an unknown peer) changes nothing.
+        // A message that raft-rs rejects (a local message, an unknown peer) changes nothing.
         drop(self.raw.step(message));
     }
 
-    /// True when a message of that node came lately.
-    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
-        self.heard.get(&node).is_some_and(|at| at + self.active_ticks > self.ticks)
+    /// True when that node sent a message within the last election timeout.
+    pub(crate) fn is_active_peer(&self, node: NodeId) -> bool {
+        self.received_at.get(&node).is_some_and(|at| at + self.active_ticks > self.ticks)
     }
 
     fn tick(&mut self) {
         self.ticks += 1;
-        self.silent_ticks += 1;
+        self.ticks_since_leader += 1;
         let is_member = self.raw.store().members().get(self.node).is_some();
-        let may_stand =
+        let may_campaign =
             self.admission == Admission::Admitted && self.installing == Installing::No && is_member;
         let is_written = self.is_written();
         match &mut self.campaign_in {
             Some(1) if is_written => {
                 self.campaign_in = None;
-                if may_stand && self.raw.raft.promotable() {
+                if may_campaign && self.raw.raft.promotable() {
                     drop(self.raw.campaign());
                 }
             }
             None | Some(1) => {}
             Some(ticks) => *ticks -= 1,
         }
-        if self.raw.raft.state == StateRole::Leader || (may_stand && is_written) {
+        if self.raw.raft.state == StateRole::Leader || (may_campaign && is_written) {
             self.raw.tick();
-        } else if may_stand {
-            // The time goes on: when it is over, others are promised votes, and this replica stands once it can.
+        } else if may_campaign {
+            // The timeout still elapses: after it, this replica grants pre-votes to others, and it starts an
+            // election as soon as it can.
             self.raw.raft.election_elapsed += 1;
         }
         for context in self.reads.tick() {
@@ -233,16 +238,17 @@ impl Raft {
         }
     }
 
-    /// True when all entries of this log are on the disk. A replica whose entries wait for room could not ask for votes, which
-    /// are asked for by what is on the disk.
+    /// True when all entries of this log are on the disk. A replica whose entries wait for disk space cannot
+    /// ask for votes, because a candidate reports only entries that are on its disk.
     fn is_written(&self) -> bool {
         let log = &self.raw.raft.raft_log;
         log.persisted == log.last_index()
     }
 
-    /// The connection to a peer broke. When it led, its process is gone in all likelihood: this replica does
-    /// not wait for the whole timeout, and does not keep the others from an election. They stand one after the other,
-    /// the lowest number first; one whose log is too short is not elected, and the next stands.
+    /// The connection to a peer broke. If the peer led, its process has most likely ended: this replica does
+    /// not wait for the whole election timeout, and from now on grants votes to others. The voters start
+    /// elections one after another, the lowest number first. One whose log is too short is not elected, and
+    /// the next one tries.
     fn handle_lost(&mut self, peer: NodeId) {
         let raft = &mut self.raw.raft;
         if raft.leader_id == peer.0 && raft.state == StateRole::Follower && self.installing == Installing::No
@@ -257,12 +263,12 @@ impl Raft {
     }
 
     fn handle_installed(&mut self, index: LogIndex, term: Term, members: Members) {
-        assert!(self.installing != Installing::No, "a checkpoint was asked for");
+        assert!(self.installing != Installing::No, "the engine asked for a checkpoint");
         self.installing = Installing::No;
         let mut voters = conf_state(self.raw.store().members());
         if members.index > self.raw.store().members().index {
-            // The crate takes no checkpoint that leaves this replica out. One that was removed meanwhile lets it believe in
-            // those before, and stands no more: see `tick`.
+            // raft-rs rejects a checkpoint whose members do not include this replica. A replica that was
+            // removed meanwhile keeps the previous voters in raft-rs and starts no election: see `tick`.
             if members.get(self.node).is_some() {
                 voters = conf_state(&members);
             }
@@ -271,7 +277,8 @@ impl Raft {
         }
         let raft = &mut self.raw.raft;
         if raft.term < term.0 {
-            // Whoever holds entries of a term is in it: the next leader's word of an earlier one would not fit behind them.
+            // A replica that has an entry of a term is at least in that term: entries that the leader of an
+            // earlier term sends could not follow it.
             raft.become_follower(term.0, raft::INVALID_ID);
         }
         if raft.leader_id == raft::INVALID_ID || raft.state != StateRole::Follower {
@@ -286,7 +293,7 @@ impl Raft {
         self.note_applied(index.0);
     }
 
-    /// Takes everything that the crate has ready.
+    /// Processes everything that raft-rs has ready.
     pub(crate) fn work(&mut self) {
         self.note_leader();
         while self.raw.has_ready() || self.complete_change() {
@@ -315,7 +322,7 @@ impl Raft {
         let committed = ready.take_committed_entries();
         self.raw.advance_append_async(ready);
         if installed != 0 {
-            // The checkpoint was durable before the engine heard of it, whatever waits for the disk besides.
+            // The checkpoint was durable before `Installed` came in, even if other writes are still pending.
             self.raw.raft.on_persist_snap(installed);
             self.raw.advance_apply_to(installed);
         }
@@ -324,7 +331,7 @@ impl Raft {
         self.release(freed);
     }
 
-    /// Hands out what a step must write.
+    /// Emits the write of a step.
     fn write(&mut self, number: u64, ready: &Ready) -> Written {
         let state = self.raw.raft.hard_state();
         let promised = Vote { term: Term(state.term), voted_for: NodeId(state.vote) };
@@ -348,7 +355,7 @@ impl Raft {
             self.outputs.push_back(Output::Commit(log_entry(&entry)));
         }
         self.raw.advance_apply_to(last);
-        // What is handed out is on this disk.
+        // An entry that is emitted as committed is on this disk.
         self.note_applied(last);
     }
 
@@ -367,7 +374,7 @@ impl Raft {
             let to = NodeId(message.to);
             self.outputs.push_back(Output::Send { to, bytes: encode(&message) });
             if message.get_msg_type() == MessageType::MsgSnapshot {
-                // It travels outside of the engine: see `install`.
+                // The checkpoint is transferred outside of the engine: see `install`.
                 self.raw.report_snapshot(to.0, SnapshotStatus::Finish);
             }
         }
@@ -380,20 +387,20 @@ impl Raft {
         self.send(freed.messages);
     }
 
-    /// Asks the replica that is best prepared to lead, if there is one.
-    pub(crate) fn transfer_lead(&mut self) {
+    /// Transfers leadership to the active voter with the longest matching log, if there is one.
+    pub(crate) fn transfer_to_most_advanced(&mut self) {
         let voters = self.raw.store().members().voters();
-        let others = voters.filter(|voter| *voter != self.node && self.is_heard(*voter));
+        let others = voters.filter(|voter| *voter != self.node && self.is_active_peer(*voter));
         let matched =
             |voter: &NodeId| self.raw.raft.prs().get(voter.0).map_or(0, |progress| progress.matched);
-        // Among equals the next number, so that none is passed over when each hands over at once.
+        // Among equals the next higher number, so that repeated transfers reach every voter.
         let best = others.max_by_key(|voter| (matched(voter), *voter > self.node, std::cmp::Reverse(*voter)));
         if let Some(successor) = best {
             self.raw.transfer_leader(successor.0);
         }
     }
 
-    /// What was asked of the old leader is asked of the new one.
+    /// Sends the unanswered reads again when the leader changes.
     fn note_leader(&mut self) {
         let leader = self.raw.raft.leader_id;
         if leader != self.leader_before {
@@ -407,7 +414,8 @@ impl Raft {
         }
     }
 
-    /// The crate draws from the system's randomness whenever it begins to wait; what it drew is replaced.
+    /// raft-rs draws an election timeout from the system's randomness whenever its role changes; the value is
+    /// replaced.
     fn draw_timeout(&mut self) {
         let raft = &mut self.raw.raft;
         let now = (raft.term, raft.state);
@@ -421,7 +429,7 @@ impl Raft {
 
 impl Engine for Raft {
     fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
-        assert!(!payload.is_empty(), "an empty entry is a leader's first");
+        assert!(!payload.is_empty(), "the empty payload is reserved for a leader's first entry");
         if !self.is_leader() {
             return None;
         }
@@ -449,10 +457,10 @@ impl Engine for Raft {
         self.raw.store().members()
     }
 
-    fn hand_over(&mut self) {
+    fn transfer_leadership(&mut self) {
         let raft = &self.raw.raft;
         if raft.state == StateRole::Leader && raft.lead_transferee.is_none() {
-            self.transfer_lead();
+            self.transfer_to_most_advanced();
             self.work();
         }
     }
@@ -467,7 +475,7 @@ impl Engine for Raft {
                 self.release(freed);
             }
             Input::VoteKept(number) => {
-                let messages = self.held.keep(number);
+                let messages = self.held.handle_vote_durable(number);
                 self.send(messages);
             }
             Input::Message { from, bytes } => {
@@ -515,7 +523,7 @@ impl Engine for Raft {
             peers.extend(others.map(|(id, progress)| PeerStanding {
                 node: NodeId(*id),
                 matched: LogIndex(progress.matched),
-                is_active: self.is_heard(NodeId(*id)),
+                is_active: self.is_active_peer(NodeId(*id)),
             }));
             peers.sort_by_key(|peer| peer.node);
         }
@@ -525,7 +533,7 @@ impl Engine for Raft {
             leader: self.leader(),
             committed: LogIndex(raft.raft_log.committed),
             announced: LogIndex(self.announced.max(raft.raft_log.committed)),
-            silent_ticks: if role == Role::Leader { 0 } else { self.silent_ticks },
+            ticks_since_leader: if role == Role::Leader { 0 } else { self.ticks_since_leader },
             peers,
         }
     }

@@ -1,21 +1,22 @@
-//! Messages that wait until what they speak of is on the disk.
+//! Messages that wait until the state that they report is durable.
 //!
-//! Every step of the engine that says something gets a number, and so does every write; a message may go
-//! when all writes that were handed out before it, or with it, are durable. One that speaks of no entry waits for the votes in
-//! them alone: entries may wait for room on the disk, and elections go on.
+//! Every step of the engine that sends something has a number, and so has every write. A message may leave
+//! when all writes that were emitted before it, or with it, are durable. A message that depends on no entry
+//! waits only for the votes in these writes: entries may wait for disk space while elections go on.
 //!
-//! However long a write takes, what waits for it does not grow with what is heard meanwhile: of several confirmations of entries
-//! for the same leader the last says it all.
+//! Held messages do not accumulate while a write takes long: of several confirmations of entries to the same
+//! leader, only the one with the highest index is kept.
 
 use std::collections::VecDeque;
 
 use bezant_consensus::WriteNumber;
 use raft::eraftpb::{Message, MessageType};
 
-/// Messages of a step and of those after it that wrote nothing, and what must be durable before they go.
+/// The messages of a step, and of the steps after it that wrote nothing, with the write that must be durable
+/// before they leave.
 #[derive(Debug)]
 struct Step {
-    /// The crate's number of the last of these steps.
+    /// The raft-rs number of the last of these steps.
     number: u64,
     /// The write that must be durable; 0 for none.
     write: u64,
@@ -26,15 +27,15 @@ struct Step {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     steps: VecDeque<Step>,
-    /// What speaks of no entry, and the write whose vote must be durable.
-    promises: VecDeque<(u64, Message)>,
-    /// The last write with a vote.
+    /// Messages that depend on no entry, each with the write whose vote must be durable first.
+    without_entries: VecDeque<(u64, Message)>,
+    /// The last write that contains a vote.
     vote: u64,
-    /// The last write of which the vote is durable, with all before it.
-    kept: u64,
+    /// The last write whose vote, with every vote before it, is durable.
+    durable_vote: u64,
 }
 
-/// What a step writes.
+/// The content of a step's write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
     Nothing,
@@ -44,17 +45,17 @@ pub(crate) enum Written {
     Vote,
 }
 
-/// What became free.
+/// The messages that may leave after a write became durable.
 #[derive(Debug, Default)]
 pub(crate) struct Freed {
-    /// The last step of which all is durable; `None` when nothing changed.
+    /// The last step whose writes are all durable; `None` when no step became durable.
     pub(crate) step: Option<u64>,
-    /// To be sent now.
+    /// The messages to send now.
     pub(crate) messages: Vec<Message>,
 }
 
 impl Held {
-    /// Takes a step.
+    /// Adds the messages of a step.
     pub(crate) fn push(&mut self, number: u64, written: Written, messages: Vec<Message>) {
         if written == Written::Vote {
             self.vote = number;
@@ -63,25 +64,25 @@ impl Held {
             let write = if written == Written::Nothing { 0 } else { number };
             self.steps.push_back(Step { number, write, messages: Vec::new() });
         }
-        let step = self.steps.back_mut().expect("invariant: there is one now");
+        let step = self.steps.back_mut().expect("invariant: a step was pushed above");
         step.number = number;
         for message in messages {
-            if speaks_of_entries(&message) {
+            if depends_on_entries(&message) {
                 push(&mut step.messages, message);
             } else {
-                self.promises.push_back((self.vote, message));
+                self.without_entries.push_back((self.vote, message));
             }
         }
     }
 
-    /// Frees what waits for no write, when nothing before it does.
+    /// Releases the messages that wait for no write and follow no held step.
     pub(crate) fn free_unwritten(&mut self) -> Freed {
         self.free(WriteNumber(0))
     }
 
-    /// Frees everything up to that write, and what waited after it without a write of its own.
+    /// Releases everything up to that write, and the messages of the steps after it that wrote nothing.
     pub(crate) fn free(&mut self, durable: WriteNumber) -> Freed {
-        let mut freed = Freed { messages: self.keep(durable), ..Freed::default() };
+        let mut freed = Freed { messages: self.handle_vote_durable(durable), ..Freed::default() };
         while let Some(step) = self.steps.pop_front_if(|step| step.write <= durable.0) {
             freed.step = Some(step.number);
             freed.messages.extend(step.messages);
@@ -89,31 +90,34 @@ impl Held {
         freed
     }
 
-    /// All votes up to that write are durable: what may be sent now.
-    pub(crate) fn keep(&mut self, vote: WriteNumber) -> Vec<Message> {
-        self.kept = self.kept.max(vote.0);
+    /// All votes up to that write are durable: returns the messages that may leave now.
+    pub(crate) fn handle_vote_durable(&mut self, vote: WriteNumber) -> Vec<Message> {
+        self.durable_vote = self.durable_vote.max(vote.0);
         let mut free = Vec::new();
-        while let Some((_, message)) = self.promises.pop_front_if(|(vote, _)| *vote <= self.kept) {
+        while let Some((_, message)) =
+            self.without_entries.pop_front_if(|(vote, _)| *vote <= self.durable_vote)
+        {
             free.push(message);
         }
         free
     }
 }
 
-/// False for what is true whatever entries are on this disk. Who asks for votes says what its log has, and has it.
-fn speaks_of_entries(message: &Message) -> bool {
+/// False for messages that are valid whatever entries are durable on this disk. A vote request is not among
+/// them: it reports the end of the log.
+fn depends_on_entries(message: &Message) -> bool {
     match message.get_msg_type() {
         MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVoteResponse
         | MessageType::MsgHeartbeatResponse
         | MessageType::MsgReadIndex => false,
-        // One of index 0 only tells a leader of the past that there is a later term.
+        // A response with index 0 only reports a later term to an outdated leader.
         MessageType::MsgAppendResponse => !message.reject && message.index != 0,
         _ => true,
     }
 }
 
-/// Adds a message to those of a step. What a later one says besides, an earlier one need not say.
+/// Adds a message to those of a step. A confirmation replaces an earlier one with a lower index.
 fn push(messages: &mut Vec<Message>, message: Message) {
     let confirms = |it: &Message| it.get_msg_type() == MessageType::MsgAppendResponse;
     let is_same =
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_write_does_not_grow_with_what_is_heard() {
+    fn held_messages_do_not_grow_with_received_messages() {
         let mut held = Held::default();
         let confirms = MessageType::MsgAppendResponse;
         held.push(1, Written::Entries, vec![message(confirms, 7)]);
@@ -148,21 +152,25 @@ mod tests {
             let again = vec![message(confirms, 6), message(MessageType::MsgHeartbeatResponse, 0)];
             held.push(number, Written::Nothing, again);
             let freed = held.free_unwritten();
-            assert_eq!((freed.step, freed.messages.len()), (None, 1), "a sign of life speaks of no entry");
+            assert_eq!(
+                (freed.step, freed.messages.len()),
+                (None, 1),
+                "a heartbeat response depends on no entry"
+            );
         }
         let freed = held.free(WriteNumber(1));
         assert_eq!((freed.step, described(&freed.messages)), (Some(999), vec![(confirms, 7)]));
     }
 
     #[test]
-    fn a_vote_waits_for_itself_and_for_no_entry() {
+    fn a_vote_does_not_wait_for_entries() {
         let mut held = Held::default();
         let (confirms, votes) = (MessageType::MsgAppendResponse, MessageType::MsgRequestVoteResponse);
         held.push(1, Written::Entries, vec![message(confirms, 7)]);
         held.push(2, Written::Vote, vec![message(votes, 0)]);
         held.push(3, Written::Vote, vec![message(votes, 0)]);
         assert_eq!(described(&held.free_unwritten().messages), []);
-        assert_eq!(described(&held.keep(WriteNumber(2))), [(votes, 0)]);
+        assert_eq!(described(&held.handle_vote_durable(WriteNumber(2))), [(votes, 0)]);
         assert_eq!(described(&held.free(WriteNumber(3)).messages), [(votes, 0), (confirms, 7)]);
     }
 }

@@ -1,30 +1,31 @@
-//! A replica whose missing entries are gone everywhere: it fetches a checkpoint instead.
+//! The state of a replica that lacks entries which its leader no longer has: it fetches a checkpoint instead.
 //!
-//! The crate's snapshot message is only the word that one is needed; the checkpoint travels outside of the
-//! engine, in pieces that the replica asks for. While it does, entries from the leader are not taken: they
-//! would not fit. The leader believes the snapshot delivered at once and probes with every heartbeat, so a
-//! replica that begins the fetch anew, or ends it, goes on by itself.
+//! The snapshot message of raft-rs only announces that a checkpoint is needed. The checkpoint itself is
+//! transferred outside of the engine, in pieces that the replica requests. Meanwhile the replica ignores
+//! entries from the leader, because they could not follow its log. The leader takes the snapshot as delivered
+//! at once and probes with every heartbeat, so a replica that restarts or ends the transfer continues without
+//! further messages.
 
 use bezant_types::{LogIndex, NodeId, Term};
 use raft::eraftpb::{ConfState, Message, MessageType, Snapshot};
 
-/// Whether a fetch is under way.
+/// Whether a checkpoint transfer is in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Installing {
     No,
-    /// A checkpoint of this index or later is being fetched.
+    /// A checkpoint of this index or a later one is being fetched.
     Yes(LogIndex),
 }
 
 impl Installing {
-    /// True for messages that must wait until the checkpoint is there.
-    pub(crate) fn holds_back(self, message: &Message) -> bool {
+    /// True for messages that are ignored until the checkpoint is installed.
+    pub(crate) fn ignores(self, message: &Message) -> bool {
         let is_log = matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgSnapshot);
         self != Self::No && is_log
     }
 }
 
-/// The message with which a leader would have sent what is installed.
+/// The snapshot message that a leader would have sent for the installed checkpoint.
 pub(crate) fn snapshot_message(
     node: NodeId,
     leader: u64,
@@ -38,7 +39,7 @@ pub(crate) fn snapshot_message(
     message
 }
 
-/// The crate's word for a checkpoint.
+/// A checkpoint as a raft-rs snapshot without data.
 pub(crate) fn snapshot(installed: (LogIndex, Term), members: ConfState) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let metadata = snapshot.mut_metadata();

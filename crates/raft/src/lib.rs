@@ -1,26 +1,29 @@
-//! The engine of several replicas: Raft (Ongaro and Ousterhout, "In Search of an Understandable Consensus
-//! Algorithm"), in the form that `TiKV` runs. This is the only room that names the `raft` crate.
+//! The consensus engine for groups of several replicas: Raft (Ongaro and Ousterhout, "In Search of an
+//! Understandable Consensus Algorithm"), on the crate `raft` of `TiKV`, which these comments call raft-rs.
+//! This is the only crate of the workspace that uses raft-rs.
 //!
-//! The way of an entry:
-//! 1. [`propose`](bezant_consensus::Engine::propose) puts it at the end of the leader's log in memory. Two things come out at
-//!    once: a [`Write`](bezant_consensus::Write) for the own disk, and a message with the entry for every
-//!    follower, so that disk and network work in parallel (Ongaro's thesis, section 10.2.1).
-//! 2. A follower takes the entry, and hands out the write; what it answers the leader is held here until
-//!    [`Input::Persisted`](bezant_consensus::Input::Persisted) has reached that write (`held`).
-//! 3. When a majority (the leader's own disk counts as one) has it, the leader commits it, and tells the
-//!    followers with the next message. Each replica hands it out as `Commit`, in the order of the log.
+//! The path of an entry:
+//! 1. [`propose`](bezant_consensus::Engine::propose) appends it to the leader's log in memory. The engine
+//!    emits two outputs at once: a [`Write`](bezant_consensus::Write) for the leader's own disk, and a
+//!    message with the entry for every follower. So disk and network work in parallel (Ongaro's thesis,
+//!    section 10.2.1).
+//! 2. A follower appends the entry and emits the write. Its response to the leader is held in `held` until
+//!    [`Input::Persisted`](bezant_consensus::Input::Persisted) has reached that write.
+//! 3. When the entry is durable on a majority (the leader's own disk counts as one), the leader commits it
+//!    and announces that with the next message. Each replica emits it as `Commit`, in the order of the log.
 //!
 //! What always holds:
-//! - No vote, and no confirmation of an entry, leaves before what it speaks of is on this disk. A leader's entries
-//!   may leave sooner: until a majority confirms them they bind nobody.
-//! - Elections ask first whether they would be won (pre-vote, section 9.6), and a leader that hears no majority
-//!   for a whole timeout steps down (check-quorum): a replica that was cut off disturbs nobody.
+//! - No vote, and no confirmation of an entry, is sent before the state that it reports is durable on this
+//!   disk. A leader may send entries sooner: until a majority has confirmed them, they are not committed.
+//! - A candidate first asks whether it would win (pre-vote, section 9.6), and a leader that receives nothing
+//!   from a majority for an election timeout steps down (check-quorum). So a replica that was partitioned
+//!   does not disturb the group.
 //! - Reads are confirmed by a majority (`ReadOnlyOption::Safe`), never by a clock.
-//! - What is known to be committed is never replaced: this replica stops instead (`floor`).
-//! - Timeouts are drawn from the generator that the options seed: equal input, equal output. (What the
-//!   crate draws from the system's randomness is replaced before it can matter.)
-//! - A replica that was not admitted (its disk is new, and may have been wiped under an old id) neither votes
-//!   nor stands for election until it has been given all that the leader knows to be agreed.
+//! - An entry that is known to be committed is never replaced: this replica stops instead (`floor`).
+//! - Election timeouts are drawn from the generator that the options seed: equal input, equal output. (A
+//!   value that raft-rs draws from the system's randomness is replaced before it is used.)
+//! - A replica that is not admitted (its disk is new, and may be a wiped disk under an old number) neither
+//!   votes nor starts an election until it has every entry that the leader knew to be committed.
 
 mod describe;
 mod engine;

@@ -1,9 +1,9 @@
-//! Changes of who takes part, between the seam's words and the crate's.
+//! Changes of the membership, converted between [`bezant_consensus`] and raft-rs.
 //!
-//! An entry's payload is the crate's own message, with the seam's change as its context: the crate looks at the
-//! former, everything else at the latter. A change of one without a vote is one step; one of a voter enters a joint
-//! configuration, and the leader proposes the second step as soon as the first is made. Whoever becomes leader in
-//! between finds the members joint and does the same.
+//! The payload of such an entry is the configuration change of raft-rs, with the [`Change`] of
+//! `bezant_consensus` as its context. raft-rs reads the former, all other code reads the latter. A change of
+//! a learner is one step. A change of a voter enters a joint configuration, and the leader proposes the
+//! second step as soon as the first is applied. A new leader that finds the members joint does the same.
 
 use bezant_consensus::{Change, ChangeError, EntryKind, LogEntry, Members, Output, Part};
 use bezant_types::{LogIndex, NodeId};
@@ -17,10 +17,10 @@ use raft::eraftpb::{
 use crate::engine::Raft;
 use crate::wire::raft_entry;
 
-/// Entries that a node may lack and be given a vote: it has them before anybody notices.
-const BEHIND_MAX: u64 = 256;
+/// Entries that a node may lack when it becomes a voter or the leader. It receives them within a short time.
+const LAG_MAX: u64 = 256;
 
-/// The crate's words for these members.
+/// These members as a raft-rs configuration.
 pub(crate) fn conf_state(members: &Members) -> ConfState {
     let of = |parts: &[Part]| {
         let those = members.nodes.iter().filter(|member| parts.contains(&member.part));
@@ -33,14 +33,14 @@ pub(crate) fn conf_state(members: &Members) -> ConfState {
     state
 }
 
-/// The crate's words for a change of these members.
+/// A change of these members as a raft-rs configuration change.
 fn conf_change(members: &Members, change: &Change) -> ConfChangeV2 {
     let mut conf_change = ConfChangeV2::default();
     conf_change.set_context(change.encode());
     let (kind, node) = match change {
         Change::Add { node, .. } => (ConfChangeType::AddLearnerNode, *node),
         Change::Promote(node) => (ConfChangeType::AddNode, *node),
-        // What it is stays as it is: the crate knows no disks.
+        // The part of the member does not change: raft-rs has no notion of disks.
         Change::Meet { node, .. } => {
             let is_learner = members.get(*node).is_some_and(|member| member.part == Part::Learner);
             let kind = if is_learner { ConfChangeType::AddLearnerNode } else { ConfChangeType::AddNode };
@@ -60,8 +60,8 @@ fn conf_change(members: &Members, change: &Change) -> ConfChangeV2 {
     conf_change
 }
 
-/// The change that an entry makes; `None` when it is none that this engine proposes: the crate looks at the one half of
-/// it, and everybody else at the other.
+/// The change in an entry; `None` when it is not one that this engine proposes. Both halves must name the
+/// same change, because raft-rs reads one of them and all other code reads the other.
 pub(crate) fn change_of(entry: &Entry) -> Option<Change> {
     if entry.get_entry_type() != EntryType::EntryConfChangeV2 {
         return None;
@@ -87,7 +87,7 @@ pub(crate) fn change_of(entry: &Entry) -> Option<Change> {
     fits.then_some(change)
 }
 
-/// The change that an entry of the log makes.
+/// The change in an entry of the log.
 pub(crate) fn change_in(entry: &LogEntry) -> Option<Change> {
     if entry.kind == EntryKind::Command || entry.payload.is_empty() {
         return None;
@@ -118,7 +118,7 @@ impl Raft {
             }
             Change::Remove(node) if *node == self.node => return Err(ChangeError::Leads),
             Change::Remove(node) => {
-                members.check_enough_stay(*node, |voter| voter == self.node || self.is_heard(voter))?;
+                members.check_enough_stay(*node, |voter| voter == self.node || self.is_active_peer(voter))?;
             }
             Change::Add { .. } | Change::Meet { .. } | Change::Complete => {}
         }
@@ -130,13 +130,13 @@ impl Raft {
     fn check_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
         let last = self.raw.raft.raft_log.last_index();
         let matched = self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched);
-        if matched + BEHIND_MAX < last || !self.is_heard(node) {
-            return Err(ChangeError::Behind(last.saturating_sub(matched)));
+        if matched + LAG_MAX < last || !self.is_active_peer(node) {
+            return Err(ChangeError::Lagging(last.saturating_sub(matched)));
         }
         Ok(())
     }
 
-    /// The entry's index; `None` when the crate takes none now.
+    /// Proposes the entry of a change, and returns its index; `None` when raft-rs rejects it now.
     fn propose_change(&mut self, change: &Change) -> Option<LogIndex> {
         let conf_change = conf_change(self.raw.store().members(), change);
         let data = conf_change.write_to_bytes().expect("invariant: it has no required fields");
@@ -149,8 +149,8 @@ impl Raft {
         Some(LogIndex(self.raw.raft.raft_log.last_index()))
     }
 
-    /// The second step of a change, when the first was made; true when there is something to be sent for it. A leader
-    /// that is about to leave lets another one make the step.
+    /// Starts the second step of a change after the first was applied; true when raft-rs has messages to send
+    /// for it. A leader that is leaving transfers leadership, and the next leader makes the step.
     pub(crate) fn complete_change(&mut self) -> bool {
         let raft = &self.raw.raft;
         let members = self.raw.store().members();
@@ -160,14 +160,15 @@ impl Raft {
             return false;
         }
         if members.get(self.node).is_some_and(|member| member.part == Part::Leaving) {
-            self.transfer_lead();
+            self.transfer_to_most_advanced();
             return self.raw.raft.lead_transferee.is_some();
         }
         self.propose_change(&Change::Complete).is_some()
     }
 
-    /// An entry that changes the members is agreed. One that was made already (its outcome came with a checkpoint, or
-    /// lay on the disk) and one that fits no more change nothing, on every replica alike.
+    /// Applies a committed entry that changes the members. A change that was applied before (the members came
+    /// with a checkpoint or from the disk) and one that does not fit the members have no effect, on every
+    /// replica alike.
     pub(crate) fn commit_change(&mut self, entry: &Entry) {
         let Some(change) = change_of(entry) else { return };
         let members = self.raw.store().members();
@@ -176,11 +177,11 @@ impl Raft {
         }
         let changed = members.after(&change, LogIndex(entry.index));
         let conf_change = conf_change(members, &change);
-        // What the crate refuses is made by nobody: it is the same everywhere.
+        // A change that raft-rs rejects is applied by no replica: the result is the same on all of them.
         if self.raw.raft.apply_conf_change(&conf_change).is_err() {
             return;
         }
-        // The leader before may have proposed the step that takes this one out.
+        // The previous leader may have proposed the step that removes this replica.
         let is_voter = changed.get(self.node).is_some_and(|member| member.part != Part::Learner);
         let raft = &mut self.raw.raft;
         if raft.state == StateRole::Leader && !is_voter {

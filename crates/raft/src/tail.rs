@@ -1,8 +1,8 @@
-//! The end of the log in memory: what the crate reads entries from.
+//! The end of the log in memory, from which raft-rs reads entries.
 //!
-//! It begins behind the newest checkpoint, or a little before it, so that a follower which lags by a few
-//! entries does not need the whole checkpoint. Its bytes are the same memory that the node and the log's
-//! writer hold.
+//! It starts after the newest checkpoint, or a little before the end of that checkpoint, so that a follower
+//! which lags by a few entries does not need the whole checkpoint. The node and the log's writer share the
+//! memory of its payloads.
 
 use std::collections::VecDeque;
 
@@ -14,30 +14,32 @@ use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 use crate::members::conf_state;
 use crate::wire::raft_entry;
 
-/// Bytes of entries that stay in memory behind a checkpoint, for followers that lag a little.
-const BYTES_BEHIND_CHECKPOINT: usize = 32 << 20;
+/// Bytes of entries in memory up to which entries that the checkpoint covers are kept, for followers that lag
+/// by a few entries.
+const RETAINED_BYTES_MAX: usize = 32 << 20;
 
-/// What an entry costs in memory.
+/// Bytes of an entry in memory.
 fn size(entry: &Entry) -> usize {
     entry.data.len() + size_of::<Entry>()
 }
 
-/// Entries, the checkpoint before them, and the members.
+/// Entries, the newest checkpoint, and the members.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// The entry before the first that is held, and its term.
+    /// Index and term of the entry before the first one in memory.
     before: (u64, u64),
     entries: VecDeque<Entry>,
-    /// The newest checkpoint.
+    /// Index and term of the last entry in the newest checkpoint.
     checkpoint: (u64, u64),
-    /// Of all entries held.
+    /// The size of all entries in memory.
     bytes: usize,
     members: Members,
     vote: Vote,
 }
 
 impl Tail {
-    /// What the disk held: the newest checkpoint, and the entries behind it. `None` when one cannot be read.
+    /// The state of the disk: the newest checkpoint, and the entries after it. `None` when an entry cannot be
+    /// converted.
     pub(crate) fn new(
         checkpoint: (LogIndex, Term),
         entries: Vec<LogEntry>,
@@ -62,10 +64,10 @@ impl Tail {
         self.before.0 + self.entries.len() as u64
     }
 
-    /// Puts entries at the end; what lies there already from the first one's index on is forgotten.
+    /// Appends entries. Existing entries from the index of the first one on are dropped.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        assert!(first.index > self.before.0, "what a checkpoint holds is never overwritten");
+        assert!(first.index > self.before.0, "an entry in a checkpoint is never overwritten");
         assert!(first.index <= self.last() + 1, "entries have no gaps");
         while self.last() >= first.index {
             self.bytes -= self.entries.pop_back().as_ref().map_or(0, size);
@@ -74,13 +76,13 @@ impl Tail {
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// A checkpoint is durable: lets go of old entries.
+    /// A checkpoint is durable: drops old entries that it covers.
     pub(crate) fn release(&mut self, index: u64, term: u64) {
         if index <= self.checkpoint.0 {
             return;
         }
         self.checkpoint = (index, term);
-        while self.bytes > BYTES_BEHIND_CHECKPOINT
+        while self.bytes > RETAINED_BYTES_MAX
             && let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= index)
         {
             self.before = (entry.index, entry.term);
@@ -88,7 +90,7 @@ impl Tail {
         }
     }
 
-    /// The log begins anew behind a checkpoint of another replica.
+    /// Restarts the log after a checkpoint that came from another replica.
     pub(crate) fn restart(&mut self, index: u64, term: u64) {
         self.entries.clear();
         self.bytes = 0;
@@ -96,17 +98,17 @@ impl Tail {
         self.checkpoint = (index, term);
     }
 
-    /// An entry that is held.
+    /// An entry in memory.
     pub(crate) fn entry(&self, index: u64) -> Option<&Entry> {
         self.entries.get(self.at(index).ok()?)
     }
 
-    /// The term of an entry that is held, or of the one before the first.
+    /// The term of an entry in memory, or of the one before the first.
     pub(crate) fn term_of(&self, index: u64) -> Option<u64> {
         if index == self.before.0 { Some(self.before.1) } else { self.entry(index).map(|entry| entry.term) }
     }
 
-    /// The entries from `first` to `last` that are held.
+    /// The entries from `first` to `last` that are in memory.
     pub(crate) fn range(&self, first: u64, last: u64) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| (first..=last).contains(&entry.index))
     }

@@ -1,40 +1,45 @@
-//! How long a replica waits for its leader, in ticks, before it asks for votes.
+//! Election timeouts, in ticks.
 //!
-//! Drawn anew for every term, so that two replicas which collided once are unlikely to do it again.
+//! A timeout is drawn for every term, so that two replicas which started an election at the same time are
+//! unlikely to do so again.
 
-/// A small generator (xorshift64*, Vigna 2016): good enough to keep replicas apart, and the same everywhere.
+/// A generator (xorshift64*, Vigna 2016) that spreads the timeouts of replicas and gives the same values on
+/// every platform.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeouts {
     state: u64,
-    /// The shortest, and how much longer one may be.
+    /// The shortest timeout, in ticks.
     first: u64,
+    /// The number of different timeouts: the longest one is `first + spread - 1`.
     spread: u64,
 }
 
-/// Ticks between the candidacies of two replicas after the connection to their leader broke: long enough for the
-/// first to be elected, so that they do not split the votes.
-const LOST_TICKS: u64 = 8;
+/// Ticks between the elections of two replicas after the connection to their leader broke: long enough for
+/// the first to be elected, so that they do not split the votes.
+const STAGGER_TICKS: u64 = 8;
 
 impl Timeouts {
-    /// Draws up to twice `election_ticks`. The shortest is longer by a sign of life than what the others keep faith with
-    /// a leader: they heard of it a little later, perhaps, and whoever asks too early waits once more.
+    /// Draws below twice `election_ticks`. The shortest timeout is one heartbeat interval longer than the
+    /// time for which other replicas grant no vote after a message of the leader: they may have received its
+    /// last heartbeat later, and a request that comes too early is rejected.
     pub(crate) fn new(seed: u64, election_ticks: u32, heartbeat_ticks: u32) -> Self {
-        // The generator must not begin with 0; seeds that differ in one bit must not begin alike.
+        // The state must not be 0, and seeds that differ in one bit must give different sequences.
         let state = (seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
         let slack = u64::from(heartbeat_ticks.min(election_ticks - 1));
         let election_ticks = u64::from(election_ticks);
         Self { state, first: election_ticks + slack, spread: election_ticks - slack }
     }
 
-    /// For a replica that waits for a leader's word.
+    /// The election timeout of a replica that follows or waits for a leader.
     pub(crate) fn draw(&mut self) -> usize {
         let spread = self.next() % self.spread;
         ticks(self.first + spread)
     }
 
-    /// For a replica whose connection to the leader broke, and that has so many voters before it.
+    /// The timeout of a replica whose connection to the leader broke; `rank` voters start an election before
+    /// it.
     pub(crate) fn after_loss(rank: usize) -> usize {
-        1 + rank * ticks(LOST_TICKS)
+        1 + rank * ticks(STAGGER_TICKS)
     }
 
     fn next(&mut self) -> u64 {

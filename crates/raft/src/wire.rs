@@ -1,7 +1,8 @@
-//! Entries and messages, between the seam's words and the crate's.
+//! Entries and messages, converted between [`bezant_consensus`] and raft-rs.
 //!
-//! A command's payload is the crate's `data`, shared and not copied. The engine's own entry is a leader's first,
-//! which is empty, or a change of the members (see `members`), which is not.
+//! The payload of a command is shared with the `data` of the raft-rs entry, not copied. An entry of the
+//! engine itself is a leader's first entry, which is empty, or a change of the members (see `members`), which
+//! is not.
 
 use bezant_consensus::{EntryKind, LogEntry};
 use bezant_types::{LogIndex, Term};
@@ -11,14 +12,14 @@ use raft::eraftpb::{Entry, EntryType, Message};
 
 use crate::members::change_of;
 
-/// The seam's entry.
+/// The entry of `bezant_consensus`.
 pub(crate) fn log_entry(entry: &Entry) -> LogEntry {
     let is_command = entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty();
     let kind = if is_command { EntryKind::Command } else { EntryKind::Engine };
     LogEntry { index: LogIndex(entry.index), term: Term(entry.term), kind, payload: entry.data.clone() }
 }
 
-/// The crate's entry; `None` when it is none that [`log_entry`] makes.
+/// The entry of raft-rs; `None` when it is not one that [`log_entry`] makes.
 pub(crate) fn raft_entry(entry: LogEntry) -> Option<Entry> {
     let (index, term) = (entry.index.0, entry.term.0);
     let mut found = Entry { index, term, data: entry.payload, ..Entry::default() };
@@ -33,7 +34,8 @@ pub(crate) fn raft_entry(entry: LogEntry) -> Option<Entry> {
     }
 }
 
-/// Bytes for the wire. There is room behind them for what the node adds, so that nothing is copied for it.
+/// The bytes of a message. The buffer has spare capacity for the bytes that the node appends, so that they
+/// are not copied.
 pub(crate) fn encode(message: &Message) -> Bytes {
     let size = usize::try_from(message.compute_size()).unwrap_or(0);
     let mut bytes = Vec::with_capacity(size + 16);
@@ -41,7 +43,7 @@ pub(crate) fn encode(message: &Message) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// A message from the wire; payloads share its memory. `None` when the bytes are none.
+/// A message from its bytes; payloads share their memory. `None` when the bytes are not a valid message.
 pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
     let mut input = CodedInputStream::from_carllerche_bytes(bytes);
     let mut message = Message::default();

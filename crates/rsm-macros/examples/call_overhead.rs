@@ -1,5 +1,5 @@
-//! What the code of `state_machine!` costs a call: encoding, decoding, applying a command that adds a number, and its
-//! answer back.
+//! Measures the time that the code of `state_machine!` takes for a call: encoding, decoding, applying a
+//! command that adds a number, and returning its answer.
 //!
 //! ```sh
 //! cargo run --release -p bezant-rsm-macros --example call_overhead
@@ -51,7 +51,7 @@ impl Counter for Totals {
     }
 }
 
-/// Runs the machine under a lock: nothing but the macro's code and the lock is measured.
+/// Runs the machine under a lock, so that only the macro's code and the lock are measured.
 #[derive(Clone, Debug)]
 struct Direct(Arc<Mutex<CounterMachine<Totals>>>);
 

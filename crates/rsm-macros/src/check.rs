@@ -1,5 +1,5 @@
-//! Refuses what a declaration may not say: values that differ from machine to machine, types whose bytes cannot be
-//! owned by the log, and names that mean two things.
+//! Refuses a declaration with types whose values differ between machines, types that are not owned, or
+//! ambiguous names.
 
 use std::collections::BTreeMap;
 
@@ -11,32 +11,32 @@ use syn::{Error, Type};
 use crate::declaration::{Call, Declaration, Errors, Kind};
 use crate::fingerprint;
 
-/// As many as serde's tuples have.
+/// The size of the largest tuple that serde supports.
 const ARGUMENTS_MAX: usize = 16;
 
-/// Methods of their own of the trait, the context and the handle.
+/// Methods that the trait, the context or the handle has for every declaration.
 const TAKEN_NAMES: &[&str] = &["at", "caller", "clone", "index", "migrate", "new", "time"];
 
-/// A declaration that nothing is wrong with, and what is known of each of its calls.
+/// A valid declaration, and the facts about each of its calls.
 pub(crate) struct Checked {
     pub(crate) declaration: Declaration,
-    /// One a call, in order.
+    /// One element a call, in the order of the declaration.
     pub(crate) facts: Vec<Facts>,
 }
 
-/// What follows from a call.
+/// Facts about a call that are derived from its declaration.
 pub(crate) struct Facts {
-    /// What is hashed.
+    /// The text that is hashed for the fingerprint.
     pub(crate) signature: String,
-    /// Its name as a variant of an enum.
+    /// The call's name as a variant of an enum.
     pub(crate) variant: Ident,
 }
 
-/// All mistakes at once, if there are any.
+/// Checks a declaration. The error combines all errors that were found.
 pub(crate) fn check(declaration: Declaration) -> syn::Result<Checked> {
     let mut errors = Errors::default();
     if declaration.calls.is_empty() {
-        errors.say(
+        errors.report(
             declaration.name.span(),
             "declare a call, such as `cmd restock(item: u32, by: u32) -> u32;`",
         );
@@ -51,7 +51,7 @@ pub(crate) fn check(declaration: Declaration) -> syn::Result<Checked> {
         }
     }
     check_names(&declaration.calls, &mut errors);
-    errors.none()?;
+    errors.finish()?;
     check_fingerprints(&declaration.calls, &facts)?;
     Ok(Checked { declaration, facts })
 }
@@ -68,29 +68,29 @@ fn check_call(call: &Call, errors: &mut Errors) {
     let advice = "leave this out: every replica has the same calls, however it was built";
     check_no_cfg(&call.attributes, advice, errors);
     if let Some(argument) = call.arguments.get(ARGUMENTS_MAX) {
-        errors.say(
+        errors.report(
             argument.name.span(),
-            format_args!("put some of the arguments in a struct: {ARGUMENTS_MAX} is the most"),
+            format_args!("put some of the arguments in a struct: {ARGUMENTS_MAX} is the maximum"),
         );
     }
     let mut names = BTreeMap::new();
     for argument in &call.arguments {
         if argument.name == "context" {
-            errors.say(
+            errors.report(
                 argument.name.span(),
-                "choose another name: `context` is where a cmd finds its time and its place",
+                "choose another name: `context` is the parameter that has the time and the log index of a cmd",
             );
         }
         if let Some(first) = names.insert(argument.name.unraw().to_string(), argument.name.span()) {
-            errors.say(argument.name.span(), "choose another name: this argument is there twice");
-            errors.say(first, "here it is first");
+            errors.report(argument.name.span(), "choose another name: another argument has this name");
+            errors.report(first, "the other one is here");
         }
         check_type(&argument.kind, call.kind, errors);
     }
     check_type(&call.answer, call.kind, errors);
 }
 
-/// Looks through the words of a type, wherever in it they stand.
+/// Checks all tokens of a type, nested ones included.
 fn check_type(kind: &Type, of: Kind, errors: &mut Errors) {
     check_tokens(kind.to_token_stream(), of, errors);
 }
@@ -109,7 +109,7 @@ fn check_tokens(tokens: TokenStream, of: Kind, errors: &mut Errors) {
             TokenTree::Literal(_) => None,
         };
         if let Some(advice) = advice {
-            errors.say(token.span(), advice);
+            errors.report(token.span(), advice);
         }
     }
 }
@@ -119,12 +119,14 @@ fn word_advice(word: &str, of: Kind) -> Option<&'static str> {
         "HashMap" => "write `BTreeMap`: a hash map has another order on every replica",
         "HashSet" => "write `BTreeSet`: a hash set has another order on every replica",
         "f32" | "f64" if of != Kind::Query => {
-            "write an integer of the smallest unit, such as cents: sums of floats differ with their order, and so may replicas"
+            "write an integer of the smallest unit, such as cents: the sum of floats depends on their order, so replicas may differ"
         }
         "usize" => "write `u64` or `u32`: `usize` is not the same on every machine",
         "isize" => "write `i64` or `i32`: `isize` is not the same on every machine",
-        "dyn" | "impl" | "fn" => "write a type that has one form of bytes, such as an enum",
-        "Self" => "write the type itself: the bytes of a call do not depend on who implements it",
+        "dyn" | "impl" | "fn" => "write a type with a single format of its bytes, such as an enum",
+        "Self" => {
+            "write the type itself: the bytes of a call do not depend on the type that implements the trait"
+        }
         "_" => "write the type",
         _ => return None,
     })
@@ -132,13 +134,11 @@ fn word_advice(word: &str, of: Kind) -> Option<&'static str> {
 
 fn mark_advice(mark: char, next: &str) -> Option<&'static str> {
     Some(match (mark, next) {
-        ('&', "str") => "write `String`: the log and the answer own what they carry",
-        ('&', next) if next.starts_with('[') => {
-            "write `Vec<...>`: the log and the answer own what they carry"
-        }
-        ('&', _) => "leave out the reference: the log and the answer own what they carry",
-        ('\'', _) => "leave out the lifetime: the log and the answer own what they carry",
-        ('*', "const" | "mut") => "leave out the pointer: it means nothing on another replica",
+        ('&', "str") => "write `String`: the log and the answer own their values",
+        ('&', next) if next.starts_with('[') => "write `Vec<...>`: the log and the answer own their values",
+        ('&', _) => "leave out the reference: the log and the answer own their values",
+        ('\'', _) => "leave out the lifetime: the log and the answer own their values",
+        ('*', "const" | "mut") => "leave out the pointer: it is not valid on another replica",
         ('!', _) => "write a plain type",
         _ => return None,
     })
@@ -149,35 +149,36 @@ fn check_names(calls: &[Call], errors: &mut Errors) {
     for call in calls {
         let name = call.name.unraw().to_string();
         if TAKEN_NAMES.contains(&name.as_str()) {
-            errors.say(
+            errors.report(
                 call.name.span(),
                 format_args!("choose another name: `{name}` is a method of every handle, context or machine"),
             );
         }
         let variant = variant(&call.name).to_string();
         if variant == "Self" || variant == "_" {
-            errors.say(call.name.span(), "choose another name: no variant of an enum can be called so");
+            errors
+                .report(call.name.span(), "choose another name: an enum cannot have a variant of this name");
         }
         if let Some(first) = names.insert(variant, &call.name) {
-            errors.say(
+            errors.report(
                 call.name.span(),
-                format_args!("choose another name: `{first}` has this one, or all but its underscores"),
+                format_args!("choose another name: it is the name of `{first}`, apart from underscores"),
             );
-            errors.say(first.span(), "here it is first");
+            errors.report(first.span(), "the other one is here");
         }
     }
 }
 
-/// The text that stands for a call in its fingerprint.
+/// The text of a call that its fingerprint is the hash of.
 fn signature(call: &Call) -> syn::Result<String> {
     let kind = call.kind.word();
     if let Some(id) = &call.id {
         let tokens: TokenStream = id
             .value()
             .parse()
-            .map_err(|_| Error::new(id.span(), "write an id of words, numbers and closed brackets"))?;
+            .map_err(|_| Error::new(id.span(), "write an id of words, numbers and balanced brackets"))?;
         if tokens.is_empty() {
-            return Err(Error::new(id.span(), "write what the call is known by, such as `restock/2`"));
+            return Err(Error::new(id.span(), "write a name for the call, such as `restock/2`"));
         }
         return Ok(format!("{kind} {}", fingerprint::text(tokens)));
     }
@@ -198,14 +199,14 @@ fn check_fingerprints(calls: &[Call], facts: &[Facts]) -> syn::Result<()> {
             Kind::Stream => streams.insert(fingerprint::stream(&facts.signature), span),
         };
         if let Some(first) = first {
-            errors.say(
+            errors.report(
                 span,
-                "give this call another `#[id = \"...\"]`: its bytes could not be told from another call's",
+                "give this call another `#[id = \"...\"]`: its bytes would have the header of another call",
             );
-            errors.say(first, "from this one's");
+            errors.report(first, "the other call is here");
         }
     }
-    errors.none()
+    errors.finish()
 }
 
 /// `restock_all` as `RestockAll`.

@@ -1,5 +1,5 @@
-//! Reads a declaration. What does not fit its grammar is told at the word where it stops to fit, and reading goes on
-//! behind the next semicolon, so that all mistakes are told at once.
+//! Parses a declaration. A syntax error is reported at the token where the grammar is violated. Parsing then
+//! continues after the next semicolon, so that all errors are reported at once.
 
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -10,30 +10,30 @@ use syn::{
     parenthesized, token,
 };
 
-/// The whole of it.
+/// The whole declaration.
 pub(crate) struct Declaration {
-    /// How generated code names `bezant_rsm`.
+    /// Path of `bezant_rsm` in generated code.
     pub(crate) crate_path: TokenStream,
-    /// Of the trait, in order.
+    /// Attributes of the trait, in order.
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) visibility: Visibility,
     pub(crate) name: Ident,
     pub(crate) calls: Vec<Call>,
 }
 
-/// What is done with a call.
+/// Kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It goes through the log.
     Command,
     /// It reads the state of one replica.
     Query,
-    /// It is told to subscribers.
+    /// Commands emit its events to subscribers.
     Stream,
 }
 
 impl Kind {
-    /// As it is declared.
+    /// The keyword of the declaration.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Command => "cmd",
@@ -46,14 +46,14 @@ impl Kind {
 /// One line of the declaration.
 pub(crate) struct Call {
     pub(crate) kind: Kind,
-    /// Without `id`.
+    /// Attributes without `id`.
     pub(crate) attributes: Vec<Attribute>,
-    /// Stands in the fingerprint in place of name and signature.
+    /// Replaces name and types in the fingerprint.
     pub(crate) id: Option<LitStr>,
     pub(crate) name: Ident,
-    /// None for a stream.
+    /// Empty for a stream.
     pub(crate) arguments: Vec<Argument>,
-    /// What a stream carries; `()` where nothing is written.
+    /// Type of the answer, or of a stream's events; `()` where the declaration has none.
     pub(crate) answer: Type,
 }
 
@@ -107,11 +107,11 @@ fn parse_calls(input: ParseStream<'_>) -> syn::Result<Vec<Call>> {
             }
         }
     }
-    errors.none()?;
+    errors.finish()?;
     Ok(calls)
 }
 
-/// To behind the next semicolon, or behind what stands in braces: a body.
+/// Skips everything up to and including the next semicolon, or the next group in braces, which is a body.
 fn skip_call(input: ParseStream<'_>) -> syn::Result<()> {
     while !input.is_empty() {
         match input.parse()? {
@@ -140,7 +140,7 @@ impl Parse for Call {
 }
 
 fn parse_kind(input: ParseStream<'_>) -> syn::Result<Kind> {
-    const KINDS: &str = "a call begins with `cmd` (changes the state, through the log), `qry` (reads it) or `sub` (a stream of events)";
+    const KINDS: &str = "begin a call with `cmd` (changes the state, through the log), `qry` (reads it) or `sub` (a stream of events)";
     if input.peek(Token![pub]) {
         return Err(input.error("leave out `pub`: calls are as visible as their trait"));
     }
@@ -149,9 +149,9 @@ fn parse_kind(input: ParseStream<'_>) -> syn::Result<Kind> {
         "cmd" => return Ok(Kind::Command),
         "qry" => return Ok(Kind::Query),
         "sub" => return Ok(Kind::Stream),
-        "fn" => "write `cmd` for what changes the state, `qry` for what reads it",
+        "fn" => "write `cmd` for a call that changes the state, `qry` for one that reads it",
         "async" => {
-            "leave out `async`: calls run on the state at once, and the handle's methods are async by themselves"
+            "leave out `async`: calls run on the state without waiting, and the handle's methods are always async"
         }
         "def" => "leave out `def`",
         _ => KINDS,
@@ -160,7 +160,9 @@ fn parse_kind(input: ParseStream<'_>) -> syn::Result<Kind> {
 }
 
 fn parse_name(input: ParseStream<'_>) -> syn::Result<Ident> {
-    input.parse().map_err(|error: Error| Error::new(error.span(), "write the call's name, no keyword"))
+    input
+        .parse()
+        .map_err(|error: Error| Error::new(error.span(), "write the call's name, which is not a keyword"))
 }
 
 fn parse_arguments(input: ParseStream<'_>) -> syn::Result<Vec<Argument>> {
@@ -196,7 +198,7 @@ impl Parse for Argument {
         if input.peek(Token![#]) {
             return Err(input.error("leave out the attribute: an argument is a name and a type"));
         }
-        let advice = "write a name and a type, as in `item: u32`: an argument is no pattern";
+        let advice = "write a name and a type, as in `item: u32`: an argument is not a pattern";
         if !input.peek(Ident) || !input.peek2(Token![:]) || input.peek2(Token![::]) {
             return Err(input.error(advice));
         }
@@ -208,7 +210,7 @@ impl Parse for Argument {
 
 fn parse_answer(input: ParseStream<'_>, kind: Kind) -> syn::Result<Type> {
     if kind == Kind::Stream && !input.peek(Token![->]) {
-        return Err(input.error("write `-> Type`: a stream has no arguments and says what it carries"));
+        return Err(input.error("write `-> Type`: a stream has no arguments, and its events have a type"));
     }
     match input.parse::<Option<Token![->]>>()? {
         Some(_) => input.parse(),
@@ -218,7 +220,7 @@ fn parse_answer(input: ParseStream<'_>, kind: Kind) -> syn::Result<Type> {
 
 fn parse_end(input: ParseStream<'_>) -> syn::Result<()> {
     if input.peek(token::Brace) {
-        return Err(input.error("write `;`: what a call does is written where the trait is implemented"));
+        return Err(input.error("write `;`: the body of a call is in the implementation of the trait"));
     }
     if input.peek(Token![where]) {
         return Err(input.error("leave out the bounds: a call has no generics"));
@@ -229,7 +231,7 @@ fn parse_end(input: ParseStream<'_>) -> syn::Result<()> {
     input.parse::<Token![;]>().map(|_| ())
 }
 
-/// Takes `#[id = "..."]` out of the attributes.
+/// Removes `#[id = "..."]` from the attributes and returns its text.
 fn take_id(attributes: &mut Vec<Attribute>) -> syn::Result<Option<LitStr>> {
     let mut ids = Vec::new();
     for attribute in attributes.extract_if(.., |attribute| attribute.path().is_ident("id")) {
@@ -247,7 +249,7 @@ fn take_id(attributes: &mut Vec<Attribute>) -> syn::Result<Option<LitStr>> {
     }
 }
 
-/// Several errors as one.
+/// Combines several errors to one.
 #[derive(Default)]
 pub(crate) struct Errors(Option<Error>);
 
@@ -259,12 +261,12 @@ impl Errors {
         }
     }
 
-    pub(crate) fn say(&mut self, span: Span, message: impl core::fmt::Display) {
+    pub(crate) fn report(&mut self, span: Span, message: impl core::fmt::Display) {
         self.add(Error::new(span, message));
     }
 
-    /// Success when there is none.
-    pub(crate) fn none(self) -> syn::Result<()> {
+    /// `Ok` when no error was added.
+    pub(crate) fn finish(self) -> syn::Result<()> {
         self.0.map_or(Ok(()), Err)
     }
 }

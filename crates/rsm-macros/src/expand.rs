@@ -1,9 +1,9 @@
-//! Writes the code of a checked declaration: the trait, and beside it what its name begins with: `Context`,
-//! `Command`, `Query`, `Machine`, `Handle`.
+//! Generates the code of a checked declaration: the trait, and the types that have its name and a suffix:
+//! `Context`, `Command`, `Query`, `Machine`, `Handle`.
 //!
-//! Every piece is placed at the user's words that it comes from, so that a type which lacks something is shown where it
-//! is declared. Arguments are bound by numbered names wherever code of ours runs, so that no name of the user's can
-//! mean anything else in it.
+//! Every piece has the span of the text that it comes from, so that the compiler shows an unsuitable type
+//! where it is declared. Generated code binds arguments to numbered names, so that a name in the declaration
+//! never shadows a name of the generated code.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
@@ -18,7 +18,7 @@ mod calls;
 mod handle;
 mod machine;
 
-/// The code.
+/// The generated code.
 pub(crate) fn expand(checked: &Checked) -> TokenStream {
     let parts = Parts::new(checked);
     let pieces = [
@@ -33,8 +33,9 @@ pub(crate) fn expand(checked: &Checked) -> TokenStream {
     pieces.into_iter().collect()
 }
 
-/// Code that compiles when all arguments, answers and events can travel; shows the type that cannot. It comes first, so that
-/// what follows from it is told behind it.
+/// Code that compiles only when all arguments, answers and events can be sent; the compiler's error shows the
+/// type that cannot. It comes first, so that the compiler reports this error before the errors that follow
+/// from it.
 fn travels(parts: &Parts<'_>) -> TokenStream {
     let arguments =
         parts.calls.iter().flat_map(|(call, _)| call.arguments.iter().map(|argument| &argument.kind));
@@ -43,13 +44,13 @@ fn travels(parts: &Parts<'_>) -> TokenStream {
         let rsm = parts.rsm_at(kind.span());
         quote_spanned!(at(kind.span())=> #rsm::export::travels::<#kind>();)
     });
-    let quiet = &parts.quiet;
-    quote!(#quiet const _: () = { #(#checks)* };)
+    let allow = &parts.allow;
+    quote!(#allow const _: () = { #(#checks)* };)
 }
 
-/// What all pieces speak of.
+/// Names and tokens that all pieces of the generated code use.
 struct Parts<'declaration> {
-    /// The path of `bezant_rsm`.
+    /// Path of the crate `bezant_rsm`.
     rsm: &'declaration TokenStream,
     attributes: &'declaration [Attribute],
     visibility: &'declaration Visibility,
@@ -60,8 +61,8 @@ struct Parts<'declaration> {
     machine: Ident,
     handle: Ident,
     calls: Vec<(&'declaration Call, &'declaration Facts)>,
-    /// Generated code is judged by its own tests.
-    quiet: TokenStream,
+    /// Attribute that turns lints off in generated code, which the tests of this crate check.
+    allow: TokenStream,
 }
 
 impl<'declaration> Parts<'declaration> {
@@ -80,7 +81,7 @@ impl<'declaration> Parts<'declaration> {
             machine: named("Machine"),
             handle: named("Handle"),
             calls: declaration.calls.iter().zip(&checked.facts).collect(),
-            quiet: quote! {
+            allow: quote! {
                 #[allow(
                     dead_code, unreachable_code, unreachable_pub, unused_variables, deprecated, clippy::all, clippy::pedantic,
                     reason = "written by state_machine!"
@@ -93,8 +94,8 @@ impl<'declaration> Parts<'declaration> {
         self.calls.iter().copied().filter(move |(call, _)| call.kind == kind)
     }
 
-    /// The path of `bezant_rsm`, shown at a place of the user's: else an error of the compiler would be shown at the
-    /// whole declaration.
+    /// The path of `bezant_rsm` with a span of the declaration. Without it the compiler would show an error
+    /// at the whole declaration.
     fn rsm_at(&self, span: Span) -> TokenStream {
         let moved = |token: TokenTree| {
             let mut token = token;
@@ -104,25 +105,25 @@ impl<'declaration> Parts<'declaration> {
         self.rsm.clone().into_iter().map(moved).collect()
     }
 
-    /// The enum of the calls of a kind.
+    /// Name of the enum of the calls of that kind.
     fn enumeration(&self, kind: Kind) -> &Ident {
         if kind == Kind::Command { &self.command } else { &self.query }
     }
 }
 
-/// The macro's own names, shown at a place of the user's.
+/// A span that resolves names as the macro does and is shown at `span`.
 fn at(span: Span) -> Span {
     Span::call_site().located_at(span)
 }
 
-/// One name an argument, whatever the user calls it.
+/// One numbered name for each argument, independent of its name in the declaration.
 fn numbered(call: &Call) -> Vec<Ident> {
     (0..call.arguments.len())
         .map(|number| format_ident!("argument_{number}", span = at(call.name.span())))
         .collect()
 }
 
-/// A call as a pattern, or as a value: `Restock { item: argument_0, by: argument_1 }`.
+/// A call as a pattern or a value: `Restock { item: argument_0, by: argument_1 }`.
 fn bound(call: &Call, facts: &Facts) -> TokenStream {
     let variant = &facts.variant;
     let names = call.arguments.iter().map(|argument| &argument.name);
@@ -130,7 +131,7 @@ fn bound(call: &Call, facts: &Facts) -> TokenStream {
     quote!(#variant { #(#names: #numbers),* })
 }
 
-/// The user's words about a call, or that there is such a call.
+/// The documentation of a call in the declaration, or a default one.
 fn documentation(call: &Call) -> TokenStream {
     let docs: Vec<&Attribute> = docs(&call.attributes).collect();
     if docs.is_empty() {
@@ -149,7 +150,7 @@ fn docs(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("doc"))
 }
 
-/// `a: A, b: B`.
+/// The parameters of a call: `a: A, b: B`.
 fn parameters(call: &Call) -> TokenStream {
     let names = call.arguments.iter().map(|argument| &argument.name);
     let kinds = call.arguments.iter().map(|argument| &argument.kind);

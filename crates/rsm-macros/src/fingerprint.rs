@@ -1,9 +1,9 @@
-//! What a call is known by in the log: a number made of its kind, its name and its types.
+//! The fingerprint of a call, which identifies it in the log: a hash of its kind, name and types.
 //!
-//! The text that is hashed has every token of the signature, one space between two, each punctuation mark a token of
-//! its own. So it depends neither on how the declaration is spaced nor on how a compiler prints types. The names of
-//! arguments are not in it. The hash is FNV-1a of 64 bits, its top folded into the rest: it has to tell signatures
-//! apart, not to resist anybody, and anyone can compute it.
+//! The hashed text has every token of the signature, separated by single spaces, and each punctuation mark is
+//! a separate token. So it depends neither on the spacing of the declaration nor on how a compiler prints
+//! types. The names of arguments are not in it. The hash is FNV-1a of 64 bits, with its top bits folded into
+//! the rest. It only has to distinguish signatures: it is not cryptographic, and any program can compute it.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_do_not_count() {
+    fn spacing_does_not_change_the_text() {
         assert_eq!(
             text_of("find(Vec<Vec<u8>>)->Option<a::B>"),
             text_of("find ( Vec < Vec < u8 > > ) -> Option<a :: B>")
@@ -74,9 +74,9 @@ mod tests {
         assert_eq!(text_of("f(u8)->[u8;2]"), "f ( u8 ) - > [ u8 ; 2 ]");
     }
 
-    /// Logs hold these numbers: they are frozen.
+    /// Logs contain these numbers, so they must never change.
     #[test]
-    fn numbers_are_frozen() {
+    fn fingerprints_never_change() {
         assert_eq!(fnv(""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv("a"), 0xaf63_dc4c_8601_ec8c);
         let text = "cmd restock ( u32 , u32 ) - > u32";

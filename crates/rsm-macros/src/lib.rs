@@ -1,12 +1,12 @@
-//! What stands behind `bezant_rsm::state_machine!`, where it is described: a declaration of commands, queries and
-//! streams becomes a trait, the bytes of its calls, a machine and a handle.
+//! Implements `bezant_rsm::state_machine!`, whose documentation describes it: a declaration of commands,
+//! queries and streams becomes a trait, the bytes of its calls, a machine and a handle.
 //!
-//! Three steps, a module each: `declaration` reads what is written, `check` refuses what could not be the same on
-//! every replica, `expand` writes the code. Everything that is wrong is told at once, at the place where it is
-//! written, in words that say what to write instead.
+//! There are three steps, each in a module: `declaration` parses the text, `check` refuses what could differ
+//! between replicas, `expand` generates the code. All errors are reported at once. Each error points at the
+//! place in the declaration and names a correction.
 //!
-//! Always holds: equal signatures have equal fingerprints, whichever compiler runs and however the text is spaced.
-//! Never: the code that comes out depends on the order in which calls are declared.
+//! Always holds: equal signatures have equal fingerprints, with every compiler and however the text is
+//! spaced. Never: the bytes of a call depend on the order in which calls are declared.
 
 use proc_macro2::TokenStream;
 
@@ -17,8 +17,8 @@ mod fingerprint;
 #[cfg(test)]
 mod tests;
 
-/// The path of `bezant_rsm` in parentheses, then the declaration. Called by `bezant_rsm::state_machine!`, which knows
-/// the path, and by nobody else.
+/// Input: the path of `bezant_rsm` in parentheses, then the declaration. Only `bezant_rsm::state_machine!`,
+/// which passes the path, may call it.
 #[proc_macro]
 pub fn declare(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     code(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()

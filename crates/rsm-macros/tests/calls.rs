@@ -1,4 +1,4 @@
-//! Handle, bytes, machine and back.
+//! Calls from the handle through their bytes to the machine, and their answers.
 
 mod support;
 
@@ -27,7 +27,7 @@ fn commands_change_the_state_and_queries_read_it() {
 }
 
 #[test]
-fn the_handle_says_how_fresh_answers_must_be() {
+fn the_handle_sets_the_freshness_of_queries() {
     let shop = shop();
     now(shop.lookup(1)).unwrap();
     now(shop.at(Freshness::Session).lookup(1)).unwrap();
@@ -48,7 +48,7 @@ fn calls_can_run_on_other_threads() {
 }
 
 #[test]
-fn subscribers_resume_behind_what_they_have_seen() {
+fn subscribers_resume_after_the_last_event() {
     let shop = shop();
     let mut changes = shop.changes(0);
     assert_eq!(poll_once(changes.next()), None);
@@ -66,7 +66,7 @@ fn subscribers_resume_behind_what_they_have_seen() {
 }
 
 #[test]
-fn bytes_are_fixed() {
+fn the_format_of_calls_never_changes() {
     let command = CatalogCommand::Restock { item: 3, by: 300 }.encode().unwrap();
     assert_eq!(command[0], 1, "format");
     assert_eq!(command[8..], [3, 0xac, 0x02]);
@@ -77,7 +77,7 @@ fn bytes_are_fixed() {
 }
 
 #[test]
-fn bytes_can_be_read_by_people() {
+fn decoded_calls_print_their_arguments() {
     let read = |bytes: &[u8]| CatalogCommand::decode(bytes).map(|command| command.to_string());
     let command = CatalogCommand::Restock { item: 3, by: 2 }.encode().unwrap();
     assert_eq!(read(&command), Ok("restock(item: 3, by: 2)".to_owned()));
@@ -86,7 +86,7 @@ fn bytes_can_be_read_by_people() {
 }
 
 #[test]
-fn what_is_unknown_changes_nothing() {
+fn an_unknown_call_changes_nothing() {
     let mut machine = CatalogMachine::new(Shop::default());
     let known = CatalogCommand::Restock { item: 3, by: 2 }.encode().unwrap();
     machine.invoke(&mut call(), &known).unwrap();
@@ -100,15 +100,15 @@ fn what_is_unknown_changes_nothing() {
         assert_eq!(machine.invoke(&mut call, unknown), Err(UnknownCall), "{unknown:?}");
         assert_eq!(call.into_events(), []);
     }
-    assert_eq!(machine.query(&known), Err(UnknownCall), "a command is no query");
+    assert_eq!(machine.query(&known), Err(UnknownCall), "a command is not a query");
     assert_eq!(machine, before);
 }
 
-/// A service whose answers are longer than they should be.
+/// A caller whose answers to commands have a byte too many.
 #[derive(Clone, Debug)]
-struct Chatty(Local<CatalogMachine<Shop>>);
+struct Padding(Local<CatalogMachine<Shop>>);
 
-impl bezant_rsm::Caller for Chatty {
+impl bezant_rsm::Caller for Padding {
     type Error = support::LocalError;
     async fn invoke(&self, command: bytes::Bytes) -> Result<bytes::Bytes, Self::Error> {
         let answer = self.0.invoke(command).await?;
@@ -123,14 +123,14 @@ impl bezant_rsm::Caller for Chatty {
 }
 
 #[test]
-fn an_event_that_cannot_be_read_is_gone_past() {
+fn an_unreadable_event_can_be_skipped() {
     let shop = shop();
     now(shop.restock(3, 1)).unwrap();
     now(shop.sell(3)).unwrap().unwrap();
     shop.caller().with(|replica| replica.events[0].1.bytes = bytes::Bytes::from_static(b"?"));
     let mut changes = shop.changes(0);
     assert_eq!(now(changes.next()), Err(support::LocalError));
-    assert_eq!(changes.position(), 0, "nothing is lost unasked");
+    assert_eq!(changes.position(), 0, "an event is skipped only by `skip`");
     assert_eq!(now(changes.skip()), Ok(1));
     assert_eq!(now(changes.next()), Ok(Change::SoldOut(3)));
     assert_eq!(poll_once(changes.skip()), None);
@@ -139,13 +139,13 @@ fn an_event_that_cannot_be_read_is_gone_past() {
 #[test]
 fn answers_of_another_type_are_refused() {
     let shop = shop();
-    let chatty = CatalogHandle::new(Chatty(shop.caller().clone()));
-    assert_eq!(now(chatty.restock(1, 1)), Err(support::LocalError));
-    assert_eq!(now(chatty.lookup(1)).map(|item| item.unwrap().stock), Ok(1));
+    let padding = CatalogHandle::new(Padding(shop.caller().clone()));
+    assert_eq!(now(padding.restock(1, 1)), Err(support::LocalError));
+    assert_eq!(now(padding.lookup(1)).map(|item| item.unwrap().stock), Ok(1));
 }
 
 #[test]
-fn checkpoints_come_back() {
+fn a_checkpoint_restores_the_state() {
     let shop = shop();
     now(shop.restock(3, 2)).unwrap();
     now(shop.close()).unwrap();
@@ -162,7 +162,7 @@ fn checkpoints_come_back() {
 }
 
 #[test]
-fn an_implementation_is_tested_without_a_log() {
+fn an_implementation_can_be_tested_without_a_log() {
     let mut call = call();
     let mut shop = Shop::default();
     assert_eq!(shop.restock(&mut CatalogContext::new(&mut call), 1, 1), 1);
@@ -170,7 +170,7 @@ fn an_implementation_is_tested_without_a_log() {
 }
 
 #[test]
-fn every_command_comes_back() {
+fn every_command_survives_encoding_and_decoding() {
     for by in (0..32).map(|bit| u32::MAX >> bit) {
         let command = CatalogCommand::Restock { item: !by, by };
         let read = CatalogCommand::decode(&command.encode().unwrap()).unwrap();
@@ -178,9 +178,9 @@ fn every_command_comes_back() {
     }
 }
 
-/// Every byte of every command is set to every value, and behind it comes something long or nothing.
+/// Every byte of every command is set to every value, with and without a long suffix.
 #[test]
-fn damage_is_refused_or_is_another_command() {
+fn a_damaged_command_is_refused_or_is_another_command() {
     let commands = [
         CatalogCommand::Restock { item: 1, by: 300 },
         CatalogCommand::Sell { item: u32::MAX },
@@ -204,7 +204,7 @@ fn damage_is_refused_or_is_another_command() {
 }
 
 #[test]
-fn a_damaged_checkpoint_ends_no_process() {
+fn a_damaged_checkpoint_never_panics() {
     let shop = shop();
     (1..4).for_each(|item| assert_eq!(now(shop.restock(item, 400)), Ok(400)));
     let checkpoint = shop.caller().with(|replica| replica.service.checkpoint());

@@ -1,8 +1,8 @@
-//! Code of a declaration without a word of documentation compiles without a warning: that it compiles is the test. It
-//! has a `main` of its own, for documentation is not asked for where the compiler makes tests.
+//! The code of an undocumented declaration compiles without a warning; that this file compiles is the test.
+//! It has its own `main`, because the compiler does not require documentation in test harnesses.
 #![deny(warnings, missing_docs, missing_debug_implementations, unused_qualifications, unused_lifetimes)]
 
-/// Public, with everything in it.
+/// A public trait with all kinds of calls.
 pub mod catalog {
     bezant_rsm::state_machine! {
         pub trait Catalog {
@@ -14,16 +14,16 @@ pub mod catalog {
     }
 }
 
-/// Of one kind each.
+/// Traits with one kind of call each.
 pub mod single {
     bezant_rsm::state_machine! { pub trait Commands { cmd clear(); } }
     bezant_rsm::state_machine! { pub trait Queries { qry look(formatter: u32) -> u32; } }
     bezant_rsm::state_machine! { pub trait Streams { sub events -> (); } }
 }
 
-/// Names of the prelude mean something else here.
+/// Names of the prelude have other meanings here.
 pub mod shadowed {
-    #![allow(dead_code, reason = "they are there to be in the way")]
+    #![allow(dead_code, reason = "they only shadow names of the prelude")]
     struct Option;
     struct Result;
     struct Vec;
@@ -33,14 +33,14 @@ pub mod shadowed {
     bezant_rsm::state_machine! { pub trait Shadowed { cmd clear(self_: u32, call: u32, bytes: u32, arguments: u32) -> u32; } }
 }
 
-/// Types of the user's with the short names that parameters usually have.
+/// Types with the short names that type parameters usually have.
 pub mod short {
     use serde::{Deserialize, Serialize};
 
-    /// One.
+    /// A type named like a type parameter.
     #[derive(Debug, Serialize, Deserialize)]
     pub struct C(u32);
-    /// Another.
+    /// Another type named like a type parameter.
     #[derive(Debug, Serialize, Deserialize)]
     pub struct S(u32);
     bezant_rsm::state_machine! { pub trait T { cmd put(of: C) -> C; qry look(of: S) -> C; sub events -> C; } }

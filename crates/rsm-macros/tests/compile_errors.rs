@@ -1,4 +1,4 @@
-//! What the compiler shows for a wrong declaration: our words at the user's line.
+//! The compiler shows the errors of the macro at the lines of a wrong declaration.
 
 #[test]
 fn errors_point_at_the_declaration() {

@@ -1,4 +1,4 @@
-//! What may change between two versions of a program, and what is refused.
+//! Changes between two versions of a program: those that are compatible, and those that are refused.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use bezant_rsm::{Call, SavedState, Service, UnknownCall, state_machine};
 use bezant_types::{LogIndex, Nanos};
 use serde::{Deserialize, Serialize};
 
-/// Two versions of a declaration and a state that counts, side by side.
+/// A version of a declaration with its state, in a module, so that versions exist side by side.
 macro_rules! version {
     ($module:ident { $($call:tt)* } $state:item { $($body:tt)* }) => {
         mod $module {
@@ -33,7 +33,7 @@ version! {
 }
 
 version! {
-    // Another order, another name of an argument, one command more.
+    // Another order of the calls, another name of an argument, an additional command.
     grown { qry total() -> u32; cmd reset(); cmd add(amount: u32) -> u32; sub sums -> u32; }
     pub(crate) struct State { pub(crate) total: u32, pub(crate) resets: u32 }
     {
@@ -93,7 +93,7 @@ fn old_command() -> bytes::Bytes {
 }
 
 #[test]
-fn a_declaration_that_grew_reads_the_old_log() {
+fn an_extended_declaration_reads_the_old_log() {
     let mut machine = grown::CounterMachine::<grown::State>::default();
     let mut call = call();
     machine.invoke(&mut call, &old_command()).unwrap();
@@ -117,7 +117,7 @@ fn another_type_makes_another_call() {
 }
 
 #[test]
-fn an_id_keeps_a_renamed_call() {
+fn an_id_keeps_the_bytes_of_a_renamed_call() {
     let mut machine = renamed::CounterMachine::<renamed::State>::default();
     machine.invoke(&mut call(), &old_command()).unwrap();
     assert_eq!(machine.state().total, 7);
@@ -141,7 +141,7 @@ fn a_state_of_an_earlier_version_is_migrated() {
 }
 
 #[test]
-fn without_a_migration_another_version_is_refused() {
+fn an_earlier_version_without_migration_is_refused() {
     mod second {
         use super::*;
         state_machine! { pub(super) trait Counter { cmd add(by: u32); } }

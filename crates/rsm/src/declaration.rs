@@ -1,26 +1,27 @@
-//! The macro `state_machine!`. Its words stand in `bezant-rsm-macros`; this is the door, which knows by what path the
-//! code that comes out reaches this crate, whoever re-exports it.
+//! The macro `state_machine!`. It is implemented in `bezant-rsm-macros`. This module passes the path of this
+//! crate to it, so that the generated code finds this crate also when another crate re-exports the macro.
 
-/// Makes a replicated state machine of a declaration.
+/// Generates a replicated state machine from a declaration.
 ///
-/// - **`cmd`** changes the state. It goes through the log and is done once, at the same place on every replica.
-/// - **`qry`** reads the state of one replica, without a log entry, as fresh as the handle asks for
-///   ([`Freshness`](crate::Freshness)).
-/// - **`sub`** is a stream of events that commands tell. Every replica has it, in the order of the log; a subscriber
-///   resumes behind the last number that it has seen.
+/// - **`cmd`** changes the state. It goes through the log and is executed once, at the same index on every
+///   replica.
+/// - **`qry`** reads the state of one replica, without a log entry, with the [`Freshness`](crate::Freshness)
+///   of the handle.
+/// - **`sub`** is a stream of events that commands emit. Every replica has it, in the order of the log; a
+///   subscriber resumes after the number of the last event that it processed.
 ///
-/// For a trait `Catalog` it writes:
+/// For a trait `Catalog` it generates:
 ///
 /// | item | what it is |
 /// |---|---|
-/// | `Catalog` | the trait to implement for the state: one method a `cmd` and `qry` |
-/// | `CatalogContext` | what a command knows of its surroundings (`time()`, `index()`), and one method a `sub` |
-/// | `CatalogCommand`, `CatalogQuery` | the calls as values: `encode`, `decode`, `Debug`, and `Display` for people |
-/// | `CatalogMachine<T>` | whoever implements the trait, as a [`Service`](crate::Service) |
-/// | `CatalogHandle<C>` | one method a call, over any [`Caller`](crate::Caller); `at(freshness)` |
+/// | `Catalog` | the trait to implement for the state, with one method for each `cmd` and `qry` |
+/// | `CatalogContext` | the context of a command: `time()`, `index()`, and one method for each `sub` |
+/// | `CatalogCommand`, `CatalogQuery` | the calls as values: `encode`, `decode`, `Debug`, `Display` |
+/// | `CatalogMachine<T>` | a [`Service`](crate::Service) that runs a `T` which implements the trait |
+/// | `CatalogHandle<C>` | one method for each call, over any [`Caller`](crate::Caller); `at(freshness)` |
 ///
-/// Arguments, answers and events are owned and implement serde's `Serialize` and `Deserialize`; arguments also `Debug`, and the
-/// state all three.
+/// Arguments, answers and events are owned types and implement serde's `Serialize` and `Deserialize`.
+/// Arguments also implement `Debug`. The state implements all three.
 ///
 /// # Example
 /// ```
@@ -33,12 +34,12 @@
 /// pub struct Item { pub stock: u32 }
 ///
 /// state_machine! {
-///     /// What a shop has.
+///     /// The stock of a shop.
 ///     pub trait Catalog {
-///         /// Adds copies of an item; what is there then.
+///         /// Adds copies of an item; returns the new stock.
 ///         cmd restock(item: u32, by: u32) -> u32;
 ///         qry lookup(item: u32) -> Option<Item>;
-///         /// The item, and what is there of it.
+///         /// The item, and its new stock.
 ///         sub changes -> (u32, u32);
 ///     }
 /// }
@@ -59,7 +60,8 @@
 ///     }
 /// }
 ///
-/// // A member does this with every command of the log; a program calls `CatalogHandle::restock(item, by).await`.
+/// // A member runs every command of the log like this. A program calls
+/// // `CatalogHandle::restock(item, by).await`.
 /// let mut machine = CatalogMachine::new(Shop::default());
 /// let command = CatalogCommand::Restock { item: 3, by: 2 };
 /// assert_eq!(command.to_string(), "restock(item: 3, by: 2)");
@@ -71,22 +73,23 @@
 /// ```
 ///
 /// # The bytes
-/// A call is 8 bytes of header and its arguments in the format of postcard, one after the other. The header is the version
-/// of the encoding, 1, and 56 bits of a fingerprint of the call's kind, name and types. A program that knows no
-/// call with this header refuses it with [`UnknownCall`](crate::UnknownCall), and so it does when a byte is missing or left
-/// over: it never takes one call for another.
+/// A call is a header of 8 bytes, followed by its arguments in the format of postcard. The header is the
+/// version of the encoding, 1, and 56 bits of a fingerprint of the call's kind, name and types. A program
+/// that has no call with this header refuses it with [`UnknownCall`](crate::UnknownCall). It also does so
+/// when a byte is missing or left over, so that it never confuses two calls.
 ///
-/// So calls may be added and put in another order, and arguments may be renamed. Another name, type or number of arguments makes
-/// another call; as long as a log may hold the old one, keep it declared beside it. `#[id = "..."]` before a call stands in
-/// the fingerprint in place of its name and types:
+/// So calls may be added and reordered, and arguments may be renamed. A call with another name, other types
+/// or another number of arguments is another call; keep the old one declared beside it as long as a log may
+/// contain it. `#[id = "..."]` before a call replaces its name and types in the fingerprint:
 ///
-/// - to rename a call or a type whose bytes stay: the signature as it was, `#[id = "restock(u32, u32) -> u32"]`;
-/// - when a type keeps its name and gets other fields: a new one, `#[id = "restock/2"]`. The macro sees the names of types,
-///   not what is in them.
+/// - to rename a call or a type whose bytes do not change, give the old signature:
+///   `#[id = "restock(u32, u32) -> u32"]`;
+/// - when a type keeps its name and gets other fields, give a new id: `#[id = "restock/2"]`. The macro has
+///   only the names of the types, not their fields.
 ///
 /// # What does not compile
-/// Everything that could differ from replica to replica, as far as a signature shows it: floats in a `cmd` or `sub`, hash maps, `usize`.
-/// The error stands at the word and says what to write instead.
+/// Types in a signature whose values or bytes could differ between replicas: floats in a `cmd` or `sub`, hash
+/// maps, `usize`. The error points at the type and names a replacement.
 ///
 /// ```compile_fail
 /// bezant_rsm::state_machine! {

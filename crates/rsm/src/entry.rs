@@ -1,15 +1,15 @@
-//! A log entry: one moment of cluster time and the commands of many clients, merged.
+//! A log entry: a cluster time, and the merged commands of many clients.
 //!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 8 | cluster time, ns since the epoch: the timestamp of the entry's last event |
 //! | 8 | 4 | number of commands |
-//! | 12 | 1 | flags: bit 0 = a checkpoint is cut after this entry; all others zero |
+//! | 12 | 1 | flags: bit 0 = a checkpoint is made after this entry; all others zero |
 //! | 13 | 1 | rules: see [`Entry::rules`] |
 //! | 14 | 2 | zero |
 //! | 16 | ... | the commands, each padded with zeros to a multiple of 16 |
 //!
-//! A command: operation u16, zero u16, size of its body u32, number of its events u32, zero u32, body.
+//! A command: operation u16, zero u16, size of the body u32, number of events u32, zero u32, body.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -22,33 +22,34 @@ const COMMAND_HEAD_SIZE: usize = 16;
 const ALIGNMENT: usize = 16;
 const FLAG_CHECKPOINT: u8 = 1;
 
-/// What one request asks the machine to do.
+/// A command of one request to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Which operation; its meaning belongs to the machine.
+    /// Number of the operation, as the machine defines it.
     pub operation: u16,
-    /// How many events the body carries; each gets a timestamp of its own.
+    /// Number of events in the body; each gets a separate timestamp.
     pub events: u32,
-    /// The events; its meaning belongs to the machine.
+    /// The events, in the format of the machine.
     pub body: Bytes,
 }
 
-/// What one log entry asks of the machine.
+/// The content of one log entry for the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Timestamp of the last event. The first has `time - events + 1`, counted over all commands.
     pub time: Nanos,
-    /// In the order in which they came.
+    /// The commands in the order of their arrival at the leader.
     pub commands: Vec<Command>,
-    /// True when the proposer cuts a checkpoint behind this entry: so all replicas that are ready for one cut
-    /// theirs at the same place, and can compare them.
+    /// True when a checkpoint is made after this entry. The proposer sets it, so that all replicas that are
+    /// ready make their checkpoints at the same index and can compare them.
     pub checkpoint: bool,
-    /// Which rules of the machine apply it: [`StateMachine::RULES`](crate::StateMachine::RULES) of the program that
-    /// proposed it. An entry keeps its rules, so that a log gives the same state whichever program applies it again.
+    /// Number of the rules by which the machine applies this entry:
+    /// [`StateMachine::RULES`](crate::StateMachine::RULES) of the program that proposed it. It never changes,
+    /// so that every version of the program that applies the log gets the same state.
     pub rules: u8,
 }
 
-/// Bytes that are no entry.
+/// The bytes are not an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryError;
 
@@ -61,12 +62,12 @@ impl fmt::Display for EntryError {
 impl core::error::Error for EntryError {}
 
 impl Entry {
-    /// Events of all commands.
+    /// Number of events of all commands.
     pub fn events(&self) -> u64 {
         self.commands.iter().map(|command| u64::from(command.events)).sum()
     }
 
-    /// Bytes that a command adds to an entry.
+    /// Number of bytes that a command adds to an entry.
     pub const fn command_size(body_size: usize) -> usize {
         COMMAND_HEAD_SIZE + body_size.next_multiple_of(ALIGNMENT)
     }
@@ -74,7 +75,7 @@ impl Entry {
     /// The bytes for the log.
     ///
     /// # Panics
-    /// When a body or the number of commands does not fit in 32 bits; limits keep both far below.
+    /// When the size of a body or the number of commands does not fit in 32 bits; limits keep both far below.
     pub fn encode(&self) -> Bytes {
         let size: usize = self.commands.iter().map(|command| Self::command_size(command.body.len())).sum();
         let mut bytes = BytesMut::with_capacity(ENTRY_HEAD_SIZE + size);
@@ -96,12 +97,13 @@ impl Entry {
         bytes.freeze()
     }
 
-    /// Reads the bytes of the log for a machine that knows the rules up to `rules`; an entry of later ones is an error.
+    /// Reads the bytes of the log for a machine that implements the rules up to `rules`; an entry with a
+    /// greater number is an error.
     pub fn decode_within(bytes: &Bytes, rules: u8) -> Result<Self, EntryError> {
         Self::decode(bytes).and_then(|entry| if entry.rules <= rules { Ok(entry) } else { Err(EntryError) })
     }
 
-    /// Reads the bytes of the log; bodies share their memory.
+    /// Reads the bytes of the log. The bodies share the memory of `bytes`.
     pub fn decode(bytes: &Bytes) -> Result<Self, EntryError> {
         let head = bytes.first_chunk::<ENTRY_HEAD_SIZE>().ok_or(EntryError)?;
         let [t0, t1, t2, t3, t4, t5, t6, t7, c0, c1, c2, c3, flags, rules, 0, 0] = *head else {
@@ -127,7 +129,7 @@ impl Entry {
     }
 }
 
-/// The command at offset `at`, and how many bytes it takes.
+/// The command at offset `at`, and its size in the entry.
 fn decode_command(bytes: &Bytes, at: usize) -> Result<(Command, usize), EntryError> {
     let rest = bytes.get(at..).ok_or(EntryError)?;
     let head = rest.first_chunk::<COMMAND_HEAD_SIZE>().ok_or(EntryError)?;
@@ -166,31 +168,31 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_back_as_they_went() {
+    fn entries_survive_encoding_and_decoding() {
         assert_eq!(Entry::decode(&entry().encode()), Ok(entry()));
     }
 
     #[test]
-    fn an_entry_of_the_first_version_has_the_first_rules() {
+    fn an_entry_of_the_first_version_has_rules_0() {
         let mut bytes = entry().encode().to_vec();
         bytes[12..16].copy_from_slice(&1_u32.to_le_bytes());
         assert_eq!(Entry::decode(&bytes.clone().into()), Ok(Entry { rules: 0, ..entry() }));
         for at in [12, 14, 15] {
             let mut bytes = bytes.clone();
             bytes[at] |= 2;
-            assert_eq!(Entry::decode(&bytes.into()), Err(EntryError), "byte {at} has no such bit");
+            assert_eq!(Entry::decode(&bytes.into()), Err(EntryError), "bit 1 of byte {at} is reserved");
         }
     }
 
     #[test]
-    fn an_entry_of_later_rules_is_refused() {
+    fn an_entry_with_later_rules_is_refused() {
         let bytes = entry().encode();
         assert_eq!(Entry::decode_within(&bytes, 3), Ok(entry()));
         assert_eq!(Entry::decode_within(&bytes, 2), Err(EntryError));
     }
 
     #[test]
-    fn every_cut_is_refused() {
+    fn a_cut_entry_is_refused() {
         let bytes = entry().encode();
         for size in 0..bytes.len() {
             assert_eq!(Entry::decode(&bytes.slice(..size)), Err(EntryError), "cut to {size}");

@@ -1,10 +1,11 @@
-//! What the code that `state_machine!` writes calls. No promise to anybody else.
+//! Functions for the code that `state_machine!` generates. No other code may rely on them.
 //!
-//! A call is its header in 8 bytes and its arguments as a tuple in postcard's format; an answer, an event and a state are a value in
-//! that format. What is left over behind a value makes the whole unknown.
+//! A call is a header of 8 bytes, followed by its arguments as a tuple in postcard's format. An answer, an
+//! event and a state are one value in that format. Bytes after the value make it unreadable as a whole.
 //!
-//! The format describes nothing, and serde's attributes can make a type that it writes and does not read, or reads as another value. So a
-//! call is read again before it is sent, and a state before its checkpoint counts.
+//! The format does not describe its values, and with some of serde's attributes a written value cannot be
+//! read back, or is read as another value. So a call is decoded again before it is sent, and a state before
+//! its checkpoint is used.
 
 pub use alloc::vec::Vec;
 
@@ -22,19 +23,20 @@ use crate::{Caller, Freshness, RestoreError, SavedState, UnknownCall, Unreadable
 /// The first byte of a checkpoint.
 const CHECKPOINT_FORMAT: u8 = 1;
 
-/// Room for the header and a few numbers: most commands are written without growing.
+/// Enough for the header and a few numbers, so that most commands are written without a reallocation.
 const CALL_SIZE_USUAL: usize = 64;
 
-/// A state of so many bytes is read again at each of its checkpoints: it takes about as long as to write it.
+/// States of at most this size in bytes are read back at every checkpoint, which takes about as long as
+/// writing them.
 const STATE_SIZE_SMALL: usize = 16 << 20;
 
-/// The bytes of a call whose arguments a replica reads as `A`; `None` when it could not, or not as what they are, or when they
-/// are nested so deep that a thread's stack might not hold them.
+/// The bytes of a call whose arguments a replica reads as `A`. `None` when the replica could not read them,
+/// or would read other arguments, or when they are nested so deep that a thread's stack might overflow.
 pub fn encode_call<A: Serialize + DeserializeOwned, T: Serialize>(
     header: u64,
     arguments: &T,
 ) -> Option<Bytes> {
-    // First, for it alone knows an end to depth.
+    // The shape comes first, because only it limits the depth.
     let written = shape(arguments, DEPTH_MAX).ok()?;
     let mut bytes = Vec::with_capacity(CALL_SIZE_USUAL);
     bytes.extend_from_slice(&header.to_le_bytes());
@@ -45,24 +47,24 @@ pub fn encode_call<A: Serialize + DeserializeOwned, T: Serialize>(
     is_same.then(|| Bytes::from(bytes))
 }
 
-/// How many bytes a value takes.
+/// Size of a value in bytes.
 fn size<T: Serialize>(value: &T) -> Option<usize> {
     postcard::serialize_with_flavor(value, postcard::ser_flavors::Size::default()).ok()
 }
 
-/// Header and arguments of a call.
+/// Splits a call into its header and its arguments.
 ///
 /// # Errors
-/// When it is too short.
+/// When the call is shorter than a header.
 pub fn split(call: &[u8]) -> Result<(u64, &[u8]), UnknownCall> {
     let (header, arguments) = call.split_first_chunk().ok_or(UnknownCall)?;
     Ok((u64::from_le_bytes(*header), arguments))
 }
 
-/// A value, of all of the bytes.
+/// Decodes a value that takes all of the bytes.
 ///
 /// # Errors
-/// When they are not that.
+/// When the bytes are not such a value, or bytes are left over.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnknownCall> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -70,8 +72,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnknownCall> {
     }
 }
 
-/// The bytes of an answer or event. When it refuses to be written there are none: the state has changed already, on every
-/// replica, and whoever reads no bytes where there must be some is told that they cannot be read.
+/// The bytes of an answer or event. A value that cannot be written gives no bytes. The state has changed
+/// already, on every replica, so this is not an error here: the reader gets an error when it decodes the
+/// empty bytes.
 pub fn encode<T: Serialize>(value: &T) -> Bytes {
     postcard::to_allocvec(value).map(Bytes::from).unwrap_or_default()
 }
@@ -85,7 +88,7 @@ pub async fn invoke<C: Caller, T: DeserializeOwned>(
     Ok(decode(&answer).map_err(|UnknownCall| UnreadableAnswer)?)
 }
 
-/// Asks a replica and reads its answer.
+/// Sends a query to a replica and reads its answer.
 pub async fn query<C: Caller, T: DeserializeOwned>(
     caller: &C,
     freshness: Freshness,
@@ -95,12 +98,13 @@ pub async fn query<C: Caller, T: DeserializeOwned>(
     Ok(decode(&answer).map_err(|UnknownCall| UnreadableAnswer)?)
 }
 
-/// Format, version of the state, state. `read` is the size of the largest state that was read again since the process began: a
-/// large one is only when there was none, and whenever it has doubled.
+/// The bytes of a checkpoint: format, version of the state, state. `read` is the size of the largest state
+/// that was read back since the process began. A large state is read back only when `read` is 0, and again
+/// whenever its size has doubled.
 ///
 /// # Panics
-/// When the state cannot be written, or not be read again as what it is: a checkpoint that counts must come back, for the log
-/// before it goes.
+/// When the state cannot be written, or cannot be read back as the same state. A checkpoint must be readable,
+/// because the log before it is deleted.
 pub fn checkpoint<T: Serialize + DeserializeOwned>(version: u32, state: &T, read: &AtomicUsize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(CALL_SIZE_USUAL);
     bytes.push(CHECKPOINT_FORMAT);
@@ -118,27 +122,29 @@ pub fn checkpoint<T: Serialize + DeserializeOwned>(version: u32, state: &T, read
 }
 
 fn check<T: Serialize + DeserializeOwned>(state: &T, body: &[u8]) {
-    // How deep a state may be is the program's own affair.
-    let written = shape(state, usize::MAX).unwrap_or_else(|_| unwritable(&"a field is left out"));
+    // The depth of a state is not limited; the program is responsible for it.
+    let written = shape(state, usize::MAX)
+        .unwrap_or_else(|_| unwritable(&"a field is skipped, or cannot be serialized"));
     let again = postcard::take_from_bytes::<T>(body).unwrap_or_else(|error| unwritable(&error));
     let (state, rest) = again;
     let is_same = rest.is_empty() && shape(&state, usize::MAX) == Ok(written);
     if !is_same || size(&state) != Some(body.len()) {
-        unwritable(&"it comes back as another one");
+        unwritable(&"it is read back as another state");
     }
 }
 
 fn unwritable(reason: &dyn core::fmt::Display) -> ! {
     panic!(
-        "the state cannot be kept in a checkpoint: {reason}. Its fields must be of types that postcard's format carries: no \
-         skip_serializing_if, flatten, untagged enums or serde_json::Value. Nothing that was acknowledged is lost: the log still has it"
+        "the state cannot be kept in a checkpoint: {reason}. The types of its fields may not use skip_serializing_if, \
+         flatten, untagged enums or serde_json::Value, because postcard's format cannot represent them. No acknowledged \
+         command is lost: the log still has them all"
     )
 }
 
-/// Reads [`checkpoint`]'s bytes, or lets `migrate` read those of an earlier version.
+/// Reads the bytes of [`checkpoint`]. Calls `migrate` for the state of an earlier version.
 ///
 /// # Errors
-/// When they are of a later program, damaged, or of a version that `migrate` does not know.
+/// When the bytes are damaged, or of a later version, or of an earlier version that `migrate` does not read.
 pub fn restore<T: DeserializeOwned>(
     version: u32,
     checkpoint: &[u8],
@@ -160,5 +166,5 @@ pub fn restore<T: DeserializeOwned>(
     }
 }
 
-/// Compiles for what can be an argument, an answer or an event.
+/// Compiles only when `T` can be an argument, an answer or an event.
 pub const fn travels<T: Serialize + DeserializeOwned + Send + 'static>() {}

@@ -1,12 +1,13 @@
-//! What a replicated state machine is to the rest of Bezant: commands in, results and rows out.
+//! The interface of a replicated state machine: commands go in, results and rows come out.
 //!
-//! A machine lives in memory and is driven by the log: every replica applies the same entries in the same
-//! order and holds the same state, byte for byte. Rows that only queries need leave through
-//! [`Applied::rows`] to a history on disk; the few old rows that a command needs come back as *found*
-//! before it is applied, so that applying never waits for the disk.
+//! The state of a machine is in memory and changes only by entries of the log: every replica applies the same
+//! entries in the same order and has the same state, byte for byte. Rows that only queries need leave through
+//! [`Applied::rows`] to a history on disk. The few old rows that a command needs are fetched before it is
+//! applied and passed as `found`, so that applying never waits for the disk.
 //!
-//! Always holds: applying reads no clock, no randomness, no order of a hash map; time is in the [`Entry`].
-//! Never: a machine does not know how its replicas agree, nor where its bytes lie.
+//! Always holds: applying uses no clock, no randomness and no iteration order of a hash map; the time is in
+//! the [`Entry`]. Never: a machine depends on how its replicas reach consensus, or on where its bytes are
+//! stored.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 

@@ -8,38 +8,39 @@ use bytes::Bytes;
 
 use crate::{Command, Entry};
 
-/// What applying an entry gave.
+/// The result of applying an entry.
 #[derive(Clone, Debug)]
 pub struct Applied<Rows> {
     /// One answer a command, in order.
     pub results: Vec<Bytes>,
-    /// What the history must keep of it.
+    /// The rows that the history must store.
     pub rows: Rows,
 }
 
 /// Rows that an entry needs from the history before it can be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefetch<Key> {
-    /// May be empty: then the entry can be applied at once.
+    /// Keys of the rows; when empty, the entry can be applied at once.
     pub keys: Vec<Key>,
-    /// What was left out of the keys is known of the rows before this position alone: whatever is found
-    /// counts as no fresher.
+    /// The machine omits the keys of rows that it has in memory, which covers the history from this position
+    /// on. The fetch must cover all rows before this position. Its result counts as covering no more, even
+    /// when the history was longer.
     pub position: HistoryPosition,
 }
 
-/// How far a query has come.
+/// The state of a query after a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress<Query, Answer> {
-    /// It is answered.
+    /// The query is complete.
     Done(Answer),
-    /// There is more to look at: ask again with this.
+    /// The query is not complete: continue with this value.
     More(Query),
 }
 
-/// Bytes that are no checkpoint of this machine.
+/// The bytes are not a checkpoint of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreError {
-    /// What was being read.
+    /// The part of the checkpoint that could not be read.
     pub section: &'static str,
 }
 
@@ -53,43 +54,48 @@ impl core::error::Error for RestoreError {}
 
 /// A deterministic machine.
 ///
-/// The order of calls for an entry: [`prefetch`](Self::prefetch) when it is committed or before,
-/// [`apply`](Self::apply) with what was found. `apply` says `None`, and changes nothing, when what was found
-/// is too old for the window of recent rows that the machine keeps: then prefetch again and retry.
+/// The order of calls for an entry: first [`prefetch`](Self::prefetch), before or after the entry is
+/// committed, then [`apply`](Self::apply) with the rows that were found. `apply` returns `None`, and changes
+/// nothing, when the found rows are older than the window of recent rows that the machine keeps: then
+/// prefetch again and retry.
 pub trait StateMachine: Sized + fmt::Debug {
     /// Names a row of the history.
     type Key: fmt::Debug;
-    /// What the history holds under the keys; made from a position: nothing is found as of it.
+    /// The rows that the history has for the keys. Made from a position, it is the empty result of a fetch
+    /// that covered the history up to that position.
     type Found: From<HistoryPosition> + fmt::Debug;
-    /// What one entry adds to the history.
+    /// The rows that one entry adds to the history.
     type Rows: fmt::Debug;
-    /// Asks for something that memory holds.
+    /// A question that is answered from memory.
     type Query: fmt::Debug;
-    /// What memory holds.
+    /// The answer to a query.
     type Answer: fmt::Debug;
-    /// The newest rules by which it applies entries; see [`Entry::rules`]. A change of what an entry does takes the next
-    /// number, and the machine goes on applying entries of the numbers before as it did.
+    /// The newest rules by which the machine applies entries; see [`Entry::rules`]. A change of the effect of
+    /// an entry takes the next number, and the machine still applies entries of earlier numbers by their own
+    /// rules.
     const RULES: u8 = 0;
 
     /// Cluster time of the last entry that was applied; 0 before the first.
     fn time(&self) -> Nanos;
 
-    /// How many rows the entries so far have added to the history.
+    /// Number of rows that all applied entries have added to the history.
     fn position(&self) -> HistoryPosition;
 
-    /// Which rows of the history the entry needs.
+    /// The rows of the history that the entry needs.
     fn prefetch(&self, entry: &Entry) -> Prefetch<Self::Key>;
 
-    /// Applies an entry.
+    /// Applies an entry. `None`, and no change, when `found` is too old: see the trait.
     fn apply(&mut self, index: LogIndex, entry: &Entry, found: Self::Found) -> Option<Applied<Self::Rows>>;
 
-    /// The command that must be put in the log because time went on (an expiry, say).
+    /// The command that must be proposed because of the time, for example an expiry; `None` when there is
+    /// none.
     fn due(&self, now: Nanos) -> Option<Command>;
 
-    /// The earliest moment at which [`due`](Self::due) may have a command.
+    /// The earliest time at which [`due`](Self::due) may return a command; `None` when no command is
+    /// scheduled.
     fn due_at(&self) -> Option<Nanos>;
 
-    /// Answers from memory.
+    /// Answers a query from memory.
     fn query(&self, query: Self::Query) -> Self::Answer {
         let mut query = query;
         loop {
@@ -100,15 +106,15 @@ pub trait StateMachine: Sized + fmt::Debug {
         }
     }
 
-    /// Works on a query for about a millisecond: the answer, or the query with what it has found so far.
+    /// Works on a query for about a millisecond. Returns the answer, or the query with its partial result.
     fn query_step(&self, query: Self::Query) -> Progress<Self::Query, Self::Answer>;
 
-    /// Begins to cut a checkpoint of the state as it is now. Later changes do not show in it.
+    /// Begins a checkpoint of the current state. Later changes are not in it.
     fn begin_checkpoint(&mut self);
 
-    /// The next piece of the checkpoint, about `size` bytes; `None` when it is whole.
+    /// The next piece of the checkpoint, about `size` bytes; `None` after the last piece.
     fn poll_checkpoint(&mut self, size: usize) -> Option<Vec<u8>>;
 
-    /// Reads the pieces of a checkpoint, put together.
+    /// Restores a machine from the concatenated pieces of a checkpoint.
     fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError>;
 }

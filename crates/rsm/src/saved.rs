@@ -1,4 +1,4 @@
-//! A state as a checkpoint holds it, with the version of its shape.
+//! The state in a checkpoint, with the version of its type.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use serde_core::de::DeserializeOwned;
 
 use crate::export;
 
-/// What a program saved, perhaps an earlier one.
+/// A state that this version of the program, or an earlier one, saved.
 #[derive(Clone, Copy)]
 pub struct SavedState<'checkpoint> {
     version: u32,
@@ -18,12 +18,12 @@ impl<'checkpoint> SavedState<'checkpoint> {
         Self { version, bytes }
     }
 
-    /// `STATE_VERSION` of the program that saved it.
+    /// `STATE_VERSION` of the program that saved the state.
     pub const fn version(&self) -> u32 {
         self.version
     }
 
-    /// The state as a value of the type that it had then; `None` when it is not of that type.
+    /// The state as a value of `T`, the type that it had in that version; `None` when it is not of that type.
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
         export::decode(self.bytes).ok()
     }

@@ -1,13 +1,15 @@
-//! Sessions: a client's request is done once, and a retry finds the reply that the first try had.
+//! Sessions: a client's request is executed once, and a retry gets the reply of the first attempt.
 //!
-//! A client opens a session and numbers its requests 1, 2, 3 and so on, one at a time; each names the *context*
-//! of the reply before it. The table keeps each session's last request and the whole reply to it, as bytes that
-//! mean nothing here. It is part of the replicated state: every replica admits, answers and forgets alike, a
-//! checkpoint carries it, and so a retry after a restart or at another leader gets the same bytes.
+//! A client opens a session and numbers its requests 1, 2, 3 and so on. It has one request in flight at a
+//! time, and each request names the *context* of the previous reply. The table keeps each session's last
+//! request and its whole reply, as opaque bytes. The table is part of the replicated state and of every
+//! checkpoint: every replica admits, answers and evicts in the same way. So a retry after a restart, or at
+//! another leader, gets the same bytes.
 //!
-//! Always holds: a request is admitted at most once; sessions and the bytes of their replies stay within
-//! [`SESSIONS_MAX`] and [`SESSION_BYTES_MAX`]. Past the first the session that was unused for longest goes; past the
-//! second the one among those whose replies are large, so that pages for some do not cost the others their session.
+//! Always holds: a request is admitted at most once; the number of sessions and the bytes of their replies
+//! are at most [`SESSIONS_MAX`] and [`SESSION_BYTES_MAX`]. Above the first limit the least recently used
+//! session is evicted. Above the second limit it is the least recently used session with a large reply, so
+//! that clients that read large pages do not cost other clients their sessions.
 //!
 //! Source: "Viewstamped Replication Revisited" (Liskov, Cowling 2012), section 4.1, the client table.
 
@@ -18,65 +20,67 @@ use bezant_types::limits::{SESSION_BYTES_MAX, SESSIONS_MAX};
 use bezant_types::{ClientId, LogIndex, Nanos, SessionNumber};
 use bytes::Bytes;
 
-/// Names a reply: the request that follows it must send it back. 0 stands before the first.
+/// Names a reply: the next request of the session must send it back. 0 means "no reply yet".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Context(pub u128);
 
 impl Context {
-    /// The context of the reply to what was done at that index and time: no other reply of the session has it.
+    /// The context of the reply to a request that was executed at that index and time. It is unique in the
+    /// session.
     pub const fn new(index: LogIndex, time: Nanos) -> Self {
         Self((index.0 as u128) << 64 | time.0 as u128)
     }
 }
 
-/// What a client says of a request.
+/// The session header of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SessionRequest {
-    /// Who.
+    /// The client that sent the request.
     pub client: ClientId,
-    /// The session that it believes to have; 0 to open one.
+    /// The client's session; 0 to open one.
     pub session: SessionNumber,
     /// Counts the session's requests from 1 on; 0 opens the session.
     pub number: u32,
-    /// The version that the client speaks; the same for a whole session.
+    /// The client's version; the same for a whole session.
     pub release: u32,
-    /// Tells two requests of one number apart: a retry has the same.
+    /// Checksum of the request. A retry has the same checksum; a different request with the same number does
+    /// not.
     pub checksum: u128,
-    /// The context of the last reply that the client has seen.
+    /// The context of the last reply that the client received.
     pub parent: Context,
 }
 
-/// What is to be done with a request.
+/// What to do with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is new: do it, then [`complete`](Sessions::complete) it.
+    /// It is new: execute it, then [`complete`](Sessions::complete) it.
     Execute,
-    /// It was done before, and this was the reply.
+    /// It was executed before, and this is its reply.
     Reply(Bytes),
-    /// It is old, or comes from a client that is confused: nothing is done and nobody is told.
+    /// It is old, or the client violated the protocol: do nothing and send no answer.
     Ignore,
-    /// There is no such session, or not any more: the client must be told that it is evicted.
+    /// The session does not exist, or was evicted: answer that the client is evicted.
     NoSession,
-    /// The client has opened a later session since: the same.
+    /// The client has opened a later session: answer that the client is evicted.
     SessionTooLow,
-    /// The client has changed its version within the session: the same.
+    /// The client has changed its version within the session: answer that the client is evicted.
     ReleaseMismatch,
 }
 
 /// One client's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Whose.
+    /// The client that opened it.
     pub client: ClientId,
-    /// Greater than that of any session that this client opened before.
+    /// Greater than the number of every earlier session of this client.
     pub number: SessionNumber,
     /// The client's version.
     pub release: u32,
-    /// The last request that was done; 0 when none was since the session was opened.
+    /// Number of the last request that was executed; 0 = only the request that opened the session.
     pub request: u32,
-    /// Of that request.
+    /// Checksum of that request.
     pub checksum: u128,
-    /// Of the reply.
+    /// Context of its reply.
     pub context: Context,
     /// The reply to that request.
     pub reply: Bytes,
@@ -85,7 +89,7 @@ pub struct Session {
 /// All sessions, in the order in which they were last used.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions {
-    /// By the moment of their last use, a counter that only grows.
+    /// Sessions by their last use, a counter that only increases.
     by_use: BTreeMap<u64, Session>,
     uses: BTreeMap<ClientId, u64>,
     next_use: u64,
@@ -93,22 +97,23 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// How many.
+    /// Number of sessions.
     pub fn len(&self) -> usize {
         self.by_use.len()
     }
 
-    /// True when there is none.
+    /// True when there is no session.
     pub fn is_empty(&self) -> bool {
         self.by_use.is_empty()
     }
 
-    /// All of them, the one unused for longest first: the order in which [`restore`](Self::restore) wants them.
+    /// All sessions, the least recently used first. [`restore`](Self::restore) expects this order.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.by_use.values()
     }
 
-    /// Sessions as they were: in the order of [`iter`](Self::iter). `None` when a client has two.
+    /// Makes the table of sessions that are in the order of [`iter`](Self::iter). `None` when a client has
+    /// two.
     pub fn restore(sessions: Vec<Session>) -> Option<Self> {
         let mut table = Self::default();
         for session in sessions {
@@ -120,14 +125,14 @@ impl Sessions {
         Some(table)
     }
 
-    /// Says what to do with a request; changes nothing.
+    /// Returns what to do with a request; changes nothing.
     pub fn admit(&self, request: &SessionRequest) -> Admission {
         let Some(session) = self.uses.get(&request.client).and_then(|at| self.by_use.get(at)) else {
             return if request.number == 0 { Admission::Execute } else { Admission::NoSession };
         };
         let is_retry = request.number == session.request && request.checksum == session.checksum;
         if request.number == 0 {
-            // The bytes that opened the session are the only ones that may open it again.
+            // Only the exact request that opened the session gets its reply again.
             return if is_retry { Admission::Reply(session.reply.clone()) } else { Admission::Ignore };
         }
         if request.session < session.number {
@@ -142,19 +147,20 @@ impl Sessions {
         if is_retry {
             return Admission::Reply(session.reply.clone());
         }
-        // Numbers may be left out: a read that was answered without the log has one and changes nothing here.
-        // What counts is that the client has seen the last reply of this table, which its parent proves.
+        // Numbers may be skipped: a read that is answered without the log has a number and changes nothing
+        // here. The parent proves that the client has received the last reply of this table.
         let is_next = request.number > session.request && request.parent == session.context;
         if is_next { Admission::Execute } else { Admission::Ignore }
     }
 
-    /// Keeps the reply to a request that was [admitted](Admission::Execute) and done at `index`, and evicts what is
-    /// too much. Number 0 opens a session with the index as its number.
+    /// Stores the reply to a request that was [admitted](Admission::Execute) and executed at `index`, and
+    /// evicts sessions above the limits. A request with number 0 opens a session with the index as its
+    /// number.
     ///
     /// # Panics
     /// When the request was not admitted.
     pub fn complete(&mut self, request: &SessionRequest, index: LogIndex, context: Context, reply: Bytes) {
-        assert!(self.admit(request) == Admission::Execute, "only what was admitted is done");
+        assert!(self.admit(request) == Admission::Execute, "only an admitted request is completed");
         let before = self.remove(request.client);
         let number = before.map_or(SessionNumber(index.0), |session| session.number);
         self.insert(Session {
@@ -196,11 +202,13 @@ impl Sessions {
     }
 }
 
-/// Replies above this size are those of pages.
+/// Replies above this size are large: pages of queries.
 const LARGE_REPLY_SIZE: usize = 64 << 10;
 
-const _: () =
-    assert!(SESSIONS_MAX * LARGE_REPLY_SIZE < SESSION_BYTES_MAX, "small replies alone never fill the room");
+const _: () = assert!(
+    SESSIONS_MAX * LARGE_REPLY_SIZE < SESSION_BYTES_MAX,
+    "small replies alone never reach the limit of bytes"
+);
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +227,7 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
 
-    /// A table in which client 1 has session 5 and has had "one" for its request 1.
+    /// A table in which client 1 has session 5 and got the reply "one" to its request 1.
     fn table() -> (Sessions, SessionRequest) {
         let mut sessions = Sessions::default();
         let first = open(1);
@@ -239,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_finds_the_reply_and_nothing_else_is_done_twice() {
+    fn a_retry_gets_the_reply_and_is_not_executed_again() {
         let (sessions, request) = table();
         assert_eq!(sessions.admit(&request), Admission::Reply(reply("one")));
         let other = SessionRequest { checksum: 12, ..request };
@@ -248,13 +256,17 @@ mod tests {
         let next = SessionRequest { number: 2, checksum: 22, parent: Context(60), ..request };
         assert_eq!(sessions.admit(&next), Admission::Execute);
         let blind = SessionRequest { parent: Context(50), ..next };
-        assert_eq!(sessions.admit(&blind), Admission::Ignore, "it has not seen the last reply");
+        assert_eq!(sessions.admit(&blind), Admission::Ignore, "the client did not receive the last reply");
         let later = SessionRequest { number: 9, ..next };
-        assert_eq!(sessions.admit(&later), Admission::Execute, "reads without the log lie between");
+        assert_eq!(
+            sessions.admit(&later),
+            Admission::Execute,
+            "reads without the log took the numbers between"
+        );
     }
 
     #[test]
-    fn a_client_without_its_session_is_told() {
+    fn a_client_without_its_session_is_evicted() {
         let (sessions, request) = table();
         let next = SessionRequest { number: 2, checksum: 22, parent: Context(60), ..request };
         let cases = [
@@ -269,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_session_unused_for_longest_goes_first() {
+    fn the_least_recently_used_session_is_evicted() {
         let (mut sessions, request) = table();
         for client in 2..=SESSIONS_MAX as u128 {
             sessions.complete(&open(client), LogIndex(100), Context(1), reply("x"));
@@ -279,12 +291,12 @@ mod tests {
         sessions.complete(&open(9999), LogIndex(102), Context(1), reply("x"));
         assert_eq!(sessions.len(), SESSIONS_MAX);
         let of_2 = SessionRequest { session: SessionNumber(100), number: 1, ..open(2) };
-        assert_eq!(sessions.admit(&of_2), Admission::NoSession, "client 2 was unused for longest");
+        assert_eq!(sessions.admit(&of_2), Admission::NoSession, "client 2 was least recently used");
         assert_eq!(sessions.admit(&next), Admission::Reply(reply("two")), "client 1 was used since");
     }
 
     #[test]
-    fn large_replies_push_old_large_ones_out_and_nobody_else() {
+    fn large_replies_evict_only_older_large_replies() {
         let mut sessions = Sessions::default();
         sessions.complete(&open(1), LogIndex(1), Context(1), reply("small"));
         let large = Bytes::from(alloc::vec![0; SESSION_BYTES_MAX / 2 - 10]);
@@ -296,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_come_back_in_their_order() {
+    fn sessions_are_restored_in_their_order() {
         let (mut sessions, _) = table();
         sessions.complete(&open(2), LogIndex(9), Context(1), reply("x"));
         let all: Vec<Session> = sessions.iter().cloned().collect();

@@ -1,11 +1,14 @@
-//! The shape of a value: what serde says of it beside its scalars. It shows what postcard's bytes do not: that a field was left out.
+//! The shape of a value: its structure as serde reports it, without the scalars. It reveals what postcard's
+//! bytes do not: that a field was skipped.
 //!
-//! postcard writes no names and no marks, so `skip_serializing_if` leaves a gap into which the next field slides: the bytes
-//! may well be read, as another value. [`shape`] refuses a field that says that it is left out; where it does not say so (a
-//! tuple's), the shape of what is read differs, for nothing is missing in it.
+//! postcard writes no field names and no markers. So `skip_serializing_if` leaves a gap that the next field
+//! fills: the bytes may be readable, but as another value. [`shape`] refuses a value whose serializer reports
+//! a skipped field. A tuple struct does not report it; then the shape of the decoded value differs, because
+//! that value has all fields.
 //!
-//! Always holds: what is equal has equal shapes, in whatever order a map or set tells its entries. No value nested deeper than
-//! the limit is followed, so that it fits on any thread's stack. Never: a byte is written.
+//! Always holds: equal values have equal shapes, in whatever order a map or set iterates. A value nested
+//! deeper than the limit is not traversed further, so that the traversal fits on any thread's stack. Never: a
+//! byte is written.
 
 use core::fmt;
 
@@ -14,20 +17,20 @@ use serde_core::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// A sum over all that is made of parts: no order in it.
+/// A sum over all compound values inside a value; the order does not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape(u64);
 
-/// Nested values in one another, at most, in a call.
+/// Maximum depth of nested values in the arguments of a call.
 pub(crate) const DEPTH_MAX: usize = 256;
 
-/// It has none: a field is left out, it is nested too deep, or it refuses to be written.
+/// The value has no shape: a field is skipped, it is nested too deep, or its serializer failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shapeless;
 
 impl fmt::Display for Shapeless {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a field is left out, or the value is nested too deep")
+        formatter.write_str("a field is skipped, or the value is nested too deep")
     }
 }
 
@@ -39,7 +42,7 @@ impl ser::Error for Shapeless {
     }
 }
 
-/// The shape of a value that is nested no deeper than that.
+/// The shape of a value that is nested at most `depth_max` deep.
 pub(crate) fn shape<T: Serialize>(value: &T, depth_max: usize) -> Result<Shape, Shapeless> {
     let mut tracer = Tracer { sum: 0, depth_left: depth_max };
     value.serialize(&mut tracer)?;
@@ -51,7 +54,7 @@ struct Tracer {
     depth_left: usize,
 }
 
-/// What is made of parts.
+/// Kind of a compound value.
 #[derive(Clone, Copy)]
 enum Kind {
     Some = 1,
@@ -65,7 +68,8 @@ enum Kind {
 }
 
 impl Tracer {
-    /// Counts one such thing in; the odd factors of `MurmurHash` keep sums of different things apart.
+    /// Adds one compound value to the sum. The mixing steps of `MurmurHash` make sums of different values
+    /// differ.
     const fn count(&mut self, kind: Kind, variant: u32, parts: usize) {
         let mut mixed = (kind as u64) << 56 ^ (variant as u64) << 32 ^ parts as u64;
         mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -203,7 +207,7 @@ impl<'tracer> Serializer for &'tracer mut Tracer {
         Parts::of(self, Kind::Variant, at, Some(count))
     }
 
-    /// As postcard says it: the bytes must be the same ones.
+    /// The same answer as postcard's serializer, because types may serialize differently for people.
     fn is_human_readable(&self) -> bool {
         false
     }
@@ -213,11 +217,11 @@ impl<'tracer> Serializer for &'tracer mut Tracer {
     }
 }
 
-/// The parts of something.
+/// Serializes the parts of a compound value.
 struct Parts<'tracer>(&'tracer mut Tracer);
 
 impl<'tracer> Parts<'tracer> {
-    /// What does not say how many parts it has (serde's `flatten`) cannot be written.
+    /// An unknown number of parts (serde's `flatten`) is an error, because postcard cannot write it.
     fn of(
         tracer: &'tracer mut Tracer,
         kind: Kind,
@@ -228,14 +232,14 @@ impl<'tracer> Parts<'tracer> {
         Ok(Self(tracer))
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "what serde's traits ask for")]
+    #[expect(clippy::unnecessary_wraps, reason = "serde's traits require it")]
     const fn end(self) -> Result<(), Shapeless> {
         self.0.leave();
         Ok(())
     }
 }
 
-/// Seven traits of serde that say the same.
+/// Implements serde's traits for compound values, which differ only in names.
 macro_rules! parts {
     ($($of:ident $name:ident ($($key:ty)?) $($skip:ident)?),*) => {
         $(impl $of for Parts<'_> {

@@ -1,4 +1,4 @@
-//! A stream of events as values of one type, read one after the other and resumed by a number.
+//! A subscription: the events of a stream as values of one type, read in order and resumed by number.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -9,33 +9,33 @@ use crate::{Caller, Event, UnknownCall, UnreadableAnswer, export};
 
 /// Reads the events of one stream of a service, in the order of the log.
 ///
-/// It holds nothing but its position: it may be dropped, and begun again elsewhere and later behind the last event that
-/// was worked on. So each event is seen at least once, and exactly once by whoever keeps the position together with
-/// what came of the event.
+/// Its only state is its position. A subscriber may drop it and start a new one later, on any node, after the
+/// last event that it processed. So a subscriber gets each event at least once. It processes each event
+/// exactly once when it stores the position together with the effect of the event.
 pub struct Subscription<C, T> {
     caller: C,
     stream: u32,
     position: u64,
-    /// Its events are made, not kept.
+    /// `fn() -> T`: a subscription produces values of `T` and does not contain one.
     events: PhantomData<fn() -> T>,
 }
 
 impl<C: Caller, T: DeserializeOwned> Subscription<C, T> {
-    /// To a stream, behind the event of that number; 0 for all that are still there.
+    /// Subscribes to the events of a stream after the number `after`; 0 for all events that are still kept.
     pub const fn new(caller: C, stream: u32, after: u64) -> Self {
         Self { caller, stream, position: after, events: PhantomData }
     }
 
-    /// The number of the last event that came; resume behind it.
+    /// The number of the last event that was returned or skipped. Pass it as `after` to resume.
     pub const fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next event; waits until there is one. When the future is dropped before it is ready, nothing is lost.
+    /// The next event; waits until there is one. Dropping the future before it is ready loses no event.
     ///
     /// # Errors
-    /// As [`Caller::next_event`] does, and when the event's bytes are not of this type; then the position stays, until
-    /// [`skip`](Self::skip) goes past it.
+    /// Those of [`Caller::next_event`], and when the event's bytes are not of this type. Then the position
+    /// does not change until [`skip`](Self::skip) skips the event.
     pub async fn next(&mut self) -> Result<T, C::Error> {
         let event = self.event().await?;
         let value = export::decode(&event.bytes).map_err(|UnknownCall| UnreadableAnswer)?;
@@ -43,10 +43,11 @@ impl<C: Caller, T: DeserializeOwned> Subscription<C, T> {
         Ok(value)
     }
 
-    /// Goes past the next event, whatever it is, one that cannot be read say; its number. Waits until there is one.
+    /// Skips the next event without reading it, for example one that cannot be read, and returns its number.
+    /// Waits until there is one.
     ///
     /// # Errors
-    /// As [`Caller::next_event`] does.
+    /// Those of [`Caller::next_event`].
     pub async fn skip(&mut self) -> Result<u64, C::Error> {
         self.position = self.event().await?.number;
         Ok(self.position)

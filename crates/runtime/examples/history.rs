@@ -1,6 +1,6 @@
-//! How fast the transfer history is on this machine's disk: `cargo run --release -p bezant-runtime --example
+//! The speed of the transfer history on this machine's disk: `cargo run --release -p bezant-runtime --example
 //! history [ROWS] [FOLDER]`. Appends rows with random ids between 10,000 accounts, indexes them on a second
-//! thread as a node does, and looks absent ids up while it goes on and at the end.
+//! thread as a node does, and looks up absent ids during the appends and at the end.
 
 use std::error::Error;
 use std::hint::black_box;

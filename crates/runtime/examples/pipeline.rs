@@ -1,7 +1,8 @@
-//! How many transfers a node takes in a second without a network: log, fsync, rules, history and indexes.
+//! The number of transfers that a node takes in a second without a network: log, fsync, rules, history and
+//! indexes.
 //!
 //! `cargo run --release -p bezant-runtime --example pipeline -- [transfers] [batch] [clients] [random]`
-#![expect(clippy::print_stdout, reason = "a program for people")]
+#![expect(clippy::print_stdout, reason = "a program for operators")]
 
 use std::time::{Duration, Instant};
 

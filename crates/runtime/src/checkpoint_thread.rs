@@ -4,8 +4,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use bezant_consensus::Terms;
-use bezant_node::{Input, Installable};
-use bezant_replica::{Machine, verify};
+use bezant_recovery::{Machine, verify};
+use bezant_replica::{Input, Installable};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::record::{RecordError, store_terms};
@@ -15,12 +15,12 @@ use crate::handle::{Message, Shared};
 use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
 use crate::metrics::gauge;
-use crate::node_thread::observe;
+use crate::replica_thread::observe;
 
-/// What the checkpoint thread is told.
+/// Work for the checkpoint thread.
 #[derive(Debug)]
 pub(crate) enum CheckpointWork {
-    /// On disk before the next checkpoint.
+    /// The terms of the log, to be written before the next checkpoint.
     Terms(Terms),
     Begin {
         index: LogIndex,
@@ -32,7 +32,7 @@ pub(crate) enum CheckpointWork {
         time: Nanos,
         position: HistoryPosition,
     },
-    /// A checkpoint of a peer becomes this replica's.
+    /// Replace this replica's state by a peer's checkpoint.
     Install(Installable),
 }
 
@@ -42,18 +42,20 @@ pub(crate) struct CheckpointThread<M: Machine> {
     /// Terms that are not on disk yet.
     pub(crate) terms: Option<Terms>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) node: mpsc::Sender<Message<M>>,
+    pub(crate) replica: mpsc::Sender<Message<M>>,
     pub(crate) history: mpsc::Sender<HistoryWork>,
     pub(crate) log: mpsc::Sender<LogWork>,
 }
 
 impl<M: Machine> CheckpointThread<M> {
-    /// Runs until nobody can send work any more, or until the disk fails.
+    /// Runs until every sender of work is dropped, or until the disk fails.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<CheckpointWork>) {
         if let Err(error) = self.serve(work) {
-            let reason = format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
+            let reason = format!(
+                "{error}. Reads still work; stop the node, repair the disk, and start the node again"
+            );
             tracing::error!("the checkpoint failed: {reason}");
-            drop(self.node.send(Message::Event(Input::Failed { reason })));
+            drop(self.replica.send(Message::Event(Input::Failed { reason })));
         }
     }
 
@@ -73,17 +75,20 @@ impl<M: Machine> CheckpointThread<M> {
                     {
                         writer = None;
                     }
-                    drop(self.node.send(Message::Event(Input::CheckpointPieceTaken)));
+                    drop(self.replica.send(Message::Event(Input::CheckpointPieceTaken)));
                 }
                 CheckpointWork::End { index, time, position } => {
                     let Some(durable) = self.flush_history() else { return Ok(()) };
-                    assert!(durable.reaches(position), "rows before the cut were handed over before it");
+                    assert!(
+                        durable.reaches(position),
+                        "the rows before the cut were sent to the history before it"
+                    );
                     let written = match writer.take() {
                         Some(unfinished) => self.unless_full(|_| unfinished.finish(position, time))?,
                         None => None,
                     };
                     let Some(written) = written else {
-                        drop(self.node.send(Message::Event(Input::CheckpointAbandoned(index))));
+                        drop(self.replica.send(Message::Event(Input::CheckpointAbandoned(index))));
                         continue;
                     };
                     self.shared.metrics.checkpoints.inc();
@@ -91,19 +96,19 @@ impl<M: Machine> CheckpointThread<M> {
                     observe(&self.shared.metrics.checkpoint_seconds, start);
                     drop(self.history.send(HistoryWork::Checkpointed(position)));
                     let digest = written.digest;
-                    drop(self.node.send(Message::Event(Input::CheckpointWritten { index, digest })));
+                    drop(self.replica.send(Message::Event(Input::CheckpointWritten { index, digest })));
                 }
                 CheckpointWork::Install(installable) => {
                     writer = None;
                     let Some(result) = self.install(&installable)? else { return Ok(()) };
-                    drop(self.node.send(Message::Event(result)));
+                    drop(self.replica.send(Message::Event(result)));
                 }
             }
         }
         Ok(())
     }
 
-    /// Begins a checkpoint, once the terms of its log are on disk. `None` when there is no room.
+    /// Begins a checkpoint after the terms of its log are on disk. `None` when the disk is full.
     fn begin(&mut self, index: LogIndex, term: Term) -> Result<Option<CheckpointWriter>, CheckpointError> {
         if let Some(terms) = &self.terms
             && self.unless_full(|_| write_terms(&*self.disk, terms))?.is_none()
@@ -114,8 +119,8 @@ impl<M: Machine> CheckpointThread<M> {
         self.unless_full(|store| store.begin(index, term))
     }
 
-    /// Writes a part of a checkpoint. `None` when there is no room for it: then what was written so far is
-    /// removed, nothing is lost, and the log goes on without a checkpoint until there is room.
+    /// Writes a part of a checkpoint. `None` when the disk is full: then the part that was written is
+    /// removed, nothing is lost, and the log grows without a checkpoint until there is space.
     fn unless_full<T>(
         &self,
         write: impl FnOnce(&CheckpointStore) -> Result<T, CheckpointError>,
@@ -131,17 +136,17 @@ impl<M: Machine> CheckpointThread<M> {
         }
     }
 
-    /// Makes the checkpoint of a peer this replica's: the intention is noted in the log, the checkpoint made
-    /// durable, and the log begun anew, so that a crash at any point leaves the old state or the new one.
-    /// `None` when another thread has ended: it has told why.
+    /// Replaces this replica's state by a peer's checkpoint. The intention is recorded in the log, the
+    /// checkpoint is made durable, and the log is reset after it; so a crash at any point leaves the old
+    /// state or the new one. `None` when another thread has ended: that thread has reported why.
     fn install(&mut self, installable: &Installable) -> Result<Option<Input<M>>, CheckpointError> {
         let Installable { index, term, time, position, .. } = *installable;
         let failed = |reason: &str| {
-            tracing::warn!(index = index.0, "the checkpoint of another node is fetched anew: {reason}");
+            tracing::warn!(index = index.0, "the checkpoint of another node is fetched again: {reason}");
             Ok(Some(Input::InstallFailed))
         };
         if !verify(installable) {
-            return failed("the bytes are not those of the peer's checkpoint");
+            return failed("the bytes differ from the peer's checkpoint");
         }
         let Some(durable) = self.flush_history() else { return Ok(None) };
         if !durable.reaches(position) {
@@ -159,7 +164,7 @@ impl<M: Machine> CheckpointThread<M> {
         };
         if written.is_none() {
             drop(self.log.send(LogWork::CancelReset));
-            return failed("there is no room for the checkpoint");
+            return failed("there is no space for the checkpoint");
         }
         if self.ask_log(|reply| LogWork::Reset(index, term, reply)).is_none() {
             return Ok(None);
@@ -170,14 +175,14 @@ impl<M: Machine> CheckpointThread<M> {
         Ok(Some(Input::Installed))
     }
 
-    /// `None` when the log has ended: it has told why.
+    /// `None` when the log's thread has ended: it has reported why.
     fn ask_log(&self, work: impl FnOnce(mpsc::Sender<()>) -> LogWork) -> Option<()> {
         let (reply, answer) = mpsc::channel();
         self.log.send(work(reply)).ok()?;
         answer.recv().ok()
     }
 
-    /// `None` when the history has ended: it has told why.
+    /// `None` when the history's thread has ended: it has reported why.
     fn flush_history(&self) -> Option<HistoryPosition> {
         let (reply, answer) = mpsc::channel();
         self.history.send(HistoryWork::Flush(reply)).ok()?;
@@ -187,9 +192,9 @@ impl<M: Machine> CheckpointThread<M> {
 
 fn write_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), CheckpointError> {
     store_terms(disk, terms).map_err(|error| match error {
-        RecordError::NoRoom(error) | RecordError::Disk(error) => CheckpointError::Disk(error),
-        // Writing finds no damage and meets no version.
-        other => unreachable!("a record that is written has no other fault: {other}"),
+        RecordError::NoSpace(error) | RecordError::Disk(error) => CheckpointError::Disk(error),
+        // Writing reads nothing, so it finds neither damage nor an unknown version.
+        other => unreachable!("writing a record has no other failure: {other}"),
     })
 }
 
@@ -199,7 +204,7 @@ mod tests {
     use bezant_storage::{FaultPlan, MemoryDisk};
 
     #[test]
-    fn terms_that_find_no_room_are_those_of_a_full_disk() {
+    fn terms_without_space_report_a_full_disk() {
         let disk = MemoryDisk::new();
         disk.set_faults(FaultPlan { capacity_bytes: Some(0), ..FaultPlan::default() });
         let written = write_terms(&disk, &Terms::default());

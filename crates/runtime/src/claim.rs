@@ -1,10 +1,13 @@
-//! Whose a folder is: locks on the folder itself, on its `lock` file, and on the files of the log.
+//! Locks that keep other processes out of a data folder: on the folder itself, on its `lock` file, and on the
+//! files of the log.
 //!
-//! The lock that counts is on the folder's own descriptor: there is no name of it that could be deleted. The `lock`
-//! file is held too, for programs older than that, and says which process it is. A file of the log may have another
-//! name in another folder (a copy of hard links); so each that is written is locked itself.
+//! The decisive lock is on the folder's own descriptor, because no file name of it can be deleted. The `lock`
+//! file is locked too, for older versions of this program, and contains the id of the process. A file of the
+//! log may have another name in another folder (a copy of hard links); so each file that is written is locked
+//! too.
 //!
-//! All are advisory locks of whole files (`flock`), which the system takes back when the process ends, however it does.
+//! All are advisory locks of whole files (`flock`). The system releases them when the process ends, however
+//! it ends.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -18,14 +21,14 @@ use rustix::io::Errno;
 
 use crate::file_disk::failure;
 
-/// Held by the process that uses the folder, and names it.
+/// Locked by the process that uses the folder; contains its process id.
 pub(crate) const LOCK_NAME: &str = "lock";
-/// What the names of files begin with that are locked when they are written.
+/// The prefix of the names of files that are locked when they are written.
 const CLAIMED: &str = "log-";
 const LOCK_MODE: u32 = 0o600;
 
-/// Holds a folder for this process alone, or for all who only look. What is returned holds the `lock` file until it is
-/// dropped; the folder's own lock belongs to its descriptor.
+/// Locks a folder: exclusively for a writer, shared for readers. The returned file holds the lock of the
+/// `lock` file until it is dropped; the folder's own lock belongs to the folder's descriptor.
 pub(crate) fn hold_folder(folder: &File, name: &str, writes: bool) -> Result<Option<File>, DiskError> {
     let tried = if writes { folder.try_lock() } else { folder.try_lock_shared() };
     match tried {
@@ -51,7 +54,7 @@ pub(crate) fn hold_folder(folder: &File, name: &str, writes: bool) -> Result<Opt
         TryLockError::Error(error) => failure("lock", name, &error),
     })?;
     if writes {
-        // A full disk takes no word, and the lock holds without it.
+        // On a full disk the process id cannot be written; the lock holds without it.
         drop(lock.set_len(0).and_then(|()| lock.write_all_at(std::process::id().to_string().as_bytes(), 0)));
     }
     Ok(Some(lock))
@@ -61,7 +64,7 @@ fn locked(folder: &File, name: &str) -> DiskError {
     DiskError::Locked { folder: name.to_owned(), holder: holder(folder) }
 }
 
-/// The process that holds the folder, as it has said; `None` where nothing says it.
+/// The process that holds the folder, from its `lock` file; `None` when the file does not contain it.
 fn holder(folder: &File) -> Option<u32> {
     let lock = openat(folder, LOCK_NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = String::new();
@@ -69,7 +72,7 @@ fn holder(folder: &File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Some network file systems do not lock what is open for reading alone, as a folder always is.
+/// Some network file systems cannot lock a file that is open for reading only, as a folder always is.
 fn is_impossible(error: &io::Error) -> bool {
     let number = Errno::from_io_error(error);
     [Errno::BADF, Errno::INVAL, Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::ISDIR]
@@ -78,33 +81,34 @@ fn is_impossible(error: &io::Error) -> bool {
         || error.kind() == ErrorKind::Unsupported
 }
 
-/// A locked file; it is free when this is dropped.
+/// A locked file; dropping this releases the lock.
 #[derive(Debug)]
 pub(crate) struct Claim {
     _locked: File,
 }
 
-/// Files of the log that this process holds, by device and number: it opens one as often as it wants.
+/// Files of the log that this process has locked, by device and inode: the process may open each of them
+/// several times.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     held: Mutex<BTreeMap<(u64, u64), Weak<Claim>>>,
 }
 
 impl Claims {
-    /// Holds a file of the log that was opened: for this process alone when it is written, for all who look when the
-    /// folder is only looked at. `None` for other files, and for what a process reads of its own.
+    /// Locks an opened file of the log: exclusively when it is opened for writing, shared when the whole
+    /// folder is only read. `None` for other files, and for a file that a writing process opens for reading.
     pub(crate) fn claim(
         &self,
         folder: &File,
         name: &str,
         file: &File,
         writes: bool,
-        only_looks: bool,
+        is_read_only: bool,
     ) -> Result<Option<Arc<Claim>>, DiskError> {
-        if !name.starts_with(CLAIMED) || !(writes || only_looks) {
+        if !name.starts_with(CLAIMED) || !(writes || is_read_only) {
             return Ok(None);
         }
-        let found = fstat(file).map_err(|error| failure("look at", name, &error.into()))?;
+        let found = fstat(file).map_err(|error| failure("inspect", name, &error.into()))?;
         let key = (found.st_dev, found.st_ino);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(claim) = held.get(&key).and_then(Weak::upgrade) {
@@ -115,7 +119,7 @@ impl Claims {
         match tried {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(locked(folder, name)),
-            // The folder's lock has told.
+            // The lock of the folder has already logged the warning.
             Err(TryLockError::Error(error)) if is_impossible(&error) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failure("lock", name, &error)),
         }

@@ -1,47 +1,50 @@
-//! This machine's clock, what the clocks of the others show, and which of them counts.
+//! This machine's clock, the readings of the other nodes' clocks, and the rule that selects the reference
+//! clock.
 //!
-//! Cluster time follows the clock of the leader and never goes back: one entry that is stamped in 2326 keeps it there for
-//! good. So a node whose clock is more than [`OFF_MAX`] off the clock that [`counting`] names gives out no timestamps and
-//! does not stay the leader. The rule compares clocks with each other, so that it does not stop a cluster whose clocks are all
-//! equally wrong; but a clock that [cannot be right](is_absurd) never counts. It lives here and not in the node: core rooms
-//! know no clock.
+//! Cluster time follows the clock of the leader and never goes back: one entry that is stamped in 2326 keeps
+//! it there for good. So a node whose clock is more than [`OFF_MAX`] off the clock that [`counting`] selects
+//! stamps nothing and does not stay the leader. The rule compares clocks with each other, so it does not stop
+//! a cluster whose clocks are all equally wrong; but a clock that [cannot be right](is_absurd) is never
+//! selected. The rule is in this crate and not in `replica`, because core crates have no clock.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bezant_node::Now;
+use bezant_replica::Now;
 use bezant_types::Nanos;
 use jiff::Timestamp;
 
 use crate::start_error::StartError;
 
-/// A clock that is farther off the one that counts does not lead: 5 minutes.
+/// A node whose clock is farther off the reference clock does not lead: 5 minutes.
 pub(crate) const OFF_MAX: u64 = 300 * Nanos::PER_SECOND;
-/// One that was off does not lead before it is this near again: 4 minutes.
+/// A node whose clock was off does not lead again before it is this near: 4 minutes.
 pub(crate) const BACK_MAX: u64 = 240 * Nanos::PER_SECOND;
 const DAY: u64 = 86_400 * Nanos::PER_SECOND;
 /// A clock that is farther ahead of the last entry is absurd: 10 years.
 const ABSURD_AHEAD_MAX: u64 = 3_653 * DAY;
-/// A node that is alone does not trust a clock that is farther ahead of the last entry: only a ledger that was idle for so
-/// long has a clock that is right and shows that.
+/// A node that is alone does not accept a clock that is farther ahead of the last entry. Such a clock is
+/// right only when the ledger was idle for that long.
 pub(crate) const AHEAD_MAX: u64 = 366 * DAY;
-/// A node that is alone does not start when its clock is farther behind the last entry: time would stand still.
-const BEHIND_MAX: u64 = DAY;
-/// The same is worth a warning from here on: timeouts are late until the clock has caught up.
-const BEHIND_TOLD: u64 = 60 * Nanos::PER_SECOND;
-/// No clock shows a later moment and is right: the beginning of 2200.
+/// A node that is alone does not start when its clock is earlier than the last entry by more: cluster time
+/// would not advance.
+const LATE_MAX: u64 = DAY;
+/// From this difference on a warning is logged: timeouts are late until the clock has caught up.
+const LATE_WARN: u64 = 60 * Nanos::PER_SECOND;
+/// A clock that shows a later time is wrong: the beginning of 2200.
 pub(crate) const LATEST: Nanos = Nanos(7_258_118_400 * Nanos::PER_SECOND);
 
-/// An entry of an earlier moment was stamped with a clock that was not set yet: this program is younger. The beginning of 2025.
+/// An entry with an earlier time was stamped with a clock that was not set yet, since this program is
+/// younger: the beginning of 2025.
 const EARLIEST: Nanos = Nanos(1_735_689_600 * Nanos::PER_SECOND);
 
-/// What a node takes for the time of day.
+/// The source of a node's wall-clock time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Nanos + Send + Sync>);
 
 impl Clock {
-    /// The machine's.
+    /// The machine's clock.
     pub fn system() -> Self {
         Self::new(|| {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -49,12 +52,12 @@ impl Clock {
         })
     }
 
-    /// Another one, for tests: nanoseconds since 1970 as a function shows them, whenever it is asked.
+    /// A clock for tests: the function returns nanoseconds since 1970 at each call.
     pub fn new(shows: impl Fn() -> Nanos + Send + Sync + 'static) -> Self {
         Self(Arc::new(shows))
     }
 
-    /// What it shows; 0 before 1970.
+    /// The current time; 0 before 1970.
     pub(crate) fn now(&self) -> Now {
         Now { wall: (self.0)() }
     }
@@ -66,13 +69,14 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// What another node's clock showed at a moment of this process. Its own clock has no part in that: when it is set, what is
-/// known of the others stays true.
+/// What another node's clock showed at a moment of this process (`Instant`). This node's wall clock is not
+/// used, so setting it leaves the readings valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) wall: Nanos,
     pub(crate) at: Instant,
-    /// It took no longer than an exchange between machines near each other; else it may be off by some seconds.
+    /// True when the exchange was as fast as between machines near each other; otherwise the reading may be
+    /// off by some seconds.
     pub(crate) is_exact: bool,
 }
 
@@ -87,41 +91,44 @@ impl Reading {
     }
 }
 
-/// What a clock that showed this at that moment shows at another one, if nobody sets it.
+/// What a clock with this reading shows at a later moment, if it is not set meanwhile.
 pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
     let since = now.saturating_duration_since(at).as_nanos();
     Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
 }
 
-/// What is known of the clock that counts.
+/// The reference clock, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counting {
     /// The clocks of too few voters are known. Then no node leads for long.
     Unknown,
-    /// Every clock that is known is absurd: no node may stamp anything.
+    /// Every known clock is absurd: no node may stamp anything.
     AllAbsurd,
-    /// What it shows now.
+    /// What the reference clock shows now.
     Clock(Nanos),
 }
 
-/// False for a ledger that contradicts no clock: it has no entry (its time is 0), or its last one is of a machine that had
-/// started in 1970, say, and was not set by NTP yet.
-pub(crate) fn says_when(ledger: Nanos) -> bool {
+/// False when the time of the last entry is no evidence against a clock: there is no entry (time 0), or the
+/// last entry was stamped by a machine whose clock had started in 1970, for example, and was not set by NTP
+/// yet.
+pub(crate) fn has_valid_time(ledger: Nanos) -> bool {
     ledger >= EARLIEST
 }
 
-/// True for a clock that cannot be right, however many agree with it. `ledger` is the time of the last entry.
+/// True for a clock that cannot be right, however many others show the same. `ledger` is the time of the last
+/// entry.
 pub(crate) fn is_absurd(clock: Nanos, ledger: Nanos) -> bool {
-    clock > LATEST || (says_when(ledger) && clock.0 > ledger.0.saturating_add(ABSURD_AHEAD_MAX))
+    clock > LATEST || (has_valid_time(ledger) && clock.0 > ledger.0.saturating_add(ABSURD_AHEAD_MAX))
 }
 
-/// The clock that counts among the voters of whom something is known, this node included: one of theirs. A majority must be
-/// known, absurd clocks included. `ledger` is the time of the last entry; 0 = there is none.
+/// Selects the reference clock among the known clocks of voters, this node included. The clocks of a majority
+/// must be known, absurd clocks included. `ledger` is the time of the last entry; 0 = there is none.
 ///
-/// It is the median of those that are not absurd, so that a minority of wrong clocks has no say, and no number of absurd ones.
-/// Of an even number there are two in the middle. The earlier one counts, for cluster time that is too early catches up, and
-/// cluster time that is too late stays. Where the earlier one is behind the ledger, and the later one is not, the ledger
-/// shows that the earlier one is wrong, and the later one counts.
+/// It is the median of the clocks that are not absurd, so neither a minority of wrong clocks nor any number
+/// of absurd ones can move it. An even number of clocks has two in the middle, and the earlier one is
+/// selected: cluster time that is too early catches up, and cluster time that is too late stays. When the
+/// earlier one is before the ledger's time and the later one is not, the ledger shows that the earlier one is
+/// wrong, and the later one is selected.
 pub(crate) fn counting(known: &[Nanos], voters: usize, ledger: Nanos) -> Counting {
     if known.len() <= voters / 2 {
         return Counting::Unknown;
@@ -129,26 +136,26 @@ pub(crate) fn counting(known: &[Nanos], voters: usize, ledger: Nanos) -> Countin
     let mut clocks: Vec<Nanos> = known.iter().copied().filter(|clock| !is_absurd(*clock, ledger)).collect();
     clocks.sort_unstable();
     let Some((early, late)) = middle(&clocks) else { return Counting::AllAbsurd };
-    let is_behind = |clock: Nanos| clock.0.saturating_add(OFF_MAX) < ledger.0;
-    Counting::Clock(if is_behind(early) && !is_behind(late) { late } else { early })
+    let is_late = |clock: Nanos| clock.0.saturating_add(OFF_MAX) < ledger.0;
+    Counting::Clock(if is_late(early) && !is_late(late) { late } else { early })
 }
 
-/// The two in the middle; the same twice of an odd number. `None` of nothing.
+/// The two middle elements; equal when the number is odd. `None` of an empty slice.
 fn middle(sorted: &[Nanos]) -> Option<(Nanos, Nanos)> {
     let early = sorted.get(sorted.len().checked_sub(1)? / 2)?;
     Some((*early, *sorted.get(sorted.len() / 2)?))
 }
 
-/// A node that has nobody to compare its clock with looks at the last entry of its ledger.
+/// A node that is alone compares its clock with the last entry of its ledger.
 pub(crate) fn check_alone(clock: Nanos, ledger: Nanos) -> Result<(), StartError> {
     let problem = if clock > LATEST {
-        "no clock that is right shows that. What is stamped with it stays, and later entries could not be earlier"
-    } else if !says_when(ledger) {
+        "no correct clock shows that. Entries keep the timestamps that they get, and later entries could not be earlier"
+    } else if !has_valid_time(ledger) {
         return Ok(());
-    } else if clock.0.saturating_add(BEHIND_MAX) < ledger.0 {
-        "that is more than a day earlier: time would stand still, and no hold would expire, until the clock has caught up"
+    } else if clock.0.saturating_add(LATE_MAX) < ledger.0 {
+        "that is more than a day earlier: cluster time would not advance, and no hold would expire, until the clock has caught up"
     } else if clock.0 > ledger.0.saturating_add(AHEAD_MAX) {
-        "that is more than a year later: when the clock is wrong, what is stamped with it stays, and later entries could not \
+        "that is more than a year later: when the clock is wrong, entries keep its timestamps, and later entries could not \
          be earlier"
     } else {
         return Ok(());
@@ -156,19 +163,19 @@ pub(crate) fn check_alone(clock: Nanos, ledger: Nanos) -> Result<(), StartError>
     Err(StartError::Clock { clock: moment(clock), ledger: moment(ledger), problem })
 }
 
-/// Cluster time stands nearly still until the clock has caught up, and timeouts with it: worth a word.
-pub(crate) fn warn_if_behind(clock: Nanos, ledger: Nanos) {
-    let behind = ledger.0.saturating_sub(clock.0);
-    if behind > BEHIND_TOLD {
+/// Logs a warning: cluster time hardly advances until the clock has caught up, and timeouts are late.
+pub(crate) fn warn_if_late(clock: Nanos, ledger: Nanos) {
+    let late = ledger.0.saturating_sub(clock.0);
+    if late > LATE_WARN {
         tracing::warn!(
-            "this machine's clock is {} s behind cluster time: check it; until it has caught up, pending transfers \
+            "this machine's clock is {} s earlier than cluster time: check it; until it has caught up, pending transfers \
              expire late",
-            behind / Nanos::PER_SECOND
+            late / Nanos::PER_SECOND
         );
     }
 }
 
-/// As people read it, to the second.
+/// The time in readable form, to the second.
 pub(crate) fn moment(time: Nanos) -> String {
     if time == Nanos(0) {
         return "none".to_owned();
@@ -185,14 +192,14 @@ mod tests {
     const YEAR: u64 = 365 * DAY;
     /// 2026, in years after 1970.
     const TODAY: u64 = 56;
-    /// All clocks that are known are absurd.
+    /// The result when all known clocks are absurd.
     const ABSURD: u64 = u64::MAX;
 
     fn year(after: u64) -> Nanos {
         Nanos(after * YEAR)
     }
 
-    /// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
+    /// The reference clock among these, in years after 1970; the ledger's last entry is of today.
     fn among(known: &[u64], voters: usize) -> Option<u64> {
         let known: Vec<Nanos> = known.iter().map(|after| year(*after)).collect();
         match counting(&known, voters, year(TODAY)) {
@@ -203,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minority_of_wrong_clocks_has_no_say() {
+    fn a_minority_of_wrong_clocks_is_ignored() {
         assert_eq!(among(&[TODAY, TODAY, 356], 3), Some(TODAY));
         assert_eq!(among(&[0, TODAY, TODAY], 3), Some(TODAY));
         assert_eq!(among(&[0, TODAY, TODAY, TODAY, 356], 5), Some(TODAY));
@@ -220,20 +227,20 @@ mod tests {
     }
 
     #[test]
-    fn of_two_the_one_that_does_less_harm_counts() {
+    fn of_two_clocks_the_less_harmful_is_selected() {
         assert_eq!(among(&[TODAY, 356], 3), Some(TODAY));
         assert_eq!(among(&[0, TODAY], 3), Some(TODAY), "the ledger is later than 1970");
-        assert_eq!(among(&[0, 356], 3), Some(0), "time stands still, and does not go to 2326");
+        assert_eq!(among(&[0, 356], 3), Some(0), "time does not advance, and does not go to 2326");
         let new = counting(&[year(0), year(TODAY)], 3, Nanos(0));
-        assert_eq!(new, Counting::Clock(year(0)), "a ledger without entries says nothing");
+        assert_eq!(new, Counting::Clock(year(0)), "a ledger without entries is no evidence");
     }
 
     #[test]
-    fn an_absurd_clock_never_counts() {
+    fn an_absurd_clock_is_never_selected() {
         assert_eq!(among(&[TODAY, 356, 356], 3), Some(TODAY));
         assert_eq!(among(&[0, TODAY, 356, 356, 356], 5), Some(TODAY));
-        assert_eq!(among(&[0, 356, 356], 3), Some(0), "time stands still");
-        assert_eq!(among(&[356, 356], 3), Some(ABSURD), "the third may come later, or never");
+        assert_eq!(among(&[0, 356, 356], 3), Some(0), "time does not advance");
+        assert_eq!(among(&[356, 356], 3), Some(ABSURD), "the third may answer later, or never");
         assert_eq!(among(&[356; 3], 3), Some(ABSURD));
         assert_eq!(among(&[TODAY + 11; 3], 3), Some(ABSURD));
         assert_eq!(among(&[TODAY + 9; 3], 3), Some(TODAY + 9));
@@ -245,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn right_clocks_count_after_the_ledger_was_idle() {
+    fn correct_clocks_are_selected_after_an_idle_ledger() {
         let ledger = year(TODAY);
         let after = |days: u64| Nanos(ledger.0 + days * DAY);
         let found = counting(&[after(430), after(430), after(30)], 3, ledger);
@@ -254,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_that_counts_is_one_that_can_be_right() {
+    fn the_selected_clock_can_be_right() {
         let clocks = [0, TODAY, TODAY + 2, 356];
         for mask in 0..clocks.len().pow(5) {
             let known: Vec<u64> =
@@ -283,7 +290,7 @@ mod tests {
             (Nanos(today.0 - 2 * DAY), "earlier"),
             (Nanos(1), "earlier"),
             (Nanos(today.0 + 2 * YEAR), "later"),
-            (year(356), "no clock that is right"),
+            (year(356), "no correct clock"),
         ] {
             let error = check_alone(clock, today).unwrap_err().to_string();
             let is_named =
@@ -295,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_goes_on_with_the_time_of_this_process() {
+    fn a_reading_advances_with_the_time_of_this_process() {
         let at = Instant::now();
         let reading = Reading { wall: year(1), at, is_exact: true };
         assert_eq!(reading.shows(at + Duration::from_secs(5)), Nanos(YEAR + 5 * Nanos::PER_SECOND));

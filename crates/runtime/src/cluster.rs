@@ -1,4 +1,4 @@
-//! A node among others: what it must be told, who it is on its disk, and what it knows of the cluster.
+//! A node of a cluster: its options, its identity on disk, and its status.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{EngineKind, Members, Part, Role, Standing};
-use bezant_node::NoState;
+use bezant_replica::NoState;
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, RecordError, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
@@ -16,30 +16,30 @@ use crate::clock::Reading;
 use crate::directory::removal;
 use crate::start_error::StartError;
 
-/// What a node must be told to be one of several.
+/// What a node needs to be one of several.
 #[derive(Debug)]
 pub struct ClusterOptions {
     /// This node; not 0.
     pub node: NodeId,
-    /// What all nodes of the cluster know, and nobody else.
+    /// The secret of the cluster: all its nodes have it, and no other program.
     pub token: String,
-    /// What the cluster agrees with, for a folder that does not know yet: `None` for what the others say, or Raft in a
-    /// cluster that begins. Refused when the folder or the others know better.
+    /// The engine, for a folder that does not have one yet. `None` takes the engine of the other nodes, or
+    /// Raft in a cluster that begins. Refused when the folder or the other nodes have a different one.
     pub engine: Option<EngineKind>,
-    /// All nodes with whom the cluster begins, this one included, and the addresses at which their peers reach them.
-    /// Once the folder knows its members it is they who count; of those with whom the cluster began, the addresses here
-    /// win over theirs.
+    /// All nodes with which the cluster begins, this one included, and the addresses at which their peers
+    /// reach them. Once the folder has a list of members, that list decides; for the first nodes of the
+    /// cluster, the addresses here override those of the list.
     pub nodes: Vec<(NodeId, String)>,
-    /// Where members of a cluster that works already are reached by their peers: an empty folder asks them who takes
-    /// part, until this node was added. Empty for a node that begins with the others.
+    /// Addresses at which peers reach the members of a running cluster. An empty folder asks them for the
+    /// membership until this node was added. Empty for a node that begins with the others.
     pub join: Vec<String>,
-    /// Set to give up waiting for that.
+    /// Set by the caller to stop waiting for that.
     pub give_up: Arc<AtomicBool>,
-    /// Where this node's peers reach it; bound.
+    /// The bound socket at which peers reach this node.
     pub listener: TcpListener,
-    /// Set in a cluster that grows by itself: the address at which the others reach this node. With it a node that joins
-    /// is taken in by any member without an operator, and given a vote when it has caught up and the number of
-    /// nodes asks for it. All nodes of a cluster have it, or none.
+    /// Set in a cluster that grows by itself: the address at which the others reach this node. With it any
+    /// member adds a node that joins, without an operator, and the node gets a vote when it has caught up and
+    /// the number of nodes calls for it. Either all nodes of a cluster have it, or none.
     pub growth: Option<String>,
 }
 
@@ -49,14 +49,14 @@ impl ClusterOptions {
     }
 }
 
-/// A number that no other start of a node draws, in all likelihood.
+/// A random number that differs, in all likelihood, from that of every other start of a node.
 pub(crate) fn draw() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
 
-/// Who takes part, as far as the folder knows, or the list says where it knows nothing; `None` for a folder that must
-/// ask the members first, since it joins.
+/// The membership from the folder, or from the options when the folder has none; `None` for a folder that
+/// must ask the members first, since it joins.
 pub(crate) fn first_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
@@ -71,7 +71,7 @@ pub(crate) fn first_members(
         }
         Err(error) => return Err(error.into()),
     }
-    // The list is written right after the identity, and before anything else.
+    // The list is written right after the identity, before any other file.
     if disk.list()?.iter().any(|file| !is_begun(file) && !file.starts_with("node.")) {
         return Err(lost("the list of the members (members.bzm) is missing".to_owned()));
     }
@@ -83,7 +83,7 @@ pub(crate) fn first_members(
     Ok(Some(members))
 }
 
-/// These members, when the folder is that of one of them.
+/// Returns these members when the folder belongs to one of them.
 fn check_member(identity: &Identity, members: Members) -> Result<Members, StartError> {
     match removal(identity, &members) {
         Some(reason) => Err(StartError::Removed { reason }),
@@ -91,7 +91,7 @@ fn check_member(identity: &Identity, members: Members) -> Result<Members, StartE
     }
 }
 
-/// Reads who this folder's node is, or makes a new folder this node's.
+/// Reads the identity of this folder's node, or gives a new folder this node's identity.
 pub(crate) fn identify(
     disk: &Arc<dyn Disk>,
     cluster: Option<&ClusterOptions>,
@@ -103,9 +103,9 @@ pub(crate) fn identify(
             None => Ok(None),
         },
         (Some(found), None) => Err(StartError::OfCluster { node: found.node }),
-        // It was never taken in, with a wrong token say: it promised nothing to anybody. Its disk stays the one that it was, for
-        // those who may have met it.
-        (Some(found), Some(cluster)) if is_another(&found, cluster) && is_stamp_alone(disk)? => {
+        // The node was never admitted, because of a wrong token for example, so it has promised nothing. Its
+        // disk keeps its id for peers that may have met it.
+        (Some(found), Some(cluster)) if is_another(&found, cluster) && has_identity_only(disk)? => {
             Ok(Some(stamp(disk, cluster, found.disk)?))
         }
         (Some(found), Some(cluster)) if found.node != cluster.node => {
@@ -128,7 +128,7 @@ pub(crate) fn identify(
             if files.iter().any(|file| is_of_cluster(file)) {
                 return Err(StartError::NoIdentity { node: cluster.node });
             }
-            // A start that was killed before it had said whose the folder is has promised nothing to anybody.
+            // A start that was killed before it had stored an identity has promised nothing.
             if files.iter().any(|file| !is_begun(file)) {
                 return Err(StartError::NotEmpty { node: cluster.node });
             }
@@ -138,7 +138,7 @@ pub(crate) fn identify(
     }
 }
 
-/// Makes a folder that node's.
+/// Stores the node's identity in a folder.
 fn stamp(disk: &Arc<dyn Disk>, cluster: &ClusterOptions, disk_id: u128) -> Result<Identity, StartError> {
     let identity = Identity {
         token: cluster.token_digest(),
@@ -157,8 +157,8 @@ fn is_another(found: &Identity, cluster: &ClusterOptions) -> bool {
     found.node != cluster.node || found.token != cluster.token_digest()
 }
 
-/// True for a folder that says whose it is, and nothing else.
-fn is_stamp_alone(disk: &Arc<dyn Disk>) -> Result<bool, StartError> {
+/// True for a folder that holds an identity and nothing else.
+fn has_identity_only(disk: &Arc<dyn Disk>) -> Result<bool, StartError> {
     Ok(disk.list()?.iter().all(|file| is_begun(file) || file.starts_with("node.")))
 }
 
@@ -179,91 +179,94 @@ fn is_own(file: &str) -> bool {
     begins.iter().any(|begin| file.starts_with(begin))
 }
 
-/// True for the name of a file that only a node of a cluster makes, and not before its folder says whose it is.
+/// True for the name of a file that only a node of a cluster makes, and only after its folder has an
+/// identity.
 fn is_of_cluster(file: &str) -> bool {
     !is_begun(file) && ["node.", "members.", "vote."].iter().any(|begin| file.starts_with(begin))
 }
 
-/// True for a file of a node that was begun and never got the name under which it counts.
+/// True for a temporary file of a node, which never got its final name.
 fn is_begun(file: &str) -> bool {
     is_own(file) && file.strip_suffix(".tmp").is_some()
 }
 
-/// What a peer said of itself when it was met.
+/// What a peer reported of itself in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Acquaintance {
     pub(crate) is_fresh: bool,
-    /// What its clock showed.
+    /// The reading of its clock.
     pub(crate) clock: Reading,
 }
 
-/// A node of the cluster, as another one sees it.
+/// A node of the cluster, in the view of the node that reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Which.
+    /// The node's number.
     pub node: NodeId,
-    /// Where its peers reach it.
+    /// The address at which its peers reach it.
     pub address: String,
-    /// The log entry that added it; 0 for those with whom the cluster began.
+    /// The log entry that added it; 0 for the first nodes of the cluster.
     pub since: LogIndex,
-    /// What it may decide.
+    /// Its part in the group: learner, voter, or a voter that a change in progress adds or removes.
     pub part: Part,
-    /// True for the node that says all this, and for peers with a connection.
+    /// True for the reporting node, and for peers with a connection.
     pub is_connected: bool,
-    /// The last entry that it is known to have on disk; only the leader knows.
+    /// The last entry that it has on disk as far as is known; `None` unless the reporting node leads.
     pub matched: Option<LogIndex>,
-    /// Its clock less this node's, when it was heard of last: when they met, or within some ten seconds.
+    /// Its clock minus the reporting node's, at the last exchange: the handshake, or at most some ten seconds
+    /// ago.
     pub clock_offset_nanos: Option<i64>,
-    /// Why there is no connection, where one of the two refuses the other; or that two processes speak as this node, of
-    /// which one is refused.
+    /// Why there is no connection, when one of the two refuses the other; or that two processes use this
+    /// node's number, of which one is refused.
     pub refused: Option<String>,
 }
 
-/// The cluster, as one of its nodes sees it.
+/// The cluster, in the view of one of its nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterStatus {
-    /// The node that says all this.
+    /// The reporting node.
     pub node: NodeId,
-    /// What the cluster agrees with; `None` for a node that is alone.
+    /// The engine of the cluster; `None` for a node that is alone.
     pub engine: Option<EngineKind>,
-    /// False for a node that elects nobody: a learner, one whose disk is new or was damaged, until it has everything.
+    /// False for a node that does not vote: a learner, or a node whose disk is new or was damaged, until it
+    /// has everything.
     pub may_vote: bool,
-    /// Why this folder takes part in nothing (any more); `None` when it does.
+    /// Why this folder's node is not (or no longer) a member; `None` when it is.
     pub removed: Option<String>,
-    /// Why it has stopped: it knows entries to be committed that the others lack; `None` when it has not.
+    /// Why it has stopped: it holds committed entries that the others lack; `None` when it has not.
     pub stopped: Option<String>,
-    /// Why it gives out no timestamps, and does not stay the leader: its clock is wrong. `None` when it is not.
+    /// Why it stamps nothing and does not stay the leader: its clock is wrong. `None` when it is not.
     pub clock: Option<String>,
-    /// Why it answers neither stale reads nor those of a session yet; `None` when it does.
+    /// Why it answers neither stale reads nor session reads yet; `None` when it does.
     pub no_state: Option<NoState>,
-    /// What it is.
+    /// Its role in the group.
     pub role: Role,
-    /// In which term.
+    /// Its current term.
     pub term: Term,
-    /// Who leads; `None` while nobody is known to.
+    /// The leader; `None` while no leader is known.
     pub leader: Option<NodeId>,
-    /// Which nodes the first start of the cluster waits for, and where they are expected, in words; `None` when it waits
+    /// The nodes that the first start of the cluster waits for, and their addresses, as text; `None` when it waits
     /// for none.
     pub first_start: Option<String>,
-    /// The last entry that is agreed.
+    /// The last entry that is committed.
     pub committed: LogIndex,
     /// The last entry that it has applied.
     pub applied: LogIndex,
-    /// The last place at which its state was found equal to others', and how many nodes that were with it.
+    /// The last index at which its state was found equal to others', and the number of nodes with that state.
     pub agreed: (LogIndex, usize),
-    /// How much of a checkpoint from another node has come, of how many bytes.
+    /// Progress of a checkpoint that is fetched from another node: bytes received and bytes in total.
     pub install: Option<(u64, u64)>,
-    /// When its state was that of the whole cluster: it had applied all that its leader said then to be agreed. `None`
-    /// before it was for the first time since it started.
+    /// The last time at which it had applied every entry that its leader then reported as committed. `None`
+    /// before the first such time since the start.
     pub current_at: Option<Instant>,
-    /// The entry that made the members what they are; 0 for those with whom the cluster began.
+    /// The entry that made the current membership; 0 for the first nodes of the cluster.
     pub members_index: LogIndex,
     /// All nodes, in order of their numbers.
     pub nodes: Vec<NodeStatus>,
 }
 
 impl ClusterStatus {
-    /// Of a node that is alone.
+    /// The status of a node that is alone.
     pub(crate) fn alone() -> Self {
         let node = NodeId(1);
         Self {
@@ -288,14 +291,14 @@ impl ClusterStatus {
         }
     }
 
-    /// How old what it shows may be, at most; `None` while that is not known.
+    /// How old the state may be, at most; `None` while that is not known.
     pub fn age(&self) -> Option<Duration> {
-        // One that is alone has nobody who knows more.
+        // A node that is alone has no peer with newer entries.
         let is_alone = self.engine.is_none();
         if is_alone { Some(Duration::ZERO) } else { self.current_at.map(|moment| moment.elapsed()) }
     }
 
-    /// Takes over where the replica stands.
+    /// Takes over the standing of the replica.
     pub(crate) fn take(&mut self, standing: &Standing, applied: LogIndex) {
         self.role = standing.role;
         self.term = standing.term;
@@ -313,7 +316,7 @@ impl ClusterStatus {
 mod tests {
     use super::*;
     use bezant_storage::disk::OpenMode;
-    use bezant_storage::record::mend;
+    use bezant_storage::record::restore_records;
     use bezant_storage::{FaultPlan, MemoryDisk};
 
     fn options(node: u64, token: &str) -> ClusterOptions {
@@ -335,7 +338,7 @@ mod tests {
         assert_eq!(identify(&disk, None).unwrap(), None);
         let first = identify(&disk, Some(&options(2, "a wrong one"))).unwrap().unwrap();
         let made = identify(&disk, Some(&options(1, "token"))).unwrap();
-        assert_eq!(made.as_ref().map(|made| made.disk), Some(first.disk), "it took part in nothing yet");
+        assert_eq!(made.as_ref().map(|made| made.disk), Some(first.disk), "it was never a member");
         store_members(&*disk, &Members::first(options(1, "token").nodes)).unwrap();
         assert_eq!(identify(&disk, Some(&options(1, "token"))).unwrap(), made);
         let wrong = [
@@ -349,14 +352,14 @@ mod tests {
         }
     }
 
-    /// What a start writes before the log is opened.
+    /// Writes what a start writes before the log is opened.
     fn begin(disk: &MemoryDisk, join: &[String]) -> Result<(), StartError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let options = ClusterOptions { join: join.to_vec(), ..options(1, "token") };
-        mend(&*disk)?;
-        let identity = identify(&disk, Some(&options))?.expect("invariant: of a cluster");
+        restore_records(&*disk)?;
+        let identity = identify(&disk, Some(&options))?.expect("invariant: the folder belongs to a cluster");
         if first_members(&disk, &options, &identity)?.is_none() {
-            // Whom a node that joins asks has answered.
+            // The member that a joining node asks has answered.
             identity.store(&*disk)?;
             store_members(&*disk, &Members::first(options.nodes))?;
         }
@@ -364,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_start_that_was_killed_anywhere_can_begin_again() {
+    fn a_killed_first_start_can_begin_again() {
         for join in [Vec::new(), vec!["a:1".to_owned()]] {
             let whole = MemoryDisk::new();
             begin(&whole, &join).unwrap();
@@ -381,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_start_leaves_does_not_hide_what_is_foreign() {
+    fn files_of_a_killed_start_do_not_hide_foreign_files() {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         for file in ["node.tmp", "probe.tmp", "log-prepared.tmp", "notes.tmp"] {
             disk.open(file, OpenMode::Create).unwrap();
@@ -393,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_something_else_in_it_is_left_alone() {
+    fn a_folder_with_other_files_is_not_changed() {
         for (file, word) in [
             ("README", "README"),
             ("log-0000000000000001.bzl", "alone"),
@@ -409,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_a_cluster_is_never_that_of_a_node_alone() {
+    fn a_node_alone_never_uses_a_clusters_folder() {
         for file in ["node.copy", "members.bzm", "members.copy", "vote.bzv"] {
             let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
             for file in ["log-0000000000000001.bzl", file] {
@@ -424,6 +427,6 @@ mod tests {
         for file in ["log-0000000000000001.bzl", "vote.tmp", "node.tmp", "members.tmp", "terms.bzr"] {
             disk.open(file, OpenMode::Create).unwrap();
         }
-        assert_eq!(identify(&disk, None).unwrap(), None, "that of a node that is alone");
+        assert_eq!(identify(&disk, None).unwrap(), None, "it belongs to a node that is alone");
     }
 }

@@ -1,10 +1,11 @@
-//! Who takes part in the cluster and with which disk, as far as this node knows: kept on its disk, newest first.
+//! The membership and the disks of the members, as far as this node has learned them. Kept on this node's
+//! disk; of two lists the newer one counts.
 //!
-//! The list comes from the log, with a checkpoint of another node, or from a peer that has a newer one: what was
-//! agreed once may be counted on wherever it is heard (see `bezant_consensus::Members`). A node is known by its
-//! disk: one whose disk was lost has forgotten what it promised, and is another node until it was removed and
-//! added again. Which disk that is stands in the list as soon as it is agreed (`Change::Meet`); until then a node
-//! remembers which one it met first.
+//! The list comes from the log, with a checkpoint of another node, or from a peer that has a newer one. A
+//! list that was committed is valid from whatever source it comes (see `bezant_consensus::Members`). A node
+//! is identified by its disk: a node whose disk was lost has lost its promises too, and counts as another
+//! node until it was removed and added again. The disk is in the list as soon as that is committed
+//! (`Change::Meet`); until then each node remembers the first disk with which a peer came.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +16,14 @@ use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, KnownDisk, store_conflict, store_members};
 use bezant_types::{LogIndex, NodeId};
 
-/// See the module.
+/// The list of members and their disks; see the module.
 #[derive(Debug)]
 pub(crate) struct Directory {
     disk: Arc<dyn Disk>,
     state: Mutex<State>,
-    /// Addresses that an operator gave this node; they win over those of the list.
+    /// Addresses that an operator gave this node; they override those of the list.
     addresses: BTreeMap<NodeId, String>,
-    /// This disk has neither voted nor held an entry.
+    /// True while this disk has neither voted nor held an entry.
     is_fresh: AtomicBool,
 }
 
@@ -32,18 +33,19 @@ struct State {
     members: Members,
 }
 
-/// What a peer says of itself.
+/// The identity that a peer claims in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) node: NodeId,
     pub(crate) disk: u128,
-    /// The entry that added it, as its folder was told when it was made; `None` for one that wants to join, and was not
-    /// told yet. Never what a list says that it has learned since: that would be another node's.
+    /// The entry that added it, as stored in its folder when it joined; `None` for a node that wants to join
+    /// and has no such entry yet. Never an index from a list that it received later: that could belong to
+    /// another node with its number.
     pub(crate) since: Option<LogIndex>,
 }
 
 impl Directory {
-    /// What lies on the disk already.
+    /// A directory from what the disk holds.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         identity: Identity,
@@ -52,7 +54,7 @@ impl Directory {
         is_fresh: bool,
     ) -> Self {
         let mut identity = identity;
-        // A crash may have come between the list and this.
+        // A crash may have come between writing the list and writing the identity.
         identity.known.retain(|known| is_current(known, &members));
         Self {
             disk,
@@ -71,7 +73,7 @@ impl Directory {
         self.lock().identity.node
     }
 
-    /// Digest of the cluster's token.
+    /// The digest of the cluster's token.
     pub(crate) fn token(&self) -> [u8; 32] {
         self.lock().identity.token
     }
@@ -81,19 +83,20 @@ impl Directory {
         self.lock().identity.disk
     }
 
-    /// The entry that added this node, as its folder was told when it was made.
+    /// The entry that added this node, as stored in its folder when it joined.
     pub(crate) fn since(&self) -> LogIndex {
         self.lock().identity.since
     }
 
-    /// Why this folder's node takes part no more: it was removed, or another disk has its number. `None` while it does.
+    /// Why this folder's node is no longer a member: it was removed, or another disk has its number. `None`
+    /// while it is one.
     pub(crate) fn removal(&self) -> Option<String> {
         let state = self.lock();
         removal(&state.identity, &state.members)
     }
 
-    /// Members whose disk is not agreed yet, and the disk that this node knows them by.
-    pub(crate) fn not_agreed(&self) -> Option<(NodeId, u128)> {
+    /// A member whose disk is not committed yet, and the disk with which this node knows it.
+    pub(crate) fn uncommitted_disk(&self) -> Option<(NodeId, u128)> {
         let state = self.lock();
         let disk_of = |node: NodeId| {
             let known = state.identity.known.iter().find(|known| known.node == node);
@@ -107,12 +110,12 @@ impl Directory {
         unknown.find_map(|member| Some((member.node, disk_of(member.node)?)))
     }
 
-    /// The newest list that is known.
+    /// The newest list of members that this node has.
     pub(crate) fn members(&self) -> Members {
         self.lock().members.clone()
     }
 
-    /// The other nodes: the entries that added them, and where they are reached. Nobody once this one is removed.
+    /// The other nodes: the entries that added them, and their addresses. Empty once this node is removed.
     pub(crate) fn peers(&self) -> BTreeMap<NodeId, (LogIndex, String)> {
         let state = self.lock();
         if removal(&state.identity, &state.members).is_some() {
@@ -122,7 +125,7 @@ impl Directory {
         others.map(|member| (member.node, (member.since, self.address(member)))).collect()
     }
 
-    /// Where a node is reached. What an operator said counts for those with whom the cluster began.
+    /// The address of a node. The operator's address counts for the first nodes of the cluster.
     pub(crate) fn address(&self, member: &Member) -> String {
         let given = self.addresses.get(&member.node).filter(|_| member.since == LogIndex(0));
         given.unwrap_or(&member.address).clone()
@@ -133,22 +136,22 @@ impl Directory {
         self.is_fresh.load(Ordering::Acquire)
     }
 
-    /// From now on this disk holds something.
+    /// Notes that this disk has voted or holds an entry.
     pub(crate) fn set_used(&self) {
         self.is_fresh.store(false, Ordering::Release);
     }
 
-    /// What the cluster agrees with.
+    /// The engine of the cluster.
     pub(crate) fn engine(&self) -> EngineKind {
         self.lock().identity.engine.unwrap_or_default()
     }
 
-    /// True when it was noted that this disk may vote.
+    /// True when it is recorded that this disk may vote.
     pub(crate) fn is_admitted(&self) -> bool {
         self.lock().identity.is_admitted
     }
 
-    /// From now on this disk may vote; on disk before it does.
+    /// Records that this disk may vote; on disk before it votes.
     pub(crate) fn set_admitted(&self) -> Result<(), String> {
         let mut state = self.lock();
         if !state.identity.is_admitted {
@@ -159,12 +162,12 @@ impl Directory {
         Ok(())
     }
 
-    /// This replica has stopped, and comes back so; on disk on return.
+    /// Records that this replica has stopped and stays stopped after a restart; on disk on return.
     pub(crate) fn note_conflict(&self, conflict: &Conflict) -> Result<(), String> {
         store_conflict(&*self.disk, conflict).map_err(|error| error.to_string())
     }
 
-    /// Takes a list that was agreed; true when it is newer than the one before. It is on disk on return.
+    /// Takes a committed list; true when it is newer than the one before. It is on disk on return.
     pub(crate) fn learn(&self, members: &Members) -> Result<bool, String> {
         let mut state = self.lock();
         if members.index <= state.members.index {
@@ -181,7 +184,7 @@ impl Directory {
         Ok(true)
     }
 
-    /// Admits a peer with its disk, or says why not. A disk that was never seen is remembered first.
+    /// Admits a peer with its disk, or returns why not. A disk that is new to this node is recorded first.
     pub(crate) fn admit(&self, claim: Claim) -> Result<(), String> {
         let mut state = self.lock();
         let Claim { node, disk, since } = claim;
@@ -190,18 +193,18 @@ impl Directory {
         }
         let Some(member) = state.members.get(node) else {
             return Err(format!(
-                "node {node} is not a member of the cluster (any more): it joins on an empty folder; where an operator says \
-                 who takes part, `bezant cluster add {node}=HOST:PORT` comes first"
+                "node {node} is not a member of the cluster (any more): it joins on an empty folder; where an operator \
+                 adds nodes, `bezant cluster add {node}=HOST:PORT` comes first"
             ));
         };
-        let (member_since, agreed) = (member.since, member.disk);
+        let (member_since, committed_disk) = (member.since, member.disk);
         if since.is_some_and(|since| since != member_since) {
             return Err(format!(
                 "node {node} was removed from the cluster, and added again: start it on an empty folder, to join (--join)"
             ));
         }
         let known = state.identity.known.iter().find(|known| known.node == node).map(|known| known.disk);
-        let expected = if agreed == 0 { known } else { Some(agreed) };
+        let expected = if committed_disk == 0 { known } else { Some(committed_disk) };
         if expected.is_some_and(|expected| expected != disk) {
             return Err(format!(
                 "node {node} comes with another disk than the one that is known: start it on the folder that it \
@@ -219,12 +222,12 @@ impl Directory {
         Ok(())
     }
 
-    /// True for the disk that was admitted as that node's: what came from another one is not believed.
+    /// True for the disk that was admitted as that node's; messages from another disk are dropped.
     pub(crate) fn is_known(&self, node: NodeId, disk: u128) -> bool {
         let state = self.lock();
-        let agreed = state.members.get(node).map_or(0, |member| member.disk);
+        let committed_disk = state.members.get(node).map_or(0, |member| member.disk);
         let is_known = state.identity.known.iter().any(|known| known.node == node && known.disk == disk);
-        is_known && (agreed == 0 || agreed == disk)
+        is_known && (committed_disk == 0 || committed_disk == disk)
     }
 }
 
@@ -233,7 +236,7 @@ fn is_current(known: &KnownDisk, members: &Members) -> bool {
     members.get(known.node).is_some_and(|member| member.since == known.since)
 }
 
-/// Why the node of this folder takes no part among these members; `None` when it does.
+/// Why the node of this folder is not one of these members; `None` when it is.
 pub(crate) fn removal(identity: &Identity, members: &Members) -> Option<String> {
     let Identity { node, since, disk, .. } = *identity;
     match members.get(node) {
@@ -248,8 +251,8 @@ pub(crate) fn removal(identity: &Identity, members: &Members) -> Option<String> 
         )),
         Some(_) => None,
         None => Some(format!(
-            "node {node} was removed from the cluster, and learns nothing new: to bring it back, let it join on an \
-             empty folder (--join); where an operator says who takes part, `bezant cluster add {node}=HOST:PORT` comes first"
+            "node {node} was removed from the cluster, and receives nothing new: to bring it back, let it join on an \
+             empty folder (--join); where an operator adds nodes, `bezant cluster add {node}=HOST:PORT` comes first"
         )),
     }
 }
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_removed_and_added_again_has_another_disk() {
+    fn a_node_added_again_has_another_disk() {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         let one = directory(&disk);
         one.admit(claim(2, 77, 0)).unwrap();
@@ -302,7 +305,7 @@ mod tests {
         for (change, index) in steps.iter().zip(5..) {
             members = members.after(change, LogIndex(index));
             assert_eq!(one.learn(&members), Ok(true));
-            assert_eq!(one.learn(&members), Ok(false), "no news");
+            assert_eq!(one.learn(&members), Ok(false), "it is not newer");
         }
         let again = directory(&disk);
         assert_eq!(again.members(), members);
@@ -310,24 +313,28 @@ mod tests {
         assert!(again.admit(claim(2, 77, 0)).unwrap_err().contains("--join"), "the old one is back");
         again.admit(Claim { since: None, ..claim(2, 78, 0) }).unwrap();
         again.admit(claim(2, 78, 7)).unwrap();
-        assert_eq!(again.peers()[&NodeId(2)], (LogIndex(7), "new:2".to_owned()), "where it was added");
+        assert_eq!(
+            again.peers()[&NodeId(2)],
+            (LogIndex(7), "new:2".to_owned()),
+            "the address with which it was added"
+        );
         let other: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-        assert_eq!(directory(&other).peers()[&NodeId(2)].1, "here:2", "as it was given");
+        assert_eq!(directory(&other).peers()[&NodeId(2)].1, "here:2", "the address that the operator gave");
     }
 
     #[test]
-    fn whoever_was_not_there_knows_from_the_list_which_disk_a_node_has() {
+    fn a_node_learns_disks_of_others_from_the_list() {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         let one = directory(&disk);
-        assert_eq!(one.not_agreed(), Some((NodeId(1), 9)), "its own first");
+        assert_eq!(one.uncommitted_disk(), Some((NodeId(1), 9)), "its own first");
         let meet = |node, disk| Change::Meet { node: NodeId(node), disk };
         let members = one.members().after(&meet(1, 9), LogIndex(3)).after(&meet(2, 77), LogIndex(4));
         assert_eq!(one.learn(&members), Ok(true));
         assert!(one.admit(claim(2, 78, 0)).unwrap_err().contains("another disk"), "though it was never met");
         one.admit(claim(2, 77, 0)).unwrap();
-        assert_eq!(one.not_agreed(), None, "nobody has met the third");
+        assert_eq!(one.uncommitted_disk(), None, "the third was not met yet");
         one.admit(claim(3, 5, 0)).unwrap();
-        assert_eq!(one.not_agreed(), Some((NodeId(3), 5)));
+        assert_eq!(one.uncommitted_disk(), Some((NodeId(3), 5)));
         let taken =
             members.after(&Change::Remove(NodeId(1)), LogIndex(5)).after(&Change::Complete, LogIndex(6));
         assert_eq!(one.learn(&taken), Ok(true));

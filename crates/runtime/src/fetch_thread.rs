@@ -1,17 +1,17 @@
-//! The thread that reads the old rows which entries need, while the log is being written. It alone waits for
-//! the history to catch up.
+//! The thread that reads the old rows that entries need, while the log is being written. It is the only
+//! thread that waits for the history to catch up.
 
 use std::sync::{Arc, mpsc};
 
-use bezant_node::Input;
-use bezant_replica::{Machine, fetch};
+use bezant_recovery::{Machine, fetch};
+use bezant_replica::Input;
 use bezant_rsm::Prefetch;
 use bezant_types::{FetchKey, LogIndex, Term};
 use tokio::runtime::Runtime;
 
 use crate::handle::{Message, Shared};
 
-/// What an entry needs.
+/// The rows that an entry needs.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) index: LogIndex,
@@ -19,26 +19,27 @@ pub(crate) struct Fetch {
     pub(crate) prefetch: Prefetch<FetchKey>,
 }
 
-/// Runs until nobody can send work any more, or until the history cannot be read.
+/// Runs until every sender of work is dropped, or until the history cannot be read.
 pub(crate) fn run<M: Machine>(
     shared: &Arc<Shared>,
     waiting: &Runtime,
     work: &mpsc::Receiver<Fetch>,
-    node: &mpsc::Sender<Message<M>>,
+    replica: &mpsc::Sender<Message<M>>,
 ) {
     for Fetch { index, term, prefetch } in work {
-        // A history that lags behind by more than the machine keeps in memory would be asked again and again.
-        // All rows up to the position were handed to it before, and it takes them even when its disk failed.
+        // Without this wait, an entry would ask again and again when the history lags by more than the
+        // machine keeps in memory. All rows up to the position were sent to the history before, and it
+        // applies them even when its disk has failed.
         let mut visible = shared.visible.subscribe();
         let caught_up = visible.wait_for(|_| shared.reader.position().reaches(prefetch.position));
         drop(waiting.block_on(caught_up));
         match fetch(&shared.reader, &prefetch) {
-            Ok(found) => drop(node.send(Message::Event(Input::Fetched { index, term, found }))),
+            Ok(found) => drop(replica.send(Message::Event(Input::Fetched { index, term, found }))),
             Err(error) => {
                 shared.note_damage(&error);
                 let reason = format!("{error}. An entry needs a row that cannot be read; nothing was lost");
                 tracing::error!("the history cannot be read: {reason}");
-                drop(node.send(Message::Event(Input::Failed { reason })));
+                drop(replica.send(Message::Event(Input::Failed { reason })));
                 return;
             }
         }
@@ -61,10 +62,10 @@ mod tests {
         let mut history = History::open(Arc::new(MemoryDisk::new()), start).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (to_thread, work) = mpsc::channel();
-        let (node, events) = mpsc::channel();
+        let (replica, events) = mpsc::channel();
         let for_thread = Arc::clone(&shared);
         let waiting = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let thread = std::thread::spawn(move || run::<Ledger>(&for_thread, &waiting, &work, &node));
+        let thread = std::thread::spawn(move || run::<Ledger>(&for_thread, &waiting, &work, &replica));
         let position = HistoryPosition { movements: 10, refusals: 0 };
         let prefetch = Prefetch { keys: vec![FetchKey::Transfer(TransferId(3))], position };
         to_thread.send(Fetch { index: LogIndex(1), term: Term(1), prefetch }).unwrap();

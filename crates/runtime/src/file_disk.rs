@@ -1,15 +1,15 @@
 //! The real disk: one folder that belongs to one process.
 //!
 //! Files that are opened for direct access bypass the page cache where the file system can do that; where it
-//! cannot, they are read and written through the cache, and [`FileDisk::is_direct`] says so. Either way
+//! cannot, they are read and written through the cache, and [`FileDisk::is_direct`] is false. Either way
 //! nothing counts as durable before a sync returned. A folder is made with mode 0700 and files with 0600.
 //!
-//! Two processes that write the same log would destroy it, so the folder itself is locked while it is open, and
-//! every file of the log that is open for writing ([`claim`](crate::claim)). Files are found through the folder's
-//! descriptor: a folder that is put in the place of this one is never written to, and
-//! [`check_place`](Disk::check_place) tells that it was.
+//! Two processes that write the same log would destroy it. So the folder itself is locked while it is open,
+//! and so is every file of the log that is open for writing ([`claim`](crate::claim)). Files are found
+//! through the folder's descriptor: a folder that replaces this one is never written to, and
+//! [`check_place`](Disk::check_place) reports the replacement.
 //!
-//! It never tries again what failed, and never starts a thread.
+//! It never retries a failed operation, and never starts a thread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -39,21 +39,22 @@ pub struct FileDisk {
     folder: Arc<File>,
     is_direct: bool,
     is_read_only: bool,
-    /// Files of the log that are held for this process.
+    /// Files of the log that this process has locked.
     claims: Claims,
-    /// Holds the lock until it is dropped; `None` in a folder without a lock that is only looked at.
+    /// Holds the lock until it is dropped; `None` in a folder without a lock file that is open for reading
+    /// only.
     _lock: Option<File>,
 }
 
 impl FileDisk {
-    /// Opens a folder, or makes it with all that lead to it.
+    /// Opens a folder, or creates it with its parents.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let path = path.into();
         let name = path.display().to_string();
         if !path.is_dir() {
             let made = std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
             made.map_err(|error| failure("create", &name, &error))?;
-            // The folder itself must be there after a loss of power, or all that is in it is gone.
+            // The folder itself must survive a loss of power, or everything in it is lost.
             let absolute = std::path::absolute(&path).map_err(|error| failure("find", &name, &error))?;
             if let Some(parent) = absolute.parent() {
                 let synced = File::open(parent).and_then(|parent| parent.sync_all());
@@ -67,8 +68,8 @@ impl FileDisk {
         Ok(Self { path, folder, is_direct, is_read_only: false, claims: Claims::default(), _lock: lock })
     }
 
-    /// Opens a folder to look at it: nothing in it is made or changed, and every write is refused. Others may
-    /// look at the same time; a running node keeps it out.
+    /// Opens a folder for reading only: nothing in it is made or changed, and every write is refused. Other
+    /// readers may open it at the same time; a running node keeps readers out.
     pub fn open_read_only(path: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let path = path.into();
         let name = path.display().to_string();
@@ -85,7 +86,7 @@ impl FileDisk {
         })
     }
 
-    /// True when the file system reads and writes past the page cache: what is not so is slower.
+    /// True when the file system reads and writes past the page cache; otherwise reads and writes are slower.
     pub const fn is_direct(&self) -> bool {
         self.is_direct
     }
@@ -99,7 +100,7 @@ impl FileDisk {
 
     fn check_writable(&self, operation: &'static str, file: &str) -> Result<(), DiskError> {
         if self.is_read_only {
-            let reason = "the folder is open for reading alone".to_owned();
+            let reason = "the folder is open for reading only".to_owned();
             return Err(DiskError::Io { operation, file: file.to_owned(), reason });
         }
         Ok(())
@@ -125,7 +126,7 @@ fn probe_direct(folder: &File) -> io::Result<bool> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if is_unsupported(&error) => Ok(false),
-        // A full disk can be opened and read; the log will say that it cannot be written.
+        // A full disk can be opened and read; the log reports that it cannot be written.
         Err(error) if is_full(&error) => Ok(true),
         Err(error) => Err(error),
     }
@@ -152,7 +153,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// The error in our words.
+/// The [`DiskError`] of an error of the system.
 pub(crate) fn failure(operation: &'static str, file: &str, error: &io::Error) -> DiskError {
     let file = file.to_owned();
     if is_full(error) {
@@ -164,7 +165,7 @@ pub(crate) fn failure(operation: &'static str, file: &str, error: &io::Error) ->
     }
 }
 
-/// The same of an error of a system call.
+/// The same for an error of a system call.
 fn refused(operation: &'static str, file: &str) -> impl Fn(Errno) -> DiskError {
     move |error| failure(operation, file, &error.into())
 }
@@ -196,7 +197,7 @@ impl Disk for FileDisk {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.folder).map_err(refused("list", "."))? {
             let entry = entry.map_err(refused("list", "."))?;
-            // Names that are not text are not ours; neither are folders.
+            // Names that are not UTF-8 are not files of a node; neither are folders.
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name != LOCK_NAME && self.is_file(name, entry.file_type())? {
                 names.push(name.to_owned());
@@ -235,28 +236,28 @@ impl Disk for FileDisk {
 
     fn check_place(&self) -> Result<(), DiskError> {
         let moved = || DiskError::Moved { file: self.path.display().to_string() };
-        let ours = rustix::fs::fstat(&self.folder).map_err(refused("look at", "."))?;
+        let ours = rustix::fs::fstat(&self.folder).map_err(refused("inspect", "."))?;
         match statat(CWD, &self.path, AtFlags::empty()) {
             Ok(found) if is_same(&found, &ours) => Ok(()),
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(moved()),
-            // One that cannot be looked at is not known to be gone.
+            // A folder whose status cannot be read is not known to be gone.
             Err(_) => Ok(()),
         }
     }
 }
 
 impl FileDisk {
-    /// Where the list of the folder does not tell what a name is, the file does.
+    /// Reads the type of a file from the file itself when the folder's list does not have it.
     fn is_file(&self, name: &str, listed: FileType) -> Result<bool, DiskError> {
         if listed != FileType::Unknown {
             return Ok(listed == FileType::RegularFile);
         }
         let found =
-            statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("look at", name))?;
+            statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("inspect", name))?;
         Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
     }
 
-    /// A file of the log that another process holds: it is the folder that counts for a person.
+    /// Names the folder in the error for a locked file of the log: the folder is what an operator can act on.
     fn name_folder(&self, error: DiskError) -> DiskError {
         match error {
             DiskError::Locked { holder, .. } => {
@@ -301,7 +302,7 @@ impl DiskFile for RealFile {
     }
 
     fn expect_read(&self, offset: u64, size: u64) {
-        // Where the system takes no advice, reads are as slow as without it.
+        // Without support for this advice, reads are only slower.
         rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(size), Advice::WillNeed).unwrap_or_default();
     }
 
@@ -315,7 +316,7 @@ impl DiskFile for RealFile {
         }
         let allocated = rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size);
         let allocated = allocated.map_err(io::Error::from).or_else(|error| {
-            // Where space cannot be taken beforehand, the file at least gets its length.
+            // Where space cannot be allocated, the file at least gets its length.
             if is_unsupported(&error) { self.file.set_len(size) } else { Err(error) }
         });
         allocated.map_err(|error| self.failure("allocate", &error))
@@ -330,7 +331,7 @@ impl DiskFile for RealFile {
     }
 
     fn check_place(&self) -> Result<(), DiskError> {
-        let ours = rustix::fs::fstat(&self.file).map_err(refused("look at", &self.name))?;
+        let ours = rustix::fs::fstat(&self.file).map_err(refused("inspect", &self.name))?;
         match statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if is_same(&found, &ours) => Ok(()),
             Ok(_) | Err(Errno::NOENT) => Err(DiskError::Moved { file: self.name.clone() }),
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_at_a_folder_changes_nothing_in_it_and_waits_for_no_node() {
+    fn a_folder_open_for_reading_is_not_changed() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         assert!(matches!(FileDisk::open_read_only(&data), Err(DiskError::NotFound { .. })));
@@ -398,11 +399,11 @@ mod tests {
         assert!(looking.open("b", OpenMode::Create).is_err());
         assert!(looking.remove("a").is_err());
         assert!(looking.rename("a", "b").is_err());
-        assert!(matches!(FileDisk::open(&data), Err(DiskError::Locked { .. })), "nobody writes meanwhile");
+        assert!(matches!(FileDisk::open(&data), Err(DiskError::Locked { .. })), "a reader keeps writers out");
     }
 
     #[test]
-    fn a_folder_stays_its_process_though_the_lock_is_deleted() {
+    fn a_folder_stays_locked_when_the_lock_file_is_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(folder.path()).unwrap();
         std::fs::remove_file(folder.path().join(LOCK_NAME)).unwrap();
@@ -426,12 +427,12 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_held_though_it_lies_in_another_folder_too() {
+    fn a_hard_link_of_the_log_is_locked_too() {
         let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let name = "log-0000000000000001.bzl";
         let disk = FileDisk::open(folder.path()).unwrap();
         let file = disk.open(name, OpenMode::Create).unwrap();
-        // The process itself opens its files as often as it wants.
+        // The process itself may open its files several times.
         let again = disk.open(name, OpenMode::Write).unwrap();
         std::fs::hard_link(folder.path().join(name), copy.path().join(name)).unwrap();
         let linked = FileDisk::open(copy.path()).unwrap();
@@ -440,31 +441,34 @@ mod tests {
         let looking = FileDisk::open_read_only(copy.path()).unwrap();
         assert!(matches!(looking.open(name, OpenMode::Read), Err(DiskError::Locked { .. })));
         drop(file);
-        assert!(matches!(looking.open(name, OpenMode::Read), Err(DiskError::Locked { .. })), "one is left");
+        assert!(
+            matches!(looking.open(name, OpenMode::Read), Err(DiskError::Locked { .. })),
+            "one file is still open"
+        );
         drop(again);
         looking.open(name, OpenMode::Read).unwrap();
     }
 
     #[test]
-    fn what_is_deleted_or_replaced_is_noticed_and_never_written_to() {
+    fn a_replaced_folder_or_file_is_noticed_and_not_written() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
         let disk = FileDisk::open(&path).unwrap();
         let file = disk.open("log-0000000000000001.bzl", OpenMode::Create).unwrap();
         assert_eq!((disk.check_place(), file.check_place()), (Ok(()), Ok(())));
         std::fs::rename(&path, parent.path().join("aside")).unwrap();
-        assert!(matches!(disk.check_place(), Err(DiskError::Moved { .. })), "it is gone");
+        assert!(matches!(disk.check_place(), Err(DiskError::Moved { .. })), "the folder is gone");
         std::fs::create_dir(&path).unwrap();
         std::fs::write(path.join("log-0000000000000001.bzl"), b"of another").unwrap();
-        assert!(matches!(disk.check_place(), Err(DiskError::Moved { .. })), "another is there");
+        assert!(matches!(disk.check_place(), Err(DiskError::Moved { .. })), "another folder has its name");
         disk.open("new", OpenMode::Create).unwrap();
-        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "the other folder is left alone");
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "the other folder is not changed");
         assert_eq!(disk.list().unwrap(), ["log-0000000000000001.bzl", "new"]);
         std::fs::remove_dir_all(&path).unwrap();
         std::fs::rename(parent.path().join("aside"), &path).unwrap();
         assert_eq!((disk.check_place(), file.check_place()), (Ok(()), Ok(())), "it is back");
         disk.remove("log-0000000000000001.bzl").unwrap();
-        assert!(matches!(file.check_place(), Err(DiskError::Moved { .. })), "its name is gone");
+        assert!(matches!(file.check_place(), Err(DiskError::Moved { .. })), "its name was removed");
         disk.open("log-0000000000000001.bzl", OpenMode::Create).unwrap();
         assert!(matches!(file.check_place(), Err(DiskError::Moved { .. })), "its name is another's");
     }
@@ -482,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_it_is() {
+    fn errors_name_file_and_cause() {
         let folder = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(folder.path()).unwrap();
         let missing = DiskError::NotFound { file: "a".to_owned() };
@@ -496,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_comes_back_from_a_real_disk_direct_or_not() {
+    fn the_log_is_read_back_with_and_without_direct_access() {
         for is_direct in [true, false] {
             let folder = tempfile::tempdir().unwrap();
             let mut disk = FileDisk::open(folder.path()).unwrap();
@@ -527,8 +531,8 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_system_is_told_apart() {
-        // Every write to this device fails for want of space.
+    fn a_full_file_system_is_reported_as_full() {
+        // Every write to this device fails for lack of space.
         let Ok(file) = OpenOptions::new().write(true).open("/dev/full") else { return };
         let folder = Arc::new(File::open("/dev").unwrap());
         let file = RealFile { name: "full".to_owned(), file, folder, _claim: None };

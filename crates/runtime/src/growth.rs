@@ -1,8 +1,8 @@
-//! A cluster that grows by itself: whoever proves the token and says where it is reached is taken in, and votes when the
-//! number of nodes asks for it.
+//! A cluster that grows by itself: a node that proves the token and sends its address is added, and gets a
+//! vote when the number of nodes calls for it.
 //!
-//! Always holds: a change is asked for like one of an operator, and refused like it. Never: a node that was taken in is
-//! put out.
+//! Always holds: a change is requested like an operator's, and can be refused like one. Never: a node that
+//! was added is removed.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::cluster::{ClusterStatus, NodeStatus};
 
-/// Nodes that have asked, and for whom nobody has asked the leader yet.
+/// Nodes that have asked for admission, and for which the leader was not asked yet.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
     asking: BTreeMap<NodeId, String>,
 }
 
 impl Growth {
-    /// A node asks to be taken in; it will ask again until it is.
+    /// Notes a node's request for admission; the node repeats it until it is a member.
     pub(crate) fn note(&mut self, node: NodeId, address: String, members: &Members) {
         let is_known = members.get(node).is_some();
         if !is_known && (self.asking.len() < MEMBERS_MAX || self.asking.contains_key(&node)) {
@@ -27,14 +27,14 @@ impl Growth {
         }
     }
 
-    /// The change that takes in one of them.
+    /// The change that adds one of the asking nodes.
     pub(crate) fn take_asking(&mut self) -> Option<Change> {
         let (node, address) = self.asking.pop_first()?;
         Some(Change::Add { node, address })
     }
 }
 
-/// How many of so many live nodes vote: one more that may be missing needs two more.
+/// The number of voters for a number of live nodes: tolerating one more lost node takes two more voters.
 const fn voters_wanted(live: usize) -> usize {
     match live {
         0..=2 => 1,
@@ -43,11 +43,12 @@ const fn voters_wanted(live: usize) -> usize {
     }
 }
 
-/// Entries that a node may lack and count: it has them before anybody notices.
-const BEHIND_MAX: u64 = 256;
+/// The number of entries that a node may lack and still be counted: it fetches them at once.
+const LAG_MAX: u64 = 256;
 
-/// Who is given a vote next, as the leader sees it: the lowest number that could vote at once and has no vote. One that
-/// still fetches the state does not count: with its vote, and without its word, a node less may be missing.
+/// The member that gets a vote next, in the leader's view: the learner with the lowest number that could vote
+/// at once. A learner that still fetches the state does not count: with its vote and without its
+/// acknowledgements, the group would tolerate one lost node fewer.
 pub(crate) fn next_voter<'members>(
     members: &'members Members,
     status: &ClusterStatus,
@@ -55,7 +56,7 @@ pub(crate) fn next_voter<'members>(
     let is_live = |member: &&Member| {
         let known = status.nodes.iter().find(|known| known.node == member.node);
         let has_caught_up = |matched: Option<LogIndex>| {
-            matched.is_some_and(|matched| matched.0 + BEHIND_MAX >= status.committed.0)
+            matched.is_some_and(|matched| matched.0 + LAG_MAX >= status.committed.0)
         };
         let can_vote = |known: &NodeStatus| {
             member.part != Part::Learner || (member.disk != 0 && has_caught_up(known.matched))
@@ -118,26 +119,26 @@ mod tests {
         let next =
             |members: &Members, status: &ClusterStatus| next_voter(members, status).map(|it| it.node.0);
         let four = members(&[voter, learner, learner, learner]);
-        let mut strangers = four.clone();
-        strangers.nodes[1].disk = 0;
-        assert_eq!(next(&strangers, &status(&[1, 2, 3, 4])), Some(3));
+        let mut without_disks = four.clone();
+        without_disks.nodes[1].disk = 0;
+        assert_eq!(next(&without_disks, &status(&[1, 2, 3, 4])), Some(3));
         assert_eq!(
-            next(&strangers, &status(&[1, 2, 3])),
+            next(&without_disks, &status(&[1, 2, 3])),
             None,
-            "two could vote, and of two none may be missing"
+            "two could vote, and two voters tolerate no loss"
         );
         let mut late = status(&[1, 2, 3, 4]);
-        late.nodes[1].matched = Some(LogIndex(1000 - BEHIND_MAX - 1));
-        assert_eq!(next(&four, &late), Some(3), "whoever still fetches the state holds up nobody");
+        late.nodes[1].matched = Some(LogIndex(1000 - LAG_MAX - 1));
+        assert_eq!(next(&four, &late), Some(3), "a node that still fetches the state delays no other");
         late.nodes[2].matched = None;
         assert_eq!(next(&four, &late), None);
     }
 
     #[test]
-    fn whoever_asks_is_taken_in_once() {
+    fn a_node_that_asks_is_added_once() {
         let mut growth = Growth::default();
         growth.note(NodeId(1), "host1:1".to_owned(), &members(&[Part::Voter]));
-        assert_eq!(growth.take_asking(), None, "it is there");
+        assert_eq!(growth.take_asking(), None, "it is a member already");
         for address in ["old:1", "new:1"] {
             growth.note(NodeId(2), address.to_owned(), &members(&[Part::Voter]));
         }

@@ -1,15 +1,15 @@
-//! The door to a running node: what server, tests and embedding programs call.
+//! The handle of a running node: what the server, tests and embedding programs call.
 //!
-//! A handle is cheap to clone and usable from any task. Writes go through the log and are answered when
-//! they are durable and applied; reads see everything that was acknowledged before they began.
+//! A handle is cheap to clone and usable from any task. A write goes through the log and is answered when it
+//! is durable and applied; a read shows everything that was acknowledged before the read began.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, ChangeError, decode_outcome};
-use bezant_node::{Consistency, Input, NoState, PeerMessage, change_command};
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::{Consistency, Input, NoState, PeerMessage, change_command};
 use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
@@ -20,112 +20,27 @@ use bezant_types::{
 };
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::cluster::{Acquaintance, ClusterStatus};
+use crate::error::{ExecuteError, ReadError};
 use crate::metrics::Metrics;
 
-/// What became of a command: it is durable and applied.
+/// The outcome of a command that is durable and applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The log entry that carried it.
     pub index: LogIndex,
-    /// Timestamp of the command's last event.
+    /// The timestamp of the command's last event.
     pub time: Nanos,
-    /// 16 bytes an event, in order.
+    /// The results, 16 bytes for each event, in order.
     pub results: Bytes,
-}
-
-/// Why a command has no outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ExecuteError {
-    /// Too much waits already. Nothing was done.
-    #[error("the server is overloaded: retry after {} ms", retry_after.as_millis())]
-    Overloaded {
-        /// When it is worth another try.
-        retry_after: Duration,
-    },
-    /// The disk failed: the node answers reads only. Whether the command was done is not known to it:
-    /// after a repair, retry with the same ids.
-    #[error("the node takes no writes: {reason}")]
-    ReadOnly {
-        /// What happened, and what helps.
-        reason: String,
-    },
-    /// The leader takes no writes for now: its clock cannot be trusted, or its disk is full. Nothing was done.
-    #[error("the node takes no writes: {reason}")]
-    NotTaken {
-        /// What is wrong, and what helps.
-        reason: String,
-    },
-    /// The deadline passed. The command may still be applied: retry with the same ids.
-    #[error("the deadline passed before the outcome was known: retry with the same ids")]
-    DeadlineExceeded,
-    /// The node is being stopped. The command may have been applied: retry with the same ids.
-    #[error("the node is stopping: retry with the same ids")]
-    Stopping,
-    /// No node leads: an election is under way, or a majority of them cannot be reached. Nothing was done.
-    #[error(
-        "no node leads: an election is under way, or a majority of the cluster cannot be reached from here; try again, or \
-         another node"
-    )]
-    NoLeader,
-    /// No node leads yet: a new cluster elects no leader before all its nodes have met. Nothing was done. Says for which.
-    #[error("no node leads yet: {0}; start them all, then try again")]
-    FirstStart(String),
-    /// The leader changed while the command was on its way, or did not tell the outcome in time. It may have been applied:
-    /// retry with the same ids.
-    #[error(
-        "the leader changed, or did not answer in time, before the outcome was known: retry with the same ids"
-    )]
-    Interrupted,
-}
-
-/// Why a read has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// Too many reads wait already.
-    #[error("the server is overloaded: retry after {} ms", retry_after.as_millis())]
-    Overloaded {
-        /// When it is worth another try.
-        retry_after: Duration,
-    },
-    /// The disk holds something else than what was written; it is never served.
-    #[error("the history cannot be read: {reason}")]
-    Damaged {
-        /// Which file, where.
-        reason: String,
-    },
-    /// The deadline passed.
-    #[error("the deadline passed")]
-    DeadlineExceeded,
-    /// The node is being stopped.
-    #[error("the node is stopping")]
-    Stopping,
-    /// No leader confirms that this node is up to date: there is none, or a majority cannot be reached.
-    #[error(
-        "no node leads: an election is under way, or a majority of the cluster cannot be reached from here; try again, or \
-         another node"
-    )]
-    NoLeader,
-    /// As [`ExecuteError::FirstStart`].
-    #[error("no node leads yet: {0}; start them all, then try again")]
-    FirstStart(String),
-    /// This node has no state to show yet, and the read asks for no more than it has: another one may answer.
-    #[error("this node shows nothing yet: {reason}; ask another node, or this one later")]
-    NoState {
-        /// What it waits for.
-        reason: NoState,
-    },
 }
 
 /// What a read found, and how fresh it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<Answer> {
-    /// The last log entry that shows in it: a later read at least at this index never goes backwards.
+    /// The last log entry that the answer reflects: a later read at least at this index never goes backwards.
     pub index: LogIndex,
     /// What was found.
     pub answer: Answer,
@@ -136,7 +51,7 @@ pub struct Read<Answer> {
 pub enum Health {
     /// Reads and writes.
     Serving,
-    /// It hands writes and fresh reads on, and has nothing yet to answer others with.
+    /// It forwards writes and fresh reads, and has no state yet for other reads.
     NoState {
         /// What it waits for.
         reason: NoState,
@@ -146,11 +61,11 @@ pub enum Health {
         /// What happened, and what helps.
         reason: String,
     },
-    /// Neither: the node is being stopped.
+    /// Neither reads nor writes: the node is being stopped.
     Stopping,
 }
 
-/// What the node thread is told.
+/// A message to the replica's thread.
 #[derive(Debug)]
 pub(crate) enum Message<M: Machine> {
     Execute {
@@ -167,66 +82,68 @@ pub(crate) enum Message<M: Machine> {
         consistency: Consistency,
         reply: oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>,
     },
-    /// From one of the node's own threads.
+    /// An input from one of the node's own threads.
     Event(Input<M>),
-    /// From a peer.
+    /// A message from a peer.
     FromPeer {
         from: NodeId,
-        /// The disk that it was admitted with.
+        /// The disk with which the peer was admitted.
         disk: u128,
         message: PeerMessage,
     },
-    /// A peer was met.
+    /// A handshake with a peer has succeeded.
     Met {
         node: NodeId,
         acquaintance: Acquaintance,
     },
-    /// A node wants to join, and to be reached there.
+    /// A node asks for admission, with the address at which it is reached.
     Asks {
         node: NodeId,
         address: String,
     },
-    /// Finish what is in flight, then end.
+    /// Finish what is in flight, then end the thread.
     Stop,
 }
 
-/// What handles and threads of one node share.
+/// State that the handles and threads of one node share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) health: watch::Sender<Health>,
-    /// Movements that readers can see.
+    /// The number of movements that readers can see.
     pub(crate) visible: watch::Sender<MovementNumber>,
     /// The last entry that was applied.
     pub(crate) applied: watch::Sender<LogIndex>,
-    /// Where the node stands among the others.
+    /// The node's view of the cluster.
     pub(crate) cluster: watch::Sender<ClusterStatus>,
     pub(crate) reader: HistoryReader,
-    /// Commands handed to the node and not answered, and the bytes of their bodies.
+    /// Commands sent to the replica's thread and not answered, and the bytes of their bodies.
     commands: AtomicUsize,
     bytes: AtomicUsize,
-    /// Rows of the history that have no room on the disk.
-    rows_without_room: AtomicUsize,
+    /// Rows of the history that wait in memory for space on the disk.
+    rows_without_space: AtomicUsize,
     /// Reads without an answer, over all handles.
     reads_waiting: AtomicUsize,
-    /// Places for reads of the history, which each hold a thread.
+    /// Permits for reads of the history; each read holds a thread.
     reads: Arc<Semaphore>,
-    /// Where damage of the history is noted for the next start, until it is; `None` for a node that is alone.
+    /// The disk on which damage of the history is recorded for the next start. `None` for a node that is
+    /// alone, and after the damage is recorded.
     damage: Mutex<Option<Arc<dyn Disk>>>,
 }
 
-/// Commands without an answer, over all handles; more are refused. The node's own queue holds fewer, so that
-/// this bounds only the way to it.
+/// The limit of commands without an answer, over all handles; more are refused. The replica's own queue holds
+/// fewer, so this limit covers only the commands on their way to it.
 const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
-/// Bytes of their bodies.
+/// The limit of the bytes of their bodies.
 const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;
-/// Reads of the history at the same time: each holds a thread and a few pages.
+/// The limit of concurrent reads of the history: each holds a thread and a few pages.
 const READS_MAX: usize = 16;
-/// Rows that may wait in memory for room on the disk; past it nothing more is written to the log. 336 bytes each.
-const ROWS_WITHOUT_ROOM_MAX: usize = 1 << 18;
-/// Reads without an answer; more are refused.
+/// The limit of rows that wait in memory for space on the disk; above it nothing more is written to the log.
+/// A row takes 336 bytes.
+const ROWS_WITHOUT_SPACE_MAX: usize = 1 << 18;
+/// The limit of reads without an answer; more are refused.
 const READS_WAITING_MAX: usize = 4096;
-/// After so long, what waited is likely to be done.
+/// The time after which waiting work is likely to be done.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 impl Shared {
@@ -241,36 +158,38 @@ impl Shared {
             reader,
             commands: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            rows_without_room: AtomicUsize::new(0),
+            rows_without_space: AtomicUsize::new(0),
             reads_waiting: AtomicUsize::new(0),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             damage: Mutex::new(None),
         }
     }
 
-    /// From now on damage of the history is noted on this disk: the next start repairs it from other nodes.
+    /// Makes damage of the history be recorded on this disk: the next start repairs it from other nodes.
     pub(crate) fn repair_from_others(&self, disk: Arc<dyn Disk>) {
         *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
     }
 
-    /// The node has ended: a handle that outlives it does not hold the folder.
-    pub(crate) fn let_go_of_disk(&self) {
+    /// Drops the disk when the node has ended: a handle that outlives the node does not keep the folder
+    /// locked.
+    pub(crate) fn release_disk(&self) {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// The node is to end. A thread that waits for room on the disk hears of it here, even when the node's has ended.
-    pub(crate) fn tell_stop(&self) {
+    /// Announces that the node ends. A thread that waits for space on the disk reads it here, even after the
+    /// replica's thread has ended.
+    pub(crate) fn announce_stop(&self) {
         self.health.send_replace(Health::Stopping);
     }
 
-    /// So many rows of the history have no room on the disk.
-    pub(crate) fn set_rows_without_room(&self, count: usize) {
-        self.rows_without_room.store(count, Ordering::Relaxed);
+    /// Sets the number of rows of the history that wait for space.
+    pub(crate) fn set_rows_without_space(&self, count: usize) {
+        self.rows_without_space.store(count, Ordering::Relaxed);
     }
 
-    /// True while more of them would fill the memory.
-    pub(crate) fn lacks_rows_room(&self) -> bool {
-        self.rows_without_room.load(Ordering::Relaxed) > ROWS_WITHOUT_ROOM_MAX
+    /// True while more such rows would fill the memory.
+    pub(crate) fn lacks_row_space(&self) -> bool {
+        self.rows_without_space.load(Ordering::Relaxed) > ROWS_WITHOUT_SPACE_MAX
     }
 
     /// Commands without an answer.
@@ -278,27 +197,30 @@ impl Shared {
         self.commands.load(Ordering::Relaxed)
     }
 
-    /// The state is not that of the majority. The next start forgets it, and fetches theirs.
+    /// Records that the state differs from that of the majority. The next start drops the state and fetches
+    /// theirs.
     pub(crate) fn note_divergence(&self, index: LogIndex) {
         let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let file = format!("the state behind entry {index}, which is not that of the majority");
+        let file = format!("the state after entry {index}, which is not that of the majority");
         if let Err(error) = (DamageNote { file, offset: 0 }).store(&*disk) {
-            tracing::error!("that cannot be noted for the next start: {error}. Replace this node");
+            tracing::error!(
+                "the difference cannot be recorded for the next start: {error}. Replace this node"
+            );
         }
     }
 
-    /// The history could not be read. When it is damaged, that is noted, once.
+    /// The history could not be read. When it is damaged, that is recorded, once.
     pub(crate) fn note_damage(&self, error: &HistoryError) {
         let Some(note) = DamageNote::of(error) else { return };
         let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         match note.store(&*disk) {
             Ok(()) => tracing::warn!("{error}. Start this node again: it will be repaired from the others"),
-            Err(failure) => tracing::error!("{error}; and that cannot be noted: {failure}"),
+            Err(failure) => tracing::error!("{error}; and that cannot be recorded: {failure}"),
         }
     }
 }
 
-/// A command's place among those without an answer; given back when dropped.
+/// A command's share of the limits; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Admission {
     shared: Arc<Shared>,
@@ -321,7 +243,7 @@ impl Drop for Admission {
     }
 }
 
-/// A read's place among those without an answer; given back when dropped.
+/// A read's share of the limit; given back when dropped.
 #[derive(Debug)]
 struct ReadAdmission<'shared>(&'shared Shared);
 
@@ -346,18 +268,18 @@ impl Drop for ReadAdmission<'_> {
 /// A running node.
 #[derive(Debug)]
 pub struct Handle<M: Machine> {
-    pub(crate) node: mpsc::Sender<Message<M>>,
+    pub(crate) replica: mpsc::Sender<Message<M>>,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl<M: Machine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { node: self.node.clone(), shared: Arc::clone(&self.shared) }
+        Self { replica: self.replica.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<M: Machine> Handle<M> {
-    /// Puts a command in the log; answers when it is durable and applied.
+    /// Puts a command in the log; returns when it is durable and applied.
     pub async fn execute(
         &self,
         command: Command,
@@ -369,7 +291,7 @@ impl<M: Machine> Handle<M> {
         };
         let (reply, answer) = oneshot::channel();
         let message = Message::Execute { command, admission, reply };
-        self.node.send(message).map_err(|_| ExecuteError::Stopping)?;
+        self.replica.send(message).map_err(|_| ExecuteError::Stopping)?;
         match by(deadline, answer).await {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(ExecuteError::Stopping),
@@ -377,13 +299,14 @@ impl<M: Machine> Handle<M> {
         }
     }
 
-    /// Changes who takes part in the cluster, or who leads it. Any node may be asked. The change is agreed on return;
-    /// one of voters has a second step, which follows by itself: see [`cluster`](Self::cluster). The member that is meant
-    /// is the one that this node knows by that number now.
+    /// Changes the membership or the leader of the cluster. Any node may be asked. The change is committed on
+    /// return. A change of voters has a second step, which follows by itself: see [`cluster`](Self::cluster).
+    /// The change applies to the member that has that number now, in the view of this node.
     ///
     /// # Errors
-    /// The outer one as for [`execute`](Self::execute): whether the change was made is not known; asked for again, one
-    /// that was made is refused as known or unknown. The inner one says why it was not made.
+    /// The outer error as for [`execute`](Self::execute): whether the change was made is not known; a change
+    /// that was made is refused as known or unknown when it is requested again. The inner error is the reason
+    /// why the change was not made.
     pub async fn change(
         &self,
         change: &Change,
@@ -397,13 +320,13 @@ impl<M: Machine> Handle<M> {
         Ok(outcome.map(|()| committed.index))
     }
 
-    /// Asks the state machine; sees everything that was acknowledged before.
+    /// Queries the state machine; the answer shows everything that was acknowledged before.
     pub async fn query(&self, query: M::Query, deadline: Option<Instant>) -> Result<M::Answer, ReadError> {
         let read = self.query_at(query, Consistency::Linearizable, deadline).await?;
         Ok(read.answer)
     }
 
-    /// Asks the state machine, as fresh as is asked for.
+    /// Queries the state machine with a given consistency.
     pub async fn query_at(
         &self,
         query: M::Query,
@@ -412,14 +335,14 @@ impl<M: Machine> Handle<M> {
     ) -> Result<Read<M::Answer>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
         let (reply, answer) = oneshot::channel();
-        self.node.send(Message::Query { query, consistency, reply }).map_err(|_| ReadError::Stopping)?;
+        self.replica.send(Message::Query { query, consistency, reply }).map_err(|_| ReadError::Stopping)?;
         match by(deadline, answer).await {
             Some(answer) => answer.map_err(|_| ReadError::Stopping)?,
             None => Err(ReadError::DeadlineExceeded),
         }
     }
 
-    /// Asks about transfers; sees everything that was acknowledged before.
+    /// Queries transfers; the answer shows everything that was acknowledged before.
     pub async fn query_history(
         &self,
         query: HistoryQuery,
@@ -429,7 +352,7 @@ impl<M: Machine> Handle<M> {
         Ok(read.answer)
     }
 
-    /// Asks about transfers, as fresh as is asked for.
+    /// Queries transfers with a given consistency.
     pub async fn query_history_at(
         &self,
         query: HistoryQuery,
@@ -439,7 +362,7 @@ impl<M: Machine> Handle<M> {
         self.read_history(consistency, deadline, move |reader, end| reader.read(&query, end)).await
     }
 
-    /// The same for transfers, with what has become of those that reserve, as of the same log entry.
+    /// The same, with the outcome of pending transfers as of the same log entry.
     pub async fn query_transfers_at(
         &self,
         query: HistoryQuery,
@@ -462,7 +385,8 @@ impl<M: Machine> Handle<M> {
         }
     }
 
-    /// How far the history goes, in all that was acknowledged before: what lies after that, no node has told anybody.
+    /// The end of the history that was acknowledged before this call: no node has reported later rows to a
+    /// client.
     pub async fn history_end(&self, deadline: Option<Instant>) -> Result<Read<HistoryPosition>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
         match by(deadline, self.barrier(Consistency::Linearizable)).await {
@@ -473,11 +397,12 @@ impl<M: Machine> Handle<M> {
 
     async fn barrier(&self, consistency: Consistency) -> Result<Read<HistoryPosition>, ReadError> {
         let (reply, answer) = oneshot::channel();
-        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
+        self.replica.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
         answer.await.map_err(|_| ReadError::Stopping)?
     }
 
-    /// What the history holds under ids: transfers, and refusals that used the id up. Absent ones are left out.
+    /// The rows of the history with these ids: transfers, and refusals that used the id up. Absent ids are
+    /// left out.
     pub async fn outcomes(
         &self,
         ids: &[TransferId],
@@ -507,7 +432,7 @@ impl<M: Machine> Handle<M> {
         let place = places.acquire_owned().await.map_err(|_| ReadError::Stopping)?;
         let shared = Arc::clone(&self.shared);
         let read = move || {
-            // Held by the thread, which goes on when nobody waits for its answer any more.
+            // Held by the thread, which continues when its caller no longer waits for the answer.
             let _place = place;
             let end = MovementNumber(position.movements);
             read(&shared.reader, end).inspect_err(|error| shared.note_damage(error))
@@ -519,43 +444,43 @@ impl<M: Machine> Handle<M> {
         }
     }
 
-    /// Lets another node lead, if there is one that can: this one will be stopped.
-    pub fn hand_over(&self) {
-        // A node that has ended does not lead.
-        drop(self.node.send(Message::Event(Input::HandOver)));
+    /// Transfers leadership to another node that can lead, if there is one: this node will be stopped.
+    pub fn transfer_leadership(&self) {
+        // A replica that has ended does not lead, so a failed send is ignored.
+        drop(self.replica.send(Message::Event(Input::TransferLeadership)));
     }
 
-    /// Bytes that are left on the node's disk; 0 before it looked for the first time.
+    /// The bytes that are free on the node's disk; 0 before the first measurement.
     pub fn disk_available(&self) -> u64 {
         u64::try_from(self.shared.metrics.disk_available.get()).unwrap_or(0)
     }
 
-    /// Where the node stands among the others, now.
+    /// The node's current view of the cluster.
     pub fn cluster(&self) -> ClusterStatus {
         self.shared.cluster.borrow().clone()
     }
 
-    /// Tells where the node stands among the others, whenever that changes: for whoever waits for its removal, say.
+    /// Follows the node's view of the cluster: for a caller that waits for its removal, for example.
     pub fn watch_cluster(&self) -> watch::Receiver<ClusterStatus> {
         self.shared.cluster.subscribe()
     }
 
-    /// Whether the node takes writes, now.
+    /// Whether the node takes writes now.
     pub fn health(&self) -> Health {
         self.shared.health.borrow().clone()
     }
 
-    /// Tells whether the node takes writes, whenever that changes: for health checks that wait.
+    /// Follows whether the node takes writes: for health checks that wait.
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
     }
 
-    /// Tells how many movements can be read, whenever that grows: for change events.
+    /// Follows the number of movements that can be read: for change events.
     pub fn watch_movements(&self) -> watch::Receiver<MovementNumber> {
         self.shared.visible.subscribe()
     }
 
-    /// Tells which entry was applied last, whenever that grows: for whoever waits for what the state shows.
+    /// Follows the last applied entry: for a caller that waits for a state.
     pub fn watch_applied(&self) -> watch::Receiver<LogIndex> {
         self.shared.applied.subscribe()
     }

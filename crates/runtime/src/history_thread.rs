@@ -1,49 +1,49 @@
-//! The threads behind the applied log: one appends rows, one builds index runs.
+//! The threads that store what the applied log produced: one appends rows, the other builds index runs.
 
 use std::sync::{Arc, mpsc};
 
 use rustix::process::setpriority_process;
 
-use bezant_node::Input;
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::Input;
 use bezant_storage::{Finished, History, HistoryError, Job, RowChunk};
 use bezant_types::{HistoryPosition, HistoryRows, MovementNumber};
 use bytes::Bytes;
 
 use crate::handle::{Message, Shared};
-use crate::log_thread::ROOM_RETRY;
+use crate::log_thread::SPACE_RETRY;
 use crate::metrics::gauge;
 
-/// What the history is told.
+/// Work for the history thread.
 #[derive(Debug)]
 pub(crate) enum HistoryWork {
     Rows(HistoryRows),
-    /// Rows from a peer; they begin where the history ends.
+    /// Rows from a peer; they begin at the end of the history.
     Install {
         from: HistoryPosition,
         until: HistoryPosition,
         bytes: Bytes,
     },
-    /// Make everything durable that came before; the position then.
+    /// Make all earlier rows durable; the reply is the position then.
     Flush(mpsc::Sender<HistoryPosition>),
-    /// A checkpoint of that position is durable.
+    /// A checkpoint at that position is durable.
     Checkpointed(HistoryPosition),
-    /// The disk is nearly full, or has room again.
+    /// The disk is nearly full (true), or has space again.
     Pressure(bool),
-    /// A run was built.
+    /// An index run was built, or failed.
     Built(Result<Finished, HistoryError>),
-    /// The node has ended: nothing comes any more that matters.
+    /// The node has ended: no later work matters.
     Stop,
 }
 
-/// What found no room on the disk.
+/// Work that waits for space on the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// Rows that readers see and that are not written.
     rows: usize,
-    /// Who waits for a flush.
+    /// The senders that wait for a flush.
     flushes: Vec<mpsc::Sender<HistoryPosition>>,
-    /// A run was not built.
+    /// An index run was not built.
     has_job: bool,
     /// Rows from a peer are not written.
     has_installed: bool,
@@ -58,24 +58,25 @@ impl Waiting {
 pub(crate) struct HistoryThread<M: Machine> {
     pub(crate) history: History,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) node: mpsc::Sender<Message<M>>,
+    pub(crate) replica: mpsc::Sender<Message<M>>,
     pub(crate) jobs: mpsc::Sender<Job>,
-    /// No index is built: merging runs takes as much room as they have until a checkpoint has passed them.
+    /// While true no index is built: merging runs needs as much space again until a checkpoint has passed
+    /// them.
     pub(crate) is_pressed: bool,
-    /// Tried again until there is room.
+    /// Work that is retried until there is space.
     pub(crate) waiting: Waiting,
 }
 
 impl<M: Machine> HistoryThread<M> {
-    /// Runs until nobody can send work any more. When the disk fails, the rows of entries that were applied
-    /// before the node heard of it are still taken, into memory: readers wait for them.
+    /// Runs until every sender of work is dropped. When the disk fails, the rows of entries that were applied
+    /// before the replica received the failure are still taken into memory, because readers wait for them.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
         let mut has_failed = false;
-        self.hand_out_jobs();
+        self.send_jobs();
         loop {
             let taken = match self.next(work) {
                 Ok(HistoryWork::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                // Who waits for a flush hears that there is none.
+                // Dropping the reply of a flush reports that there is none.
                 Ok(work) if has_failed && !matches!(work, HistoryWork::Rows(_)) => continue,
                 Ok(work) => self.take(work),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.try_again(),
@@ -85,44 +86,45 @@ impl<M: Machine> HistoryThread<M> {
             {
                 has_failed = true;
                 self.waiting = Waiting::default();
-                self.shared.set_rows_without_room(0);
+                self.shared.set_rows_without_space(0);
                 self.shared.note_damage(&error);
-                let reason =
-                    format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
+                let reason = format!(
+                    "{error}. Reads still work; stop the node, repair the disk, and start the node again"
+                );
                 tracing::error!("the history failed: {reason}");
-                drop(self.node.send(Message::Event(Input::Failed { reason })));
+                drop(self.replica.send(Message::Event(Input::Failed { reason })));
             }
         }
     }
 
-    /// What comes next; a timeout when it is time to try again what found no room.
+    /// The next work; a timeout when it is time to retry what waits for space.
     fn next(&self, work: &mpsc::Receiver<HistoryWork>) -> Result<HistoryWork, mpsc::RecvTimeoutError> {
         if self.waiting.is_empty() {
             return work.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected);
         }
-        work.recv_timeout(ROOM_RETRY)
+        work.recv_timeout(SPACE_RETRY)
     }
 
-    /// Looks whether there is room for what waits.
+    /// Retries the work that waits for space.
     fn try_again(&mut self) -> Result<(), HistoryError> {
         let written = self.history.write_waiting().map(drop);
-        self.waiting.has_installed &= matches!(written, Err(HistoryError::NoRoom(_)));
+        self.waiting.has_installed &= matches!(written, Err(HistoryError::NoSpace(_)));
         self.note_written(written, 0)?;
         for reply in std::mem::take(&mut self.waiting.flushes) {
             self.flush(reply)?;
         }
         self.waiting.has_job = false;
-        self.hand_out_jobs();
+        self.send_jobs();
         Ok(())
     }
 
-    /// Rows were written, with all that waited before; or they wait, too.
+    /// Notes that rows were written, with all that waited before; or that they wait, too.
     fn note_written(&mut self, written: Result<(), HistoryError>, count: usize) -> Result<(), HistoryError> {
         let rows = self.waiting.rows + count;
-        let lacks_room = matches!(written, Err(HistoryError::NoRoom(_)));
-        self.waiting.rows = if lacks_room { rows } else { 0 };
-        self.shared.set_rows_without_room(self.waiting.rows);
-        if lacks_room {
+        let lacks_space = matches!(written, Err(HistoryError::NoSpace(_)));
+        self.waiting.rows = if lacks_space { rows } else { 0 };
+        self.shared.set_rows_without_space(self.waiting.rows);
+        if lacks_space {
             return Ok(());
         }
         self.shared.metrics.history_backlog.dec_by(gauge(rows as u64));
@@ -133,11 +135,11 @@ impl<M: Machine> HistoryThread<M> {
         match self.history.flush() {
             Ok(position) => {
                 if reply.send(position).is_err() {
-                    tracing::debug!("nobody waits for the flushed history: the node is being stopped");
+                    tracing::debug!("no thread waits for the flushed history: the node is being stopped");
                 }
                 Ok(())
             }
-            Err(HistoryError::NoRoom(_)) => {
+            Err(HistoryError::NoSpace(_)) => {
                 self.waiting.flushes.push(reply);
                 Ok(())
             }
@@ -159,13 +161,13 @@ impl<M: Machine> HistoryThread<M> {
             }
             HistoryWork::Install { from, until, bytes } => {
                 let input = self.install(from, until, &bytes)?;
-                drop(self.node.send(Message::Event(input)));
+                drop(self.replica.send(Message::Event(input)));
             }
             HistoryWork::Flush(reply) => self.flush(reply)?,
             HistoryWork::Checkpointed(position) => self.history.handle_checkpointed(position)?,
             HistoryWork::Built(finished) => {
                 let finished = finished?;
-                self.waiting.has_job = finished.lacks_room();
+                self.waiting.has_job = finished.lacks_space();
                 self.history.complete(finished)?;
                 metrics.index_jobs.inc();
                 metrics.index_jobs_waiting.dec();
@@ -175,11 +177,11 @@ impl<M: Machine> HistoryThread<M> {
         }
         let unindexed = self.history.unindexed_rows();
         self.shared.metrics.history_unindexed.set(gauge(unindexed.movements + unindexed.refusals));
-        self.hand_out_jobs();
+        self.send_jobs();
         Ok(())
     }
 
-    /// Appends rows from a peer, when they are what was asked for.
+    /// Appends rows from a peer when they are the requested ones.
     fn install(
         &mut self,
         from: HistoryPosition,
@@ -187,7 +189,7 @@ impl<M: Machine> HistoryThread<M> {
         bytes: &[u8],
     ) -> Result<Input<M>, HistoryError> {
         let failed = |reason: &str| {
-            tracing::warn!("rows of another node are fetched anew: {reason}");
+            tracing::warn!("rows of another node are fetched again: {reason}");
             Ok(Input::InstallFailed)
         };
         let chunk = match RowChunk::decode(bytes) {
@@ -202,16 +204,16 @@ impl<M: Machine> HistoryThread<M> {
             return failed("the rows belong to another place");
         }
         match self.history.append(chunk.movements, chunk.refusals) {
-            // They are written before anything that builds on them is.
-            Err(HistoryError::NoRoom(_)) => self.waiting.has_installed = true,
+            // They are written before anything that builds on them.
+            Err(HistoryError::NoSpace(_)) => self.waiting.has_installed = true,
             appended => drop(appended?),
         }
-        // Readers are told with the state that these belong to: see the node thread.
+        // The replica's thread reports the rows to readers together with the state to which they belong.
         self.shared.metrics.history_movements.set(gauge(end.movements));
         Ok(Input::RowsInstalled)
     }
 
-    fn hand_out_jobs(&mut self) {
+    fn send_jobs(&mut self) {
         while !self.is_pressed
             && !self.waiting.has_job
             && !self.waiting.has_installed
@@ -223,12 +225,12 @@ impl<M: Machine> HistoryThread<M> {
     }
 }
 
-/// How much the building of runs yields to payments: index runs are wanted soon, answers at once.
+/// The niceness of the index thread, so that answers to clients go first.
 const INDEX_NICENESS: i32 = 10;
 
-/// Builds index runs until nobody can send jobs any more.
+/// Builds index runs until every sender of jobs is dropped.
 pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<HistoryWork>) {
-    // On Linux a thread has a priority of its own.
+    // On Linux each thread has its own priority.
     if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), INDEX_NICENESS) {
         tracing::debug!("the index thread keeps its priority: {error}");
     }
@@ -269,33 +271,35 @@ pub(crate) mod tests {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (to_index, jobs) = mpsc::channel();
-        let node = mpsc::channel().0;
+        let replica = mpsc::channel().0;
         let mut thread = HistoryThread::<Ledger> {
             history,
             shared,
-            node,
+            replica,
             jobs: to_index,
             is_pressed: false,
             waiting: Waiting::default(),
         };
         thread.take(HistoryWork::Pressure(true)).unwrap();
-        // A full run's worth.
+        // The rows of a full run.
         thread.take(rows(0..98_304)).unwrap();
-        assert!(jobs.try_recv().is_err(), "an index takes room");
+        assert!(jobs.try_recv().is_err(), "an index takes space");
         thread.take(HistoryWork::Pressure(false)).unwrap();
         jobs.try_recv().unwrap().run().map(drop).unwrap();
     }
 
     #[test]
-    fn rows_of_a_peer_wait_for_room_though_a_run_was_built() {
+    fn rows_of_a_peer_wait_for_space() {
         let disk = MemoryDisk::new();
         let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (jobs, to_build) = mpsc::channel();
-        let (node, _events) = mpsc::channel();
+        let (replica, _events) = mpsc::channel();
         let waiting = Waiting::default();
-        let mut thread = HistoryThread::<Ledger> { history, shared, node, jobs, is_pressed: false, waiting };
-        // A full run's worth, and more than one write's worth of a peer that finds no room.
+        let mut thread =
+            HistoryThread::<Ledger> { history, shared, replica, jobs, is_pressed: false, waiting };
+        // The rows of a full run, and more rows from a peer than one write holds, for which there is no
+        // space.
         thread.take(rows(0..98_304)).unwrap();
         let finished = to_build.try_recv().unwrap().run();
         let from = HistoryPosition { movements: 98_304, refusals: 0 };
@@ -307,33 +311,34 @@ pub(crate) mod tests {
         assert!(!thread.waiting.is_empty());
         disk.set_faults(FaultPlan::default());
         thread.take(HistoryWork::Built(finished)).unwrap();
-        assert!(!thread.waiting.is_empty(), "the rows wait all the same");
+        assert!(!thread.waiting.is_empty(), "the rows still wait");
         disk.set_faults(full);
         thread.try_again().unwrap();
-        assert!(!thread.waiting.is_empty(), "there is still no room");
+        assert!(!thread.waiting.is_empty(), "there is still no space");
         disk.set_faults(FaultPlan::default());
         thread.try_again().unwrap();
         assert!(thread.waiting.is_empty());
     }
 
     #[test]
-    fn rows_that_were_acknowledged_are_seen_though_the_disk_failed() {
+    fn acknowledged_rows_are_visible_after_the_disk_failed() {
         let disk = MemoryDisk::new();
         let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let (node, events) = mpsc::channel();
+        let (replica, events) = mpsc::channel();
         let (jobs, _no_index) = mpsc::channel();
         let thread = HistoryThread::<Ledger> {
             history,
             shared: Arc::clone(&shared),
-            node,
+            replica,
             jobs,
             is_pressed: false,
             waiting: Waiting::default(),
         };
         let (to_thread, work) = mpsc::channel();
         let (reply, flushed) = mpsc::channel();
-        // More than one write's worth, and an entry that was applied before the node heard of the failure.
+        // More rows than one write holds, and an entry that was applied before the replica received the
+        // failure.
         disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
         for work in [rows(0..4000), rows(4000..4010), HistoryWork::Flush(reply), HistoryWork::Stop] {
             to_thread.send(work).unwrap();
@@ -342,7 +347,7 @@ pub(crate) mod tests {
         assert_eq!(*shared.visible.borrow(), MovementNumber(4010));
         assert!(flushed.recv().is_err(), "nothing was made durable");
         let failures = events.iter().filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
-        assert_eq!(failures.count(), 1, "it is said once");
+        assert_eq!(failures.count(), 1, "the failure is reported once");
         let ids = vec![TransferId(1), TransferId(4010)];
         let found = shared
             .reader

@@ -1,16 +1,16 @@
-//! The thread that owns the write-ahead log: everything that waits is written and fsync'd together.
+//! The thread that owns the write-ahead log: all waiting work is written and fsync'd together.
 //!
-//! Where there is no room for something, nothing of it was written: the thread waits until there is, and goes on. Votes have
-//! room of their own and do not wait with it, and the log is released meanwhile. The node hears that the disk is full and
-//! does not hang: it takes part in all that needs no entry on its disk.
+//! Work without enough space is not written at all: the thread waits until there is space, and continues.
+//! Votes have their own space and do not wait, and the log is released meanwhile. The thread reports a full
+//! disk to the replica, which does not hang: it takes part in everything that needs no entry on its disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Write, WriteNumber};
-use bezant_node::Input;
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::Input;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{Log, LogError, Preparer};
 use bezant_storage::record::{RecordError, VoteStore};
@@ -19,25 +19,26 @@ use thiserror::Error;
 
 use crate::handle::{Health, Message, Shared};
 use crate::metrics::gauge;
-use crate::node_thread::observe;
+use crate::replica_thread::observe;
 
-/// After so long without work, the log notes that all of it was acknowledged.
+/// After this time without work, the log records that all of it was acknowledged.
 const IDLE: Duration = Duration::from_millis(50);
-/// How often the room on the disk is looked at.
-const ROOM_INTERVAL: Duration = Duration::from_millis(500);
-/// How often something is tried again that found no room.
-pub(crate) const ROOM_RETRY: Duration = Duration::from_millis(100);
+/// The interval of the check of the disk's space.
+const SPACE_INTERVAL: Duration = Duration::from_millis(500);
+/// The interval of retries of work that waits for space.
+pub(crate) const SPACE_RETRY: Duration = Duration::from_millis(100);
 
-/// What the log is told.
+/// Work for the log thread.
 #[derive(Debug)]
 pub(crate) enum LogWork {
     Persist(Write),
     Release(LogIndex),
-    /// A checkpoint of a peer will be made durable: when it is, the log is void. Answered when that is on disk.
+    /// A checkpoint of a peer will be made durable, after which the log is void. Answered when this plan is
+    /// on disk.
     PlanReset(LogIndex, Term, mpsc::Sender<()>),
-    /// It will not become durable after all: the log goes on as it was.
+    /// The checkpoint will not become durable after all: the log continues as it was.
     CancelReset,
-    /// It is durable: the log begins anew behind it. Answered when that is on disk.
+    /// The checkpoint is durable: the log begins again after it. Answered when that is on disk.
     Reset(LogIndex, Term, mpsc::Sender<()>),
 }
 
@@ -51,9 +52,9 @@ enum WriteError {
 }
 
 impl WriteError {
-    /// True when nothing was written, and the same can be done when there is room.
-    const fn lacks_room(&self) -> bool {
-        matches!(self, Self::Log(LogError::NoRoom(_)) | Self::Vote(RecordError::NoRoom(_)))
+    /// True when nothing was written, and the write can be retried when there is space.
+    const fn lacks_space(&self) -> bool {
+        matches!(self, Self::Log(LogError::NoSpace(_)) | Self::Vote(RecordError::NoSpace(_)))
     }
 }
 
@@ -62,55 +63,58 @@ pub(crate) struct LogThread<M: Machine> {
     pub(crate) votes: VoteStore,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) node: mpsc::Sender<Message<M>>,
-    /// Wakes the thread that makes the next segment ready.
+    pub(crate) replica: mpsc::Sender<Message<M>>,
+    /// Wakes the thread that prepares the next segment.
     pub(crate) prepare: mpsc::SyncSender<()>,
     /// See [`Options`](crate::Options).
-    pub(crate) room_kept: u64,
-    /// The node was told that the disk is nearly full.
+    pub(crate) space_kept: u64,
+    /// True after a nearly full disk was reported to the replica.
     pub(crate) is_pressed: bool,
-    /// One of several nodes: it votes, and keeps room for that.
+    /// True for one of several nodes: it votes, and keeps space for votes.
     pub(crate) is_member: bool,
-    /// Where work comes from.
+    /// The queue of work.
     pub(crate) work: mpsc::Receiver<LogWork>,
     pub(crate) taken: Taken,
 }
 
-/// What has come and is not done yet.
+/// Work that was received and is not done yet.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// Oldest first.
+    /// The oldest first.
     work: VecDeque<LogWork>,
-    /// Votes in it that are not on disk yet.
+    /// The number of votes in it that are not on disk yet.
     votes: usize,
-    /// What a checkpoint holds up to here is not needed any more, and still there.
+    /// Everything up to this index is in a checkpoint and can be released from the log; `None` when nothing
+    /// is left to release.
     releasable: Option<LogIndex>,
 }
 
-/// Makes segments ready off the way of the payments, until nobody can ask any more.
-pub(crate) fn run_preparer(preparer: &Preparer, wishes: &mpsc::Receiver<()>) {
-    for () in wishes {
+/// Prepares segments apart from the writing of entries, until every sender of requests is dropped.
+pub(crate) fn run_preparer(preparer: &Preparer, requests: &mpsc::Receiver<()>) {
+    for () in requests {
         if let Err(error) = preparer.prepare() {
-            // Not fatal: the log makes the segment itself when it needs it, and tells if it cannot.
-            tracing::warn!("the next log segment could not be made ready: {error}");
+            // Not fatal: the log makes the segment itself when it needs it, and reports when it cannot.
+            tracing::warn!("the next log segment could not be prepared: {error}");
         }
     }
 }
 
 impl<M: Machine> LogThread<M> {
-    /// Runs until nobody can send work any more, or until the disk fails.
+    /// Runs until every sender of work is dropped, or until the disk fails.
     pub(crate) fn run(mut self) {
         if let Err(error) = self.serve() {
-            if error.lacks_room() && self.is_stopping() {
-                // The log is whole. Who waits for the write hears that it was not done here.
+            if error.lacks_space() && self.is_stopping() {
+                // The log is whole. The report makes the replica refuse the waiting requests.
                 let reason = format!("the node stops while its disk is full: {error}");
-                tracing::warn!("what waited for room was not written: {reason}");
-                self.tell(Input::Failed { reason });
+                tracing::warn!("what waited for space was not written: {reason}");
+                self.report(Input::Failed { reason });
                 return;
             }
-            let reason = format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
+            let reason = format!(
+                "{error}. Reads still work; stop the node, repair the disk, and start the node again"
+            );
             tracing::error!("the log failed: {reason}");
-            self.tell(Input::Failed { reason });
+            self.report(Input::Failed { reason });
         }
     }
 
@@ -123,7 +127,7 @@ impl<M: Machine> LogThread<M> {
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.note_committed();
                     if !is_marked || self.log.needs_note() {
-                        self.until_room(|thread| Ok(thread.log.mark()?))?;
+                        self.until_space(|thread| Ok(thread.log.mark()?))?;
                         is_marked = true;
                     }
                 }
@@ -134,13 +138,13 @@ impl<M: Machine> LogThread<M> {
             }
             if Instant::now() >= look_at {
                 self.log.check_place()?;
-                self.look_at_room();
-                look_at = Instant::now() + ROOM_INTERVAL;
+                self.check_space();
+                look_at = Instant::now() + SPACE_INTERVAL;
             }
         }
     }
 
-    /// Takes all that has come, once something has.
+    /// Takes all available work, after waiting for the first.
     fn wait_for_work(&mut self) -> Result<(), mpsc::RecvTimeoutError> {
         if self.taken.work.is_empty() {
             let first = self.work.recv_timeout(IDLE)?;
@@ -163,33 +167,35 @@ impl<M: Machine> LogThread<M> {
         }
     }
 
-    /// What was applied was committed: the next write of the log says so.
+    /// What was applied was committed: the next write of the log records it.
     fn note_committed(&mut self) {
         let applied = *self.shared.applied.borrow();
         self.log.note_committed(applied);
     }
 
-    fn tell(&self, input: Input<M>) {
-        // A node that has ended needs to hear nothing.
-        drop(self.node.send(Message::Event(input)));
+    fn report(&self, input: Input<M>) {
+        // A replica that has ended needs no report.
+        drop(self.replica.send(Message::Event(input)));
     }
 
-    /// Does something again and again while there is no room for it, and the node goes on.
-    fn until_room<T>(
+    /// Retries a step while there is no space for it, and reports that.
+    fn until_space<T>(
         &mut self,
         mut step: impl FnMut(&mut Self) -> Result<T, WriteError>,
     ) -> Result<T, WriteError> {
         let mut has_waited = false;
         loop {
             match step(self) {
-                Err(error) if error.lacks_room() && !self.is_stopping() => {
-                    self.press(Some(format!("the disk is full: {error}; make room, and writes go on")));
+                Err(error) if error.lacks_space() && !self.is_stopping() => {
+                    self.press(Some(format!(
+                        "the disk is full: {error}; free some space, and writes continue"
+                    )));
                     has_waited = true;
-                    self.wait_for_room()?;
+                    self.wait_for_space()?;
                 }
                 done => {
                     if has_waited {
-                        self.look_at_room();
+                        self.check_space();
                     }
                     return done;
                 }
@@ -201,25 +207,26 @@ impl<M: Machine> LogThread<M> {
         *self.shared.health.borrow() == Health::Stopping
     }
 
-    /// The rows of what was written before have no room: what comes would only fill the memory.
+    /// Waits while the rows of earlier entries have no space: more entries would only fill the memory.
     fn wait_for_history(&mut self) -> Result<(), WriteError> {
-        while self.shared.lacks_rows_room() && !self.is_stopping() {
+        while self.shared.lacks_row_space() && !self.is_stopping() {
             self.press(Some(
-                "the disk is full: the history has no room; make some, and writes go on".to_owned(),
+                "the disk is full: the history has no space; free some, and writes continue".to_owned(),
             ));
-            self.wait_for_room()?;
+            self.wait_for_space()?;
         }
         Ok(())
     }
 
-    /// Waits for a while. Votes that come meanwhile have their room, and entries that wait are no reason to keep others from
-    /// being elected; what a checkpoint holds is released, which may be all the room that is needed.
-    fn wait_for_room(&mut self) -> Result<(), WriteError> {
-        let until = Instant::now() + ROOM_RETRY;
-        self.tell(Input::RoomAwaited);
+    /// Waits for a while. Votes that come meanwhile have their own space, and entries that wait must not keep
+    /// others from being elected. What a checkpoint holds is released, which may free all the space that is
+    /// needed.
+    fn wait_for_space(&mut self) -> Result<(), WriteError> {
+        let until = Instant::now() + SPACE_RETRY;
+        self.report(Input::SpaceAwaited);
         loop {
             match self.keep_votes() {
-                Err(error) if error.lacks_room() => {}
+                Err(error) if error.lacks_space() => {}
                 kept => kept?,
             }
             self.release()?;
@@ -235,8 +242,8 @@ impl<M: Machine> LogThread<M> {
         }
     }
 
-    /// Saves the votes of all that was taken, in their order and before any entry of it: a vote may always be on disk before
-    /// what came before it.
+    /// Saves the votes of all the work that was taken, in their order and before any of its entries: a vote
+    /// may always be on disk before what came before it.
     fn keep_votes(&mut self) -> Result<(), WriteError> {
         if self.taken.votes == 0 {
             return Ok(());
@@ -248,17 +255,17 @@ impl<M: Machine> LogThread<M> {
                 self.votes.save(vote)?;
                 write.vote = None;
                 self.taken.votes -= 1;
-                drop(self.node.send(Message::Event(Input::VoteKept(write.number))));
+                drop(self.replica.send(Message::Event(Input::VoteKept(write.number))));
             }
         }
         assert_eq!(self.taken.votes, 0, "every vote that was taken is saved once");
         Ok(())
     }
 
-    /// Frees what the newest checkpoint holds.
+    /// Releases the part of the log that the newest checkpoint holds.
     fn release(&mut self) -> Result<(), WriteError> {
         let durable = self.log.durable_index();
-        // Of a log that begins anew nothing is left anyway.
+        // A log that is about to be reset keeps nothing anyway.
         if !self.log.is_reset_planned()
             && let Some(index) = self.taken.releasable.take_if(|index| *index <= durable)
         {
@@ -268,14 +275,14 @@ impl<M: Machine> LogThread<M> {
         Ok(())
     }
 
-    /// Does what was taken; true when entries were written.
+    /// Does the work that was taken; true when entries were written.
     fn write(&mut self) -> Result<bool, WriteError> {
         self.wait_for_history()?;
         let mut written = None;
         let (mut entries, mut bytes) = (0, 0);
         let start = Instant::now();
         loop {
-            self.until_room(Self::keep_votes)?;
+            self.until_space(Self::keep_votes)?;
             let Some(work) = self.taken.work.pop_front() else { break };
             match work {
                 LogWork::Persist(write) => {
@@ -286,13 +293,13 @@ impl<M: Machine> LogThread<M> {
                 LogWork::Release(index) => self.taken.releasable = self.taken.releasable.max(Some(index)),
                 LogWork::PlanReset(index, term, reply) => {
                     self.flush(written.take(), start)?;
-                    self.until_room(|thread| Ok(thread.log.plan_reset(index, term)?))?;
+                    self.until_space(|thread| Ok(thread.log.plan_reset(index, term)?))?;
                     confirm(&reply);
                 }
                 LogWork::CancelReset => self.log.cancel_reset()?,
                 LogWork::Reset(index, term, reply) => {
                     self.flush(written.take(), start)?;
-                    self.until_room(|thread| Ok(thread.log.reset(index, term)?))?;
+                    self.until_space(|thread| Ok(thread.log.reset(index, term)?))?;
                     confirm(&reply);
                 }
             }
@@ -301,21 +308,21 @@ impl<M: Machine> LogThread<M> {
         self.shared.metrics.log_bytes_written.inc_by(bytes as u64);
         self.release()?;
         if self.log.needs_prepare() {
-            // When a wish waits already, one segment is on its way.
+            // A request that waits already makes the same segment.
             self.prepare.try_send(()).unwrap_or_default();
         }
         self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));
         Ok(entries > 0)
     }
 
-    /// Lays the entries ready for the next flush; the vote is saved already.
+    /// Stages the entries for the next flush; the vote is saved already.
     fn stage(&mut self, write: &Write) -> Result<WriteNumber, WriteError> {
         assert!(write.vote.is_none(), "a vote is durable before the entries that come with it");
         if let Some(first) = write.entries.first()
             && first.index <= self.log.last_index()
         {
             let after = LogIndex(first.index.0 - 1);
-            self.until_room(|thread| Ok(thread.log.truncate(after)?))?;
+            self.until_space(|thread| Ok(thread.log.truncate(after)?))?;
         }
         for entry in &write.entries {
             self.log.append(entry)?;
@@ -323,27 +330,27 @@ impl<M: Machine> LogThread<M> {
         Ok(write.number)
     }
 
-    /// Makes durable what is staged, and tells the node.
+    /// Makes the staged entries durable, and reports it to the replica.
     fn flush(&mut self, written: Option<WriteNumber>, start: Instant) -> Result<(), WriteError> {
         if let Some(number) = written {
             self.note_committed();
-            self.until_room(|thread| Ok(thread.log.flush()?))?;
-            // What lies where nobody finds it is not durable.
+            self.until_space(|thread| Ok(thread.log.flush()?))?;
+            // A file that cannot be found by its name is not durable.
             self.log.check_place()?;
-            self.tell(Input::Persisted(number));
+            self.report(Input::Persisted(number));
             observe(&self.shared.metrics.fsync_seconds, start);
         }
         Ok(())
     }
 
-    /// Tells the node when the disk is nearly full, and when it has room again.
-    fn look_at_room(&mut self) {
+    /// Reports to the replica when the disk is nearly full, and when it has space again.
+    fn check_space(&mut self) {
         let Ok(available) = self.disk.available_bytes() else { return };
         self.shared.metrics.disk_available.set(gauge(available));
-        let kept = self.room_kept;
+        let kept = self.space_kept;
         self.press((available < kept).then(|| {
             format!(
-                "the disk is nearly full: {} MiB are left and {} MiB are kept free; make room, and writes go on",
+                "the disk is nearly full: {} MiB are left and {} MiB are kept free; free some space, and writes continue",
                 available >> 20,
                 kept >> 20
             )
@@ -355,23 +362,23 @@ impl<M: Machine> LogThread<M> {
             return;
         }
         self.is_pressed = reason.is_some();
-        tracing::warn!("room on the disk: {}", reason.as_deref().unwrap_or("enough again"));
+        tracing::warn!("space on the disk: {}", reason.as_deref().unwrap_or("enough again"));
         if reason.is_none() && self.is_member {
-            // The room that was kept may be used up, or was not there when the node started.
-            match self.votes.keep_room() {
+            // The space that was kept may be used up, or was missing when the node started.
+            match self.votes.reserve_space() {
                 Ok(true) => {}
-                Ok(false) => tracing::warn!("no room can be kept for the next vote"),
-                // Writing the vote itself tells whether the disk failed.
-                Err(error) => tracing::warn!("no room can be kept for the next vote: {error}"),
+                Ok(false) => tracing::warn!("no space can be kept for the next vote"),
+                // Writing the vote itself reports whether the disk failed.
+                Err(error) => tracing::warn!("no space can be kept for the next vote: {error}"),
             }
         }
-        self.tell(Input::Pressure(reason));
+        self.report(Input::Pressure(reason));
     }
 }
 
 fn confirm(reply: &mpsc::Sender<()>) {
     if reply.send(()).is_err() {
-        tracing::debug!("nobody waits for the log any more: the node is being stopped");
+        tracing::debug!("no thread waits for the log any more: the node is being stopped");
     }
 }
 
@@ -385,32 +392,32 @@ mod tests {
     use bezant_storage::{FaultPlan, History, MemoryDisk};
     use bezant_types::{HistoryPosition, NodeId};
 
-    /// What a log is given, and what the node is told.
-    type Ways = (mpsc::Sender<LogWork>, mpsc::Receiver<Message<Ledger>>);
+    /// The sender of the log's work, and the receiver of what it reports.
+    type Channels = (mpsc::Sender<LogWork>, mpsc::Receiver<Message<Ledger>>);
 
     /// A log on an empty disk.
-    fn thread(disk: &MemoryDisk) -> (LogThread<Ledger>, Ways) {
+    fn thread(disk: &MemoryDisk) -> (LogThread<Ledger>, Channels) {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let options = LogOptions { segment_size: SEGMENT_SIZE, reserve_size: 0 };
         let (log, _) = Log::open(Arc::clone(&shared), options, LogIndex(0)).unwrap();
         let (votes, _) = VoteStore::open(Arc::clone(&shared)).unwrap();
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
-        let (node, told) = mpsc::channel();
+        let (replica, reports) = mpsc::channel();
         let (to_log, work) = mpsc::channel();
         let thread = LogThread {
             log,
             votes,
             disk: shared,
             shared: Arc::new(Shared::new(Metrics::new(), history.reader())),
-            node,
+            replica,
             prepare: mpsc::sync_channel(1).0,
-            room_kept: 1 << 20,
+            space_kept: 1 << 20,
             is_pressed: false,
             is_member: true,
             work,
             taken: Taken::default(),
         };
-        (thread, (to_log, told))
+        (thread, (to_log, reports))
     }
 
     const SEGMENT_SIZE: u64 = 64 << 10;
@@ -424,100 +431,103 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_has_room_again_once_the_disk_had_some() {
+    fn vote_space_is_kept_again_after_a_full_disk() {
         let disk = MemoryDisk::new();
-        let (mut thread, _ways) = thread(&disk);
+        let (mut thread, _channels) = thread(&disk);
         fill(&disk);
-        thread.look_at_room();
-        assert!(matches!(thread.votes.save(vote(1)), Err(RecordError::NoRoom(_))));
+        thread.check_space();
+        assert!(matches!(thread.votes.save(vote(1)), Err(RecordError::NoSpace(_))));
         disk.set_faults(FaultPlan::default());
-        thread.look_at_room();
+        thread.check_space();
         fill(&disk);
         thread.votes.save(vote(1)).unwrap();
     }
 
     #[test]
-    fn a_stop_with_a_full_disk_ends_and_is_no_failure_of_the_log() {
+    fn a_stop_with_a_full_disk_is_no_log_failure() {
         let disk = MemoryDisk::new();
-        let (thread, (to_log, told)) = thread(&disk);
+        let (thread, (to_log, reports)) = thread(&disk);
         fill(&disk);
         let shared = Arc::clone(&thread.shared);
         let write = Write { number: WriteNumber(1), vote: Some(vote(1)), entries: Vec::new() };
         to_log.send(LogWork::Persist(write)).unwrap();
         let running = std::thread::spawn(move || thread.run());
-        let pressed = told.recv().unwrap();
-        assert!(matches!(pressed, Message::Event(Input::Pressure(Some(_)))), "it waits for room");
-        shared.tell_stop();
+        let pressed = reports.recv().unwrap();
+        assert!(matches!(pressed, Message::Event(Input::Pressure(Some(_)))), "it waits for space");
+        shared.announce_stop();
         running.join().unwrap();
-        let ends = told.iter().find_map(|it| match it {
+        let ends = reports.iter().find_map(|it| match it {
             Message::Event(Input::Failed { reason }) => Some(reason),
             _ => None,
         });
         assert!(ends.as_ref().is_some_and(|it| it.starts_with("the node stops")), "{ends:?}");
     }
 
-    /// Fills a segment but for a few blocks; more do not fit.
+    /// An entry that fills a segment except for a few blocks; a second one does not fit.
     fn entries(number: u64) -> LogWork {
         let (index, payload) = (LogIndex(number), bytes::Bytes::from(vec![7; 40 << 10]));
         let entry = LogEntry { index, term: Term(1), kind: EntryKind::Command, payload };
         LogWork::Persist(Write { number: WriteNumber(number), vote: None, entries: vec![entry] })
     }
 
-    /// Waits until the node is told something, and hears nothing else that matters before it.
-    fn hear(told: &mpsc::Receiver<Message<Ledger>>, is_it: impl Fn(&Input<Ledger>) -> bool) {
+    /// Waits for a report, and fails on any other report that matters before it.
+    fn expect_report(reports: &mpsc::Receiver<Message<Ledger>>, is_it: impl Fn(&Input<Ledger>) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match told.recv_timeout(left).expect("the node is told in time") {
+            match reports.recv_timeout(left).expect("the report comes in time") {
                 Message::Event(input) if is_it(&input) => return,
-                Message::Event(Input::Pressure(_) | Input::RoomAwaited) => {}
-                other => panic!("the node was told {other:?}"),
+                Message::Event(Input::Pressure(_) | Input::SpaceAwaited) => {}
+                other => panic!("an unexpected report: {other:?}"),
             }
         }
     }
 
-    /// A thread that waits for room for its third write: two segments are all that the disk takes.
-    fn waiting() -> (MemoryDisk, Arc<Shared>, std::thread::JoinHandle<()>, Ways) {
+    /// A thread that waits for space for its third write: the disk holds two segments only.
+    fn waiting() -> (MemoryDisk, Arc<Shared>, std::thread::JoinHandle<()>, Channels) {
         let disk = MemoryDisk::new();
-        let (mut thread, ways) = thread(&disk);
+        let (mut thread, channels) = thread(&disk);
         thread.votes.save(vote(1)).unwrap();
-        thread.votes.keep_room().unwrap();
+        thread.votes.reserve_space().unwrap();
         let capacity_bytes = Some(disk.used_bytes() + SEGMENT_SIZE);
         disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
         let shared = Arc::clone(&thread.shared);
         let running = std::thread::spawn(move || thread.run());
         for number in 1..=2 {
-            ways.0.send(entries(number)).unwrap();
-            hear(&ways.1, |it| matches!(it, Input::Persisted(written) if *written == WriteNumber(number)));
+            channels.0.send(entries(number)).unwrap();
+            expect_report(
+                &channels.1,
+                |it| matches!(it, Input::Persisted(written) if *written == WriteNumber(number)),
+            );
         }
-        ways.0.send(entries(3)).unwrap();
-        hear(&ways.1, |it| matches!(it, Input::RoomAwaited));
-        (disk, shared, running, ways)
+        channels.0.send(entries(3)).unwrap();
+        expect_report(&channels.1, |it| matches!(it, Input::SpaceAwaited));
+        (disk, shared, running, channels)
     }
 
     #[test]
-    fn votes_do_not_wait_for_entries_that_wait_for_room() {
-        let (disk, _shared, running, (to_log, told)) = waiting();
+    fn votes_do_not_wait_for_entries_without_space() {
+        let (disk, _shared, running, (to_log, reports)) = waiting();
         for term in 2..10 {
             let number = WriteNumber(term + 2);
             to_log
                 .send(LogWork::Persist(Write { number, vote: Some(vote(term)), entries: Vec::new() }))
                 .unwrap();
-            hear(&told, |it| matches!(it, Input::VoteKept(kept) if *kept == number));
+            expect_report(&reports, |it| matches!(it, Input::VoteKept(kept) if *kept == number));
             let saved = VoteStore::open(Arc::new(disk.crash(term))).unwrap().1;
             assert_eq!(saved, Some(vote(term)), "it survives the loss of power");
         }
         disk.set_faults(FaultPlan::default());
-        hear(&told, |it| matches!(it, Input::Persisted(WriteNumber(3))));
+        expect_report(&reports, |it| matches!(it, Input::Persisted(WriteNumber(3))));
         drop(to_log);
         running.join().unwrap();
     }
 
     #[test]
-    fn a_log_that_is_released_makes_the_room_that_it_waits_for() {
-        let (_disk, _shared, running, (to_log, told)) = waiting();
+    fn a_released_log_frees_the_space_it_waits_for() {
+        let (_disk, _shared, running, (to_log, reports)) = waiting();
         to_log.send(LogWork::Release(LogIndex(1))).unwrap();
-        hear(&told, |it| matches!(it, Input::Persisted(WriteNumber(3))));
+        expect_report(&reports, |it| matches!(it, Input::Persisted(WriteNumber(3))));
         drop(to_log);
         running.join().unwrap();
     }

@@ -1,4 +1,5 @@
-//! What a node tells about itself, in the names of the field: counters that only grow, gauges, histograms in seconds.
+//! The metrics of a node, with the names of the field: counters that only grow, gauges, histograms in
+//! seconds.
 
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // A node that is alone decides everything.
+        // A node that is alone may vote and has its state.
         let one = || {
             let gauge = Gauge::default();
             gauge.set(1);
@@ -140,13 +141,13 @@ impl Metrics {
         self.register_history(registry);
         registry.register_with_unit(
             "disk_available",
-            "Room that is left for the data folder",
+            "Bytes that are free for the data folder",
             Unit::Bytes,
             self.disk_available.clone(),
         );
         registry.register(
             "has_state",
-            "1 while the node has a state to show; 0 of one that is filled or repaired from the others",
+            "1 while the node has a state to show; 0 while it is filled or repaired from the others",
             self.has_state.clone(),
         );
         registry.register("read_only", "1 while the node takes no writes", self.read_only.clone());
@@ -157,7 +158,7 @@ impl Metrics {
         registry.register("history_movements", "Movements that can be read", self.history_movements.clone());
         registry.register(
             "history_backlog",
-            "Rows that the history has not taken",
+            "Rows that the history has not written",
             self.history_backlog.clone(),
         );
         registry.register(
@@ -179,35 +180,35 @@ impl Metrics {
         registry.register("index_jobs", "Index runs built", self.index_jobs.clone());
     }
 
-    /// What only a node among others has to tell; a node that is alone shows zeros.
+    /// The metrics of a node in a cluster; a node that is alone shows zeros.
     fn register_cluster(&self, registry: &mut Registry) {
-        registry.register("term", "The reign, as this node knows it", self.term.clone());
+        registry.register("term", "The current term of this node", self.term.clone());
         registry.register("may_vote", "1 while this node may vote", self.may_vote.clone());
         registry.register(
             "stopped",
-            "1 for a node that has stopped, for it knows committed entries that the others lack",
+            "1 for a node that has stopped because it holds committed entries that the others lack",
             self.stopped.clone(),
         );
         registry.register("leads", "1 while this node leads", self.leads.clone());
         registry.register(
             "committed_index",
-            "Index of the last log entry agreed",
+            "Index of the last log entry committed",
             self.committed_index.clone(),
         );
         registry.register(
             "leader_changes",
-            "Leaders that this node has seen come",
+            "Changes of the leader in this node's view",
             self.leader_changes.clone(),
         );
         registry.register("peers_connected", "Other nodes that can be sent to", self.peers_connected.clone());
         registry.register(
             "peers_refused",
-            "Other nodes that refuse this one or are refused, and those as which two processes speak",
+            "Other nodes that refuse this one or are refused, and those whose number two processes use",
             self.peers_refused.clone(),
         );
         registry.register(
             "peer_messages_sent",
-            "Messages to other nodes that were put on their way",
+            "Messages sent to other nodes",
             self.peer_messages_sent.clone(),
         );
         registry.register("peer_sent_bytes", "The bytes of these messages", self.peer_sent_bytes.clone());
@@ -218,17 +219,17 @@ impl Metrics {
         );
         registry.register(
             "state_differences",
-            "Places at which this node's state was found to be another one than another node's",
+            "Entries after which this node's state was found to differ from another node's",
             self.differences.clone(),
         );
         registry.register(
             "clock_offset_max_nanoseconds",
-            "How far the clock of another node was off this one's, at most, when it was heard of last",
+            "The largest difference between another node's clock and this one's, at the last exchange",
             self.clock_offset_max.clone(),
         );
         registry.register(
             "clock_wrong",
-            "1 while this node's clock is so far off that it gives out no timestamps, and lets another node lead",
+            "1 while this node's clock is so far off that it stamps no entries, and lets another node lead",
             self.clock_wrong.clone(),
         );
     }

@@ -1,4 +1,4 @@
-//! Starting and stopping a node: the state comes back from the disk (`recover`), then the threads begin.
+//! Starting and stopping a node: the state is recovered from the disk (`recover`), then the threads start.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -6,60 +6,61 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Engine, EngineOptions, EngineState, Role, Solo};
-use bezant_node::{Input, NoState, Node, NodeOptions, PeerMessage, Restored};
-use bezant_replica::{Machine, Mode, Recovered, Repair, Supplier, recover};
+use bezant_recovery::{Machine, Mode, Recovered, Repair, Supplier, recover};
+use bezant_replica::{Input, NoState, PeerMessage, Replica, ReplicaOptions, Restored};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_storage::record::{keep_room, mend};
+use bezant_storage::record::{reserve_space, restore_records};
 use bezant_types::{HistoryPosition, LogIndex, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
 use crate::checkpoint_thread::CheckpointThread;
-use crate::clock::{Clock, check_alone, warn_if_behind};
+use crate::clock::{Clock, check_alone, warn_if_late};
 use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, identify};
 use crate::directory::Directory;
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
+use crate::find_members::find_members;
 use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, Waiting, run_jobs};
 use crate::log_thread::{LogThread, Taken, run_preparer};
-use crate::member::Member;
-use crate::membership::find_members;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::node_thread::{ClockGuard, DrivenNode, NodeThread, Workers};
 use crate::peer::{PeerEvent, Peers};
+use crate::replica_thread::{ClockGuard, DrivenReplica, ReplicaThread, Workers};
 use crate::start_error::StartError;
 use crate::supply_thread::{self, Supply};
 
-/// Where a node lives and how it behaves.
+/// The data folder of a node and its settings.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder with everything that the node keeps; made when it does not exist.
     pub data_dir: PathBuf,
-    /// Of the node.
-    pub node: NodeOptions,
-    /// Of the log.
+    /// The options of the replica.
+    pub node: ReplicaOptions,
+    /// The options of the log.
     pub log: LogOptions,
-    /// With less room on the disk than so many bytes the node takes no writes, before it is really full.
-    pub room_kept: u64,
-    /// What the node takes for the time of day; another one than the machine's is for tests.
+    /// With less free space on the disk than this many bytes the node takes no writes, before the disk is
+    /// really full.
+    pub space_kept: u64,
+    /// The source of the node's time of day; another one than the machine's clock is for tests.
     pub clock: Clock,
-    /// The operator says that the clock is right, though it does not fit the ledger.
+    /// True when the operator has accepted the clock, though it does not fit the ledger.
     pub is_clock_accepted: bool,
 }
 
 /// Enough for the entries in flight, their rows, a checkpoint of a million accounts and a new segment.
-const ROOM_KEPT: u64 = 512 << 20;
+const SPACE_KEPT: u64 = 512 << 20;
 
 impl Options {
     /// The defaults, in that folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            node: NodeOptions::default(),
+            node: ReplicaOptions::default(),
             log: LogOptions::default(),
-            room_kept: ROOM_KEPT,
+            space_kept: SPACE_KEPT,
             clock: Clock::system(),
             is_clock_accepted: false,
         }
@@ -77,7 +78,7 @@ pub struct StartReport {
     pub entries_replayed: u64,
     /// Rows of the history.
     pub history: HistoryPosition,
-    /// The end of the log that a crash had torn, and that nobody was told of.
+    /// The end of the log that a crash had torn, and that was never acknowledged.
     pub cut: Option<CutTail>,
     /// What was damaged and is fetched from the other nodes.
     pub repairs: Vec<Repair>,
@@ -97,7 +98,7 @@ pub struct Running<M: Machine> {
 }
 
 impl<M: Machine> Running<M> {
-    /// The door to the node.
+    /// The handle of the node.
     pub fn handle(&self) -> Handle<M> {
         self.handle.clone()
     }
@@ -107,10 +108,10 @@ impl<M: Machine> Running<M> {
         &self.report
     }
 
-    /// Finishes what is in flight, ends all threads and lets go of the folder. Blocks for up to about ten
-    /// seconds; what is asked meanwhile hears that the node is stopping.
+    /// Finishes what is in flight, ends all threads and unlocks the folder. Blocks for up to about ten
+    /// seconds; requests meanwhile are refused with the reason that the node is stopping.
     pub fn stop(mut self) {
-        self.tell_stop();
+        self.announce_stop();
         for thread in std::mem::take(&mut self.threads) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the node ended by a panic");
@@ -121,16 +122,17 @@ impl<M: Machine> Running<M> {
         }
     }
 
-    /// When the node thread has ended already there is nothing to tell it; the log's may wait for room all the same.
-    fn tell_stop(&self) {
-        self.handle.shared.tell_stop();
-        drop(self.handle.node.send(Message::Stop));
+    /// Announces the stop in both ways: when the replica's thread has ended already, the log's may still wait
+    /// for space.
+    fn announce_stop(&self) {
+        self.handle.shared.announce_stop();
+        drop(self.handle.replica.send(Message::Stop));
     }
 }
 
 impl<M: Machine> Drop for Running<M> {
     fn drop(&mut self) {
-        self.tell_stop();
+        self.announce_stop();
     }
 }
 
@@ -139,7 +141,7 @@ pub fn start<M: Machine>(options: &Options) -> Result<Running<M>, StartError> {
     start_in(options, None)
 }
 
-/// Starts one node of a cluster on a folder; returns when it has begun to look for the others.
+/// Starts one node of a cluster on a folder; returns when it has begun to dial the others.
 pub fn start_member<M: Machine>(
     options: &Options,
     cluster: ClusterOptions,
@@ -160,16 +162,16 @@ fn start_in<M: Machine>(
     Ok(running)
 }
 
-/// How long a node of this process that was stopped may hold its folder: a read may still be under way.
-const LET_GO: Duration = Duration::from_secs(5);
+/// How long a stopped node of this process may keep its folder locked: a read may still be under way.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens the folder, once an earlier node of this process has let go of it.
+/// Opens the folder, after an earlier node of this process has released it.
 fn open_disk(folder: &Path) -> Result<FileDisk, DiskError> {
     let begun = Instant::now();
     loop {
         match FileDisk::open(folder) {
             Err(DiskError::Locked { holder: Some(holder), .. })
-                if holder == std::process::id() && begun.elapsed() < LET_GO =>
+                if holder == std::process::id() && begun.elapsed() < RELEASE_TIMEOUT =>
             {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -178,12 +180,12 @@ fn open_disk(folder: &Path) -> Result<FileDisk, DiskError> {
     }
 }
 
-/// Starts a node that is alone on any disk, a faulty one say; the folder of the options is not looked at.
+/// Starts a node that is alone on any disk, for example a faulty one; the folder of the options is not used.
 pub fn start_on<M: Machine>(disk: Arc<dyn Disk>, options: &Options) -> Result<Running<M>, StartError> {
     start_with(disk, options, None)
 }
 
-/// Starts one node of a cluster on any disk; the folder of the options is not looked at.
+/// Starts one node of a cluster on any disk; the folder of the options is not used.
 pub fn start_member_on<M: Machine>(
     disk: Arc<dyn Disk>,
     options: &Options,
@@ -199,7 +201,7 @@ fn start_with<M: Machine>(
 ) -> Result<Running<M>, StartError> {
     let begin = Instant::now();
     if cluster.is_some() {
-        for file in mend(&*disk)? {
+        for file in restore_records(&*disk)? {
             tracing::warn!("the disk of this node was damaged: {file} is written again from its copy");
         }
     }
@@ -209,14 +211,14 @@ fn start_with<M: Machine>(
         _ => None,
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
-    if cluster.is_some() && !keep_room(&*disk)? {
-        tracing::warn!("the disk is full: no room can be kept for votes and lists of members");
+    if cluster.is_some() && !reserve_space(&*disk)? {
+        tracing::warn!("the disk is full: no space can be kept for votes and lists of members");
     }
     let recovered: Recovered<M> = recover(&disk, options.log, mode)?;
     for repair in &recovered.repairs {
         tracing::warn!("the disk of this node was damaged: {repair}");
     }
-    // A repair notes there that this disk is not admitted any more.
+    // A repair records in the identity that this disk is not admitted any more.
     let identity = if recovered.repairs.is_empty() { identity } else { identify(&disk, cluster.as_ref())? };
     // A disk that was repaired has a vote, though it may hold no entry.
     let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
@@ -235,19 +237,19 @@ fn start_with<M: Machine>(
     if cluster.is_some() {
         shared.repair_from_others(Arc::clone(&disk));
     }
-    let (to_node, messages) = mpsc::channel();
+    let (to_replica, messages) = mpsc::channel();
     let link = match (cluster, identity, members) {
         (Some(cluster), Some(identity), Some(members)) => {
             let addresses = cluster.nodes.iter().cloned();
             let directory = Directory::new(Arc::clone(&disk), identity, members, addresses, is_fresh);
-            Some(connect(cluster, Arc::new(directory), &options.clock, &to_node)?)
+            Some(connect(cluster, Arc::new(directory), &options.clock, &to_replica)?)
         }
         _ => None,
     };
-    spawn_all(Parts { disk, options, recovered, report, shared, to_node, messages, link })
+    spawn_all(Parts { disk, options, recovered, report, shared, to_replica, messages, link })
 }
 
-/// The way to the other nodes.
+/// The connections to the other nodes.
 struct Link {
     peers: Arc<Peers>,
     directory: Arc<Directory>,
@@ -255,31 +257,31 @@ struct Link {
 }
 
 impl Link {
-    /// The part in the cluster with which a node begins.
-    fn into_member(
+    /// The membership with which a node starts.
+    fn into_membership(
         self,
         to_supply: mpsc::Sender<Supply>,
         no_state: Option<NoState>,
         clock: &Clock,
-    ) -> Member {
+    ) -> Membership {
         let (role, term, engine) = (Role::Follower, Term(0), Some(self.directory.engine()));
         let node = self.cluster.node;
         let leader = None;
         let status = ClusterStatus { node, engine, no_state, role, term, leader, ..ClusterStatus::alone() };
         let grows = self.cluster.growth.is_some();
-        Member::new(self.peers, to_supply, self.directory, status, clock.clone(), grows)
+        Membership::new(self.peers, to_supply, self.directory, status, clock.clone(), grows)
     }
 }
 
-/// Begins to look for the other nodes.
+/// Begins to dial the other nodes.
 fn connect<M: Machine>(
     cluster: ClusterOptions,
     directory: Arc<Directory>,
     clock: &Clock,
-    node: &mpsc::Sender<Message<M>>,
+    replica: &mpsc::Sender<Message<M>>,
 ) -> Result<Link, StartError> {
     let listener = cluster.listener.try_clone().map_err(StartError::Thread)?;
-    let node = node.clone();
+    let replica = replica.clone();
     let events = move |event| {
         let message = match event {
             PeerEvent::Message { from, disk, bytes } => {
@@ -295,8 +297,8 @@ fn connect<M: Machine>(
             PeerEvent::Lost { node } => Message::Event(Input::Lost(node)),
             PeerEvent::Asks { node, address } => Message::Asks { node, address },
         };
-        // A node that has ended needs no messages.
-        drop(node.send(message));
+        // A replica that has ended needs no messages.
+        drop(replica.send(message));
     };
     let grows = cluster.growth.is_some();
     let peers = Peers::start(Arc::clone(&directory), listener, grows, clock.clone(), events);
@@ -304,61 +306,61 @@ fn connect<M: Machine>(
     Ok(Link { peers: Arc::new(peers), directory, cluster })
 }
 
-/// All that the threads are made of.
+/// Everything that the threads need.
 struct Parts<'options, M: Machine> {
     disk: Arc<dyn Disk>,
     options: &'options Options,
     recovered: Recovered<M>,
     report: StartReport,
     shared: Arc<Shared>,
-    to_node: mpsc::Sender<Message<M>>,
+    to_replica: mpsc::Sender<Message<M>>,
     messages: mpsc::Receiver<Message<M>>,
     link: Option<Link>,
 }
 
-/// What decides, and what a node begins with.
-fn make_node<M: Machine>(
+/// Makes the engine, and the replica with the recovered state.
+fn make_replica<M: Machine>(
     recovered: &mut Recovered<M>,
     options: &Options,
     link: Option<&Link>,
-) -> Result<DrivenNode<M>, StartError> {
+) -> Result<DrivenReplica<M>, StartError> {
     let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
     let machine = std::mem::take(&mut recovered.machine);
     let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
     let Some(link) = link else {
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(options.node.node, applied));
-        return Ok(Node::new(restored, engine, options.node.clone()));
+        return Ok(Replica::new(restored, engine, options.node.clone()));
     };
     let entries = std::mem::take(&mut recovered.entries);
     let restored = restored.with_floor(recovered.committed, std::mem::take(&mut recovered.terms));
     let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
-    let life = draw();
+    let incarnation = draw();
     let (node, directory) = (link.cluster.node, &link.directory);
-    let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), life);
+    let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), incarnation);
     let state = EngineState { vote: recovered.vote, checkpoint, entries, committed: recovered.committed };
     let engine = bezant_engines::begin(directory.engine(), &engine_options, state);
     let engine = engine.ok_or(StartError::Entries)?;
-    let node_options = NodeOptions { node, is_alone: false, life, ..options.node.clone() };
-    let mut node = Node::new(restored, engine, node_options);
+    let node_options = ReplicaOptions { node, is_alone: false, incarnation, ..options.node.clone() };
+    let mut replica = Replica::new(restored, engine, node_options);
     if let Some(conflict) = recovered.conflict {
-        node.handle(options.clock.now(), Input::Stopped(conflict));
-        tracing::error!("{}", node.read_only_reason().unwrap_or_default());
+        replica.handle(options.clock.now(), Input::Stopped(conflict));
+        tracing::error!("{}", replica.read_only_reason().unwrap_or_default());
     }
-    Ok(node)
+    Ok(replica)
 }
 
 fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> {
-    let Parts { disk, options, mut recovered, report, shared, to_node, messages, link } = parts;
-    let node = make_node(&mut recovered, options, link.as_ref())?;
-    let clock = check_clock(&node, options, link.as_ref())?;
+    let Parts { disk, options, mut recovered, report, shared, to_replica, messages, link } = parts;
+    let replica = make_replica(&mut recovered, options, link.as_ref())?;
+    let clock = check_clock(&replica, options, link.as_ref())?;
     let Recovered { store, history, log, votes, .. } = recovered;
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
     let ((to_history, history_work), (to_checkpoint, checkpoint_work)) = (mpsc::channel(), mpsc::channel());
     let ((to_jobs, jobs), (to_supply, supplies)) = (mpsc::channel(), mpsc::channel());
-    let handle = Handle { node: to_node.clone(), shared: Arc::clone(&shared) };
+    let handle = Handle { replica: to_replica.clone(), shared: Arc::clone(&shared) };
 
-    let (prepare, wishes) = mpsc::sync_channel(1);
+    let (prepare, prepare_requests) = mpsc::sync_channel(1);
     let preparer = log.preparer();
     let supplier = Supplier::new(Arc::clone(&disk), store.clone(), history.reader());
 
@@ -367,9 +369,9 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
         votes,
         disk: Arc::clone(&disk),
         shared: Arc::clone(&shared),
-        node: to_node.clone(),
+        replica: to_replica.clone(),
         prepare,
-        room_kept: options.room_kept,
+        space_kept: options.space_kept,
         is_pressed: false,
         is_member: link.is_some(),
         work: log_work,
@@ -378,7 +380,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let history = HistoryThread {
         history,
         shared: Arc::clone(&shared),
-        node: to_node.clone(),
+        replica: to_replica.clone(),
         jobs: to_jobs,
         is_pressed: false,
         waiting: Waiting::default(),
@@ -388,31 +390,31 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
         disk,
         terms: None,
         shared: Arc::clone(&shared),
-        node: to_node.clone(),
+        replica: to_replica.clone(),
         history: to_history.clone(),
         log: to_log.clone(),
     };
     let workers =
         Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
     let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
-    let (for_fetch, for_supply) = ((Arc::clone(&shared), to_node), Arc::clone(&shared));
+    let (for_fetch, for_supply) = ((Arc::clone(&shared), to_replica), Arc::clone(&shared));
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
-    let member = link.map(|link| link.into_member(to_supply, node.no_state(), &options.clock));
-    if let Some(member) = &member {
-        shared.cluster.send_replace(member.status());
+    let membership = link.map(|link| link.into_membership(to_supply, replica.no_state(), &options.clock));
+    if let Some(membership) = &membership {
+        shared.cluster.send_replace(membership.status());
     }
-    let node = NodeThread::new(node, member, shared, workers, clock);
-    node.tell_health();
+    let thread = ReplicaThread::new(replica, membership, shared, workers, clock);
+    thread.publish_health();
     let mut threads = vec![
-        spawn("log", Urgency::Payment, move || log.run())?,
-        spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &wishes))?,
-        spawn("fetch", Urgency::Payment, move || {
+        spawn("log", Urgency::Request, move || log.run())?,
+        spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
+        spawn("fetch", Urgency::Request, move || {
             fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1);
         })?,
         spawn("history", Urgency::Soon, move || history.run(&history_work))?,
         spawn("index", Urgency::Later, move || run_jobs(&jobs, &to_history))?,
         spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
-        spawn("node", Urgency::Payment, move || node.run(&messages))?,
+        spawn("node", Urgency::Request, move || thread.run(&messages))?,
     ];
     if let Some(peers) = peers.clone() {
         threads.push(spawn("supply", Urgency::Later, move || {
@@ -422,38 +424,39 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     Ok(Running { handle, report, threads, peers })
 }
 
-/// Nobody can say of a node that is alone, or the only voter, that its clock is wrong, but its ledger.
+/// Compares the clock with the ledger, for a node that is alone or the only voter: there is no other clock to
+/// compare with.
 fn check_clock(
-    node: &DrivenNode<impl Machine>,
+    replica: &DrivenReplica<impl Machine>,
     options: &Options,
     link: Option<&Link>,
 ) -> Result<ClockGuard, StartError> {
-    let (clock, ledger) = (options.clock.now().wall, node.time());
-    let is_alone = link.is_none_or(|link| node.members().voters().eq([link.cluster.node]));
+    let (clock, ledger) = (options.clock.now().wall, replica.time());
+    let is_alone = link.is_none_or(|link| replica.members().voters().eq([link.cluster.node]));
     if is_alone && !options.is_clock_accepted {
         check_alone(clock, ledger)?;
     }
-    warn_if_behind(clock, ledger);
+    warn_if_late(clock, ledger);
     Ok(ClockGuard::new(options.clock.clone(), options.is_clock_accepted))
 }
 
-/// Who waits for a thread. Where the system has fewer processors than there is work, payments go first; what they
-/// leave is enough for the rest, and entries wait when it is not.
+/// The priority of a thread. Where the system has fewer processors than work, requests go first; the rest of
+/// the processor time is enough for the other threads, and entries wait when it is not.
 #[derive(Clone, Copy, Debug)]
 enum Urgency {
-    /// A payment waits.
-    Payment,
-    /// A query may wait.
+    /// A client's write waits for it.
+    Request,
+    /// A query may wait for it.
     Soon,
-    /// Nobody waits, for now.
+    /// No client waits for it.
     Later,
 }
 
 impl Urgency {
-    /// A system that does not listen is slower, and nothing else.
-    fn tell_system(self) {
+    /// Sets the thread's priority. A system that refuses is slower, and nothing else.
+    fn set_priority(self) {
         let nice = match self {
-            Self::Payment => return,
+            Self::Request => return,
             Self::Soon => 5,
             Self::Later => 10,
         };
@@ -463,18 +466,18 @@ impl Urgency {
     }
 }
 
-/// Bytes of a thread's stack, taken as they are used: what is in a command may be nested.
+/// The size of a thread's stack in bytes, taken as it is used: the parts of a command may be nested.
 const STACK_SIZE: usize = 64 << 20;
 
-/// A panic in a core thread means that an invariant is broken: the process ends, and the log tells the next
-/// one where to go on.
+/// A panic in a core thread means that an invariant is broken: the process ends, and the log is what the next
+/// start continues from.
 fn spawn(
     name: &str,
     urgency: Urgency,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, StartError> {
     let body = move || {
-        urgency.tell_system();
+        urgency.set_priority();
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
             tracing::error!("an invariant is broken: the process ends");
             std::process::abort();
@@ -492,10 +495,10 @@ mod tests {
     use bezant_storage::{History, MemoryDisk};
 
     #[test]
-    fn a_stop_is_heard_though_the_thread_of_the_node_has_ended() {
+    fn a_stop_is_announced_after_the_replicas_thread_ended() {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let handle = Handle::<Ledger> { node: mpsc::channel().0, shared: Arc::clone(&shared) };
+        let handle = Handle::<Ledger> { replica: mpsc::channel().0, shared: Arc::clone(&shared) };
         let report = StartReport {
             is_new: true,
             checkpoint: LogIndex(0),

@@ -1,7 +1,7 @@
-//! Why a node does not start: what is wrong, in words that say what to do.
+//! Why a node does not start: what is wrong, and what to do about it.
 
 use bezant_consensus::EngineKind;
-use bezant_replica::RecoverError;
+use bezant_recovery::RecoverError;
 use bezant_storage::disk::DiskError;
 use bezant_storage::record::RecordError;
 use bezant_types::NodeId;
@@ -17,21 +17,22 @@ pub enum StartError {
     /// What the folder holds cannot be used.
     #[error(transparent)]
     Recover(#[from] RecoverError),
-    /// Who the folder belongs to cannot be read.
+    /// The identity in the folder cannot be read.
     #[error("the node's identity cannot be read: {0}")]
     Identity(#[from] RecordError),
-    /// The folder is a cluster's, and no cluster was named.
+    /// The folder belongs to a cluster, and no cluster was named.
     #[error(
         "the folder belongs to node {node} of a cluster: start it with --node {node}, --nodes and --token-file"
     )]
     OfCluster {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         node: NodeId,
     },
-    /// The folder is a cluster's, no cluster was named, and it does not say which node's it is.
+    /// The folder belongs to a cluster, no cluster was named, and the folder does not contain the node's
+    /// number.
     #[error(
         "the folder holds {file}, so it belongs to a node of a cluster, and node.bzi is missing: start it as that node (--node, --nodes \
-         and --token-file), which brings it back from its copy or says what to do; see \"A damaged disk\" in docs/operations.md"
+         and --token-file), which restores node.bzi from its copy or reports what to do; see \"A damaged disk\" in docs/operations.md"
     )]
     OfLostNode {
         /// A file that only a node of a cluster has.
@@ -42,51 +43,53 @@ pub enum StartError {
         "the folder belongs to node {found}, not to node {wanted}: choose another folder, or --node {found}"
     )]
     OtherNode {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         found: NodeId,
-        /// Who wanted it.
+        /// The node that was started on it.
         wanted: NodeId,
     },
     /// The folder is another cluster's.
     #[error("the folder belongs to node {node} of a cluster with another token: check --token-file")]
     OtherCluster {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         node: NodeId,
     },
-    /// The folder's cluster agrees with another engine.
+    /// The folder's cluster has another engine.
     #[error(
-        "the folder belongs to node {node} of a cluster that agrees by {found}, and --engine says {wanted}: leave it out, \
+        "the folder belongs to node {node} of a cluster that agrees by {found}, and --engine is {wanted}: leave it out, \
          or begin a new cluster on empty folders"
     )]
     OtherEngine {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         node: NodeId,
-        /// What it agrees with.
+        /// The engine of the folder's cluster.
         found: EngineKind,
-        /// What was asked for.
+        /// The engine that was asked for.
         wanted: EngineKind,
     },
-    /// The others went on without it.
+    /// The node is not a member of the cluster any more.
     #[error("{reason}")]
     Removed {
-        /// Which node, why, and what helps.
+        /// The node, why it was removed, and what helps.
         reason: String,
     },
-    /// Without it an old list could bring an old cluster back.
+    /// The list of members is lost. A node that accepted an old list could bring an old cluster back.
     #[error(
         "the folder of node {node} holds its data, and {damage}. Nothing was changed. Copy members.bzm into it from the folder of \
          another node, which has the same one, and start again; see \"A damaged disk\" in docs/operations.md"
     )]
     NoMembers {
-        /// Whose it is.
+        /// The node to which the folder belongs.
         node: NodeId,
         /// What was found in place of the list.
         damage: String,
     },
-    /// It was told to stop before the cluster knew it.
-    #[error("stopped before the cluster knew this node: {reason}. `bezant cluster add` makes it a member")]
+    /// The caller stopped the start before the node was a member.
+    #[error(
+        "stopped before this node was a member of the cluster: {reason}. `bezant cluster add` makes it a member"
+    )]
     GaveUp {
-        /// What it waited for.
+        /// The reason why it was still waiting.
         reason: String,
     },
     /// A cluster begins with empty folders.
@@ -95,56 +98,56 @@ pub enum StartError {
          {node} on an empty one, and bring the data over with `bezant export` and `bezant import`"
     )]
     NotEmpty {
-        /// Who wanted it.
+        /// The node that was started on it.
         node: NodeId,
     },
-    /// Whose the folder is, is lost: it may not take part any more.
+    /// The identity of the folder is lost: its node may not vote or serve any more.
     #[error(
-        "the folder holds the data of a node of a cluster, and does not say which (node.bzi is missing): put the whole folder back, or \
-         take the node for lost: `bezant cluster replace {node}` at another node, and start it on an empty folder with --join"
+        "the folder holds the data of a node of a cluster, and not its number (node.bzi is missing): put the whole folder back, or \
+         give the node up as lost: `bezant cluster replace {node}` at another node, and start it on an empty folder with --join"
     )]
     NoIdentity {
-        /// Who wanted it.
+        /// The node that was started on it.
         node: NodeId,
     },
-    /// The folder is for something else.
+    /// The folder holds files of another program.
     #[error(
-        "the folder holds {file}, which is no file of a node: choose an empty folder, or one that does not exist yet"
+        "the folder holds {file}, which is not a file of a node: choose an empty folder, or one that does not exist yet"
     )]
     Foreign {
-        /// What was found.
+        /// The name of a file that is not a node's.
         file: String,
     },
-    /// The others look for this node where it is not any more.
+    /// The list of members has another address for this node.
     #[error(
-        "the others reach node {node} at {known}, and it is started at {own}: start it where they look for it, or remove it and \
+        "the others reach node {node} at {known}, and it is started at {own}: start it at that address, or remove it and \
          let it join on an empty folder"
     )]
     OtherAddress {
-        /// Which.
+        /// The node.
         node: NodeId,
-        /// Where the list of the members says that it is.
+        /// The address in the list of members.
         known: String,
-        /// Where it would be.
+        /// The address at which it was started.
         own: String,
     },
-    /// Nobody is there to compare the clock with, and it does not fit the ledger.
+    /// The clock does not fit the ledger, and there is no other node to compare it with.
     #[error(
         "this machine's clock shows {clock}, and the last entry of the ledger is of {ledger}: {problem}. Set the clock; when \
          it is right, start the node with --accept-clock (in a program of yours MemberOptions::accept_clock)"
     )]
     Clock {
-        /// What it shows.
+        /// The time that the clock shows.
         clock: String,
-        /// When the last entry was made; none where there is none.
+        /// The time of the last entry; "none" where there is none.
         ledger: String,
-        /// Why that is refused.
+        /// Why the clock is refused.
         problem: &'static str,
     },
-    /// A log entry that no version of this program wrote.
-    #[error("the log behind the checkpoint cannot be read by this version")]
+    /// The log holds an entry that this version of the program cannot read.
+    #[error("the log after the checkpoint cannot be read by this version")]
     Entries,
-    /// The system gives no thread.
+    /// The operating system refused to start a thread.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
 }

@@ -1,23 +1,23 @@
-//! The thread that answers replicas which are far behind: it reads the checkpoint and the history for them.
-//! Nobody's payment waits for it.
+//! The thread that answers replicas that lag far: it reads the checkpoint and the history for them. No client
+//! request waits for it.
 
 use std::sync::{Arc, mpsc};
 
-use bezant_node::{PeerMessage, Pull};
-use bezant_replica::{Supplier, SupplyError};
+use bezant_recovery::{Supplier, SupplyError};
+use bezant_replica::{PeerMessage, Pull};
 use bezant_types::NodeId;
 
 use crate::handle::Shared;
 use crate::peer::Peers;
 
-/// A request of a replica.
+/// A pull request of another replica.
 #[derive(Debug)]
 pub(crate) struct Supply {
     pub(crate) to: NodeId,
     pub(crate) pull: Pull,
 }
 
-/// Runs until nobody can send work any more.
+/// Runs until every sender of work is dropped.
 pub(crate) fn run(
     mut supplier: Supplier,
     shared: &Shared,
@@ -27,17 +27,17 @@ pub(crate) fn run(
     for Supply { to, pull } in work {
         match supplier.supply(to, pull) {
             Ok(Some(chunk)) => {
-                // One that is lost is asked for again.
+                // The replica asks again for a chunk that is lost.
                 peers.send(to, PeerMessage::Chunk(chunk).encode());
             }
-            // Who gets no answer asks again.
+            // A replica that gets no answer asks again.
             Ok(None) => {}
             Err(error) => {
                 if let SupplyError::History(error) = &error {
                     shared.note_damage(error);
                 }
-                tracing::warn!(node = to.0, "a node that is behind cannot be supplied: {error}");
-                supplier.forget(to);
+                tracing::warn!(node = to.0, "a lagging node cannot be supplied: {error}");
+                supplier.close(to);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Three nodes with clocks of the test's own: one is set to another century. Cluster time stays with the others, on both
-//! engines; and a node that is alone looks at its ledger.
+//! Three nodes with clocks that the test sets: one is set to another century. Cluster time stays with the
+//! others, on both engines; and a node that is alone compares its clock with its ledger.
 
 mod common;
 
@@ -18,12 +18,12 @@ use bezant_types::{LogIndex, Nanos};
 
 use crate::common::{Nodes, create_accounts, listen, member};
 
-/// No step may take longer.
+/// The timeout of each step.
 const TIMEOUT: Duration = Duration::from_mins(1);
 const SECOND: i64 = 1_000_000_000;
 const CENTURY: i64 = 100 * 365 * 86_400 * SECOND;
 
-/// The machine's clock, and so much more.
+/// The machine's clock plus an offset in ns.
 #[derive(Clone, Default)]
 struct Skew(Arc<AtomicI64>);
 
@@ -43,7 +43,7 @@ fn machine() -> u64 {
     u64::try_from(since.as_nanos()).expect("it is earlier than 2554")
 }
 
-/// True for a moment of these minutes.
+/// True for a time within two minutes of the machine's clock.
 fn is_now(time: Nanos) -> bool {
     time.0.abs_diff(machine()) < 120 * SECOND.unsigned_abs()
 }
@@ -52,7 +52,7 @@ fn options(skew: &Skew) -> Options {
     Options { clock: skew.clock(), ..Options::new("unused") }
 }
 
-/// Creates an account; when that was, or why not.
+/// Creates an account; returns its timestamp, or why it was not created.
 async fn create(handle: &Handle<Ledger>, id: u128) -> Result<Nanos, ExecuteError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     Ok(handle.execute(create_accounts([id]), Some(deadline)).await?.time)
@@ -68,7 +68,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Nodes whose clocks show so much more than the machine's.
+    /// Starts nodes with these offsets of their clocks in ns.
     fn start(engine: EngineKind, skews: &[i64]) -> Self {
         let (listeners, nodes) = listen(skews.len());
         let mut cluster = Self {
@@ -93,7 +93,7 @@ impl Cluster {
         self.running[at] = Some(running.expect("the node starts"));
     }
 
-    /// Starts a node that was stopped, with a clock that shows so much more than the machine's.
+    /// Starts a stopped node again, with this offset of its clock in ns.
     fn restart(&mut self, at: usize, skew: i64, is_clock_accepted: bool) {
         let deadline = Instant::now() + TIMEOUT;
         let listener = loop {
@@ -106,7 +106,8 @@ impl Cluster {
         self.begin(at, listener, is_clock_accepted);
     }
 
-    /// Waits until each of these nodes has said that nothing is written for want of a clock; no node may write anything.
+    /// Waits until each of these nodes refuses writes because no clock is right. No node may write anything
+    /// meanwhile.
     async fn until_nothing_is_taken(&self, nodes: &[usize]) {
         let deadline = Instant::now() + TIMEOUT;
         for at in nodes {
@@ -132,7 +133,7 @@ impl Cluster {
         (0..self.running.len()).filter(|at| self.running[*at].is_some())
     }
 
-    /// Creates accounts through all nodes, one after the other, until that is done; when each was created.
+    /// Creates accounts through all nodes in turn until so many are created; returns their timestamps.
     async fn create(&mut self, count: usize) -> Vec<Nanos> {
         let mut times = Vec::new();
         let deadline = Instant::now() + TIMEOUT;
@@ -158,8 +159,8 @@ impl Cluster {
     async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + TIMEOUT;
         while !is_so(self) {
-            let told: Vec<_> = self.runs().map(|at| self.handle(at).cluster()).collect();
-            assert!(Instant::now() < deadline, "waited until {what}: {told:?}");
+            let statuses: Vec<_> = self.runs().map(|at| self.handle(at).cluster()).collect();
+            assert!(Instant::now() < deadline, "waited until {what}: {statuses:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -182,24 +183,26 @@ impl Drop for Cluster {
 async fn set_the_clock_of_the_leader(engine: EngineKind, by: i64) {
     let mut cluster = Cluster::start(engine, &[0; 3]);
     assert!(cluster.create(3).await.into_iter().all(is_now));
-    cluster.until("somebody leads", |cluster| cluster.leader().is_some()).await;
+    cluster.until("a node leads", |cluster| cluster.leader().is_some()).await;
     let first = cluster.leader().expect("it was there");
     let wrong = (first + 1) % 3;
-    // A follower's clock is no matter; when it is the leader's, another one leads.
+    // A follower's clock does not matter; when it is the leader's, another node leads.
     for wrong in [wrong, first] {
         cluster.skews[wrong].set(by);
         let times = cluster.create(3).await;
         assert!(times.iter().copied().all(is_now), "nothing is stamped with it: {times:?}");
-        cluster.until("its clock is named", |cluster| cluster.handle(wrong).cluster().clock.is_some()).await;
+        cluster
+            .until("its clock is reported", |cluster| cluster.handle(wrong).cluster().clock.is_some())
+            .await;
         let times = cluster.create(6).await;
         assert!(times.iter().copied().all(is_now), "{times:?}");
         assert!(times.is_sorted(), "{times:?}");
         cluster
             .until("another one leads", |cluster| cluster.leader().is_some_and(|leader| leader != wrong))
             .await;
-        let text = cluster.handle(wrong).cluster().clock.expect("it is named");
+        let text = cluster.handle(wrong).cluster().clock.expect("it is reported");
         assert!(text.contains("its clock shows"), "{text}");
-        assert_eq!(cluster.handle(wrong).health(), Health::Serving, "it hands on what its clients want");
+        assert_eq!(cluster.handle(wrong).health(), Health::Serving, "it forwards its clients' commands");
         cluster.skews[wrong].set(0);
         cluster.until("its clock is right", |cluster| cluster.handle(wrong).cluster().clock.is_none()).await;
     }
@@ -207,26 +210,26 @@ async fn set_the_clock_of_the_leader(engine: EngineKind, by: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_in_another_century_hands_over_on_raft() {
+async fn a_leader_in_another_century_is_replaced_on_raft() {
     set_the_clock_of_the_leader(EngineKind::Raft, 2 * CENTURY).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_in_another_century_hands_over_on_paxos() {
+async fn a_leader_in_another_century_is_replaced_on_paxos() {
     set_the_clock_of_the_leader(EngineKind::Paxos, 2 * CENTURY).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_clock_goes_back_hands_over() {
+async fn a_leader_whose_clock_goes_back_is_replaced() {
     set_the_clock_of_the_leader(EngineKind::Raft, -CENTURY / 4).await;
 }
 
-/// The first to stand when a leader is lost is the one with the lowest number.
+/// With several candidates, the node with the lowest number is the first.
 async fn begin_with_a_wrong_clock(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, &[2 * CENTURY, 0, 0]);
     let times = cluster.create(9).await;
     assert!(times.iter().copied().all(is_now), "{times:?}");
-    cluster.until("it is named", |cluster| cluster.handle(0).cluster().clock.is_some()).await;
+    cluster.until("it is reported", |cluster| cluster.handle(0).cluster().clock.is_some()).await;
     cluster.until("another one leads", |cluster| cluster.leader().is_some_and(|leader| leader != 0)).await;
     // Two are left, and one of them has the wrong clock.
     cluster.stop(cluster.leader().expect("it was there"));
@@ -236,27 +239,27 @@ async fn begin_with_a_wrong_clock(engine: EngineKind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_begins_in_2226_does_not_stay_the_leader_on_raft() {
+async fn a_node_that_begins_in_2226_loses_leadership_on_raft() {
     begin_with_a_wrong_clock(EngineKind::Raft).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_begins_in_2226_does_not_stay_the_leader_on_paxos() {
+async fn a_node_that_begins_in_2226_loses_leadership_on_paxos() {
     begin_with_a_wrong_clock(EngineKind::Paxos).await;
 }
 
-/// The lead goes to one whose clock is right, and not from one that is wrong to the other.
+/// Leadership goes to a node with a right clock, and not from one wrong clock to the other.
 async fn some_of_five(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, &[2 * CENTURY, 2 * CENTURY, 0, 0, 0]);
     assert!(cluster.create(10).await.into_iter().all(is_now));
     let leads = |cluster: &Cluster, first: usize| cluster.leader().is_some_and(|leader| leader >= first);
     cluster.until("the third or a later one leads", |cluster| leads(cluster, 2)).await;
-    // A majority is absurd: those that are right count.
+    // A majority of the clocks is absurd: the right ones are used.
     cluster.skews[2].set(2 * CENTURY);
     assert!(cluster.create(10).await.into_iter().all(is_now));
     cluster.until("the fourth or the fifth leads", |cluster| leads(cluster, 3)).await;
     assert!(cluster.create(50).await.into_iter().all(is_now));
-    cluster.until("such a one leads still", |cluster| leads(cluster, 3)).await;
+    cluster.until("such a node still leads", |cluster| leads(cluster, 3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,7 +272,7 @@ async fn some_of_five_clocks_are_wrong_on_paxos() {
     some_of_five(EngineKind::Paxos).await;
 }
 
-/// All stop, and two come back in 2226. The third does so later, or never.
+/// All stop, and two start again in 2226. The third starts later, or never.
 async fn two_come_back_in_another_century(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, &[0; 3]);
     assert!(cluster.create(3).await.into_iter().all(is_now));
@@ -292,7 +295,7 @@ async fn two_of_three_in_another_century_stamp_nothing_on_paxos() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_says_that_absurd_clocks_are_right() {
+async fn an_operator_accepts_absurd_clocks() {
     let mut cluster = Cluster::start(EngineKind::Raft, &[0; 3]);
     assert!(cluster.create(3).await.into_iter().all(is_now));
     (0..3).for_each(|at| cluster.stop(at));
@@ -305,12 +308,13 @@ async fn an_operator_says_that_absurd_clocks_are_right() {
     assert!(cluster.create(6).await.into_iter().any(is_later));
 }
 
-/// Both were farther off, and are not near enough to count again while the third is known. One of them leads all the same.
+/// Both were farther off, and are not near enough to be right again while the third is known. One of them
+/// leads all the same.
 async fn two_are_off_on_either_side(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, &[0, 400 * SECOND, -400 * SECOND]);
     assert!(cluster.create(3).await.into_iter().all(is_now));
     let are_named = |cluster: &Cluster| (1..3).all(|at| cluster.handle(at).cluster().clock.is_some());
-    cluster.until("both are named", are_named).await;
+    cluster.until("both are reported", are_named).await;
     cluster.until("the first leads", |cluster| cluster.leader() == Some(0)).await;
     cluster.skews[1].set(270 * SECOND);
     cluster.skews[2].set(-270 * SECOND);
@@ -320,21 +324,21 @@ async fn two_are_off_on_either_side(engine: EngineKind) {
     let before = terms(&cluster);
     cluster.stop(0);
     cluster.create(20).await;
-    assert!(terms(&cluster) - before < 10, "the lead does not go to and fro");
+    assert!(terms(&cluster) - before < 10, "leadership does not go back and forth");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_whose_clocks_are_off_do_not_hand_over_all_the_time_on_raft() {
+async fn two_wrong_clocks_do_not_exchange_leadership_on_raft() {
     two_are_off_on_either_side(EngineKind::Raft).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_whose_clocks_are_off_do_not_hand_over_all_the_time_on_paxos() {
+async fn two_wrong_clocks_do_not_exchange_leadership_on_paxos() {
     two_are_off_on_either_side(EngineKind::Paxos).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_alone_with_an_empty_ledger_takes_the_clock_that_is_set() {
+async fn a_node_alone_with_an_empty_ledger_accepts_its_clock() {
     let skew = Skew::default();
     skew.set(-i64::try_from(machine()).expect("it fits") + SECOND);
     let running = start_on::<Ledger>(Arc::new(MemoryDisk::new()), &options(&skew)).expect("it starts");
@@ -345,7 +349,7 @@ async fn a_node_alone_with_an_empty_ledger_takes_the_clock_that_is_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clocks_that_are_all_wrong_stop_nobody() {
+async fn equally_wrong_clocks_stop_no_node() {
     for skew in [CENTURY, -CENTURY / 20] {
         let mut cluster = Cluster::start(EngineKind::Raft, &[skew; 3]);
         let times = cluster.create(6).await;
@@ -354,7 +358,7 @@ async fn clocks_that_are_all_wrong_stop_nobody() {
             times.iter().all(|time| time.0.abs_diff(expected) < 120 * SECOND.unsigned_abs()),
             "{times:?}"
         );
-        // They are set right together, as after a sleep of all machines.
+        // They are corrected together, as after a sleep of all machines.
         cluster.skews.iter().for_each(|skew| skew.set(0));
         cluster.create(6).await;
         assert!((0..3).all(|at| cluster.handle(at).cluster().clock.is_none()), "they agree");
@@ -362,7 +366,7 @@ async fn clocks_that_are_all_wrong_stop_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_alone_does_not_start_with_a_clock_that_does_not_fit_its_ledger() {
+async fn a_node_alone_refuses_a_clock_unlike_its_ledger() {
     let (disk, skew) = (MemoryDisk::new(), Skew::default());
     let start = |options: &Options| start_on::<Ledger>(Arc::new(disk.clone()), options);
     let running = start(&options(&skew)).expect("it starts");
@@ -380,7 +384,7 @@ async fn a_node_alone_does_not_start_with_a_clock_that_does_not_fit_its_ledger()
         }
     }
     let accepting = Options { is_clock_accepted: true, ..options(&skew) };
-    let running = start(&accepting).expect("the operator says so");
+    let running = start(&accepting).expect("the operator accepts it");
     create(&running.handle(), 2).await.expect("it works");
     running.stop();
     skew.set(0);
@@ -388,7 +392,7 @@ async fn a_node_alone_does_not_start_with_a_clock_that_does_not_fit_its_ledger()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_alone_stamps_nothing_while_its_clock_was_set_far_ahead() {
+async fn a_node_alone_stamps_nothing_with_a_clock_far_ahead() {
     let skew = Skew::default();
     let running = start_on::<Ledger>(Arc::new(MemoryDisk::new()), &options(&skew)).expect("it starts");
     let handle = running.handle();
@@ -404,8 +408,8 @@ async fn a_node_alone_stamps_nothing_while_its_clock_was_set_far_ahead() {
     skew.set(0);
     let mut health = handle.watch_health();
     let is_well = tokio::time::timeout(TIMEOUT, health.wait_for(|health| *health == Health::Serving)).await;
-    assert!(is_well.is_ok_and(|health| health.is_ok()), "it goes on");
+    assert!(is_well.is_ok_and(|health| health.is_ok()), "writes continue");
     assert!(create(&handle, 2).await.is_ok_and(is_now));
-    assert_eq!(handle.cluster().committed, LogIndex(0), "of a node that is alone");
+    assert_eq!(handle.cluster().committed, LogIndex(0), "a node that is alone reports 0");
     running.stop();
 }

@@ -1,5 +1,5 @@
 //! The node with all its threads on a disk that fails or fills up: writes stop with a reason, reads go on,
-//! nothing that was acknowledged is lost, and room on the disk lets writes go on.
+//! nothing that was acknowledged is lost, and writes continue when the disk has space again.
 
 mod common;
 
@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
-use bezant_node::NodeOptions;
+use bezant_replica::ReplicaOptions;
 use bezant_runtime::{ExecuteError, Handle, Health, Options, Running, start_on};
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
 use bezant_types::{AccountId, TransferId};
 
-/// No step may take longer.
+/// The timeout of each step.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn run(disk: &MemoryDisk) -> Running<Ledger> {
-    // Checkpoints come often, so that every kind of write is met.
-    let node = NodeOptions { checkpoint_interval_bytes: 200 << 10, ..NodeOptions::default() };
+    // Checkpoints are frequent, so that every kind of write fails once.
+    let node = ReplicaOptions { checkpoint_interval_bytes: 200 << 10, ..ReplicaOptions::default() };
     let options = Options { node, ..Options::new("unused") };
     start_on(Arc::new(disk.clone()), &options).expect("the disk opens")
 }
@@ -35,7 +35,7 @@ async fn pay(handle: &Handle<Ledger>, first: u128) -> Result<(), ExecuteError> {
     Ok(())
 }
 
-/// Pays until a payment is not taken; how many transfers were acknowledged, and why it ended.
+/// Pays until a payment is refused; returns the number of acknowledged transfers, and the refusal.
 async fn pay_until_refused(handle: &Handle<Ledger>, first: u128) -> (u128, ExecuteError) {
     for round in 0..100_000 {
         if let Err(error) = pay(handle, first + round * 100).await {
@@ -66,7 +66,7 @@ async fn check_reads(handle: &Handle<Ledger>, acknowledged: u128) {
 }
 
 #[tokio::test]
-async fn a_failed_write_or_fsync_stops_writes_for_good_and_reads_go_on() {
+async fn a_failed_write_stops_all_writes_and_no_read() {
     for fail_after in [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144] {
         let disk = MemoryDisk::new();
         let running = run(&disk);
@@ -76,26 +76,26 @@ async fn a_failed_write_or_fsync_stops_writes_for_good_and_reads_go_on() {
         disk.set_faults(FaultPlan { fail_at, ..FaultPlan::default() });
         let (acknowledged, error) = pay_until_refused(&handle, 1).await;
         assert!(matches!(&error, ExecuteError::ReadOnly { reason } if !reason.is_empty()), "{error}");
-        assert!(matches!(handle.health(), Health::ReadOnly { .. }), "the node says so");
-        assert!(pay(&handle, 1 << 64).await.is_err(), "it stays so");
+        assert!(matches!(handle.health(), Health::ReadOnly { .. }), "the node reports it");
+        assert!(pay(&handle, 1 << 64).await.is_err(), "writes stay refused");
         check_reads(&handle, acknowledged).await;
         tokio::task::spawn_blocking(move || running.stop()).await.expect("the node stops");
 
-        let mended = disk.crash(fail_after);
-        let running = run(&mended);
+        let repaired = disk.crash(fail_after);
+        let running = run(&repaired);
         check_reads(&running.handle(), acknowledged).await;
-        pay(&running.handle(), 1 << 64).await.expect("a mended disk takes writes");
+        pay(&running.handle(), 1 << 64).await.expect("a repaired disk takes writes");
         tokio::task::spawn_blocking(move || running.stop()).await.expect("the node stops");
     }
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_until_there_is_room() {
+async fn a_full_disk_refuses_writes_until_there_is_space() {
     let disk = MemoryDisk::new();
     let running = run(&disk);
     let handle = running.handle();
     create_accounts(&handle).await;
-    pay(&handle, 1).await.expect("there is room");
+    pay(&handle, 1).await.expect("there is space");
     disk.set_faults(FaultPlan { capacity_bytes: Some(600 << 20), ..FaultPlan::default() });
     let (more, error) = pay_until_refused(&handle, 101).await;
     assert!(matches!(&error, ExecuteError::NotTaken { reason } if reason.contains("full")), "{error}");
@@ -104,8 +104,8 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     disk.set_faults(FaultPlan::default());
     let mut health = handle.watch_health();
     let serving = health.wait_for(|health| *health == Health::Serving);
-    tokio::time::timeout(TIMEOUT, serving).await.expect("writes go on").expect("the node runs");
-    pay(&handle, 1 << 64).await.expect("there is room again");
+    tokio::time::timeout(TIMEOUT, serving).await.expect("writes continue").expect("the node runs");
+    pay(&handle, 1 << 64).await.expect("there is space again");
     check_reads(&handle, 100 + more).await;
     tokio::task::spawn_blocking(move || running.stop()).await.expect("the node stops");
 }

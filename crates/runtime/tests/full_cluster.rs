@@ -1,5 +1,5 @@
-//! Three nodes whose disks fill up, all of them: payments stop with a reason, reads and elections go on, and when there is
-//! room payments go on. What was acknowledged is there, on every node.
+//! Three nodes whose disks all fill up: payments stop with a reason, reads and elections go on, and payments
+//! continue when there is space. What was acknowledged is on every node.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
-use bezant_node::NodeOptions;
+use bezant_replica::ReplicaOptions;
 use bezant_runtime::{
     Consistency, EngineKind, ExecuteError, Handle, Health, Options, ReadError, Role, Running, start_member_on,
 };
@@ -18,7 +18,7 @@ use bezant_types::{AccountId, TransferId};
 
 use crate::common::{Nodes, are_created, create_accounts, listen, listen_again, member, payments};
 
-/// No step may take longer.
+/// The timeout of each step.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a client waits for an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,24 +32,24 @@ struct Cluster {
     nodes: Nodes,
     running: Vec<Option<Running<Ledger>>>,
     engine: EngineKind,
-    /// With less room a node takes no more payments.
-    room_kept: u64,
+    /// With less free space in bytes a node takes no payments.
+    space_kept: u64,
     next_id: u128,
-    /// First ids of the batches that were acknowledged.
+    /// The first ids of the acknowledged batches.
     acknowledged: Vec<u128>,
-    /// Those of the batches of which nothing was done, as a node said.
+    /// The first ids of the batches that a node refused without doing anything.
     not_taken: Vec<u128>,
 }
 
 impl Cluster {
-    async fn start(engine: EngineKind, room_kept: u64) -> Self {
+    async fn start(engine: EngineKind, space_kept: u64) -> Self {
         let (listeners, nodes) = listen(3);
         let mut cluster = Self {
             disks: (0..3).map(|_| MemoryDisk::new()).collect(),
             nodes,
             running: vec![None, None, None],
             engine,
-            room_kept,
+            space_kept,
             next_id: 1,
             acknowledged: Vec::new(),
             not_taken: Vec::new(),
@@ -64,9 +64,12 @@ impl Cluster {
     fn start_node(&mut self, at: usize, listener: TcpListener) {
         let cluster = member(&self.nodes, at, self.engine, listener);
         let options = Options {
-            node: NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL, ..NodeOptions::default() },
+            node: ReplicaOptions {
+                checkpoint_interval_bytes: CHECKPOINT_INTERVAL,
+                ..ReplicaOptions::default()
+            },
             log: LogOptions { segment_size: 256 << 10, reserve_size: 0 },
-            room_kept: self.room_kept,
+            space_kept: self.space_kept,
             ..Options::new("unused")
         };
         let disk = Arc::new(self.disks[at].clone());
@@ -87,10 +90,10 @@ impl Cluster {
         self.running.iter().flatten().map(Running::handle)
     }
 
-    /// So many bytes more fit on every disk; `None` for as many as come.
-    fn set_room(&self, room: Option<u64>) {
+    /// Limits every disk to this many more bytes; `None` for no limit.
+    fn set_space(&self, space: Option<u64>) {
         for disk in &self.disks {
-            let capacity_bytes = room.map(|room| disk.used_bytes() + room);
+            let capacity_bytes = space.map(|space| disk.used_bytes() + space);
             disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
         }
     }
@@ -125,8 +128,9 @@ impl Cluster {
         }
     }
 
-    /// Pays at every node that runs, until none of them takes payments any more, and a majority says why. The third may have
-    /// room for a few entries that it is not sent, because they cannot be agreed.
+    /// Pays at every running node until none of them takes payments any more, and a majority reports a full
+    /// disk. The third may have space for a few entries that it is not sent, because they cannot be
+    /// committed.
     async fn pay_until_full(&mut self) {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -135,26 +139,26 @@ impl Cluster {
                 is_taken |= self.pay(&handle).await;
             }
             let healths: Vec<Health> = self.up().map(|handle| handle.health()).collect();
-            let says_full = |health: &&Health| matches!(health, Health::ReadOnly { reason } if reason.contains("disk is"));
-            if !is_taken && healths.iter().filter(says_full).count() >= 2 {
+            let reports_full = |health: &&Health| matches!(health, Health::ReadOnly { reason } if reason.contains("disk is"));
+            if !is_taken && healths.iter().filter(reports_full).count() >= 2 {
                 return;
             }
             assert!(Instant::now() < deadline, "they are not full: {healths:?}");
         }
     }
 
-    /// Pays until the leader says that it does not take that.
+    /// Pays until the leader refuses without doing anything.
     async fn pay_until_not_taken(&mut self) {
         let deadline = Instant::now() + TIMEOUT;
         while self.not_taken.is_empty() {
-            assert!(Instant::now() < deadline, "no refusal says that nothing was done");
+            assert!(Instant::now() < deadline, "no refusal reports that nothing was done");
             for handle in self.up().collect::<Vec<_>>() {
                 self.pay(&handle).await;
             }
         }
     }
 
-    /// Which node leads, once all that run know it, and confirm reads with it.
+    /// The leader, once all running nodes have it.
     async fn leader(&self) -> usize {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -166,24 +170,26 @@ impl Cluster {
                 return usize::try_from(leader.0).expect("it is small") - 1;
             }
             let statuses: Vec<_> = handles.iter().map(Handle::cluster).collect();
-            assert!(Instant::now() < deadline, "nobody leads: {statuses:?}");
+            assert!(Instant::now() < deadline, "no node leads: {statuses:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Every node that runs shows what it has, once it has applied what its disk says to be committed.
+    /// Every running node answers stale reads, once it has applied the entries that its disk holds as
+    /// committed.
     async fn check_stale_reads(&self) {
         let deadline = Instant::now() + TIMEOUT;
         for handle in self.up() {
             while let Err(error) = debits(&handle, Consistency::Stale).await {
                 let is_replaying = matches!(error, ReadError::NoState { .. });
-                assert!(is_replaying && Instant::now() < deadline, "it asks nobody: {error}");
+                assert!(is_replaying && Instant::now() < deadline, "it needs no other node: {error}");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     }
 
-    /// Every node that has on its disk what is committed shows at least what was acknowledged: so many of them at least.
+    /// Every node that has applied the committed entries shows at least what was acknowledged; at least
+    /// `least` nodes have.
     async fn check_reads(&self, least: usize) {
         let acknowledged = self.acknowledged.len() as u128 * BATCH;
         let deadline = Instant::now() + TIMEOUT;
@@ -207,8 +213,9 @@ impl Cluster {
         }
     }
 
-    /// There is room: all serve, payments go on, and all have all that was acknowledged, and the same state.
-    async fn check_that_it_goes_on(&mut self) {
+    /// With space again: all nodes serve, payments continue, and all nodes have everything acknowledged and
+    /// the same state.
+    async fn check_recovery(&mut self) {
         for handle in self.up().collect::<Vec<_>>() {
             let mut health = handle.watch_health();
             let serving = health.wait_for(|health| *health == Health::Serving);
@@ -222,20 +229,21 @@ impl Cluster {
             for handle in self.up().collect::<Vec<_>>() {
                 taken += usize::from(self.pay_for_a_checkpoint(&handle).await);
             }
-            // Nothing is paid meanwhile: the next checkpoint would begin before all have said what they have.
-            let said = Instant::now() + Duration::from_secs(5);
-            while taken == 3 && Instant::now() < said {
+            // Nothing is paid meanwhile: the next checkpoint would begin before all have reported their
+            // digests.
+            let reported = Instant::now() + Duration::from_secs(5);
+            while taken == 3 && Instant::now() < reported {
                 if self.up().all(|handle| agree(&handle.cluster())) {
                     return self.check_payments().await;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let statuses: Vec<_> = self.up().map(|handle| handle.cluster()).collect();
-            assert!(Instant::now() < deadline, "they do not go on: {statuses:?}");
+            assert!(Instant::now() < deadline, "they do not continue: {statuses:?}");
         }
     }
 
-    /// As many payments at one node as a checkpoint is cut after; true when all were acknowledged.
+    /// Pays at one node until a checkpoint is cut; true when all payments were acknowledged.
     async fn pay_for_a_checkpoint(&mut self, handle: &Handle<Ledger>) -> bool {
         for _ in 0..=CHECKPOINT_INTERVAL / (BATCH as usize * 128) {
             if !self.pay(handle).await {
@@ -245,7 +253,7 @@ impl Cluster {
         true
     }
 
-    /// Every node has every payment that was acknowledged, and none of which nothing was done.
+    /// Every node has every acknowledged payment, and none of a refused batch.
     async fn check_payments(&self) {
         self.check_reads(3).await;
         for handle in self.up() {
@@ -263,7 +271,7 @@ impl Cluster {
     }
 }
 
-/// What the first account has paid, as one node shows it; nothing where it knows no account yet.
+/// The debits of the first account in one node's state; 0 when the account does not exist yet.
 async fn debits(handle: &Handle<Ledger>, consistency: Consistency) -> Result<u128, ReadError> {
     let query = LedgerQuery::Accounts(vec![AccountId(1)]);
     let read = handle.query_at(query, consistency, Some(Instant::now() + TIMEOUT)).await?;
@@ -271,32 +279,33 @@ async fn debits(handle: &Handle<Ledger>, consistency: Consistency) -> Result<u12
     Ok(accounts.first().map_or(0, |found| found.account.debits_posted))
 }
 
-/// Payments end before the last byte is taken: nothing waits for the disk, so another node can be elected.
+/// Payments end before the last byte is used: nothing waits for the disk, so another node can be elected.
 async fn nearly_full(engine: EngineKind) {
-    // Far more than is written between two looks at the room.
+    // Far more than is written between two checks of the space.
     let mut cluster = Cluster::start(engine, 8 << 20).await;
-    cluster.set_room(Some(11 << 20));
+    cluster.set_space(Some(11 << 20));
     cluster.pay_until_full().await;
     cluster.pay_until_not_taken().await;
     cluster.check_reads(3).await;
     for _ in 0..2 {
         let leader = cluster.leader().await;
         cluster.stop(leader).await;
-        assert_ne!(cluster.leader().await, leader, "another one leads");
+        assert_ne!(cluster.leader().await, leader, "another node leads");
         cluster.check_reads(2).await;
         cluster.start_again(leader);
         cluster.leader().await;
         cluster.check_reads(3).await;
     }
-    cluster.set_room(None);
-    cluster.check_that_it_goes_on().await;
+    cluster.set_space(None);
+    cluster.check_recovery().await;
 }
 
-/// Payments end when nothing fits any more: entries and rows wait. A leader that was offered the lead by one whose disk is
-/// full cannot have its first entry agreed, and so confirms no reads; it leads on, and all show what they have.
+/// Payments end when nothing fits any more: entries and rows wait. A leader that took leadership from a node
+/// with a full disk cannot have its first entry committed, so it confirms no reads. It stays the leader, and
+/// all nodes answer stale reads.
 async fn quite_full(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, 0).await;
-    cluster.set_room(Some(3 << 20));
+    cluster.set_space(Some(3 << 20));
     cluster.pay_until_full().await;
     let leader = cluster.leader().await;
     cluster.check_stale_reads().await;
@@ -304,26 +313,26 @@ async fn quite_full(engine: EngineKind) {
     cluster.check_stale_reads().await;
     cluster.start_again(leader);
     cluster.check_stale_reads().await;
-    cluster.set_room(None);
-    cluster.check_that_it_goes_on().await;
+    cluster.set_space(None);
+    cluster.check_recovery().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nearly_full_disks_elect_and_go_on_with_raft() {
+async fn nearly_full_disks_elect_and_continue_on_raft() {
     nearly_full(EngineKind::Raft).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nearly_full_disks_elect_and_go_on_with_paxos() {
+async fn nearly_full_disks_elect_and_continue_on_paxos() {
     nearly_full(EngineKind::Paxos).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_disks_read_and_go_on_with_raft() {
+async fn full_disks_read_and_continue_on_raft() {
     quite_full(EngineKind::Raft).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_disks_read_and_go_on_with_paxos() {
+async fn full_disks_read_and_continue_on_paxos() {
     quite_full(EngineKind::Paxos).await;
 }

@@ -1,5 +1,5 @@
-//! Connections as they come, for both listeners alike: within their number, each a task, drained at a stop.
-//! One that waits for its place holds up no other.
+//! The accept loop of both listeners: it bounds the number of connections, spawns one task for each, and
+//! drains them at a stop. A connection that waits for its place does not delay the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,19 +9,20 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::desk::Desk;
+use crate::log_rate::LogRate;
 use crate::metrics::Api;
 use crate::place::{Place, Places, Queue};
-use crate::seldom::Seldom;
+use crate::service::Service;
 
-/// After a failed accept (no file handles left, say) nothing tells when it will work again.
+/// The pause after a failed accept (because no file handle is left, for example): the system does not report
+/// when accept will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Gives every connection that gets a place to `serve` until the server stops, then waits for those that are
-/// open, within the limit for it.
+/// Calls `serve` for every connection that gets a place, until the server stops. Then waits for the open
+/// connections, for at most the drain timeout.
 pub(crate) async fn run<Serving>(
     listener: TcpListener,
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     places: Arc<Places>,
     api: Api,
     serve: impl Fn(TcpStream, Place) -> Serving,
@@ -29,30 +30,30 @@ pub(crate) async fn run<Serving>(
     Serving: Future<Output = ()> + Send + 'static,
 {
     let (mut connections, mut queue) = (JoinSet::new(), Queue::new(places));
-    let mut stopping = desk.stopping.subscribe();
-    let warnings = Seldom::default();
+    let mut stopping = service.stopping.subscribe();
+    let warnings = LogRate::default();
     loop {
         while connections.try_join_next().is_some() {}
-        // What was accepted is not lost: only a stop ends this early.
+        // A cancelled accept loses no connection, so only a stop ends the loop early.
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
             admitted = queue.next() => Ok(Some(admitted)),
             accepted = listener.accept() => accepted.map(|(stream, peer)| {
-                prepare(&stream, desk.limits.keep_alive);
+                prepare(&stream, service.limits.keep_alive);
                 queue.admit(stream, peer.ip().into())
             }),
         };
         let (stream, place) = match accepted {
             Ok(Some((stream, Ok(place)))) => (stream, place),
             Ok(Some((stream, Err(refused)))) => {
-                desk.metrics.shed(api, &refused);
+                service.metrics.shed(api, &refused);
                 drop(stream);
                 continue;
             }
-            // It waits.
+            // The connection waits in the queue.
             Ok(None) => continue,
             Err(error) => {
-                if warnings.may_speak() {
+                if warnings.allows_line() {
                     tracing::warn!(%error, "a connection could not be accepted");
                 }
                 tokio::select! {
@@ -61,7 +62,7 @@ pub(crate) async fn run<Serving>(
                 }
             }
         };
-        let (serving, metrics) = (serve(stream, place), Arc::clone(&desk.metrics));
+        let (serving, metrics) = (serve(stream, place), Arc::clone(&service.metrics));
         connections.spawn(async move {
             metrics.connections.fetch_add(1, Relaxed);
             serving.await;
@@ -70,16 +71,19 @@ pub(crate) async fn run<Serving>(
     }
     drop((listener, queue));
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(desk.limits.drain_timeout, drained).await.is_err() {
-        tracing::warn!(connections = connections.len(), "cut off what did not end in time");
+    if tokio::time::timeout(service.limits.drain_timeout, drained).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "closed connections that did not end within the drain timeout"
+        );
     }
 }
 
-/// Small answers do not wait for more bytes, and a peer that is gone is found.
+/// Sends small answers without delay (no Nagle), and lets the kernel find peers that are gone.
 fn prepare(stream: &TcpStream, keep_alive: Duration) {
-    let asks = TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive / 4).with_retries(3);
-    let prepared = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&asks));
+    let options = TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive / 4).with_retries(3);
+    let prepared = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&options));
     if let Err(error) = prepared {
-        tracing::debug!(%error, "a connection keeps the system's settings");
+        tracing::debug!(%error, "the options of a connection's socket could not be set");
     }
 }

@@ -1,11 +1,12 @@
-//! The memory of answers, from the question to the last byte that the peer takes.
+//! The memory of answers, from the request to the last byte that the peer takes.
 //!
-//! A peer that asks and does not read leaves its answers with the server. So each answer has a [`Hold`] on
-//! two budgets, each shared by peer addresses: from its admission on a small one, of what any answer costs, and one for
-//! its rows, taken before the node is asked. They are given back when the body is dropped and the connection has sent
-//! its bytes, which carry the hold with them. A read that finds no room is refused before anything is done; a
-//! write is never refused after it was admitted, and what its reply holds is counted all the same. Bytes that all answers
-//! share (the documentation) are held by none.
+//! A peer that asks and does not read leaves its answers in the server's memory. So each answer has a
+//! [`Hold`] on two budgets, which all peer addresses share. The first is small: it covers what any answer
+//! costs, from the admission of the request on. The second covers the rows of the answer and is taken before
+//! the node is asked. Both are returned when the body is dropped and the connection has sent its bytes, which
+//! carry the hold with them. A read that does not fit in the budgets is refused before anything is done. A
+//! write is never refused after it was admitted; what its reply holds is counted nevertheless. Bytes that all
+//! answers share (the documentation) count for none of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,11 +17,12 @@ use tokio::task::futures::TaskLocalFuture;
 
 use crate::share::{Budget, Share, Taken};
 
-/// Bytes that the smallest answer holds: its heads, its stream and its task. As many bytes of its body do not count.
+/// Bytes that the smallest answer holds: its heads, its stream and its task. As many bytes of its body are
+/// not counted.
 pub(crate) const ANSWER_COST: usize = 4 << 10;
-/// Bytes that an answer without an end holds: a page of change events in each of the buffers on its way.
+/// Bytes that an endless answer holds: a page of change events in each of the buffers on its way.
 pub(crate) const STREAM_COST: usize = 256 << 10;
-/// Bytes that a row of an answer holds at the most: the node's record, the message or the shape that it
+/// The most bytes that a row of an answer holds: the node's record, the message or JSON shape that it
 /// becomes, and its encoding.
 const ROW_COST: usize = 1 << 10;
 
@@ -29,19 +31,19 @@ tokio::task_local! {
     static CURRENT: Arc<Hold>;
 }
 
-/// What one answer holds of the budgets; given back when dropped.
+/// What one answer holds of the budgets; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     share: Arc<Share>,
-    /// Of [`Budget::AnswerBytes`].
+    /// Bytes taken from [`Budget::AnswerBytes`].
     cost: AtomicUsize,
-    /// Of [`Budget::RowBytes`].
+    /// Bytes taken from [`Budget::RowBytes`].
     rows: AtomicUsize,
 }
 
 impl Hold {
-    /// A hold of `cost` bytes, where there is room, and while those of rows that wait for this address to read them
-    /// leave room for the reads of others.
+    /// Takes `cost` bytes. Refused when they do not fit, or when rows that wait for this address to read them
+    /// leave no space for the reads of other addresses.
     pub(crate) fn new(share: &Arc<Share>, cost: usize) -> Result<Arc<Self>, Failure> {
         if share.is_past_twice(Budget::RowBytes) {
             return Err(share.refusal(Budget::RowBytes));
@@ -51,19 +53,19 @@ impl Hold {
         Ok(Arc::new(Self { share: Arc::clone(share), cost, rows }))
     }
 
-    /// Does some work of which the rows are counted here.
+    /// Runs `work`; the rows that it reserves count for this hold.
     pub(crate) fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> TaskLocalFuture<Arc<Self>, Work> {
         CURRENT.scope(Arc::clone(self), work)
     }
 
-    /// It is an answer without an end.
+    /// Marks the answer as endless: it then costs [`STREAM_COST`].
     pub(crate) fn mark_stream(&self) {
         let before = self.cost.swap(STREAM_COST, Relaxed);
         self.share.add(Budget::AnswerBytes, STREAM_COST);
         self.share.give(Budget::AnswerBytes, before);
     }
 
-    /// Holds exactly so many bytes besides its cost, room or not.
+    /// Sets the bytes that are held besides the cost, whether they fit in the budget or not.
     pub(crate) fn set(&self, size: usize) {
         let before = self.rows.swap(size, Relaxed);
         if size > before {
@@ -73,14 +75,15 @@ impl Hold {
         }
     }
 
-    /// Holds at least so many bytes besides its cost, room or not.
+    /// Raises the bytes that are held besides the cost to at least `size`, whether they fit in the budget or
+    /// not.
     pub(crate) fn raise(&self, size: usize) {
         if size > self.rows.load(Relaxed) {
             self.set(size);
         }
     }
 
-    /// Bytes that keep this hold for as long as somebody keeps them.
+    /// Bytes that keep this hold until they are dropped.
     pub(crate) fn attach(self: &Arc<Self>, data: Bytes) -> Bytes {
         Bytes::from_owner(Held { data, _hold: Arc::clone(self) })
     }
@@ -107,7 +110,7 @@ impl Drop for Hold {
     }
 }
 
-/// Bytes with the hold of their answer.
+/// Bytes, and the hold of the answer that they belong to.
 #[derive(Debug)]
 struct Held {
     data: Bytes,
@@ -120,20 +123,21 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// A place among the streams, for the address whose request this task is working on; `None` where it works on none.
+/// A place among the streams, for the address whose request this task answers; `None` outside of a request.
 pub(crate) fn stream_place() -> Result<Option<Taken>, Failure> {
     let share = CURRENT.try_with(|hold| Arc::clone(&hold.share)).ok();
     share.map(|share| share.hold(Budget::Streams, 1)).transpose()
 }
 
-/// Room for the rows of a question, and its place among the reads, taken before it is asked.
+/// The space for the rows of a read, and its place among the reads; taken before the node is asked.
 #[derive(Debug)]
-#[must_use = "what the rows do not need is given back"]
+#[must_use = "the space that the rows do not need is returned"]
 pub(crate) struct Reserved {
     size: usize,
 }
 
-/// Takes a place and room for so many rows of the answer that this task is working on; nothing where it works on none.
+/// Takes a place and the space for `rows_max` rows of the answer that this task works on; takes nothing
+/// outside of an answer.
 pub(crate) fn reserve(rows_max: usize) -> Result<Reserved, Failure> {
     let size = rows_max.saturating_mul(ROW_COST);
     let taken = CURRENT.try_with(|hold| {
@@ -144,25 +148,25 @@ pub(crate) fn reserve(rows_max: usize) -> Result<Reserved, Failure> {
 }
 
 impl Reserved {
-    /// So many rows came: the rest of the room is given back.
+    /// Keeps the space of the `rows` that the node returned and returns the rest.
     pub(crate) fn settle(mut self, rows: usize) {
         self.size = self.size.saturating_sub(rows.saturating_mul(ROW_COST));
     }
 }
 
 impl Drop for Reserved {
-    /// Of a question that failed, all is given back.
+    /// Returns all of the space when the read failed.
     fn drop(&mut self) {
         let give_back = |hold: &Arc<Hold>| {
             hold.share.give(Budget::Reads, 1);
             hold.give_back(self.size);
         };
-        // Outside of an answer there is nothing to give back.
+        // Outside of an answer nothing was taken.
         CURRENT.try_with(give_back).unwrap_or_default();
     }
 }
 
-/// The answer of this task holds at least so many bytes besides its cost.
+/// Raises the bytes that this task's answer holds besides its cost to at least `size`.
 pub(crate) fn raise(size: usize) {
     CURRENT.try_with(|hold| hold.raise(size)).unwrap_or_default();
 }
@@ -181,15 +185,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_without_room_is_refused_and_room_comes_back() {
+    async fn a_read_beyond_the_budget_is_refused_and_space_returns() {
         let share = share_of(20 * ROW_COST);
         let rows = || share.held(Budget::RowBytes) / ROW_COST;
         let hold = Hold::new(&share, ROW_COST).unwrap();
         hold.scope(async {
             assert_eq!(reserve(21).unwrap_err().code, ErrorCode::Overloaded);
-            assert_eq!((rows(), share.held(Budget::Reads)), (0, 0), "what was refused is given back");
+            assert_eq!((rows(), share.held(Budget::Reads)), (0, 0), "a refused read holds nothing");
             drop(reserve(20).unwrap());
-            assert_eq!(rows(), 0, "a question that failed leaves nothing");
+            assert_eq!(rows(), 0, "a failed read holds nothing");
             let reserved = reserve(9).unwrap();
             assert_eq!(share.held(Budget::Reads), 1);
             reserved.settle(2);
@@ -213,7 +217,8 @@ mod tests {
         reads.scope(async { reserve(45).unwrap().settle(45) }).await;
         let small = Hold::new(&share, 1).unwrap();
         assert_eq!(small.scope(async { reserve(1).unwrap_err().code }).await, ErrorCode::Overloaded);
-        // Replies to writes have no bound of their own: past this the address writes when it has read.
+        // Replies to writes have no separate limit: past this the address can write again only once it has
+        // read.
         reads.set(61 * ROW_COST);
         assert_eq!(Hold::new(&share, 1).unwrap_err().code, ErrorCode::Overloaded);
         reads.set(60 * ROW_COST);
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn a_row_costs_no_more_than_is_counted() {
         assert!(size_of::<v1::Account>() + 2 * size_of::<[u8; 64]>() <= ROW_COST, "a named account");
-        assert!(size_of::<AccountView>() <= ROW_COST, "an account as the node shows it");
+        assert!(size_of::<AccountView>() <= ROW_COST, "an account as the node returns it");
         assert!(size_of::<Movement>() + size_of::<v1::Transfer>() <= ROW_COST, "a transfer");
     }
 }

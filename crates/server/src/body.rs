@@ -1,7 +1,7 @@
-//! Bodies on their way in and out, with their bounds.
+//! Request and response bodies, and their limits.
 //!
-//! A body that comes in counts its bytes against its own limit and against the memory that all bodies share,
-//! and has a time to arrive. One that goes out tells its connection when it has ended.
+//! The bytes of a request body count against the limit of one body and against the memory that all bodies
+//! share, and must arrive within a timeout. A response body reports to its connection when it has ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::share::{Budget, Share};
 use crate::upload::Upload;
 
-/// A request's place in the budgets; given back when dropped.
+/// A request's part of the budgets; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Admission {
     share: Arc<Share>,
@@ -29,20 +29,20 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// A place, where there is one.
+    /// Takes a place among the requests in flight, or refuses.
     pub(crate) fn new(share: &Arc<Share>) -> Result<Self, Failure> {
         share.take(Budget::Requests, 1)?;
         Ok(Self { share: Arc::clone(share), bytes: AtomicUsize::new(0) })
     }
 
-    /// Takes bytes of the shared memory.
+    /// Takes `size` bytes of the shared memory.
     pub(crate) fn take(&self, size: usize) -> Result<(), Failure> {
         self.share.take(Budget::BodyBytes, size)?;
         self.bytes.fetch_add(size, Relaxed);
         Ok(())
     }
 
-    /// The same for a piece of a body, which has a limit of its own.
+    /// The same for a piece of a body, which also counts against the limit of one body.
     fn take_piece(&self, size: usize, limits: &Limits) -> Result<(), Failure> {
         if self.bytes.load(Relaxed).saturating_add(size) > limits.body_size_max {
             return Err(too_large(limits));
@@ -66,18 +66,18 @@ fn too_large(limits: &Limits) -> Failure {
     Failure::new(ErrorCode::RequestTooLarge, detail)
 }
 
-/// A body on its way in.
+/// The body of a request.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     body: Upload,
     admission: Arc<Admission>,
     limits: Arc<Limits>,
-    /// Set when the body is first waited for: most are there at once.
+    /// Set when the body is first waited for: most bodies are complete at once.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Inbound {
-    /// An error at once when the head already announces too much.
+    /// Fails at once when the head announces a body above the limit.
     pub(crate) fn new(body: Upload, admission: Arc<Admission>, limits: Arc<Limits>) -> Result<Self, Failure> {
         let announced = body.size_hint().lower();
         if usize::try_from(announced).map_or(true, |size| size > limits.body_size_max) {
@@ -126,7 +126,7 @@ impl Body for Inbound {
     }
 }
 
-/// All of a body; without a copy where it came in one piece.
+/// Reads a whole body; copies nothing where it came in one piece.
 pub(crate) async fn collect<B>(mut body: B) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
@@ -147,13 +147,13 @@ where
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-/// A body on its way out: of gRPC or of REST.
+/// The body of a response of gRPC or of REST.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     body: Inner,
-    /// Given back when the answer has been sent or given up.
+    /// Dropped when the answer has been sent or abandoned.
     _open: OpenRequest,
-    /// The memory of the answer; what is sent carries it on. `None` for a refusal at the door.
+    /// The memory of the answer, which the sent bytes carry on; `None` for a request that was not admitted.
     hold: Option<Arc<Hold>>,
 }
 
@@ -181,7 +181,7 @@ impl Outbound {
         Self { body: Inner::Rest(body), _open: open, hold: None }
     }
 
-    /// With the memory that it holds until its last byte is sent.
+    /// Adds the memory that the body holds until its last byte is sent.
     pub(crate) fn held(mut self, hold: Arc<Hold>) -> Self {
         self.hold = Some(hold);
         self

@@ -1,12 +1,12 @@
-//! Change events as they come: a task that reads the history ahead of one client, within a bound.
+//! Streams of change events: for each, a task that reads the history ahead of one client, within a limit.
 //!
-//! The task reads when the node says that there is more, never in a loop over nothing. It stops when the
-//! client leaves, when the client takes nothing for too long, and when the server stops; the client goes on
-//! later at the position after the last one that it saw.
+//! The task reads when the node reports new events; it never polls. It stops when the client leaves, when the
+//! client takes nothing for too long, and when the server stops. The client continues later at the position
+//! after the last one that it received.
 //!
-//! Streams yield to payments: of all of them one at a time reads a page of the history and writes it out in the
-//! client's format ([`Pages`]), once its client has taken the page before; and while the log grows, nobody does
-//! for three times as long as that took. What the rows of a stream show is committed, so no majority is asked.
+//! Streams yield to payments. Only one stream at a time reads a page of the history and encodes it in the
+//! client's format ([`Pages`]), once its client has taken the page before. While the log grows, no stream
+//! reads for three times as long as that took. The rows of a stream are committed, so it needs no quorum.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,30 +19,30 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::stream_place;
-use crate::desk::{Deadline, Desk};
 use crate::failure;
 use crate::limits::{WATCH_BUFFER, WATCH_ROWS};
+use crate::service::{Deadline, Service};
 use crate::share::Taken;
 
-/// While the log grows, pages take one part of the time, and leave so many.
+/// While the log grows, reading pages takes one part of the time and leaves this many parts free.
 const LEFT_PARTS: u32 = 3;
-/// A pause that would be shorter is taken later: the system's timer is no finer.
+/// A shorter pause is postponed and added to the next: the system's timer is no finer.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 
-/// The turns of all streams.
+/// The lock that lets one stream at a time read a page.
 #[derive(Debug, Default)]
 pub(crate) struct Pages(Mutex<Pace>);
 
 #[derive(Debug, Default)]
 struct Pace {
-    /// The log's end after the last turn.
+    /// The last applied log index after the last turn.
     applied: LogIndex,
-    /// For how long no page is to be read.
+    /// The time for which no page may be read.
     owed: Duration,
 }
 
 impl Pace {
-    /// The pause after a turn that took so long.
+    /// The pause after a turn that took `took`; `None` when there is none, or when it is postponed.
     fn pause_after(&mut self, took: Duration, applied: LogIndex) -> Option<Duration> {
         let is_busy = self.applied != applied;
         self.applied = applied;
@@ -52,7 +52,7 @@ impl Pace {
 }
 
 impl Pages {
-    /// Does some work when it is its turn.
+    /// Runs `work` when it is this stream's turn.
     async fn turn<T>(&self, applied: impl Fn() -> LogIndex, work: impl Future<Output = T>) -> T {
         let mut pace = self.0.lock().await;
         let begun = Instant::now();
@@ -64,10 +64,10 @@ impl Pages {
     }
 }
 
-/// Change events from a position on, as `write` writes the rows of a page for the client; without a position, only what
-/// is new. A position after the end is refused.
+/// Streams change events from a position on, in pages that `write` encodes for the client. Without a position
+/// it streams only new events. A position after the end is refused.
 pub(crate) async fn watch<Item, Write, Written>(
-    desk: &Arc<Desk>,
+    service: &Arc<Service>,
     from: Option<MovementNumber>,
     deadline: Deadline,
     write: Write,
@@ -77,27 +77,28 @@ where
     Write: Fn(HistoryAnswer) -> Written + Send + Sync + 'static,
     Written: Future<Output = Vec<Item>> + Send + 'static,
 {
-    // Rows that it gets from others are no news, and its own end says nothing.
-    desk.check_state()?;
+    // While this node has no state to show, the rows that it fetches from its peers are not new, and its own
+    // end of the history is not the end.
+    service.check_state()?;
     if let Some(from) = from {
-        desk.check_position(from, deadline).await?;
+        service.check_position(from, deadline).await?;
     }
     let place = stream_place()?;
-    let count = desk.handle.watch_movements();
+    let count = service.handle.watch_movements();
     let from = from.unwrap_or_else(|| *count.borrow());
     let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
-    let follower = Follower { desk: Arc::clone(desk), next: from, count, sender, write, place };
+    let follower = Follower { service: Arc::clone(service), next: from, count, sender, write, place };
     tokio::spawn(follower.run());
     Ok(ReceiverStream::new(receiver))
 }
 
 struct Follower<Item, Write> {
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     next: MovementNumber,
     count: watch::Receiver<MovementNumber>,
     sender: mpsc::Sender<Result<Item, Failure>>,
     write: Write,
-    /// Given back when the stream ends.
+    /// Returned to the budget when the stream ends.
     place: Option<Taken>,
 }
 
@@ -107,25 +108,25 @@ where
     Written: Future<Output = Vec<Item>>,
 {
     async fn run(mut self) {
-        let watchers = &Arc::clone(&self.desk.metrics).watchers;
+        let watchers = &Arc::clone(&self.service.metrics).watchers;
         watchers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mut stopping = self.desk.stopping.subscribe();
+        let mut stopping = self.service.stopping.subscribe();
         let failure = tokio::select! {
             failure = self.follow() => failure,
             _ = stopping.wait_for(|stopping| *stopping) => {
-                let detail = "the server is stopping: go on after the last position";
+                let detail = "the server is stopping: continue after the last position";
                 Some(Failure::new(ErrorCode::Stopping, detail))
             }
         };
         if let Some(failure) = failure {
-            // A client that takes nothing will not take this either.
+            // A client that takes no events will not take this either.
             drop(self.sender.try_send(Err(failure)));
         }
         watchers.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         drop(self.place);
     }
 
-    /// Sends rows until the client leaves (`None`) or something fails.
+    /// Sends rows until the client leaves (`None`) or an error ends the stream.
     async fn follow(&mut self) -> Option<Failure> {
         loop {
             let is_more = |count: &MovementNumber| *count > self.next;
@@ -138,8 +139,8 @@ where
                 () = self.sender.closed() => return None,
             }
             let page = {
-                let handle = &self.desk.handle;
-                let turn = self.desk.pages.turn(|| *handle.watch_applied().borrow(), self.page());
+                let handle = &self.service.handle;
+                let turn = self.service.pages.turn(|| *handle.watch_applied().borrow(), self.page());
                 tokio::select! {
                     page = turn => page,
                     () = self.sender.closed() => return None,
@@ -157,7 +158,7 @@ where
         }
     }
 
-    /// The next page, and the position after it.
+    /// Reads the next page; also returns the position after it.
     async fn page(&self) -> Result<(MovementNumber, Vec<Item>), Failure> {
         let query = HistoryQuery::Movements(MovementFilter {
             from: self.next,
@@ -165,26 +166,27 @@ where
             timestamp_max: Nanos(0),
             limit: WATCH_ROWS,
         });
-        let read = self.desk.handle.query_history_at(query, Consistency::Stale, None).await;
+        let read = self.service.handle.query_history_at(query, Consistency::Stale, None).await;
         let Read { answer: rows, .. } = read.map_err(|error| failure::of_read(&error))?;
         let next = rows.last().map_or(self.next, |(position, _)| MovementNumber(position.0 + 1));
         Ok((next, (self.write)(rows).await))
     }
 
-    /// Hands a page to the client, and waits until it has taken it; why the stream ends, when it does not.
+    /// Sends a page and waits until the client has taken it. An error ends the stream: `None` when the client
+    /// left, else what to report to it.
     async fn send(&self, items: Vec<Item>) -> Result<(), Option<Failure>> {
-        let patience = self.desk.limits.stall_timeout;
+        let stall_timeout = self.service.limits.stall_timeout;
         let sending = async {
             let places = self.sender.reserve_many(items.len()).await?;
             places.zip(items).for_each(|(place, item)| place.send(Ok(item)));
             self.sender.reserve_many(WATCH_BUFFER).await.map(drop)
         };
-        match tokio::time::timeout(patience, sending).await {
+        match tokio::time::timeout(stall_timeout, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(None),
             Err(_) => {
-                let what = "the client takes no change events: go on after the last position";
-                Err(Some(Failure::overloaded(Scarce::Streams, what, self.desk.limits.retry_after)))
+                let what = "the client takes no change events: continue after the last position";
+                Err(Some(Failure::overloaded(Scarce::Streams, what, self.service.limits.retry_after)))
             }
         }
     }
@@ -195,21 +197,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_leave_three_parts_of_the_time_while_the_log_grows() {
+    fn pages_take_a_quarter_of_the_time_while_payments_run() {
         let mut pace = Pace::default();
         let millis = Duration::from_millis;
-        assert_eq!(pace.pause_after(millis(5), LogIndex(0)), None, "nobody pays");
+        assert_eq!(pace.pause_after(millis(5), LogIndex(0)), None, "the log does not grow");
         assert_eq!(pace.pause_after(millis(5), LogIndex(1)), Some(millis(15)));
         let short = Duration::from_micros(500);
         assert_eq!(pace.pause_after(short, LogIndex(2)), None);
-        assert_eq!(pace.pause_after(short, LogIndex(3)), Some(millis(3)), "short ones are added up");
+        assert_eq!(pace.pause_after(short, LogIndex(3)), Some(millis(3)), "short pauses are added up");
         assert_eq!(pace.pause_after(short, LogIndex(4)), None);
-        assert_eq!(pace.pause_after(short, LogIndex(4)), None, "what is owed is forgotten in a quiet moment");
+        assert_eq!(pace.pause_after(short, LogIndex(4)), None, "a pause is dropped when the log is idle");
         assert_eq!(pace.pause_after(short, LogIndex(5)), None);
     }
 
     #[tokio::test]
-    async fn one_stream_at_a_time_reads() {
+    async fn one_stream_at_a_time_reads_a_page() {
         let pages = Pages::default();
         let first = pages.turn(|| LogIndex(0), std::future::pending::<()>());
         let second = pages.turn(|| LogIndex(0), async { 2 });
@@ -217,10 +219,10 @@ mod tests {
         tokio::select! {
             biased;
             () = first.as_mut() => panic!("it does not end"),
-            _ = second.as_mut() => panic!("it is not its turn"),
+            _ = second.as_mut() => panic!("the second reads beside the first"),
             () = std::future::ready(()) => {}
         }
         drop(first);
-        assert_eq!(second.await, 2, "a stream that ended gives its turn on");
+        assert_eq!(second.await, 2, "a stream that ends lets the next one read");
     }
 }

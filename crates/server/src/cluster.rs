@@ -1,17 +1,17 @@
-//! Where a node stands among the others, as both protocols show it, and changes of who takes part.
+//! The cluster as this node reports it to both protocols, and changes of its membership.
 
 use bezant_api::{ErrorCode, Failure, Violation, v1};
 use bezant_runtime::{Change, ChangeError, Health, Part, Role};
 use bezant_types::{NodeId, limits};
 use http::HeaderMap;
 
-use crate::desk::{Deadline, Desk};
 use crate::failure;
 use crate::guard::ChangePermit;
+use crate::service::{Deadline, Service};
 
-/// What the node says of itself.
-pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
-    let status = desk.handle.cluster();
+/// The node's own report of the cluster.
+pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
+    let status = service.handle.cluster();
     let role = match status.role {
         Role::Leader => "leader",
         Role::Follower => "follower",
@@ -33,7 +33,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         .to_owned(),
         refused: node.refused.unwrap_or_default(),
     });
-    let read_only = match desk.handle.health() {
+    let read_only = match service.handle.health() {
         Health::ReadOnly { reason } => reason,
         Health::Serving | Health::NoState { .. } | Health::Stopping => String::new(),
     };
@@ -48,7 +48,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         agreed_nodes: u32::try_from(status.agreed.1).unwrap_or(u32::MAX),
         install_bytes,
         install_size,
-        disk_available: desk.handle.disk_available(),
+        disk_available: service.handle.disk_available(),
         read_only,
         nodes: nodes.collect(),
         members_index: status.members_index.0,
@@ -62,20 +62,20 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
     }
 }
 
-/// Whether a request with these headers may change the cluster.
-pub(crate) fn permit_change(desk: &Desk, headers: &HeaderMap) -> Result<ChangePermit, Failure> {
-    desk.guard.permit_change(headers, desk.handle.cluster().nodes.is_empty())
+/// Checks whether a request with these headers may change the cluster.
+pub(crate) fn permit_change(service: &Service, headers: &HeaderMap) -> Result<ChangePermit, Failure> {
+    service.guard.permit_change(headers, service.handle.cluster().nodes.is_empty())
 }
 
-/// Makes a change; it is agreed on return.
+/// Makes a change; it is committed on return.
 pub(crate) async fn change_cluster(
-    desk: &Desk,
+    service: &Service,
     _permit: ChangePermit,
     request: v1::ChangeClusterRequest,
     deadline: Deadline,
 ) -> Result<v1::ChangeClusterReply, Failure> {
     let change = change(&request)?;
-    let made = desk.handle.change(&change, deadline).await.map_err(|error| failure::of_write(&error))?;
+    let made = service.handle.change(&change, deadline).await.map_err(|error| failure::of_write(&error))?;
     match made {
         Ok(index) => Ok(v1::ChangeClusterReply { log_index: index.0 }),
         Err(error) => Err(refusal(error, request.node)),
@@ -119,31 +119,31 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ),
         ChangeError::Outdated => (
             ErrorCode::ChangeUnderWay,
-            format!("node {node} was removed and added again meanwhile: look at the cluster, and try again"),
+            format!(
+                "node {node} was removed and added again meanwhile: read the cluster's state and try again"
+            ),
         ),
         ChangeError::Unknown => (ErrorCode::MemberNotFound, format!("the cluster has no node {node}")),
-        ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} takes part already")),
-        ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} votes already")),
-        ChangeError::NotMet | ChangeError::Behind(0) => (
+        ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} is a member already")),
+        ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} is a voter already")),
+        ChangeError::NotMet | ChangeError::Lagging(0) => (
             ErrorCode::NodeBehind,
-            format!("node {node} is not heard of: is it started, and are its address and token right?"),
+            format!("node {node} does not answer: is it started, and are its address and token right?"),
         ),
-        ChangeError::Behind(entries) => (
+        ChangeError::Lagging(entries) => (
             ErrorCode::NodeBehind,
             format!("node {node} lacks {entries} log entries: wait until it has caught up"),
         ),
         ChangeError::Leads => (
             ErrorCode::NodeLeads,
-            format!("node {node} leads: let another one lead first (`bezant cluster transfer-leader`)"),
+            format!("node {node} leads: transfer the leadership first (`bezant cluster transfer-leader`)"),
         ),
         ChangeError::TooFew => (
             ErrorCode::ChangeRefused,
-            format!(
-                "without node {node}, too few of the voters that are left can be reached to agree on anything"
-            ),
+            format!("without node {node}, no quorum of the voters would be reachable"),
         ),
         ChangeError::NoVote => {
-            (ErrorCode::ChangeRefused, format!("node {node} has no vote, and cannot lead: promote it first"))
+            (ErrorCode::ChangeRefused, format!("node {node} is no voter and cannot lead: promote it first"))
         }
         ChangeError::Full => (
             ErrorCode::ChangeRefused,
@@ -154,7 +154,7 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         }
         ChangeError::Alone => (
             ErrorCode::ChangeRefused,
-            "this node is alone: a cluster is begun with --node and --nodes, on empty folders".into(),
+            "this node is standalone: a cluster is started with --node and --nodes, on empty folders".into(),
         ),
         ChangeError::NotLeading => (ErrorCode::NoLeader, "no node leads: try again".into()),
     };
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_change_is_named() {
+    fn a_request_that_is_no_change_names_its_field() {
         let cases = [
             (request(v1::ClusterChange::Add, 0, "a:1"), "node"),
             (request(v1::ClusterChange::Add, 4, "a"), "address"),

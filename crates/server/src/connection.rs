@@ -1,7 +1,8 @@
-//! One connection: HTTP/1.1 or HTTP/2, whichever the client speaks, and the clocks that end it.
+//! One connection, of HTTP/1.1 or HTTP/2 as the client chooses, and the timeouts that end it.
 //!
-//! hyper reads and writes; this file looks at the clocks, a few times a minute, and never for each request:
-//! a head that does not come, a connection without requests, a peer that is gone or takes nothing.
+//! hyper reads and writes. This module checks the timeouts every [`Limits::check_interval`], and never for
+//! each request: a head that does not come, a connection without requests, a peer that is gone or takes
+//! nothing.
 
 use std::error::Error;
 use std::io;
@@ -20,22 +21,22 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::door::Door;
+use crate::http::HttpHandler;
 use crate::http1::Strict;
 use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUFFER_SIZE, WINDOW_SIZE};
 use crate::place::{Place, Usage};
 
-/// What the requests of a connection tell its clocks.
+/// What the requests of a connection report for its timeouts.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     usage: Arc<Usage>,
-    /// The open requests that are streams, which may be silent for long.
+    /// Open requests that are streams, which may send nothing for long.
     streams: AtomicUsize,
     /// The peer takes no more bytes for now.
     blocked: AtomicBool,
-    /// Bytes moved since the clocks were last looked at.
+    /// Bytes moved since the last check.
     moved: AtomicBool,
-    /// Bytes came, and no request has come out of them yet.
+    /// Bytes came that have not become a request yet.
     unanswered: AtomicBool,
     /// The whole preface of HTTP/2 has come.
     is_http2: Arc<AtomicBool>,
@@ -47,7 +48,7 @@ impl Activity {
     }
 }
 
-/// A request whose answer is not sent in full; tells its connection when dropped.
+/// A request whose answer is not sent in full; reports its end to the connection when dropped.
 #[derive(Debug)]
 pub(crate) struct OpenRequest {
     activity: Arc<Activity>,
@@ -61,7 +62,7 @@ impl OpenRequest {
         Self { activity: Arc::clone(activity), is_stream: false }
     }
 
-    /// The answer is a stream without an end.
+    /// Marks the answer as an endless stream.
     pub(crate) fn mark_stream(&mut self) {
         if !self.is_stream {
             self.is_stream = true;
@@ -80,7 +81,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A socket that tells when bytes move.
+/// A socket that records in [`Activity`] when bytes move.
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,
@@ -98,7 +99,7 @@ impl AsyncRead for Socket {
         let new = buffer.filled().get(before..).unwrap_or_default();
         if !new.is_empty() {
             self.activity.moved.store(true, Relaxed);
-            // While a request is open, bytes are its body: they are no head that has to come to an end.
+            // While a request is open, bytes belong to its body and not to an unfinished head.
             if self.activity.usage.open.load(Relaxed) == 0 {
                 self.activity.unanswered.store(true, Relaxed);
             }
@@ -150,7 +151,7 @@ impl Socket {
     }
 }
 
-/// How hyper serves every connection.
+/// The settings with which hyper serves every connection.
 pub(crate) fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -171,33 +172,33 @@ pub(crate) fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// What becomes of a connection when its clocks are looked at.
+/// The decision of a check of the timeouts.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Stay,
-    /// Finish what is open, begin nothing.
+    /// Finish the open requests and start none.
     Leave,
-    /// At once: the peer does not do its part.
+    /// Close at once: the peer does not do its part.
     Cut,
 }
 
-/// The clocks of one connection.
+/// The times that the timeouts of one connection are measured from.
 #[derive(Debug)]
 struct Clocks {
     begun_at: Instant,
     moved_at: Instant,
     used_at: Instant,
-    waits_since: Option<Instant>,
-    /// A request has come.
+    head_since: Option<Instant>,
+    /// At least one request has come.
     has_asked: bool,
 }
 
 impl Clocks {
     fn new(now: Instant) -> Self {
-        Self { begun_at: now, moved_at: now, used_at: now, waits_since: None, has_asked: false }
+        Self { begun_at: now, moved_at: now, used_at: now, head_since: None, has_asked: false }
     }
 
-    fn look(&mut self, now: Instant, activity: &Activity, limits: &Limits) -> Verdict {
+    fn check(&mut self, now: Instant, activity: &Activity, limits: &Limits) -> Verdict {
         if activity.moved.swap(false, Relaxed) {
             self.moved_at = now;
         }
@@ -208,13 +209,13 @@ impl Clocks {
             self.used_at = now;
             self.has_asked = true;
         }
-        // Over HTTP/2, bytes without a request are normal: settings, pings.
+        // Over HTTP/2, bytes that belong to no request are normal: settings and pings.
         let is_head = !is_used && !activity.is_http2.load(Relaxed) && activity.unanswered.load(Relaxed);
-        self.waits_since = is_head.then(|| self.waits_since.unwrap_or(now));
+        self.head_since = is_head.then(|| self.head_since.unwrap_or(now));
         let is_late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
-        let is_silent = !self.has_asked && is_late(self.begun_at, limits.head_timeout);
-        let has_no_head = self.waits_since.is_some_and(|since| is_late(since, limits.head_timeout));
-        if is_silent || has_no_head || (owes_bytes && is_late(self.moved_at, limits.stall_timeout)) {
+        let never_asked = !self.has_asked && is_late(self.begun_at, limits.head_timeout);
+        let has_no_head = self.head_since.is_some_and(|since| is_late(since, limits.head_timeout));
+        if never_asked || has_no_head || (owes_bytes && is_late(self.moved_at, limits.stall_timeout)) {
             Verdict::Cut
         } else if !is_used && is_late(self.used_at, limits.idle_timeout) {
             Verdict::Leave
@@ -224,12 +225,17 @@ impl Clocks {
     }
 }
 
-/// Serves a connection until it ends, by itself or by a clock, or the server stops.
+/// Serves a connection until it ends, a timeout ends it, or the server stops.
 ///
-/// hyper's part is a task of its own, so that looking at clocks costs a request nothing.
-pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door, place: &Place) {
-    let desk = Arc::clone(door.desk());
-    let limits = &desk.limits;
+/// hyper runs in a separate task, so that the checks cost the requests nothing.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    builder: Builder<TokioExecutor>,
+    handler: HttpHandler,
+    place: &Place,
+) {
+    let service = Arc::clone(handler.service());
+    let limits = &service.limits;
     let begins = tokio::select! {
         begins = timeout(limits.head_timeout, stream.readable()) => begins.is_ok(),
         () = place.lost() => false,
@@ -237,15 +243,15 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
     if !begins {
         return;
     }
-    let activity = Arc::clone(&door.activity);
+    let activity = Arc::clone(&handler.activity);
     let peer = stream.peer_addr().ok();
     let socket = Socket { stream, activity: Arc::clone(&activity) };
     let socket = Strict::new(socket, limits.linger_timeout, Arc::clone(&activity.is_http2));
     let (leave, leaves) = oneshot::channel();
     let mut leave = Some(leave);
     let mut serving = JoinSet::new();
-    serving.spawn(drive(socket, peer, builder, door, leaves));
-    let mut stopping = desk.stopping.subscribe();
+    serving.spawn(drive(socket, peer, builder, handler, leaves));
+    let mut stopping = service.stopping.subscribe();
     let mut clocks = Clocks::new(Instant::now());
     let mut ticks = interval(limits.check_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -253,28 +259,29 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
         let verdict = tokio::select! {
             _ = serving.join_next() => return,
             _ = stopping.wait_for(|stopping| *stopping), if leave.is_some() => Verdict::Leave,
-            now = ticks.tick() => clocks.look(now, &activity, limits),
+            now = ticks.tick() => clocks.check(now, &activity, limits),
             () = place.lost() => Verdict::Cut,
         };
         match verdict {
             Verdict::Stay => {}
-            // Dropping the sender is the message; a connection that was told already is cut.
+            // Dropping the sender asks the connection to leave; one that was asked before is closed.
             Verdict::Leave if leave.take().is_some() => clocks.used_at = Instant::now(),
             Verdict::Leave | Verdict::Cut => return,
         }
     }
 }
 
-/// Reads and writes, until the connection ends; told to leave, it finishes what is open.
+/// Reads and writes until the connection ends. After a message from `leaves` it finishes the open requests
+/// only.
 async fn drive(
     socket: Strict<Socket>,
     peer: Option<SocketAddr>,
     builder: Builder<TokioExecutor>,
-    door: Door,
+    handler: HttpHandler,
     leaves: oneshot::Receiver<()>,
 ) {
-    let broken = Arc::clone(door.broken());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
+    let broken = Arc::clone(handler.broken());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), handler));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
@@ -285,14 +292,15 @@ async fn drive(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, ?peer, "a connection broke off");
-        if is_against_the_rules(&*error) && broken.may_speak() {
-            tracing::warn!(?peer, "a client broke the rules of HTTP/2, and was cut off");
+        if is_protocol_violation(&*error) && broken.allows_line() {
+            tracing::warn!(?peer, "a client violated HTTP/2 and was disconnected");
         }
     }
 }
 
-/// True where this end closed the connection because of what came, such as streams that are begun and reset at once.
-fn is_against_the_rules(error: &(dyn Error + 'static)) -> bool {
+/// True where this end closed the connection because of what the peer sent, such as streams that it opens and
+/// resets at once.
+fn is_protocol_violation(error: &(dyn Error + 'static)) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library) {
@@ -317,18 +325,18 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_never_asks_is_cut_whatever_it_sends() {
+    fn a_connection_without_any_request_is_cut_despite_its_bytes() {
         let (activity, start) = (Arc::new(Activity::default()), Instant::now());
         let mut clocks = Clocks::new(start);
         activity.is_http2.store(true, Relaxed);
         activity.moved.store(true, Relaxed);
-        assert_eq!(clocks.look(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.check(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
         activity.moved.store(true, Relaxed);
-        assert_eq!(clocks.look(start + Duration::from_secs(5), &activity, &limits()), Verdict::Cut);
+        assert_eq!(clocks.check(start + Duration::from_secs(5), &activity, &limits()), Verdict::Cut);
         let mut clocks = Clocks::new(start);
         drop(OpenRequest::new(&activity));
-        assert_eq!(clocks.look(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
-        assert_eq!(clocks.look(start + Duration::from_secs(9), &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.check(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.check(start + Duration::from_secs(9), &activity, &limits()), Verdict::Stay);
     }
 
     #[test]
@@ -337,11 +345,11 @@ mod tests {
         let mut clocks = Clocks::new(start);
         drop(OpenRequest::new(&activity));
         activity.unanswered.store(true, Relaxed);
-        assert_eq!(clocks.look(start, &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.check(start, &activity, &limits()), Verdict::Stay);
         activity.moved.store(true, Relaxed);
-        assert_eq!(clocks.look(start + Duration::from_secs(5), &activity, &limits()), Verdict::Cut);
+        assert_eq!(clocks.check(start + Duration::from_secs(5), &activity, &limits()), Verdict::Cut);
         activity.is_http2.store(true, Relaxed);
-        assert_eq!(clocks.look(start + Duration::from_secs(9), &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.check(start + Duration::from_secs(9), &activity, &limits()), Verdict::Stay);
     }
 
     #[test]
@@ -350,24 +358,24 @@ mod tests {
         let mut clocks = Clocks::new(start);
         let open = OpenRequest::new(&activity);
         let minute = Duration::from_mins(1);
-        assert_eq!(clocks.look(start + minute, &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.check(start + minute, &activity, &limits()), Verdict::Stay);
         drop(open);
         activity.moved.store(true, Relaxed);
-        assert_eq!(clocks.look(start + 2 * minute, &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.check(start + 2 * minute, &activity, &limits()), Verdict::Stay);
         activity.moved.store(true, Relaxed);
-        assert_eq!(clocks.look(start + 3 * minute, &activity, &limits()), Verdict::Leave);
+        assert_eq!(clocks.check(start + 3 * minute, &activity, &limits()), Verdict::Leave);
     }
 
     #[test]
-    fn a_peer_that_takes_nothing_is_cut_with_its_requests_open() {
+    fn a_peer_that_reads_nothing_is_cut_despite_open_requests() {
         let (activity, start) = (Arc::new(Activity::default()), Instant::now());
         let mut clocks = Clocks::new(start);
         let mut open = OpenRequest::new(&activity);
         let late = start + Duration::from_secs(90);
-        assert_eq!(clocks.look(late, &activity, &limits()), Verdict::Cut);
+        assert_eq!(clocks.check(late, &activity, &limits()), Verdict::Cut);
         open.mark_stream();
-        assert_eq!(clocks.look(late, &activity, &limits()), Verdict::Stay, "a stream may be silent");
+        assert_eq!(clocks.check(late, &activity, &limits()), Verdict::Stay, "a stream may send nothing");
         activity.blocked.store(true, Relaxed);
-        assert_eq!(clocks.look(late, &activity, &limits()), Verdict::Cut, "but not with bytes to send");
+        assert_eq!(clocks.check(late, &activity, &limits()), Verdict::Cut, "but not with bytes to send");
     }
 }

@@ -1,9 +1,9 @@
-//! Creating accounts and transfers for the typed calls of gRPC and REST.
+//! Creation of accounts and transfers, for the typed calls of gRPC and REST.
 //!
-//! A request becomes one command. What comes back is read as its client reads it: a linked chain that exists already
-//! is told as that (`settle`), a key that belongs to another request is refused (`keyed`), and the first few refusals
-//! name their case (`explain`). All of that is asked for after the fact and only where something was not created; the
-//! way of a transfer that succeeds has none of it.
+//! A request becomes one command. Its results are then interpreted for the client: a linked chain that exists
+//! already is reported as existing (`settle`), a key that belongs to another request is refused (`keyed`),
+//! and details explain the first few refusals (`explain`). All of that happens after the command, and only
+//! where an event was not created. A transfer that succeeds costs none of it.
 
 use bezant_api::idempotency::{IdKind, marks};
 use bezant_api::settle::{accounts_to_read, settle_accounts, settle_transfers, transfers_to_read};
@@ -14,48 +14,48 @@ use bezant_storage::HistoryQuery;
 use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};
 use bytes::{Bytes, BytesMut};
 
-use crate::desk::{Deadline, Desk, Ledgers, at_place};
 use crate::failure;
+use crate::service::{Deadline, Ledgers, Service, at_place};
 use crate::shared::results_of;
 
-/// What became of the events of a request.
+/// The results of the events of a request.
 #[derive(Debug)]
 pub(crate) struct Outcomes {
-    /// What the events are.
+    /// The operation that carried the events.
     pub(crate) operation: Operation,
-    /// The log entry that carried them.
+    /// The log entry that carried the events; 0 where nothing was written now.
     pub(crate) index: LogIndex,
-    /// Timestamp of the last one.
+    /// Timestamp of the last event.
     pub(crate) time: Nanos,
-    /// One an event, in order.
+    /// One result an event, in the order of the events.
     pub(crate) results: Vec<EventResult>,
-    /// Of refused events, the first few: their place, and which case it is.
+    /// Details of the first few refused events: the place of the event, and the text.
     pub(crate) details: Vec<(usize, String)>,
 }
 
 impl Outcomes {
-    /// As the ledger answered.
+    /// Outcomes without details, as the ledger returned them.
     pub(crate) fn of(operation: Operation, committed: &Committed) -> Result<Self, Failure> {
         let results = results_of(committed)?.collect();
         let Committed { index, time, .. } = *committed;
         Ok(Self { operation, index, time, results, details: Vec::new() })
     }
 
-    /// Which case the refusal of an event is.
+    /// The detail of a refused event.
     pub(crate) fn detail(&self, at: usize) -> Option<&str> {
         self.details.iter().find(|(place, _)| *place == at).map(|(_, detail)| detail.as_str())
     }
 }
 
-/// The key of a request, where any of its ids follows from it.
+/// The idempotency key of a request, where at least one of its ids is derived from it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key<'request> {
     pub(crate) text: &'request str,
     pub(crate) kind: IdKind,
 }
 
-impl Desk {
-    /// Creates accounts. The plain records are used where they hold all that is said.
+impl Service {
+    /// Creates accounts. Uses the plain records where these hold all that the drafts say.
     pub(crate) async fn create_accounts(
         &self,
         drafts: Vec<AccountDraft>,
@@ -98,7 +98,7 @@ impl Desk {
         Ok(outcomes)
     }
 
-    /// Creates transfers. The plain records are used where they hold all that is said.
+    /// Creates transfers. Uses the plain records where these hold all that the drafts say.
     pub(crate) async fn create_transfers(
         &self,
         drafts: Vec<TransferDraft>,
@@ -114,7 +114,7 @@ impl Desk {
         };
         let ids = || transfers.iter().map(|transfer| transfer.id.0);
         let key = key.map(|text| Key { text, kind: IdKind::Transfer });
-        // A single one is told from another by its record.
+        // A single transfer needs no marks: its record shows whether it is another one.
         let marked = key.filter(|_| transfers.len() > 1);
         let Some(committed) = self.write_keyed(operation, records, marked, deadline).await? else {
             return self.earlier_transfers(&transfers, operation, key, deadline).await;
@@ -136,7 +136,7 @@ impl Desk {
         Ok(outcomes)
     }
 
-    /// With names and asset codes turned into numbers.
+    /// Replaces names and asset codes by numbers.
     async fn transfers_of(
         &self,
         drafts: Vec<TransferDraft>,
@@ -161,8 +161,8 @@ impl Desk {
         Ok(events)
     }
 
-    /// Puts events in the log, with the marks of their key where they have one. `None`: the key belongs to another
-    /// request, and nothing was done.
+    /// Puts events in the log, with the marks of their key where they have one. `None`: the key belongs to
+    /// another request, and nothing was done.
     async fn write_keyed(
         &self,
         operation: Operation,
@@ -180,7 +180,7 @@ impl Desk {
         Ok(Some(committed).filter(|committed| !committed.results.is_empty()))
     }
 
-    /// Accounts for this desk itself, as of now, whatever the request asks for.
+    /// Reads accounts for the service itself: always linearizable, whatever the request asks for.
     pub(crate) async fn own_accounts(
         &self,
         query: LedgerQuery,
@@ -189,11 +189,11 @@ impl Desk {
         let read = self.handle.query_at(query, Consistency::Linearizable, deadline).await;
         match read.map_err(|error| failure::of_read(&error))?.answer {
             bezant_ledger::LedgerAnswer::Accounts(accounts) => Ok(accounts),
-            _ => Err(failure::internal("the ledger answered another question")),
+            _ => Err(failure::internal("the ledger's answer is of another kind")),
         }
     }
 
-    /// Transfers, the same.
+    /// Reads transfers for the service itself: always linearizable, whatever the request asks for.
     pub(crate) async fn own_transfers(
         &self,
         ids: Vec<TransferId>,
@@ -212,9 +212,9 @@ fn bytes_of<E: Event>(events: &[E]) -> Bytes {
     records.freeze()
 }
 
-/// The write was done, and what it came to cannot be read.
+/// The failure of a write that was done while its outcome cannot be read.
 fn unread(failure: &Failure) -> Failure {
     let detail =
-        format!("what became of a linked chain cannot be read ({}): retry with the same ids", failure.detail);
+        format!("the outcome of a linked chain cannot be read ({}): retry with the same ids", failure.detail);
     Failure::new(ErrorCode::Interrupted, detail)
 }

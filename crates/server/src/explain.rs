@@ -1,7 +1,5 @@
-//! Reads what the refusals of a request are about, so that their details name the case.
-//!
-//! Only for refused events, only for the first few of a request, and after the answer is known: what cannot be read is
-//! left out, and nothing waits for it for long.
+//! Reads the records that explain the refusals of a request, so that their details name the case.
+//! known. A record that cannot be read is left out, and the answer waits for the reads for at most a second.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,15 +13,15 @@ use bezant_types::{
 };
 
 use crate::create::Outcomes;
-use crate::desk::{Deadline, Desk};
+use crate::service::{Deadline, Service};
 
-/// Refusals of a request whose case is named.
+/// The most refusals of a request that are explained.
 const EXPLAINED_MAX: usize = 8;
-/// An answer that is known waits no longer for what it is about.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a complete answer waits at most for its explanations.
+const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl Desk {
-    /// Names the case of the first refused transfers.
+impl Service {
+    /// Adds the details of the first refused transfers.
     pub(crate) async fn explain_transfers(
         &self,
         sent: &[ExtendedTransfer],
@@ -38,7 +36,7 @@ impl Desk {
         if refused.is_empty() {
             return;
         }
-        let deadline = soon(deadline);
+        let deadline = explain_deadline(deadline);
         let transfers = self.known_transfers(&refused, deadline).await;
         let accounts = self.known_accounts(&refused, &transfers, deadline).await;
         let assets = self.assets_for(accounts.values().map(|view| view.account.ledger), deadline).await;
@@ -50,7 +48,7 @@ impl Desk {
         }
     }
 
-    /// The same for accounts.
+    /// Adds the details of the first refused accounts.
     pub(crate) async fn explain_accounts(
         &self,
         sent: &[ExtendedAccount],
@@ -61,7 +59,7 @@ impl Desk {
             let status = CreateAccountStatus::from_number(result.status).ok()?;
             is_about_account(status).then_some((at, event, status))
         });
-        let deadline = soon(deadline);
+        let deadline = explain_deadline(deadline);
         for (at, event, status) in refused.take(EXPLAINED_MAX) {
             let query = if status == CreateAccountStatus::NameTaken {
                 let name = bezant_ledger::name_from_bytes(&event.name).unwrap_or_default();
@@ -78,7 +76,8 @@ impl Desk {
         }
     }
 
-    /// What the history holds under the ids of refused transfers, and of those that they were to post or void.
+    /// The history's records of the refused transfers, and of the pending transfers that they were to post or
+    /// void.
     async fn known_transfers(
         &self,
         refused: &[(usize, Transfer, CreateTransferStatus)],
@@ -99,7 +98,7 @@ impl Desk {
         found.into_iter().map(|found| (id(&found), found)).collect()
     }
 
-    /// The accounts of refused transfers, and of those that they were to post or void.
+    /// The accounts of the refused transfers, and of the pending transfers that they were to post or void.
     async fn known_accounts(
         &self,
         refused: &[(usize, Transfer, CreateTransferStatus)],
@@ -117,9 +116,10 @@ impl Desk {
     }
 }
 
-fn soon(deadline: Deadline) -> Deadline {
-    let patience = Instant::now().checked_add(PATIENCE);
-    deadline.into_iter().chain(patience).min()
+/// The earlier of the call's deadline and [`EXPLAIN_TIMEOUT`] from now.
+fn explain_deadline(deadline: Deadline) -> Deadline {
+    let latest = Instant::now().checked_add(EXPLAIN_TIMEOUT);
+    deadline.into_iter().chain(latest).min()
 }
 
 fn applied(transfers: &HashMap<TransferId, FetchedTransfer>, id: TransferId) -> Option<Transfer> {

@@ -1,4 +1,4 @@
-//! Failures of calls as both protocols show them, and the node's errors as failures.
+//! Failures of calls as both protocols return them, and the conversion of the node's errors to failures.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use http::{HeaderValue, StatusCode, header};
 use tonic::Status;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-/// The domain of `reason` in gRPC's `ErrorInfo`.
+/// The value of `domain` in gRPC's `ErrorInfo`.
 const ERROR_DOMAIN: &str = "bezant";
 
-/// Ids that gRPC's `ErrorInfo` names of a write whose outcome is not known: it travels in trailers, which many clients
-/// bound at 8 KiB. The client has given all of them itself.
+/// The most ids of a write with an unknown outcome that gRPC's `ErrorInfo` lists. It travels in trailers,
+/// which many clients limit to 8 KiB. The client sent all of these ids itself.
 const UNKNOWN_IDS_MAX: usize = 64;
 
-/// Why a write has no outcome.
+/// Converts the node's error for a write.
 pub(crate) fn of_write(error: &ExecuteError) -> Failure {
     let detail = error.to_string();
     match error {
@@ -38,7 +38,7 @@ pub(crate) fn of_write(error: &ExecuteError) -> Failure {
     }
 }
 
-/// Why a read has no answer.
+/// Converts the node's error for a read.
 pub(crate) fn of_read(error: &ReadError) -> Failure {
     let detail = error.to_string();
     match error {
@@ -55,19 +55,19 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
     }
 }
 
-/// Why records of the fast path are not taken.
+/// The failure for records that do not decode.
 pub(crate) fn of_records(error: DecodeError, event_size: usize) -> Failure {
     let detail = format!("{error}: send 1 to 8189 records of {event_size} bytes each, one after the other");
     Failure::new(ErrorCode::InvalidRecords, detail)
 }
 
-/// An answer that only a fault of the server explains.
+/// An answer that only a fault of the server can explain.
 pub(crate) fn internal(what: &str) -> Failure {
     tracing::error!(what, "a fault of the server");
     Failure::new(ErrorCode::Internal, format!("a fault of the server: {what}"))
 }
 
-/// The failure as gRPC tells it, with rich details.
+/// The failure as a gRPC status with rich details.
 pub(crate) fn to_status(failure: Failure) -> Status {
     let ids: Vec<_> = failure.unknown_ids.iter().take(UNKNOWN_IDS_MAX).map(u128::to_string).collect();
     let of_unknown = [("ids", ids.join(",")), ("events", failure.unknown_ids.len().to_string())];
@@ -90,9 +90,9 @@ pub(crate) fn to_status(failure: Failure) -> Status {
     Status::with_error_details(failure.code.grpc_code(), failure.detail, details)
 }
 
-/// The answer with a stable code, where the machinery of gRPC refused the request by itself: it knows no codes.
+/// Adds a stable code to a response in which tonic itself refused the request: tonic has no such codes.
 ///
-/// The standard services say in their own way what they do not know.
+/// The standard services (health, reflection) keep their own errors.
 pub(crate) fn with_reason(
     response: http::Response<tonic::body::Body>,
     path: &str,
@@ -100,7 +100,7 @@ pub(crate) fn with_reason(
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     if response.headers().contains_key("grpc-accept-encoding") && status.code() == tonic::Code::Unimplemented
     {
-        // An unknown compression: the answer has to stay what the protocol asks for.
+        // Unknown compression: the response must stay as the protocol defines it.
         return response;
     }
     let is_standard = path.starts_with("/grpc.");
@@ -112,11 +112,11 @@ pub(crate) fn with_reason(
                 format!("there is no call {path}: ask the reflection service, or see bezant.v1.Ledger");
             Failure::new(ErrorCode::RouteNotFound, detail)
         }
-        // The latter of a message that is too large once it is decompressed.
+        // tonic uses `ResourceExhausted` for a message that is too large after decompression.
         tonic::Code::OutOfRange | tonic::Code::ResourceExhausted if !is_standard => {
             Failure::new(ErrorCode::RequestTooLarge, status.message())
         }
-        // What could not be decoded: a fault of our own would have come with its code.
+        // tonic could not decode the message: an internal fault of the server would carry its own code.
         tonic::Code::Internal | tonic::Code::Unimplemented if !is_standard => {
             let detail = format!("the message cannot be read: {}", status.message());
             Failure::new(ErrorCode::InvalidMessage, detail)
@@ -126,7 +126,7 @@ pub(crate) fn with_reason(
     to_status(failure).into_http()
 }
 
-/// A failure on its way out of a REST handler, as problem+json.
+/// A failure that a REST handler returns, encoded as problem+json.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Failure);
 
@@ -152,7 +152,7 @@ impl IntoResponse for Refused {
     }
 }
 
-/// A problem as an answer.
+/// A problem as an HTTP response.
 pub(crate) fn problem(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(problem).unwrap_or_default();
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_the_node_keep_their_meaning() {
+    fn errors_of_the_node_become_the_matching_codes() {
         let overloaded = ExecuteError::Overloaded { retry_after: Duration::from_millis(50) };
         let status = to_status(of_write(&overloaded));
         assert_eq!(status.code(), tonic::Code::ResourceExhausted);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_was_not_begun_has_no_unknown_ids() {
+    fn a_write_that_did_not_start_has_no_unknown_ids() {
         let of = |error: &ExecuteError| of_write(error).of_events([7]);
         let begun = of(&ExecuteError::ReadOnly { reason: "full".into() });
         let refused = of(&ExecuteError::NotTaken { reason: "the clock".into() });

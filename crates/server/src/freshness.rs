@@ -1,9 +1,10 @@
-//! How fresh an answer must be, and how fresh it is: said in headers, for REST and gRPC alike.
+//! How fresh an answer must be and how fresh it is: in headers, for REST and gRPC alike.
 //!
-//! A request says `bezant-read: linearizable` (what counts when it says nothing), `session` or `stale`, and with
-//! `session` the highest `bezant-index` that its client has seen. Every answer says in `bezant-index` the
-//! last log entry that shows in it, and one to a stale read in `bezant-age-ms` how long ago this node had
-//! all that its leader said to be agreed, or `unknown` when it had not since it started. The question belongs to the task, so that no call in between can forget to pass it on.
+//! A request sends `bezant-read: linearizable` (the default), `session` or `stale`; with `session` it also
+//! sends the highest `bezant-index` that its client has received. Every answer has in `bezant-index` the last
+//! log entry that it reflects. An answer to a stale read also has in `bezant-age-ms` the milliseconds since
+//! this node last had everything that its leader reported as committed, or `unknown` when that has not
+//! happened since the node started. The demand is stored in the task, so that no call in between can lose it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,23 +20,23 @@ use crate::LedgerHandle;
 const READ: HeaderName = HeaderName::from_static("bezant-read");
 const INDEX: HeaderName = HeaderName::from_static("bezant-index");
 const AGE: HeaderName = HeaderName::from_static("bezant-age-ms");
-/// In place of an age.
+/// The value in place of an age.
 const UNKNOWN: &str = "unknown";
 
 tokio::task_local! {
     static CURRENT: Arc<Freshness>;
 }
 
-/// What the request asks for, and what its answer has.
+/// What the request demands, and what its answer reflects.
 #[derive(Debug)]
 pub(crate) struct Freshness {
     consistency: Consistency,
-    /// The last entry that shows in anything that was read or done; 0 = nothing was.
+    /// The last log entry that anything read or written reflects; 0 = nothing was read or written yet.
     shown: AtomicU64,
 }
 
 impl Freshness {
-    /// Reads what a request asks for.
+    /// Parses the headers of a request.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Arc<Self>, Failure> {
         let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());
         let index = match text(&INDEX) {
@@ -53,13 +54,13 @@ impl Freshness {
         Ok(Arc::new(Self { consistency, shown: AtomicU64::new(0) }))
     }
 
-    /// Does some work that is asked about in this way.
+    /// Runs `work`; its reads use this consistency and note their index here.
     pub(crate) fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> TaskLocalFuture<Arc<Self>, Work> {
         CURRENT.scope(Arc::clone(self), work)
     }
 
-    /// Says in the answer's headers what it shows.
-    pub(crate) fn tell(&self, handle: &LedgerHandle, headers: &mut HeaderMap) {
+    /// Writes into the headers of the answer what it reflects.
+    pub(crate) fn write_headers(&self, handle: &LedgerHandle, headers: &mut HeaderMap) {
         let shown = self.shown.load(Relaxed);
         if shown != 0 {
             headers.insert(INDEX, HeaderValue::from(shown));
@@ -75,12 +76,12 @@ fn invalid(text: &str) -> Failure {
     Failure::new(ErrorCode::InvalidField, text)
 }
 
-/// How fresh what this task reads must be.
+/// The consistency that the reads of this task must have; linearizable outside of a request.
 pub(crate) fn consistency() -> Consistency {
     CURRENT.try_with(|current| current.consistency).unwrap_or(Consistency::Linearizable)
 }
 
-/// Something that shows everything up to this entry becomes part of this task's answer.
+/// Notes that this task's answer reflects everything up to this entry.
 pub(crate) fn note(index: LogIndex) {
     CURRENT.try_with(|current| current.shown.fetch_max(index.0, Relaxed)).unwrap_or_default();
 }
@@ -96,11 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_how_fresh_an_answer_must_be() {
+    fn headers_set_how_fresh_an_answer_must_be() {
         assert_eq!(of(&[]), Ok(Consistency::Linearizable));
         assert_eq!(of(&[(READ, "stale")]), Ok(Consistency::Stale));
         assert_eq!(of(&[(READ, "session"), (INDEX, "7")]), Ok(Consistency::AtLeast(LogIndex(7))));
-        assert_eq!(of(&[(INDEX, "7")]), Ok(Consistency::Linearizable), "a write's answer is no demand");
+        assert_eq!(
+            of(&[(INDEX, "7")]),
+            Ok(Consistency::Linearizable),
+            "the index of a write's answer is no demand"
+        );
         assert_eq!(of(&[(READ, "fresh")]), Err(ErrorCode::InvalidField));
         assert_eq!(of(&[(READ, "session"), (INDEX, "x")]), Err(ErrorCode::InvalidField));
     }

@@ -1,13 +1,15 @@
-//! Who may ask: what keeps web pages and strangers' names away from a ledger that authenticates no client.
+//! Which requests a listener accepts: protects a ledger that authenticates no client from web pages and from
+//! foreign host names.
 //!
-//! A browser on the machine reaches every listener that the machine reaches, and sends what a page from anywhere
-//! tells it to. Four checks, the same for gRPC and every path of REST, keep such a page out before anything is read:
-//! a write has a content type that no page can send to another origin unasked; a foreign `Origin` or
-//! `Sec-Fetch-Site` is refused; a listener on loopback, or one with a list of hosts, answers for its own hosts alone,
-//! so that a name which an attacker points at this machine (DNS rebinding) is of no use; and no answer carries a
-//! header of CORS. The head is checked as well: one host, and nothing expected that is not done.
+//! A browser on the machine reaches every listener that the machine reaches, and sends what a page of any
+//! origin tells it to send. Four checks, the same for gRPC and every path of REST, refuse such a page before
+//! anything is read. A write needs a content type that no page can send to another origin without a
+//! preflight. A foreign `Origin` or `Sec-Fetch-Site` is refused. A listener on loopback, or one with a list
+//! of hosts, accepts its own host names only; so a name that an attacker points at this machine (DNS
+//! rebinding) does not help. No answer carries a header of CORS. The guard also checks the head: it must
+//! name one host, and `Expect` nothing that the server does not do.
 //!
-//! A listener that other machines reach takes a change of the cluster only with the cluster's token.
+//! A listener that other machines reach accepts a change of the cluster only with the cluster's token.
 
 mod hosts;
 #[cfg(test)]
@@ -26,12 +28,12 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// The token that all nodes of a cluster know; never printed.
+/// The secret that all nodes of a cluster share; never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClusterToken(String);
 
 impl ClusterToken {
-    /// The token as its file has it, without the white space around it.
+    /// Takes the content of the token's file, without the white space around it.
     pub fn new(text: &str) -> Self {
         Self(text.trim().to_owned())
     }
@@ -50,20 +52,20 @@ impl fmt::Debug for ClusterToken {
     }
 }
 
-/// What one listener takes. See the module.
+/// What one listener accepts. See the module.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// Only this machine reaches the listener.
+    /// True when only this machine reaches the listener.
     is_loopback: bool,
-    /// Hosts that are answered for, beside those of loopback.
+    /// Hosts that requests may name, besides those of loopback.
     allowed_hosts: Vec<HostName>,
-    /// `None` on a node that is alone.
+    /// `None` on a standalone node.
     token: Option<ClusterToken>,
 }
 
-/// That a request may change the cluster: only [`Guard::permit_change`] gives it.
+/// The permission to change the cluster: only [`Guard::permit_change`] grants it.
 #[derive(Debug)]
-#[must_use = "a change of the cluster takes it"]
+#[must_use = "pass it to the change of the cluster"]
 pub(crate) struct ChangePermit(());
 
 impl Guard {
@@ -76,7 +78,7 @@ impl Guard {
         Self { is_loopback, allowed_hosts, token }
     }
 
-    /// Refuses what is not to be answered, by its head alone.
+    /// Refuses requests that must not be answered, by their heads alone.
     pub(crate) fn check<Body>(&self, request: &Request<Body>, is_grpc: bool) -> Result<(), Failure> {
         let (method, headers) = (request.method(), request.headers());
         if *method == Method::CONNECT || (is_grpc && *method != Method::POST) {
@@ -91,7 +93,7 @@ impl Guard {
     }
 
     fn check_host(&self, authority: Option<&str>) -> Result<(), Failure> {
-        // Any browser says which host it means; only HTTP/1.0 may leave it out.
+        // Every browser sends the host; only HTTP/1.0 may omit it.
         let Some(authority) = authority else { return Ok(()) };
         let has_list = self.is_loopback || !self.allowed_hosts.is_empty();
         if !has_list || host_of(authority).is_some_and(|host| self.is_own(&host)) {
@@ -104,7 +106,8 @@ impl Guard {
         host.is_loopback() || self.allowed_hosts.iter().any(|allowed| allowed.is(host))
     }
 
-    /// A page may ask what it came from, and a link from elsewhere may be followed; nothing else.
+    /// Lets a page send requests to its own origin, and a link of another page open one of ours. Refuses
+    /// everything else.
     fn check_origin(
         &self,
         headers: &HeaderMap,
@@ -123,8 +126,9 @@ impl Guard {
         if sites.any(|site| site != "same-origin" && site != "none") && !(is_read && is_navigation(headers)) {
             return Err(foreign());
         }
-        // A listener without a list of hosts answers for any name. A name that an attacker points here makes his page
-        // one of the same origin, so a page may write only where the host is known, or is an address.
+        // A listener without a list of hosts accepts any name. If an attacker's name points here, the
+        // attacker's page has the same origin. So a page may write only where the host is known or is an
+        // address.
         let is_known = |host: Host<'_>| matches!(host, Host::Address(_)) || self.is_own(&host);
         match authority {
             Some(authority) if has_origin && !is_read && !host_of(authority).is_some_and(is_known) => {
@@ -134,9 +138,9 @@ impl Guard {
         }
     }
 
-    /// Whether a request with these headers may change the cluster.
+    /// Checks whether a request with these headers may change the cluster.
     ///
-    /// A node that is alone has no token and no cluster: it refuses every change later, by itself.
+    /// A standalone node has no token and no cluster: it refuses every change later.
     pub(crate) fn permit_change(&self, headers: &HeaderMap, is_alone: bool) -> Result<ChangePermit, Failure> {
         if self.is_loopback || is_alone {
             return Ok(ChangePermit(()));
@@ -155,7 +159,7 @@ impl Guard {
     }
 }
 
-/// The token of `Bearer TOKEN`.
+/// The token in the value `Bearer TOKEN`.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
@@ -166,7 +170,7 @@ fn authority<Body>(request: &Request<Body>) -> Result<Option<&str>, Failure> {
     let invalid = |text: &str| Failure::new(ErrorCode::InvalidRequest, text);
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().map(|host| host.to_str()).transpose();
-    let host = host.map_err(|_| invalid("the header Host is no host"))?;
+    let host = host.map_err(|_| invalid("the header Host is not a host"))?;
     if hosts.next().is_some() {
         return Err(invalid("the header Host is there more than once"));
     }
@@ -178,14 +182,15 @@ fn authority<Body>(request: &Request<Body>) -> Result<Option<&str>, Failure> {
     }
     match target.or(host) {
         Some(authority) if authority.is_empty() || authority.contains('@') => {
-            Err(invalid("the header Host is no host"))
+            Err(invalid("the header Host is not a host"))
         }
         None if request.version() > Version::HTTP_10 => Err(invalid("the header Host is missing")),
         authority => Ok(authority),
     }
 }
 
-/// What a request may expect of a server is that it says `100 Continue` before the body; chunks are not negotiated.
+/// A request may expect `100 Continue` and nothing else. `TE` must not name `chunked`, which is never
+/// negotiated.
 fn check_expectations(headers: &HeaderMap) -> Result<(), Failure> {
     let is_continue = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if !headers.get_all(header::EXPECT).iter().all(is_continue) {
@@ -195,13 +200,14 @@ fn check_expectations(headers: &HeaderMap) -> Result<(), Failure> {
     let codings = headers.get_all(header::TE).iter();
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     if codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-        let text = "the header TE names chunked, which is always understood and never asked for";
+        let text = "the header TE names chunked, which is always supported and never negotiated";
         return Err(Failure::new(ErrorCode::InvalidRequest, text));
     }
     Ok(())
 }
 
-/// A browser asks a server of another origin before it sends this type, and the server never agrees.
+/// A browser sends a preflight to a server of another origin before this type, and the server never allows
+/// it.
 fn check_is_json(headers: &HeaderMap) -> Result<(), Failure> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let kind = kinds.next().map(|kind| kind.to_str().unwrap_or("?"));
@@ -215,20 +221,21 @@ fn check_is_json(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
-/// Somebody follows a link or types an address: the page that the browser shows then is none of the page before it.
+/// True when the user follows a link or types an address: the browser then shows a new document, which the
+/// page before cannot read.
 fn is_navigation(headers: &HeaderMap) -> bool {
     let is = |name: &HeaderName, text: &str| headers.get(name).is_some_and(|value| value == text);
     is(&SEC_FETCH_MODE, "navigate") && is(&SEC_FETCH_DEST, "document")
 }
 
 fn foreign() -> Failure {
-    let text = "a web page of another origin sent this, and no page but the server's own may ask";
+    let text = "a web page of another origin sent this: only pages of this server may send requests to it";
     Failure::new(ErrorCode::ForbiddenOrigin, text)
 }
 
 fn misdirected(authority: &str) -> Failure {
     let text = format!(
-        "this listener does not answer for '{authority}': use its address, or start it with --allowed-hosts"
+        "this listener does not accept '{authority}': use its address, or start it with --allowed-hosts"
     );
     Failure::new(ErrorCode::MisdirectedRequest, text)
 }

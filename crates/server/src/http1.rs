@@ -1,14 +1,15 @@
-//! What stands between a connection and hyper where HTTP/1 leaves no choice.
+//! A filter between a connection and hyper that makes HTTP/1 strict.
 //!
-//! hyper takes what RFC 9112 lets a lenient server take: lines that end with LF alone, a length beside chunks, codings
-//! before chunks. A proxy in front may read the same bytes as another request. So a filter follows the bytes of a
-//! connection (heads, bodies by length, chunks), and at the first byte that is not to be taken hyper is given a byte
-//! that no head may have: it answers 400, after the answers to the requests before, and closes. The filter keeps 128
-//! bytes of a line at most and changes nothing else. HTTP/2 passes it by: hyper takes a connection for one of HTTP/2 when
-//! it begins with the whole preface, so nothing less ends the filter.
+//! hyper accepts what RFC 9112 allows a lenient server to accept: lines that end with LF alone, a length
+//! beside chunks, codings before chunks. A proxy in front may parse the same bytes as another request. So a
+//! filter follows the bytes of a connection (heads, bodies by length, chunks). At the first byte that it
+//! rejects, it gives hyper a byte that no head may contain. hyper then answers 400, after the answers to
+//! earlier requests, and closes. The filter keeps at most 128 bytes of a line and changes nothing else. It
+//! does not filter HTTP/2. hyper treats a connection as HTTP/2 when it begins with the whole preface, so only
+//! the whole preface ends the filter.
 //!
-//! At the end of a connection of HTTP/1 that stops in the middle of a request, what still comes is read and dropped,
-//! within bounds: closing at once would make the system take the answer back.
+//! When a connection of HTTP/1 ends in the middle of a request, the bytes that still come are read and
+//! dropped, within limits: if it were closed at once, the system would discard the answer.
 
 use std::io;
 use std::pin::Pin;
@@ -22,59 +23,59 @@ use tokio::time::Sleep;
 
 use crate::upload::UNREAD_SIZE_MAX;
 
-/// Bytes of a line that are kept: enough for the headers that say how long a body is.
+/// Bytes of a line that are kept: enough for the headers that give the length of a body.
 const LINE_KEPT: usize = 128;
-/// What hyper is given in place of bytes that are not to be taken.
+/// What hyper receives in place of rejected bytes: NUL is valid in no head.
 const POISON: &[u8] = b"\0\r\n\r\n";
-/// The lines with which a connection of HTTP/2 begins.
+/// The lines that begin a connection of HTTP/2.
 const PREFACE: &[&[u8]] = &[b"PRI * HTTP/2.0", b"", b"SM", b""];
-/// How the first of them begins; a request of HTTP/1 has no such method.
+/// The beginning of the first of these lines; no request of HTTP/1 has such a method.
 const PREFACE_METHOD: &[u8] = b"PRI ";
 /// Bytes that are read and dropped at a time.
 const SCRATCH_SIZE: usize = 16 << 10;
 
-/// Where in a request the next byte stands.
+/// The part of a request that the next byte belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     /// No line has come yet.
     #[default]
     Begin,
-    /// In the preface of HTTP/2; these lines of it are to come.
+    /// The preface of HTTP/2, with the lines that are still to come.
     Preface(&'static [&'static [u8]]),
     /// Before the first line of a request.
     Request,
-    /// In the lines of a head.
+    /// The lines of a head.
     Headers,
-    /// In bytes that are not looked at, with so many to come; then `is_chunked` says what follows.
+    /// Bytes of a body or chunk, with this many still to come; then `is_chunked` decides what follows.
     Data(u64),
-    /// In the line before a chunk.
+    /// The line before a chunk.
     ChunkSize,
-    /// In the lines behind the last chunk.
+    /// The lines after the last chunk.
     Trailers,
-    /// HTTP/2.
+    /// HTTP/2: not filtered.
     Other,
 }
 
-/// Follows the bytes of a connection.
+/// Follows the bytes of a connection. See the module.
 #[derive(Debug, Default)]
 struct Filter {
     state: State,
-    /// The beginning of the line that is not at its end.
+    /// The first bytes of the unfinished line, up to [`LINE_KEPT`].
     line: Vec<u8>,
-    /// Bytes of that line.
+    /// Bytes of the unfinished line, also those that are not kept.
     line_size: usize,
-    /// The byte that came last.
+    /// The last byte of the unfinished line.
     last: u8,
     content_length: Option<u64>,
     is_chunked: bool,
 }
 
-/// A line that is not to be taken.
+/// A line that the filter rejects.
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed;
 
 impl Filter {
-    /// Follows these bytes; an error is the place of the first that is not to be taken.
+    /// Follows these bytes; an error is the index of the first rejected byte.
     fn pass(&mut self, bytes: &[u8]) -> Result<(), usize> {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
@@ -104,14 +105,14 @@ impl Filter {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = LINE_KEPT.saturating_sub(self.line.len()).min(bytes.len());
-        self.line.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        let size = LINE_KEPT.saturating_sub(self.line.len()).min(bytes.len());
+        self.line.extend_from_slice(bytes.get(..size).unwrap_or_default());
         self.line_size = self.line_size.saturating_add(bytes.len());
         self.last = bytes.last().copied().unwrap_or(self.last);
     }
 
     /// True between two requests.
-    fn is_at_rest(&self) -> bool {
+    fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Begin | State::Request | State::Other) && self.line_size == 0
     }
 
@@ -126,7 +127,7 @@ impl Filter {
             line.pop();
         }
         self.read_line(&line, is_whole)?;
-        // Its memory serves the next line.
+        // The next line uses its memory again.
         line.clear();
         self.line = line;
         Ok(())
@@ -161,7 +162,7 @@ impl Filter {
             State::ChunkSize if !is_whole => return Err(Malformed),
             State::ChunkSize => match chunk_size(line)? {
                 0 => State::Trailers,
-                // The chunk and the end of its line.
+                // The chunk and its CRLF.
                 size => State::Data(size.checked_add(2).ok_or(Malformed)?),
             },
             state => state,
@@ -169,7 +170,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Only the headers that say where the request ends are looked at.
+    /// Reads only the headers that determine where the request ends.
     fn read_header(&mut self, line: &[u8], is_whole: bool) -> Result<(), Malformed> {
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = line.split_at_checked(colon).unwrap_or_default();
@@ -188,7 +189,7 @@ impl Filter {
             }
             self.is_chunked = true;
         }
-        // A line that goes on with the one before it.
+        // A line that continues the one before it (obsolete line folding).
         if line.starts_with(b" ") || line.starts_with(b"\t") { Err(Malformed) } else { Ok(()) }
     }
 }
@@ -198,13 +199,13 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     number(line.get(..end).unwrap_or_default(), 16)
 }
 
-/// Digits and nothing else.
+/// Parses digits and nothing else.
 fn number(text: &[u8], radix: u32) -> Result<u64, Malformed> {
     let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+')).ok_or(Malformed)?;
     u64::from_str_radix(text, radix).map_err(|_| Malformed)
 }
 
-/// A connection with its filter, and an end that leaves the last answer to the client.
+/// A connection with its filter. Its shutdown waits until the client can read the last answer.
 #[derive(Debug)]
 pub(crate) struct Strict<Stream> {
     stream: Stream,
@@ -212,12 +213,12 @@ pub(crate) struct Strict<Stream> {
     /// Set when the whole preface of HTTP/2 has come.
     is_http2: Arc<AtomicBool>,
     is_malformed: bool,
-    /// What hyper is still to be given in place of what came.
+    /// The rest of [`POISON`] that hyper has not read yet.
     poison: &'static [u8],
     linger_timeout: Duration,
-    /// Set once nothing is written any more.
+    /// Runs from the end of the answers on.
     linger: Option<Pin<Box<Sleep>>>,
-    /// Bytes that are read and dropped at the end, at most.
+    /// Bytes that may still be read and dropped at the end.
     left: usize,
 }
 
@@ -251,7 +252,7 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Strict<Stream> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.is_malformed {
-            // Without poison left this is the end.
+            // Once the poison is read, this reports the end of the connection.
             this.give_poison(buffer);
             return Poll::Ready(Ok(()));
         }
@@ -282,14 +283,14 @@ impl<Stream: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<Stream> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Ends the answers, then waits until the client has ended its requests, within bounds.
+    /// Ends the answers, then waits until the client has ended its requests, within limits.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let timer = if let Some(timer) = &mut this.linger {
             timer
         } else {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-            if !this.is_malformed && this.filter.is_at_rest() {
+            if !this.is_malformed && this.filter.is_between_requests() {
                 return Poll::Ready(Ok(()));
             }
             this.linger.insert(Box::pin(tokio::time::sleep(this.linger_timeout)))
@@ -326,7 +327,7 @@ mod tests {
 
     use super::*;
 
-    /// Where the first byte stands that is not taken, whichever way the bytes are cut into two.
+    /// The index of the first rejected byte, the same wherever the text is cut in two.
     fn place(text: &str) -> Option<usize> {
         let whole = Filter::default().pass(text.as_bytes()).err();
         for cut in 0..=text.len() {
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_http_allows_passes_and_ends_at_rest() {
+    fn valid_requests_pass_and_end_between_requests() {
         let long = format!("GET /{} HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(9000), "y".repeat(300));
         for text in [
             "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -352,7 +353,7 @@ mod tests {
             assert_eq!(place(text), None, "{text:?}");
             let mut filter = Filter::default();
             filter.pass(text.as_bytes()).unwrap();
-            assert!(filter.is_at_rest(), "{text:?}: {filter:?}");
+            assert!(filter.is_between_requests(), "{text:?}: {filter:?}");
         }
     }
 
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_whole_preface_makes_a_connection_one_of_http_2() {
+    async fn only_the_whole_preface_ends_the_filter() {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         let cases =
             [(&preface[..], true), (&preface[..23], false), (b"PRI / HTTP/1.1\r\nhost: a\r\n\r\n", false)];
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_readers_may_read_differently_is_stopped_at_its_line() {
+    fn ambiguous_requests_are_rejected_at_their_line() {
         for (text, end) in [
             ("GET / HTTP/1.1\n", "GET / HTTP/1.1"),
             ("\nGET / HTTP/1.1\r\n", ""),

@@ -1,7 +1,8 @@
-//! An `Idempotency-Key` belongs to one request: what is said to another one, and to keys of version 0.1.
+//! An `Idempotency-Key` belongs to one request: the answers to another request with that key, and to keys of
+//! version 0.1.
 //!
-//! Nothing here books anything: the ledger has refused the request as a whole, or its one event, before.
-//! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
+//! Nothing here writes: the ledger has refused the request as a whole, or its only event, before. Source:
+//! `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
 use std::collections::HashMap;
 
@@ -14,14 +15,15 @@ use bezant_types::{
 };
 
 use crate::create::{Key, Outcomes};
-use crate::desk::{Deadline, Desk};
 use crate::failure;
+use crate::service::{Deadline, Service};
 
-impl Desk {
-    /// The key of a single transfer that was not created: an error where another request had used it. Of a transfer
-    /// that was refused earlier, the words on the case.
+impl Service {
+    /// Checks the key of a single transfer that was not created. An error when another request had used the
+    /// key. Returns the detail of the refusal when the transfer was refused earlier.
     ///
-    /// The ledger keeps no record of a refused transfer. So another body with its key is not told apart from a retry.
+    /// The ledger keeps no record of the content of a refused transfer. So another body with its key cannot
+    /// be told apart from a retry.
     pub(crate) async fn check_key(
         &self,
         key: Key<'_>,
@@ -36,7 +38,7 @@ impl Desk {
             return Err(reused(key, &what));
         }
         if status == CreateTransferStatus::IdAlreadyFailed {
-            // What cannot be read is no reason to keep the ledger's answer back.
+            // When the records cannot be read, the client gets the ledger's answer without a detail.
             let found = self.handle.outcomes(&[transfer.id], deadline).await.unwrap_or_default();
             let Some(FetchedTransfer::Refused(refusal)) = found.first() else { return Ok(None) };
             if refusal.status == CreateTransferStatus::IdempotencyKeyUsed {
@@ -52,8 +54,8 @@ impl Desk {
         Ok(None)
     }
 
-    /// Of transfers whose key is known and whose request is not: their outcomes where version 0.1 made them, which kept
-    /// no marks; an error otherwise.
+    /// The outcomes of transfers whose key is known while their request is not. They exist where version 0.1
+    /// wrote them, which stored no marks; otherwise the key belongs to another request, and this is an error.
     pub(crate) async fn earlier_transfers(
         &self,
         sent: &[Transfer],
@@ -111,7 +113,8 @@ impl Desk {
     }
 }
 
-/// What an event of version 0.1 came to; `None` where it is not there as it is sent now.
+/// The outcome of an event that version 0.1 wrote; `None` where the recorded event differs from the one sent
+/// now.
 fn result_of(event: &Transfer, found: &HashMap<TransferId, FetchedTransfer>) -> Option<EventResult> {
     let recorded = |id: &TransferId| match found.get(id)? {
         FetchedTransfer::Applied(_, movement) => Some(movement.transfer),
@@ -139,7 +142,7 @@ const fn id_of(found: &FetchedTransfer) -> TransferId {
     }
 }
 
-/// Nothing was written now.
+/// Outcomes of an earlier request; index 0, because nothing was written now.
 fn of_earlier(operation: Operation, results: Vec<EventResult>) -> Outcomes {
     let time = results.iter().map(|result| result.timestamp).max().unwrap_or(Nanos(0));
     Outcomes { operation, index: LogIndex(0), time, results, details: Vec::new() }

@@ -1,7 +1,7 @@
-//! What the server counts: calls, their outcomes and durations, and what became of events.
+//! The server's metrics: calls, their outcomes and durations, and the results of events.
 //!
-//! Every counter has its fixed place in memory, so that counting a call is a few atomic additions and no
-//! look-up; only the status of a refused event, which is no hot path, takes a lock.
+//! Every counter has a fixed place in memory, so that counting a call takes a few atomic additions and no
+//! lookup. Only the status of a refused event, which is no hot path, takes a lock.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,19 +16,19 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-/// Which protocol a call came by.
+/// The protocol of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     Grpc,
     Rest,
     TigerBeetle,
-    /// gRPC or REST: a connection that was refused before it said which.
+    /// gRPC or REST: a connection that was refused before its protocol was known.
     Http,
 }
 
 macro_rules! calls {
     ($($call:ident = $text:literal,)+) => {
-        /// What was called; the same in all protocols.
+        /// The name of a call; the same in all protocols.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Call {
             $($call,)+
@@ -65,44 +65,44 @@ calls! {
 
 const APIS: [&str; 4] = ["grpc", "rest", "tigerbeetle", "http"];
 const ROWS: usize = APIS.len() * CALLS.len();
-/// One for `ok`, one for each error code.
+/// One for `ok`, and one for each error code.
 const OUTCOMES: usize = 1 + ErrorCode::ALL.len();
-/// Upper bounds of the durations that are told apart, in microseconds.
+/// Upper bounds of the histogram's buckets, in microseconds.
 const BUCKETS: [u64; 16] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     5_000_000, 30_000_000,
 ];
 
-/// Durations of one call.
+/// The histogram of the durations of one call.
 #[derive(Debug, Default)]
 struct Durations {
-    /// One for each bound, and one for what is longer.
+    /// One for each bound, and one for longer durations.
     counts: [AtomicU64; BUCKETS.len() + 1],
     micros: AtomicU64,
 }
 
-/// All that the server counts.
+/// All counters of the server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     outcomes: Vec<[AtomicU64; OUTCOMES]>,
     /// Calls and connections that were refused as overloaded, by protocol and by what ran out.
     shed: [[AtomicU64; Scarce::ALL.len()]; APIS.len()],
     durations: Vec<Durations>,
-    /// Events that became `created`, by operation.
+    /// Events with the result `created`, by operation.
     created: [AtomicU64; Operation::SetExpiry as usize + 1],
-    /// Events that became anything else, by operation and status.
+    /// Events with any other result, by operation and status.
     refused: Mutex<BTreeMap<(u16, u32), u64>>,
     pub(crate) requests: AtomicI64,
     pub(crate) connections: AtomicI64,
     pub(crate) watchers: AtomicI64,
     /// Frames of TigerBeetle's clients that ended their connection.
     pub(crate) frames_refused: AtomicU64,
-    /// Those that made no sense and were dropped.
+    /// Frames of TigerBeetle's clients that were invalid and were dropped.
     pub(crate) frames_dropped: AtomicU64,
-    /// Evictions of such clients, by reason.
+    /// Evictions of TigerBeetle's clients, by reason.
     evictions: Mutex<BTreeMap<&'static str, u64>>,
-    /// Whether expiry was paused when the ledger was asked last. `None` while its state is not known: then the gauge has no
-    /// value.
+    /// Whether expiry was paused at the last query of the ledger. `None` while its state is not known: then the
+    /// gauge has no value.
     expiry_is_paused: Mutex<Option<bool>>,
 }
 
@@ -143,24 +143,24 @@ impl Metrics {
         }
     }
 
-    /// Counts what was refused because something ran out.
+    /// Counts a refusal if something ran out.
     pub(crate) fn shed(&self, api: Api, failure: &Failure) {
         if let Some(scarce) = failure.scarce {
             self.shed[api as usize][scarce as usize].fetch_add(1, Relaxed);
         }
     }
 
-    /// Counts a TigerBeetle client that is sent away.
+    /// Counts the eviction of a TigerBeetle client.
     pub(crate) fn evicted(&self, reason: &'static str) {
         *self.evictions.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
     }
 
-    /// Notes what the ledger says of expiry.
+    /// Sets the gauge of paused expiry.
     pub(crate) fn note_expiry(&self, is_paused: Option<bool>) {
         *self.expiry_is_paused.lock().unwrap_or_else(PoisonError::into_inner) = is_paused;
     }
 
-    /// Counts what became of the events of a request.
+    /// Counts the results of the events of a request.
     pub(crate) fn results(&self, operation: Operation, results: &[u8]) {
         let (results, _) = results.as_chunks::<RESULT_SIZE>();
         let is_created = |result: &&[u8; RESULT_SIZE]| result[8..12] == [0xff; 4];
@@ -176,7 +176,7 @@ impl Metrics {
         }
     }
 
-    /// Puts all into a registry under their names.
+    /// Registers all metrics under their names.
     pub(crate) fn register(self: &Arc<Self>, registry: &mut Registry) {
         let mut add = |name: &str, help: &str, of: Shown| {
             registry.register(name, help, Table { metrics: Arc::clone(self), of });
@@ -201,7 +201,7 @@ impl Metrics {
     }
 }
 
-/// Which part of the metrics.
+/// Selects one metric.
 #[derive(Clone, Copy, Debug)]
 enum Shown {
     Outcomes,
@@ -217,7 +217,7 @@ enum Shown {
     ExpiryPaused,
 }
 
-/// One part of the metrics, as the registry wants it.
+/// One metric, as the registry encodes it.
 #[derive(Debug)]
 struct Table {
     metrics: Arc<Metrics>,
@@ -259,7 +259,7 @@ fn encode_counter(encoder: &mut MetricEncoder<'_>, counter: &AtomicU64) -> fmt::
     encoder.encode_counter::<NoLabelSet, _, u64>(&counter.load(Relaxed), None)
 }
 
-/// The names of a row: protocol and call.
+/// The labels of a row: protocol and call.
 fn row_names(row: usize) -> [(&'static str, &'static str); 2] {
     [("api", APIS[row / CALLS.len()]), ("call", CALLS[row % CALLS.len()])]
 }
@@ -345,7 +345,7 @@ impl Table {
     }
 }
 
-/// Microseconds as the seconds that Prometheus wants.
+/// Microseconds as seconds, the unit of Prometheus.
 fn seconds(micros: u64) -> f64 {
     Duration::from_micros(micros).as_secs_f64()
 }
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_is_shown() {
+    fn counted_calls_and_events_appear_in_the_metrics() {
         let metrics = Arc::new(Metrics::new());
         metrics.call(Api::Grpc, Call::Submit, Duration::from_micros(70), None);
         let lost = Failure::new(ErrorCode::RouteNotFound, "");

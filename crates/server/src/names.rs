@@ -1,8 +1,9 @@
-//! Names at the edge: in which form a new account gets its name, and how an account is found by one.
+//! Account names: the normalized form that a new account's name gets, and how an account is found by a name.
 //!
-//! A new name is in the form of [`bezant_api::name`]; one that has none goes on as bytes that the ledger refuses, so that
-//! the event answers `name_invalid` in its turn, whichever way it came. Names that are older than this rule are found as
-//! they are: by their exact bytes first, then in the form in which they would be made today.
+//! A new name gets the form that [`bezant_api::name`] defines. A name that has no such form is passed on as
+//! bytes that the ledger refuses: so the event returns `name_invalid` in its turn, whichever protocol carried
+//! it. A name that is older than this rule is found under its exact bytes first, and then under its
+//! normalized form.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -14,20 +15,20 @@ use bezant_ledger::{
 use bezant_types::{AccountView, limits::NAME_SIZE_MAX};
 use bytes::{Bytes, BytesMut};
 
-use crate::desk::{Deadline, Desk};
+use crate::service::{Deadline, Service};
 
-/// A name in a record.
+/// A name as it is stored in a record.
 type NameBytes = [u8; NAME_SIZE_MAX];
 
-/// No name, whatever the version of Unicode.
+/// Bytes that are invalid as a name under every version of Unicode.
 const REFUSED: NameBytes = {
     let mut name = [0; NAME_SIZE_MAX];
     name[0] = 1;
     name
 };
 
-impl Desk {
-    /// Puts the names of new accounts in their form.
+impl Service {
+    /// Normalizes the names of new accounts.
     pub(crate) async fn settle_names(
         &self,
         names: Vec<&mut NameBytes>,
@@ -43,7 +44,8 @@ impl Desk {
         if changed.is_empty() {
             return Ok(());
         }
-        // A name that is older than the rule stays what it is: the request that made it may come again.
+        // An existing name that is older than the rule stays as it is: the request that created it may be
+        // sent again.
         let texts = changed.iter().filter_map(|(name, _)| name_from_bytes(name).map(str::to_owned)).collect();
         let known = self.find_accounts(LedgerQuery::AccountsByName(texts), deadline).await?;
         let known: BTreeSet<NameBytes> = known.iter().filter_map(|view| name_to_bytes(&view.name)).collect();
@@ -55,7 +57,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Records of the fast path with their names in their form.
+    /// Normalizes the names in records of the fast path.
     pub(crate) async fn settle_records(
         &self,
         operation: Operation,
@@ -80,12 +82,12 @@ impl Desk {
         let names = records.chunks_exact_mut(size);
         let names =
             names.filter_map(|record| record.get_mut(at..at + NAME_SIZE_MAX)?.first_chunk_mut()).collect();
-        // Rare, and large: kept out of the future of every call.
+        // Rare and large, so it is kept out of the future of every call.
         Box::pin(self.settle_names(names, deadline)).await?;
         Ok(records.freeze())
     }
 
-    /// The accounts of some names, each beside the name that was asked for; unknown ones are left out.
+    /// Finds accounts by name, and returns each with the name that was asked for; unknown names are left out.
     pub(crate) async fn find_named(
         &self,
         names: Vec<String>,
@@ -103,12 +105,13 @@ impl Desk {
     }
 }
 
-/// Where the name begins in an extended account: after the record and the bounds.
+/// Offset of the name in an extended account: after the record and the bounds.
 const ACCOUNT_NAME_AT: usize = 160;
-/// Where it begins in a change of name: after the id.
+/// Offset of the name in a change of name: after the id.
 const SET_NAME_AT: usize = 16;
 
-/// The form of a name; no name stays none, and what the ledger refuses anyway stays what it is.
+/// The normalized form of a name. An empty name stays empty, and bytes that the ledger refuses anyway stay as
+/// they are.
 fn normal_bytes(name: &NameBytes) -> NameBytes {
     match name_from_bytes(name) {
         None | Some("") => *name,
@@ -124,12 +127,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_marker_is_refused_by_the_ledger_itself() {
+    fn the_ledger_refuses_the_marker() {
         assert_eq!(name_from_bytes(&REFUSED), None);
     }
 
     #[test]
-    fn the_names_lie_where_the_records_have_them() {
+    fn the_name_offsets_match_the_records() {
         let name = name_to_bytes("alice").unwrap();
         let extended = ExtendedAccount { account: Account::default(), bounds: Bounds::NONE, name };
         assert_eq!(ExtendedAccount::write_all(&[extended])[ACCOUNT_NAME_AT..][..NAME_SIZE_MAX], name);
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn names_take_their_form_or_are_refused() {
+    fn names_are_normalized_or_refused() {
         let bytes = |text: &str| name_to_bytes(text).unwrap();
         assert_eq!(normal_bytes(&bytes("Jose\u{301}")), bytes("Jos\u{e9}"));
         assert_eq!(normal_bytes(&bytes("car\u{200b}ol")), REFUSED);

@@ -1,5 +1,5 @@
-//! Places for connections: within their number and the share of each address, and the longest idle connection
-//! goes first when places run out.
+//! Places for connections: their number is limited in total and for each address. When places run out, the
+//! longest idle connection is closed first.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
@@ -13,7 +13,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::share::{Budget, PeerAddress, Share, Shares, Taken};
 
-/// From here on connections count their time.
+/// The time that connections measure their use from.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds since [`START`].
@@ -21,14 +21,15 @@ fn now() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether a connection is being used.
+/// Whether and when a connection was used.
 #[derive(Debug)]
 pub(crate) struct Usage {
     /// Requests whose answers are not sent in full.
     pub(crate) open: AtomicUsize,
-    /// Something was answered since the clocks of the connection were last looked at.
+    /// An answer was sent since the connection last checked its timeouts.
     pub(crate) served: AtomicBool,
-    /// When an answer was last sent in full; the beginning until then.
+    /// Milliseconds since [`START`] when an answer was last sent in full; at first when the connection was
+    /// opened.
     used_at: AtomicU64,
 }
 
@@ -39,13 +40,13 @@ impl Default for Usage {
 }
 
 impl Usage {
-    /// An answer has just been sent in full.
+    /// Notes that an answer has just been sent in full.
     pub(crate) fn touch(&self) {
         self.used_at.store(now(), Relaxed);
         self.served.store(true, Relaxed);
     }
 
-    /// How long it has not been used, in milliseconds; `None` while it is.
+    /// Milliseconds since the last use; `None` while the connection is in use.
     fn idle_for(&self, now: u64) -> Option<u64> {
         let is_used = self.open.load(Relaxed) > 0;
         (!is_used).then(|| now.saturating_sub(self.used_at.load(Relaxed)))
@@ -57,9 +58,9 @@ impl Usage {
 pub(crate) struct Places {
     budget: Budget,
     shares: Arc<Shares>,
-    /// A connection that was used so recently keeps its place.
+    /// A connection that was used within this time keeps its place.
     idle_min: Duration,
-    /// A connection that has waited so long is refused.
+    /// A connection that waits longer is refused.
     wait_max: Duration,
     table: Mutex<Table>,
 }
@@ -77,7 +78,7 @@ struct Entry {
     evicted: Arc<Notify>,
 }
 
-/// One connection's place; given back when dropped.
+/// The place of one connection; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -102,8 +103,8 @@ impl Places {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place as of now. Where there is none, the longest idle connection gives up its own. An address that
-    /// has connections, all of them in use, is refused another; one that has none may wait: `None`.
+    /// Takes a place now. If none is free, an idle connection loses its place. An address all of whose
+    /// connections are in use is refused another one; an address without connections may wait: `None`.
     fn place_for(self: &Arc<Self>, share: &Arc<Share>) -> Result<Option<Place>, Failure> {
         loop {
             let refused = match share.take(self.budget, 1) {
@@ -120,8 +121,8 @@ impl Places {
         }
     }
 
-    /// The place of an idle connection of the same address, or of one in its block that has more. Nobody else
-    /// loses or gets one.
+    /// Replaces an idle connection of the same address, or of an address in the same /48 that has more
+    /// connections. The other addresses' connections are not affected.
     fn exchange(self: &Arc<Self>, share: &Arc<Share>) -> Option<Place> {
         let entry = self.evict_for(share, true)?;
         share.add(self.budget, 1);
@@ -129,15 +130,15 @@ impl Places {
         Some(self.enter(Arc::clone(share)))
     }
 
-    /// The same, once there is one.
+    /// Takes a place, and waits until there is one.
     async fn place_of_first(self: &Arc<Self>, share: &Arc<Share>) -> Result<Place, Failure> {
         loop {
-            // Made before the question: what comes free after it is told.
+            // Registered before the check, so that no place that becomes free in between is missed.
             let freed = self.shares.freed.notified();
             if let Some(place) = self.place_for(share)? {
                 return Ok(place);
             }
-            // A connection may also become idle.
+            // A connection can also become idle, which sends no notification.
             drop(timeout(self.idle_min, freed).await);
         }
     }
@@ -153,9 +154,10 @@ impl Places {
         Place { places: Arc::clone(self), number, share, usage, evicted }
     }
 
-    /// Evicts an idle connection: of the address itself, or of one that has more connections, in the same block
-    /// only if the caller says so. Of those, the longest idle one of the address that has the most, in the
-    /// block that has the most. Its place is still counted: it is the caller's. `None` when there is none.
+    /// Evicts the longest idle connection that may lose its place to `share`. Candidates are connections of
+    /// the address itself and of addresses that have more connections; with `is_of_site_only`, only those in
+    /// the same /48. Of the candidates, the /48 with the most connections comes first, then the address with
+    /// the most. The evicted place still counts: the caller takes it. `None` when there is no candidate.
     fn evict_for(&self, share: &Arc<Share>, is_of_site_only: bool) -> Option<Entry> {
         let counts = |share: &Share| (share.held_by_site(self.budget), share.held(self.budget));
         let ((own_site, own), now) = (counts(share), now());
@@ -178,8 +180,8 @@ impl Places {
     }
 }
 
-/// The connections of a listener that wait for a place, in the order in which they came. Those that have one,
-/// or are refused, do not wait for them.
+/// The connections of a listener that wait for a place, in order of arrival. Connections that get a place or
+/// are refused at once do not wait for them.
 #[derive(Debug)]
 pub(crate) struct Queue<Connection> {
     places: Arc<Places>,
@@ -191,11 +193,11 @@ struct Waiting<Connection> {
     connection: Connection,
     share: Arc<Share>,
     until: tokio::time::Instant,
-    /// One of a bounded number.
+    /// One of a limited number of waiting connections.
     _counted: Taken,
 }
 
-/// A connection, and its place or why it has none.
+/// A connection, and its place or why it gets none.
 type Admitted<Connection> = (Connection, Result<Place, Failure>);
 
 impl<Connection> Queue<Connection> {
@@ -203,8 +205,9 @@ impl<Connection> Queue<Connection> {
         Self { places, waiting: VecDeque::new() }
     }
 
-    /// The place of a new connection from that address; `None` = it waits. While others wait, a place that
-    /// comes free is theirs: then an address that has connections gets only one that it gives up itself.
+    /// Admits a new connection from `address`; `None` = it waits. While other connections wait, they get the
+    /// places that become free: then an address that has connections gets only a place that its own
+    /// connections lose.
     pub(crate) fn admit(
         &mut self,
         connection: Connection,
@@ -234,8 +237,8 @@ impl<Connection> Queue<Connection> {
         }
     }
 
-    /// The connection that has waited for longest, once it has a place or is refused; pending while none
-    /// waits. Nothing is lost when this is dropped before it is ready.
+    /// The connection that has waited for longest, once it has a place or is refused; pending while no
+    /// connection waits. It is cancel safe: a dropped call loses no connection.
     pub(crate) async fn next(&mut self) -> Admitted<Connection> {
         let Some(first) = self.waiting.front() else { return pending().await };
         let placed = timeout_at(first.until, self.places.place_of_first(&first.share)).await;
@@ -248,7 +251,7 @@ impl<Connection> Queue<Connection> {
 }
 
 impl Place {
-    /// Ready when the place went to another connection.
+    /// Ready when another connection took the place.
     pub(crate) async fn lost(&self) {
         self.evicted.notified().await;
     }
@@ -256,7 +259,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // One that was evicted has no place any more.
+        // An evicted connection has no place any more.
         let entry = self.places.lock().open.remove(&self.number);
         if entry.is_some() {
             self.share.give(self.places.budget, 1);
@@ -279,24 +282,24 @@ mod tests {
         text.parse::<IpAddr>().unwrap().into()
     }
 
-    /// A queue of connections that are called by numbers.
+    /// A queue whose connections are numbers.
     fn queue(connections_max: usize) -> Queue<u32> {
         queue_of(connections_max, Duration::from_mins(1))
     }
 
-    /// One in which a connection waits so long at most.
+    /// A queue in which a connection waits at most `wait_max`.
     fn queue_of(connections_max: usize, wait_max: Duration) -> Queue<u32> {
         let shares = Shares::new(&Limits { connections_max, ..Limits::default() });
         Queue::new(Places::new(Budget::Connections, &shares, Duration::from_millis(1), wait_max))
     }
 
     impl Queue<u32> {
-        /// A place that is there now.
+        /// A place that is free now.
         fn place(&mut self, address: PeerAddress) -> Place {
             self.admit(0, address).expect("it does not wait").1.unwrap()
         }
 
-        /// The same, in use.
+        /// A place that is free now; its connection is then in use.
         fn used_place(&mut self, address: PeerAddress) -> Place {
             let place = self.place(address);
             place.usage.open.store(1, Relaxed);
@@ -308,7 +311,7 @@ mod tests {
         }
     }
 
-    /// Idle for long.
+    /// Makes the connection idle for long.
     fn leave_idle(place: &Place) {
         place.usage.open.store(0, Relaxed);
         place.usage.used_at.store(0, Relaxed);
@@ -318,7 +321,7 @@ mod tests {
         timeout(Duration::ZERO, place.lost()).await.is_ok()
     }
 
-    /// Until a connection that is made now counts as idle for a millisecond.
+    /// Waits until a connection that is opened now counts as idle for a millisecond.
     fn pass_a_millisecond() {
         let before = now();
         while now() < before + 2 {
@@ -341,7 +344,7 @@ mod tests {
             [is_lost(&own[0]).await, is_lost(&own[1]).await, is_lost(&own[2]).await],
             [false, false, true]
         );
-        assert!(!is_lost(&other).await, "what an address has too much of is its own");
+        assert!(!is_lost(&other).await, "an address that has too many loses its own connection");
     }
 
     #[tokio::test]
@@ -356,21 +359,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_address_gets_the_place_of_the_one_that_has_the_most() {
+    async fn a_new_address_gets_a_place_of_the_largest_holder() {
         let mut queue = queue(2);
         let (first, second) = (queue.used_place(address(1)), queue.used_place(address(2)));
-        assert!(queue.admit(3, address(3)).is_none(), "it waits");
+        assert!(queue.admit(3, address(3)).is_none(), "the third waits");
         leave_idle(&second);
         let (number, third) = queue.next().await;
         assert_eq!(number, 3);
         assert!(is_lost(&second).await && !is_lost(&first).await);
         let shares = Arc::clone(&queue.places.shares);
         drop((first, second, third));
-        assert_eq!(shares.of(address(2)).held(Budget::Connections), 0, "a place is given back once");
+        assert_eq!(shares.of(address(2)).held(Budget::Connections), 0, "a place is returned once");
     }
 
     #[tokio::test]
-    async fn those_who_wait_hold_up_nobody_and_keep_their_order() {
+    async fn waiting_connections_keep_their_order_and_block_no_others() {
         let mut queue = queue(3);
         let (first, second) = (queue.used_place(address(1)), queue.used_place(address(2)));
         let idle = queue.used_place(address(8));
@@ -380,10 +383,10 @@ mod tests {
         assert!(queue.is_refused(address(1)), "at once, though others wait");
         leave_idle(&idle);
         let own = queue.place(address(8));
-        assert!(is_lost(&idle).await, "an address still gets what it gives up itself");
+        assert!(is_lost(&idle).await, "an address still gets the place that its own connection loses");
         own.usage.open.store(1, Relaxed);
         drop(first);
-        assert!(queue.admit(6, address(6)).is_none(), "a place that came free is of those who wait");
+        assert!(queue.admit(6, address(6)).is_none(), "a free place goes to the waiting connections");
         assert!(timeout(Duration::ZERO, queue.next()).await.is_ok_and(|(number, _)| number == 3));
         drop(second);
         assert_eq!(queue.next().await.0, 4);
@@ -392,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_that_is_too_long_and_a_full_queue_are_refused() {
+    async fn a_long_wait_and_a_full_queue_are_refused() {
         let mut queue = queue_of(1, Duration::ZERO);
         let _used = queue.used_place(address(1));
         let number = |at: usize| u8::try_from(at % 200 + 2).unwrap();
@@ -402,7 +405,7 @@ mod tests {
         for _ in 0..waiting {
             assert!(queue.next().await.1.is_err());
         }
-        assert!(queue.admit(0, address(7)).is_none(), "there is room again");
+        assert!(queue.admit(0, address(7)).is_none(), "the queue has space again");
     }
 
     #[tokio::test]
@@ -410,21 +413,21 @@ mod tests {
         let mut queue = queue(16);
         let (greedy, neighbour) = (address_v6("2001:db8:2:1::1"), address_v6("2001:db8:2:2::1"));
         let used: Vec<_> = (0..4).map(|_| queue.used_place(greedy)).collect();
-        assert!(queue.is_refused(greedy), "half of the site's half");
+        assert!(queue.is_refused(greedy), "a /64 gets half of the half of its /48");
         let _first = queue.used_place(neighbour);
         let _other = queue.used_place(address_v6("2001:db8:3:1::1"));
         // All other places are used, and others wait for one.
         let _rest: Vec<_> = (1..=10).map(|last| queue.used_place(address(last))).collect();
-        assert!(queue.admit(7, address(77)).is_none(), "it waits");
+        assert!(queue.admit(7, address(77)).is_none(), "an IPv4 address waits");
         leave_idle(&used[1]);
         let third = queue.used_place(address_v6("2001:db8:2:3::1"));
-        assert!(is_lost(&used[1]).await, "a network of the site that has more gave it up");
+        assert!(is_lost(&used[1]).await, "the /64 of the same /48 that has more connections lost it");
         assert_eq!((third.share.held(Budget::Connections), used[0].share.held(Budget::Connections)), (1, 3));
         assert_eq!(third.share.held_by_site(Budget::Connections), 5);
     }
 
     #[tokio::test]
-    async fn many_networks_of_one_site_are_one_that_has_many_connections() {
+    async fn the_networks_of_one_site_count_together() {
         let mut queue = queue(8);
         let good: Vec<_> = (0..2).map(|_| queue.place(address_v6("2001:db8:1::1"))).collect();
         let networks: Vec<_> =
@@ -439,7 +442,7 @@ mod tests {
         for network in &networks {
             lost += u32::from(is_lost(network).await);
         }
-        assert_eq!(lost, 1, "the site that has the most");
+        assert_eq!(lost, 1, "of the site that has the most");
         assert!(!is_lost(&good[0]).await && !is_lost(&good[1]).await);
     }
 }

@@ -1,16 +1,16 @@
-//! What one peer address may take of what all clients share.
+//! How much of each budget one peer address may hold.
 //!
-//! Every budget of the server (connections, requests, bytes, streams, reads) is shared by peer addresses: an
-//! IPv4 address, or the /64 network of an IPv6 address. An address may hold at most as much as it leaves
-//! free. Alone it gets half of a budget; n greedy addresses get 1/(n+1) each, and as much stays free for
-//! everyone else (in switches this is known as the dynamic threshold algorithm). IPv6 addresses come in
-//! blocks: a site has a /48, with 65,536 networks of /64. So all /64 of a /48 together may hold no more than
-//! they leave free, too. Inside of it each /64 shares likewise: what the site may hold is half of what others
-//! leave it, and a /64 may hold at most as much as it leaves free of that. So one greedy /64 gets half of what
-//! its site may have, and its neighbours still find room.
+//! All clients share the budgets of the server: connections, requests, bytes, streams and reads. Each budget
+//! is divided among peer addresses, where a peer address is an IPv4 address or the /64 network of an IPv6
+//! address. An address may hold at most as much as it leaves free. A single address gets half of a budget; n
+//! greedy addresses get 1/(n+1) each, and as much stays free for all others (switches call this the dynamic
+//! threshold algorithm). IPv6 addresses come in blocks: a site has a /48, with 65,536 networks of /64. So all
+//! /64 of a /48 together may hold no more than they leave free, too. The same rule holds among the /64 of a
+//! /48: the site may hold half of what others leave it, and a /64 may hold at most as much of that as it
+//! leaves free. So one greedy /64 gets half of what its site may have, and its neighbours still get a part.
 //!
-//! A connection holds the [`Share`] of its address, so that a request costs one or two atomic additions more
-//! for each budget, and no look-up.
+//! A connection holds the [`Share`] of its address. So a request costs one or two more atomic additions for
+//! each budget, and no lookup.
 
 use std::array;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use crate::limits::{Limits, WAITING_MAX};
 
-/// What is shared.
+/// The budgets that all clients share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Budget {
     /// Open connections for gRPC and REST.
@@ -34,7 +34,7 @@ pub(crate) enum Budget {
     FrameConnections,
     /// Requests in flight.
     Requests,
-    /// Bytes of their bodies.
+    /// Bytes of the bodies of requests in flight.
     BodyBytes,
     /// Bytes that answers hold whatever their size: see [`crate::answer`].
     AnswerBytes,
@@ -53,7 +53,7 @@ pub(crate) enum Budget {
 const COUNT: usize = Budget::Waiting as usize + 1;
 
 impl Budget {
-    /// As clients and metrics hear of it.
+    /// The name of the budget in failures and metrics.
     pub(crate) const fn scarce(self) -> Scarce {
         match self {
             Self::Connections | Self::FrameConnections | Self::Waiting => Scarce::Connections,
@@ -90,16 +90,16 @@ struct Pool {
     used: AtomicUsize,
 }
 
-/// Who shares: an IPv4 address (mapped to IPv6), a /64 of IPv6, or a /48 of them.
+/// The unit that shares are counted for: an IPv4 address (mapped to IPv6), a /64 of IPv6, or a /48 of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeerAddress {
     bits: u128,
     prefix: u32,
 }
 
-/// What one subscriber or machine has at least.
+/// A provider assigns at least a /64 to one subscriber or machine.
 const NETWORK_PREFIX: u32 = 64;
-/// What one site has.
+/// A provider assigns a /48 to one site.
 const SITE_PREFIX: u32 = 48;
 
 impl PeerAddress {
@@ -107,7 +107,7 @@ impl PeerAddress {
         Self { bits: bits & (u128::MAX << (u128::BITS - prefix)), prefix }
     }
 
-    /// The block that a network of IPv6 is part of.
+    /// The /48 of an IPv6 network; `None` for an IPv4 address and for a /48.
     const fn site(self) -> Option<Self> {
         if self.prefix == NETWORK_PREFIX { Some(Self::block(self.bits, SITE_PREFIX)) } else { None }
     }
@@ -128,7 +128,7 @@ pub(crate) struct Shares {
     pools: [Pool; COUNT],
     retry_after: Duration,
     addresses: Mutex<HashMap<PeerAddress, Weak<Share>>>,
-    /// Told whenever a connection or a large frame gives its place back.
+    /// Notified whenever a connection or a large frame returns its place.
     pub(crate) freed: Notify,
 }
 
@@ -137,7 +137,7 @@ impl Shares {
         let pool = |max| Pool { max, used: AtomicUsize::new(0) };
         let frames_max = (limits.frame_bytes_max / bezant_tigerbeetle::MESSAGE_SIZE_MAX).max(1);
         Arc::new(Self {
-            // In the order of the budgets.
+            // In the order of `Budget`'s variants.
             pools: [
                 pool(limits.connections_max),
                 pool(limits.frame_connections_max),
@@ -156,7 +156,7 @@ impl Shares {
         })
     }
 
-    /// The share of an address.
+    /// Finds or makes the share of an address.
     pub(crate) fn of(self: &Arc<Self>, address: PeerAddress) -> Arc<Share> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let site = address.site().map(|site| self.find_or_make(&mut addresses, site, None));
@@ -184,7 +184,7 @@ impl Shares {
 pub(crate) struct Share {
     address: PeerAddress,
     shares: Arc<Shares>,
-    /// The share of the block that the address is part of, where there is one.
+    /// The share of the /48 of an IPv6 network; `None` for an IPv4 address and for a /48.
     site: Option<Arc<Self>>,
     own: [AtomicUsize; COUNT],
 }
@@ -199,29 +199,29 @@ impl Share {
         self.own[budget as usize].load(Relaxed)
     }
 
-    /// What the widest block of this address holds of it: the address itself, where it is in none.
+    /// What the /48 of this address holds of a budget; what the address itself holds where it is in none.
     pub(crate) fn held_by_site(&self, budget: Budget) -> usize {
         self.site.as_deref().unwrap_or(self).held(budget)
     }
 
-    /// True of an address in the same block.
+    /// True if both addresses are in the same /48, or are equal.
     pub(crate) fn is_of_site(&self, other: &Self) -> bool {
         let site = |share: &Self| share.address.site().unwrap_or(share.address);
         site(self) == site(other)
     }
 
-    /// The block that the address is part of, and the address.
+    /// The share of the /48, where there is one, then this share.
     fn levels(&self) -> impl Iterator<Item = &Self> {
         self.site.as_deref().into_iter().chain(iter::once(self))
     }
 
-    /// Takes of a budget, if the address then holds no more than it leaves free of what it shares: the budget,
-    /// or what its block may hold of it.
+    /// Takes `size` of a budget if the address then holds no more than it leaves free. What it leaves free is
+    /// counted in the budget, or for a network of IPv6 in what its /48 may hold.
     pub(crate) fn take(&self, budget: Budget, size: usize) -> Result<(), Failure> {
         let pool = &self.shares.pools[budget as usize];
         let mut free = pool.max.saturating_sub(pool.used.fetch_add(size, Relaxed));
         let mut fits = true;
-        // All of them count it, also after one that has too much.
+        // Every level counts it, even after a level that refused: the undo subtracts it from every level.
         for share in self.levels() {
             let held = share.own[budget as usize].fetch_add(size, Relaxed);
             fits &= held.saturating_add(size) <= free;
@@ -234,7 +234,7 @@ impl Share {
         Err(self.refusal(budget))
     }
 
-    /// Takes of a budget, room or not.
+    /// Takes `size` of a budget, whether it fits or not.
     pub(crate) fn add(&self, budget: Budget, size: usize) {
         self.shares.pools[budget as usize].used.fetch_add(size, Relaxed);
         self.levels().for_each(|share| {
@@ -242,7 +242,7 @@ impl Share {
         });
     }
 
-    /// Gives back what was taken.
+    /// Returns what was taken, and wakes those that wait for a place.
     pub(crate) fn give(&self, budget: Budget, size: usize) {
         self.return_to(budget, size);
         if matches!(budget, Budget::Connections | Budget::FrameConnections | Budget::Frames) {
@@ -250,7 +250,7 @@ impl Share {
         }
     }
 
-    /// Undoes a take, which frees no place that anyone could have waited for.
+    /// Undoes a take. It wakes no waiter, because no place became free.
     pub(crate) fn return_to(&self, budget: Budget, size: usize) {
         self.levels().for_each(|share| {
             share.own[budget as usize].fetch_sub(size, Relaxed);
@@ -258,7 +258,7 @@ impl Share {
         self.shares.pools[budget as usize].used.fetch_sub(size, Relaxed);
     }
 
-    /// True while the address, or its block, holds more than twice what is free of what it shares.
+    /// True while the address, or its /48, holds more than twice what is free for it.
     pub(crate) fn is_past_twice(&self, budget: Budget) -> bool {
         let pool = &self.shares.pools[budget as usize];
         let mut free = pool.max.saturating_sub(pool.used.load(Relaxed));
@@ -270,18 +270,18 @@ impl Share {
         })
     }
 
-    /// What a client hears that finds no room.
+    /// The failure of a client whose take was refused.
     pub(crate) fn refusal(&self, budget: Budget) -> Failure {
         Failure::overloaded(budget.scarce(), budget.sentence(), self.shares.retry_after)
     }
 
-    /// Takes of a budget until the result is dropped.
+    /// Takes `size` of a budget until the result is dropped.
     pub(crate) fn hold(self: &Arc<Self>, budget: Budget, size: usize) -> Result<Taken, Failure> {
         self.take(budget, size)?;
         Ok(Taken { share: Arc::clone(self), budget, size })
     }
 
-    /// The same, once there is room.
+    /// The same, but waits until it fits.
     pub(crate) async fn wait_for(self: &Arc<Self>, budget: Budget, size: usize) -> Taken {
         loop {
             let freed = self.shares.freed.notified();
@@ -293,8 +293,8 @@ impl Share {
     }
 }
 
-/// What is free for the networks of a block: it may hold half of what others leave it, which is what it holds and
-/// what is free.
+/// What is free for the networks of a /48. The block may hold half of what others leave it, and that is what
+/// it holds and what is free.
 const fn free_inside(free: usize, held: usize) -> usize {
     free.saturating_add(held).div_ceil(2).saturating_sub(held)
 }
@@ -309,7 +309,7 @@ impl Drop for Share {
     }
 }
 
-/// A part of a budget; given back when dropped.
+/// A part of a budget; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Taken {
     share: Arc<Share>,
@@ -357,7 +357,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address_and_a_mapped_one_is_that_of_ipv4() {
+    fn an_ipv6_network_counts_as_one_address() {
         assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"));
         assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
         assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
@@ -365,7 +365,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_networks_of_a_site_share_what_one_address_may_hold() {
+    fn the_networks_of_a_site_share_one_limit() {
         let shares = Shares::new(&Limits { requests_max: 96, ..Limits::default() });
         let network = |at| shares.of(address(&format!("2001:db8:7:{at:x}::1")));
         let networks: Vec<_> = (0..64).map(network).collect();
@@ -383,7 +383,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_network_leaves_room_for_its_neighbours() {
+    fn a_network_leaves_a_part_to_its_neighbours() {
         let shares = Shares::new(&Limits { requests_max: 96, ..Limits::default() });
         let takes = |text: &str| {
             let share = shares.of(address(text));
@@ -406,7 +406,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_network_that_does_not_read_stops_itself_before_its_site() {
+    fn an_unreading_network_is_refused_before_its_site() {
         let shares = Shares::new(&Limits { answer_bytes_max: 96, ..Limits::default() });
         let of = |text: &str| shares.of(address(text));
         let (greedy, neighbour) = (of("2001:db8:7:1::1"), of("2001:db8:7:2::1"));
@@ -421,7 +421,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_address_without_connections_is_forgotten() {
+    fn the_share_of_an_address_without_connections_is_removed() {
         let shares = Shares::new(&Limits::default());
         drop(shares.of(address("2001:db8::1")));
         assert!(shares.addresses.lock().unwrap().is_empty(), "with its site");

@@ -9,13 +9,13 @@ use bezant_types::{Account, AccountBalance, AccountFlags, AccountId, EventResult
 
 use crate::failure::internal;
 
-/// What became of each event.
+/// The result of each event.
 pub(crate) fn results_of(committed: &Committed) -> Result<impl Iterator<Item = EventResult>, Failure> {
     let results = bezant_codec::records::<RESULT_SIZE>(&committed.results);
     Ok(results.map_err(|_| internal("the results are not whole"))?.iter().map(result_from_bytes))
 }
 
-/// An error unless the account keeps its balances over time.
+/// Fails unless the account records the history of its balances.
 pub(crate) fn check_keeps_history(account: &Account) -> Result<(), Failure> {
     if account.flags.contains(AccountFlags::HISTORY) {
         return Ok(());

@@ -1,8 +1,8 @@
-//! A request's body as the connection brings it, of which nothing is left unread.
+//! The body of a request, which is read to its end even when the answer comes first.
 //!
-//! A server that answers before it has the whole body and then closes, or resets the stream, makes many clients lose
-//! the answer: they go on sending, and hear of the reset first. So what the reader of a body leaves is read and
-//! dropped, within bounds of bytes and of time.
+//! Many clients lose the answer when a server answers before it has the whole body and then closes the
+//! connection or resets the stream: they go on sending and then fail on the reset. So what the reader of a
+//! body leaves is read and dropped, within limits of bytes and of time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,15 +19,16 @@ use tokio::time::timeout;
 
 use crate::connection::{Activity, OpenRequest};
 
-/// Bytes that are read and dropped after an answer, at most. A client that sends more may not see it.
+/// The most bytes that are read and dropped after an answer. A client that sends more may not receive the
+/// answer.
 pub(crate) const UNREAD_SIZE_MAX: usize = 64 << 20;
 
-/// See the module.
+/// A request's body. See the module.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    /// `None` once it has ended.
+    /// `None` once the body has ended.
     body: Option<Incoming>,
-    /// The client sends nothing before it was told to go on.
+    /// The client sends the body only after a `100 Continue`, which was not sent yet.
     waits: bool,
     activity: Arc<Activity>,
     linger_timeout: Duration,
@@ -74,7 +75,7 @@ impl Body for Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let Some(body) = self.body.take().filter(|body| !self.waits && !body.is_end_stream()) else { return };
-        // Outside of a runtime nothing serves the connection any more.
+        // Outside of a runtime no task serves the connection any more.
         if let Ok(runtime) = Handle::try_current() {
             let reading = read_rest(body, OpenRequest::new(&self.activity));
             runtime.spawn(timeout(self.linger_timeout, reading));
@@ -82,7 +83,8 @@ impl Drop for Upload {
     }
 }
 
-/// Reads what comes and drops it. The request counts as open meanwhile: what comes is no head of another one.
+/// Reads and drops the rest of the body. The request counts as open meanwhile, because these bytes are no
+/// head of another one.
 async fn read_rest(mut body: Incoming, open: OpenRequest) {
     let mut left = UNREAD_SIZE_MAX;
     while let Some(Ok(frame)) = body.frame().await {

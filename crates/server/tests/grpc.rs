@@ -51,7 +51,7 @@ fn records(ids: impl Iterator<Item = u128>) -> Bytes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fast_path_takes_a_full_batch() {
+async fn the_fast_path_accepts_a_full_batch() {
     let server = Server::start().await;
     server.two_accounts().await;
     let mut client = server.grpc().await;
@@ -75,7 +75,7 @@ async fn the_fast_path_takes_a_full_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn typed_calls_reach_everything() {
+async fn typed_calls_write_and_read_everything() {
     let server = Server::start().await;
     server.two_accounts().await;
     let mut client = server.grpc().await;
@@ -139,7 +139,7 @@ async fn errors_carry_their_details() {
     assert_eq!(fields[0].field, "accounts[1].code");
     let status = client.create_accounts(v1::CreateAccountsRequest::default()).await.unwrap_err();
     assert_eq!(status.get_details_error_info().unwrap().reason, "no_events");
-    let filter = v1::AccountFilter { account: Some(named("nobody")), ..Default::default() };
+    let filter = v1::AccountFilter { account: Some(named("unknown")), ..Default::default() };
     let status = client.get_account_transfers(filter).await.unwrap_err();
     assert_eq!(
         (status.code(), status.get_details_error_info().unwrap().reason.as_str()),
@@ -149,7 +149,7 @@ async fn errors_carry_their_details() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_machinery_refuses_has_a_code_too() {
+async fn requests_that_tonic_refuses_have_a_code() {
     let server = Server::start().await;
     let call = async |path: &'static str, message: &'static [u8]| {
         let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
@@ -165,7 +165,7 @@ async fn what_the_machinery_refuses_has_a_code_too() {
         assert_eq!(status.code(), Code::Unimplemented, "{status}");
         assert_eq!(reason(&status).as_deref(), Some("route_not_found"), "{path}");
     }
-    // Field 3 is bytes in what is sent, and a number in what the call takes.
+    // Field 3 is bytes in the sent message, and a number in the call's request.
     let status = call("/bezant.v1.Ledger/QueryTransfers", b"\xff\xff").await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert_eq!(reason(&status).as_deref(), Some("invalid_message"));
@@ -173,7 +173,7 @@ async fn what_the_machinery_refuses_has_a_code_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn change_events_stream_from_a_position_and_end_with_the_server() {
+async fn an_event_stream_starts_at_its_position() {
     let mut server = Server::start().await;
     server.two_accounts().await;
     let mut client = server.grpc().await;
@@ -194,7 +194,7 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_say_whether_more_exist() {
+async fn lists_report_whether_more_exist() {
     let server = Server::start().await;
     server.two_accounts().await;
     let mut client = server.grpc().await;
@@ -223,7 +223,7 @@ async fn lists_say_whether_more_exist() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
+async fn a_position_after_the_end_is_refused_with_the_end() {
     let server = Server::start().await;
     server.two_accounts().await;
     let mut client = server.grpc().await;
@@ -248,7 +248,7 @@ async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_reflection_are_there() {
+async fn health_and_reflection_answer() {
     let server = Server::start().await;
     let channel = Endpoint::new(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
     let mut health = HealthClient::new(channel.clone());
@@ -270,7 +270,7 @@ async fn health_and_reflection_are_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_outcome_names_the_ids() {
+async fn an_unknown_outcome_has_the_ids() {
     let limits = Limits { deadline_max: Duration::ZERO, ..Limits::default() };
     let server = Server::start_with(limits).await;
     server.two_accounts().await;
@@ -279,7 +279,7 @@ async fn an_unknown_outcome_names_the_ids() {
     let request = v1::SubmitRequest { operation, records: records(70..=71) };
     let status = client.submit(request).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-    let info = status.get_details_error_info().expect("the server's own answer");
+    let info = status.get_details_error_info().expect("the server answers");
     assert_eq!(info.metadata.get("ids").map(String::as_str), Some("70,71"));
     let input = v1::TransferInput {
         id: Some(id(72)),
@@ -292,13 +292,13 @@ async fn an_unknown_outcome_names_the_ids() {
     };
     let request = v1::CreateTransfersRequest { transfers: vec![input] };
     let status = client.create_transfers(request).await.unwrap_err();
-    let info = status.get_details_error_info().expect("the server's own answer");
+    let info = status.get_details_error_info().expect("the server answers");
     assert_eq!(info.metadata.get("ids").map(String::as_str), Some("72"));
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_that_is_sent_again_exists_and_a_refusal_names_its_case() {
+async fn a_repeated_chain_exists_and_a_refusal_has_its_case() {
     let server = Server::start().await;
     server.two_accounts().await;
     let mut client = server.grpc().await;

@@ -1,4 +1,4 @@
-//! What becomes of holds, and which names, bounds and assets there can be: over REST and gRPC against a real node.
+//! The states of holds, and the rules of names, bounds and assets: over REST and gRPC against a real node.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
 
 mod common;
@@ -9,7 +9,7 @@ use bezant_types::{Account, AccountId, Bounds, CreateAccountStatus, LedgerNumber
 use common::Server;
 use serde_json::{Value, json};
 
-/// A hold of `amount` from alice to bob.
+/// Creates a hold of `amount` from alice to bob.
 async fn hold(server: &Server, id: u32, amount: u32, timeout_seconds: u32) {
     let body = json!({
         "id": id.to_string(), "debit_account": "alice", "credit_account": "bob", "amount": amount.to_string(),
@@ -19,11 +19,11 @@ async fn hold(server: &Server, id: u32, amount: u32, timeout_seconds: u32) {
     assert_eq!(answer.status, 201, "{}", answer.body);
 }
 
-/// The id of a transfer, its state, what was captured and what resolved it.
-type Fate<'page> = (&'page str, Option<&'page str>, Option<&'page str>, Option<&'page str>);
+/// The id of a transfer, its state, the captured amount, and the id of the transfer that resolved it.
+type State<'page> = (&'page str, Option<&'page str>, Option<&'page str>, Option<&'page str>);
 
-/// The pieces of a list of transfers that say what became of them.
-fn fates(page: &Value) -> Vec<Fate<'_>> {
+/// The states of the transfers in a page.
+fn states_of(page: &Value) -> Vec<State<'_>> {
     let items = page["items"].as_array().unwrap().iter();
     items
         .map(|item| {
@@ -34,7 +34,7 @@ fn fates(page: &Value) -> Vec<Fate<'_>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_says_what_became_of_it() {
+async fn a_hold_shows_how_it_was_resolved() {
     let server = Server::start().await;
     server.two_accounts().await;
     for (id, amount) in [(20, 100), (21, 50), (22, 7)] {
@@ -55,7 +55,7 @@ async fn a_hold_says_what_became_of_it() {
     assert_eq!((&shown["resolved_by"], &shown["resolved_at"]), (&"30".into(), &posted["timestamp"]));
     assert_eq!(shown["amount"], "100", "the record does not change");
 
-    // The last one's time runs out by itself: an event says so, and then every look-up does.
+    // The last hold expires: an event reports it, and from then on every lookup.
     let expired = loop {
         let events = server.get("/v1/events?from=6").await.json();
         if let Some(event) = events["items"].as_array().unwrap().first() {
@@ -78,7 +78,7 @@ async fn a_hold_says_what_became_of_it() {
         ("31", None, None, None),
     ];
     for list in ["/v1/transfers", "/v1/accounts/alice/transfers", "/v1/accounts/bob/transfers"] {
-        assert_eq!(fates(&server.get(list).await.json()), expected, "{list}");
+        assert_eq!(states_of(&server.get(list).await.json()), expected, "{list}");
     }
 
     let mut client = server.grpc().await;
@@ -127,7 +127,7 @@ async fn open_holds_are_listed_by_account_and_expiry() {
     let cursor = first["next_cursor"].as_str().unwrap();
     let other = server.get(&format!("/v1/accounts/alice/holds?cursor={cursor}")).await;
     assert_eq!((other.status, other.code().as_str()), (400, "cursor_of_another_query"), "{}", other.body);
-    assert_eq!(server.get("/v1/accounts/nobody/holds").await.status, 404);
+    assert_eq!(server.get("/v1/accounts/unknown/holds").await.status, 404);
 
     let mut client = server.grpc().await;
     let mut request = v1::ListHoldsRequest { limit: 3, ..Default::default() };
@@ -145,7 +145,7 @@ async fn open_holds_are_listed_by_account_and_expiry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_patch_changes_what_it_names_and_a_put_replaces() {
+async fn a_patch_changes_named_bounds_and_a_put_replaces_both() {
     let server = Server::start().await;
     server.two_accounts().await;
     let send = async |method: &str, body: &str| {
@@ -179,7 +179,7 @@ async fn a_patch_changes_what_it_names_and_a_put_replaces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_take_one_form_and_what_cannot_be_seen_is_no_name() {
+async fn names_are_normalized_and_invisible_characters_are_refused() {
     let server = Server::start().await;
     let create = async |id: u32, name: &str| {
         let body = json!({ "id": id.to_string(), "name": name, "ledger": 978, "code": 1 });
@@ -199,11 +199,11 @@ async fn names_take_one_form_and_what_cannot_be_seen_is_no_name() {
     }
     let zero = create(3, "carol\0").await;
     assert_eq!((zero.status, &zero.json()["errors"][0]["field"]), (400, &"name".into()), "{}", zero.body);
-    assert_eq!(server.get("/v1/accounts/carol%00").await.status, 404, "that is not carol");
+    assert_eq!(server.get("/v1/accounts/carol%00").await.status, 404, "another name than carol");
     let rename = server.send("PUT", "/v1/accounts/2/name", "", r#"{"name":"a\u200bb"}"#).await;
     assert_eq!(rename.code(), "name_invalid");
 
-    // The fast path answers each event in its turn.
+    // The fast path returns a status for each event in its place.
     let extended = |id: u128, name: &str| ExtendedAccount {
         account: Account { id: AccountId(id), ledger: LedgerNumber(978), code: 1, ..Account::default() },
         bounds: Bounds::NONE,
@@ -219,7 +219,7 @@ async fn names_take_one_form_and_what_cannot_be_seen_is_no_name() {
     assert_eq!(server.get("/v1/accounts/8").await.json()["name"], "\u{e9}");
     let named =
         |name: &str| v1::AccountRef { reference: Some(v1::account_ref::Reference::Name(name.to_owned())) };
-    let accounts = vec![named("e\u{301}"), named("nobody"), named("carol")];
+    let accounts = vec![named("e\u{301}"), named("unknown"), named("carol")];
     let found = client.lookup_accounts(v1::LookupAccountsRequest { accounts }).await.unwrap().into_inner();
     let found: Vec<_> = found.accounts.iter().map(|account| account.name.as_str()).collect();
     assert_eq!(found, ["\u{e9}", "carol"]);
@@ -227,7 +227,7 @@ async fn names_take_one_form_and_what_cannot_be_seen_is_no_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_currency_gives_way_until_an_account_has_it() {
+async fn a_currency_can_be_replaced_until_an_account_uses_it() {
     let server = Server::start().await;
     let shown = async |ledger: u32| {
         let assets = server.get("/v1/assets").await.json();

@@ -1,4 +1,4 @@
-//! Clients that are malformed, oversized, slow, idle or gone: none of them holds the server.
+//! Malformed, oversized, slow, idle and vanished clients: none of them blocks the server.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
 
 mod common;
@@ -19,7 +19,7 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 use tonic_types::StatusExt;
 
-/// The clocks of production, sped up.
+/// The default limits with shorter timeouts.
 fn short() -> Limits {
     Limits {
         head_timeout: Duration::from_millis(300),
@@ -32,18 +32,18 @@ fn short() -> Limits {
     }
 }
 
-/// Waits until the server closes the connection; what came before.
+/// Waits until the server closes the connection; returns the bytes that came before.
 async fn closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut bytes)).await;
-    // A reset is a way to close, too.
+    // A reset also closes the connection.
     drop(read.expect("the server closes the connection"));
     bytes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_say_nothing_or_half_a_head_lose_their_connection() {
-    // Only the clock of heads can end them.
+async fn clients_without_a_whole_head_lose_their_connection() {
+    // Only the timeout of heads can end these connections.
     let long = Duration::from_mins(10);
     let server = Server::start_with(Limits { idle_timeout: long, stall_timeout: long, ..short() }).await;
     for begin in
@@ -67,16 +67,20 @@ async fn a_body_that_does_not_arrive_is_a_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_without_requests_is_closed_after_its_time() {
+async fn an_idle_connection_is_closed_after_its_timeout() {
     let server = Server::start_with(short()).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: b\r\n\r\n").await.unwrap();
     let start = Instant::now();
     let bytes = closed(&mut stream).await;
     assert!(bytes.starts_with(b"HTTP/1.1 200"));
-    assert!(start.elapsed() >= Duration::from_millis(550), "kept alive for its time: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(550),
+        "kept open for the idle timeout: {:?}",
+        start.elapsed()
+    );
 
-    // A body in a packet of its own is no head that stays away.
+    // A body in a separate packet does not count as a head that stays incomplete.
     let mut stream = server.connect().await;
     stream.write_all(b"POST /v1/assets HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n").await.unwrap();
     while !server.get("/metrics").await.body.contains("bezant_requests_in_flight 2\n") {
@@ -85,12 +89,16 @@ async fn a_connection_without_requests_is_closed_after_its_time() {
     stream.write_all(b"{}").await.unwrap();
     let start = Instant::now();
     assert!(closed(&mut stream).await.starts_with(b"HTTP/1.1 400"));
-    assert!(start.elapsed() >= Duration::from_millis(550), "kept alive for its time: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(550),
+        "kept open for the idle timeout: {:?}",
+        start.elapsed()
+    );
 
     let mut client = server.grpc().await;
     for _ in 0..2 {
         client.get_books(v1::GetBooksRequest {}).await.unwrap();
-        // The client's channel connects anew after the server has closed the idle connection.
+        // The client's channel connects again after the server has closed the idle connection.
         let gone = async {
             while !server.get("/metrics").await.body.contains("bezant_connections_open 1\n") {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -129,7 +137,7 @@ async fn too_much_is_refused_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_requests_are_answered_and_forgotten() {
+async fn malformed_requests_are_refused_and_leave_nothing() {
     let server = Server::start_with(short()).await;
     for garbage in [
         "\0\0\0\0\r\n\r\n",
@@ -154,7 +162,7 @@ async fn malformed_requests_are_answered_and_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn past_the_bounds_clients_are_told_to_retry() {
+async fn beyond_the_limits_clients_get_a_retry_delay() {
     let server = Server::start_with(Limits { requests_max: 0, ..Limits::default() }).await;
     let answer = server.get("/v1/books").await;
     assert_eq!((answer.status, answer.code().as_str()), (429, "overloaded"));
@@ -177,12 +185,12 @@ async fn past_the_bounds_clients_are_told_to_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_connection_makes_room_and_a_used_one_does_not() {
+async fn only_an_idle_connection_loses_its_place() {
     let server = Server::start_with(Limits { connections_max: 1, ..short() }).await;
     let mut first = server.connect().await;
     first.write_all(b"GET /livez HTTP/1.1\r\nhost: b\r\n\r\n").await.unwrap();
     assert_eq!(first.read(&mut [0; 12]).await.unwrap(), 12);
-    // A stream is used for as long as it lasts.
+    // A connection is in use for as long as its stream lasts.
     first.write_all(b"GET /v1/events/stream HTTP/1.1\r\nhost: b\r\n\r\n").await.unwrap();
     let mut came = Vec::new();
     while !String::from_utf8_lossy(&came).contains("text/event-stream") {
@@ -190,7 +198,7 @@ async fn an_idle_connection_makes_room_and_a_used_one_does_not() {
     }
     let mut second = server.connect().await;
     drop(second.write_all(b"GET /livez HTTP/1.1\r\nhost: b\r\n\r\n").await);
-    assert_eq!(closed(&mut second).await, b"", "there is no place beside it");
+    assert_eq!(closed(&mut second).await, b"", "there is no second place");
     drop(first);
     let mut third = loop {
         let mut stream = server.connect().await;
@@ -199,14 +207,14 @@ async fn an_idle_connection_makes_room_and_a_used_one_does_not() {
             break stream;
         }
     };
-    // The third is idle from now on: it goes, once it has been so for a moment.
+    // The third is idle from now on: it loses its place once it has been idle for the minimum time.
     while server.try_get("/livez").await != Some(200) {}
     closed(&mut third).await;
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deadlines_are_honoured() {
+async fn a_late_call_fails_with_deadline_exceeded() {
     let server = Server::start().await;
     let head = "request-timeout: 0ms\r\n";
     let answer = server.send("POST", "/v1/accounts", head, r#"{"id":"1","ledger":1,"code":1}"#).await;
@@ -217,7 +225,7 @@ async fn deadlines_are_honoured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_lets_what_is_in_flight_end_and_takes_nothing_new() {
+async fn a_stop_finishes_open_requests_and_accepts_no_new_ones() {
     let mut server = Server::start().await;
     let mut stream = server.connect().await;
     let body = r#"{"id":"1","ledger":1,"code":1}"#;
@@ -240,7 +248,7 @@ async fn a_stop_lets_what_is_in_flight_end_and_takes_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_nobody_reads_are_bounded() {
+async fn unread_answers_are_limited() {
     const ROWS: u32 = 8000;
     let server = Server::start_with(Limits { answer_bytes_max: 32 << 20, ..short() }).await;
     let records: Vec<u8> = (1..=u128::from(ROWS))
@@ -255,23 +263,23 @@ async fn answers_that_nobody_reads_are_bounded() {
     let read = client.query_accounts(query).await.unwrap().into_inner();
     assert_eq!(read.accounts.len(), 8000);
 
-    // With a window of nothing a client takes heads, and no answer.
-    let mut deaf = Vec::new();
+    // With an HTTP/2 window of zero a client receives heads, and no answers.
+    let mut unreading = Vec::new();
     for _ in 0..3 {
         let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
-        deaf.push(LedgerClient::new(endpoint.initial_stream_window_size(0).connect().await.unwrap()));
+        unreading.push(LedgerClient::new(endpoint.initial_stream_window_size(0).connect().await.unwrap()));
     }
     let mut calls = JoinSet::new();
-    for client in &deaf {
+    for client in &unreading {
         for _ in 0..8 {
             let (mut client, query) = (client.clone(), query);
             calls.spawn(async move { client.query_accounts(query).await });
         }
     }
-    // 2 of 24 fit in half of the budget: the others end, with the reason.
+    // 2 of 24 fit in half of the budget: the others are refused with the reason.
     for _ in 0..22 {
         let ended = tokio::time::timeout(Duration::from_secs(20), calls.join_next()).await;
-        let status = ended.expect("what has no room is refused").unwrap().unwrap().unwrap_err();
+        let status = ended.expect("an answer beyond the budget is refused").unwrap().unwrap().unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.get_error_details().retry_info().is_some(), "{status}");
     }
@@ -279,14 +287,14 @@ async fn answers_that_nobody_reads_are_bounded() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert_eq!(server.get("/v1/accounts?limit=1000").await.code(), "overloaded");
     let account = r#"{"id":"9000","ledger":978,"code":1}"#;
-    assert_eq!(server.post("/v1/accounts", account).await.status, 201, "writes go on");
+    assert_eq!(server.post("/v1/accounts", account).await.status, 201, "writes are still accepted");
 
-    drop((deaf, calls));
+    drop((unreading, calls));
     let again = async {
         while client.query_accounts(query).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the room comes back");
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the memory of answers is free again");
     server.stop().await;
 }

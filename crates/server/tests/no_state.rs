@@ -1,4 +1,5 @@
-//! A node that is filled or repaired from others: until it has what they have it says so, and never "not found".
+//! A node that is filled or repaired from its peers reports `no_state` until it has what they have, and never
+//! "not found".
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
 
 mod common;
@@ -18,11 +19,11 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
-/// A server of the first of so many nodes; the others do not run.
+/// The server of the first of `count` nodes; the others do not run.
 async fn first_of(count: u64) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = listener.local_addr().unwrap().to_string();
-    // Nobody listens on port 1.
+    // No node listens on these ports.
     let others = (2..=count).map(|node| (NodeId(node), format!("127.0.0.1:{node}")));
     let cluster = ClusterOptions {
         node: NodeId(1),
@@ -45,7 +46,7 @@ fn reason(status: &Status) -> (Code, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rest_says_that_there_is_no_state_yet() {
+async fn rest_reports_that_there_is_no_state_yet() {
     let server = first_of(3).await;
     let stale = "bezant-read: stale\r\n";
     let session = "bezant-read: session\r\nbezant-index: 7\r\n";
@@ -83,7 +84,7 @@ async fn rest_says_that_there_is_no_state_yet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_says_that_there_is_no_state_yet() {
+async fn grpc_reports_that_there_is_no_state_yet() {
     let server = first_of(3).await;
     let mut client = server.grpc().await;
     let expected = (Code::Unavailable, "no_state".to_owned());

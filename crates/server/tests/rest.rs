@@ -9,7 +9,7 @@ use common::Server;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn money_moves_and_shows() {
+async fn a_transfer_shows_in_every_list_and_balance() {
     let server = Server::start().await;
     server.two_accounts().await;
     let body = r#"{"id":"10","debit_account":"alice","credit_account":"bob","amount":"1050","asset":"EUR","code":7}"#;
@@ -74,7 +74,7 @@ async fn refusals_are_problems_with_the_status_as_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_makes_a_retry_find_the_first_outcome() {
+async fn a_retry_with_a_key_returns_the_first_outcome() {
     let server = Server::start().await;
     server.two_accounts().await;
     let body = r#"{"debit_account":"1","credit_account":"2","amount":"5","ledger":978,"code":1}"#;
@@ -89,7 +89,7 @@ async fn a_key_makes_a_retry_find_the_first_outcome() {
     assert_eq!((changed.status, changed.code().as_str()), (409, "idempotency_key_reused"));
     assert!(changed.body.contains("'order-1'"), "{}", changed.body);
     assert!(changed.body.contains("another value of `amount`. Nothing was done"), "{}", changed.body);
-    // A refusal that depends on state uses the key up.
+    // A refusal that depends on state uses up the key.
     let poor = r#"{"id":"3","ledger":978,"code":1,"flags":["debits_must_not_exceed_credits"]}"#;
     assert_eq!(server.post("/v1/accounts", poor).await.status, 201);
     let poor = body.replace(r#""debit_account":"1""#, r#""debit_account":"3""#);
@@ -97,10 +97,10 @@ async fn a_key_makes_a_retry_find_the_first_outcome() {
     for later in [&poor, &body.to_owned()] {
         let refused = send("poor", later).await;
         assert_eq!((refused.status, refused.code().as_str()), (409, "id_already_failed"));
-        for words in
+        for text in
             ["The key 'poor' is used up", "first refused with exceeds_credits", "a new Idempotency-Key"]
         {
-            assert!(refused.body.contains(words), "{words}: {}", refused.body);
+            assert!(refused.body.contains(text), "{text}: {}", refused.body);
         }
     }
     let other = send("order-2", body).await;
@@ -152,7 +152,7 @@ async fn bounds_names_and_assets_change() {
     let till = server.get("/v1/accounts/till").await.json();
     assert_eq!(till["bounds"]["minimum"], "-500");
     assert_eq!(till["bounds"]["maximum"], serde_json::Value::Null);
-    assert_eq!(server.get("/v1/accounts/nobody").await.code(), "account_not_found");
+    assert_eq!(server.get("/v1/accounts/unknown").await.code(), "account_not_found");
     assert_eq!(server.get("/v1/accounts/till/balances").await.code(), "history_not_kept");
     let assets = server.get("/v1/assets").await.json();
     assert!(
@@ -182,16 +182,16 @@ async fn lists_are_read_in_pages() {
         ("/v1/transfers?ledger=978&limit=2", ["1", "2", "3", "4", "5"]),
         ("/v1/accounts/alice/transfers?limit=2&reversed=true", ["5", "4", "3", "2", "1"]),
     ] {
-        let (mut seen, mut next) = (Vec::new(), path.to_owned());
+        let (mut found, mut next) = (Vec::new(), path.to_owned());
         loop {
             let page = server.get(&next).await.json();
             let items = page["items"].as_array().unwrap();
-            seen.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            found.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
             assert_eq!(page["has_more"], page["next_cursor"].is_string(), "{page}");
             let Some(cursor) = page["next_cursor"].as_str() else { break };
             next = format!("{path}&cursor={cursor}");
         }
-        assert_eq!(seen, expected, "{path}");
+        assert_eq!(found, expected, "{path}");
     }
     let cursor = server.get("/v1/transfers?ledger=978&limit=2").await.json()["next_cursor"].clone();
     let cursor = cursor.as_str().unwrap();
@@ -222,7 +222,7 @@ async fn lists_are_read_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn change_events_follow_and_resume() {
+async fn a_stream_of_change_events_resumes_after_a_position() {
     let server = Server::start().await;
     server.two_accounts().await;
     let transfer = |id: u32| {
@@ -254,12 +254,12 @@ async fn change_events_follow_and_resume() {
             }
         }
     }
-    assert_eq!(ids, ["1", "2"], "what was there after the last one seen, then what is new");
+    assert_eq!(ids, ["1", "2"], "the older event after the position, then the new one");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
+async fn a_position_after_the_end_is_refused_with_the_end() {
     let server = Server::start().await;
     server.two_accounts().await;
     let transfers: Vec<_> = (1..=10)
@@ -278,7 +278,7 @@ async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
         let page = server.get(&format!("/v1/events?{path}")).await.json();
         assert_eq!(page["has_more"], has_more, "{path}");
     }
-    // A follower that has read to the end goes on after the last event.
+    // A client that has read to the end continues after the last event.
     let mut stream = server.connect().await;
     let request = "GET /v1/events/stream HTTP/1.1\r\nhost: bezant\r\nlast-event-id: 9\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -301,7 +301,7 @@ async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_members_is_read_strictly_and_refused_by_a_node_that_is_alone() {
+async fn a_standalone_node_parses_and_refuses_changes_of_members() {
     let server = Server::start().await;
     let cases = [
         (r#"{"change":"promote","node":2}"#, 409, "change_refused"),
@@ -320,7 +320,7 @@ async fn a_change_of_members_is_read_strictly_and_refused_by_a_node_that_is_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operators_and_readers_find_their_pages() {
+async fn operators_and_readers_get_their_pages() {
     let server = Server::start().await;
     server.two_accounts().await;
     assert_eq!(server.get("/livez").await.status, 200);
@@ -363,7 +363,7 @@ async fn the_metrics_say_whether_expiry_is_paused() {
     server.stop().await;
 }
 
-/// What alice has spent.
+/// The amount that alice has spent.
 async fn spent(server: &Server) -> String {
     let alice = server.get("/v1/accounts/alice").await.json();
     alice["balances"]["debits_posted"].as_str().unwrap().to_owned()
@@ -394,7 +394,7 @@ async fn a_key_belongs_to_one_request() {
     }
     assert_eq!(spent(&server).await, "21");
 
-    // A single one first, then several; and a capture with the key of its reserve.
+    // A single transfer first, then several; and a capture with the key of its reservation.
     assert_eq!(send("/v1/transfers", "single", &event(100)).await.status, 201);
     let several_then = send("/v1/transfers", "single", &several(&[100, 5])).await;
     assert_eq!(several_then.code(), "idempotency_key_reused");
@@ -412,7 +412,7 @@ async fn a_key_belongs_to_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_version_0_1_finds_its_outcomes() {
+async fn a_key_of_version_0_1_returns_its_outcomes() {
     use bezant_api::idempotency::{IdKind, event_id};
 
     let server = Server::start().await;
@@ -422,7 +422,7 @@ async fn a_key_of_version_0_1_finds_its_outcomes() {
             r#"{{{id}"debit_account":"1","credit_account":"2","amount":"{amount}","ledger":978,"code":1}}"#
         )
     };
-    // Version 0.1 made the ids of all events in this way.
+    // Version 0.1 derived the ids of all events in this way.
     let id = |at| format!(r#""id":"{}","#, event_id(IdKind::Transfer, "old", at, 1));
     let made = format!("[{},{}]", event(1, &id(0)), event(20, &id(1)));
     assert_eq!(server.post("/v1/transfers", &made).await.json()["created"], 2);
@@ -508,8 +508,8 @@ async fn a_refusal_names_its_case() {
         answer.json()["detail"].as_str().unwrap().to_owned()
     };
     let refused = detail("/v1/transfers", &pay(2, 9900), 422).await;
-    for words in ["alice (1)", "minimum of -5.00 EUR", "99.00 EUR was asked for", "4.00 EUR is available"] {
-        assert!(refused.contains(words), "{refused}");
+    for text in ["alice (1)", "minimum of -5.00 EUR", "99.00 EUR was asked for", "4.00 EUR is available"] {
+        assert!(refused.contains(text), "{refused}");
     }
     let again = detail("/v1/transfers", &pay(2, 1), 409).await;
     assert!(again.contains("refused first with balance_out_of_bounds"), "{again}");
@@ -542,7 +542,7 @@ async fn a_refusal_names_its_case() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_outcome_names_the_ids_that_the_server_made() {
+async fn an_unknown_outcome_has_the_ids_that_the_server_generated() {
     let server = Server::start().await;
     server.two_accounts().await;
     let event = r#"{"debit_account":"1","credit_account":"2","amount":"5","ledger":978,"code":1}"#;
@@ -550,14 +550,14 @@ async fn an_unknown_outcome_names_the_ids_that_the_server_made() {
     let answer = late(event).await;
     assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"));
     let problem = answer.json();
-    let id = problem["ids"][0].as_str().expect("it names the id").to_owned();
+    let id = problem["ids"][0].as_str().expect("the answer has the id").to_owned();
     assert_eq!(
         (&problem["event"]["id"], &problem["event"]["status"]),
         (&id.clone().into(), &"unknown".into())
     );
     let several = late(&format!("[{event},{event},{event}]")).await.json();
     assert_eq!(several["ids"].as_array().map(Vec::len), Some(3), "{several}");
-    // The same request with that id tells, and is done once.
+    // The same request with that id returns the outcome, and is done once.
     let with_id = event.replace('{', &format!(r#"{{"id":"{id}","#));
     assert_eq!(server.post("/v1/transfers", &with_id).await.status, 201);
     assert_eq!(server.post("/v1/transfers", &with_id).await.status, 200);

@@ -1,5 +1,5 @@
-//! What web pages, strangers' names and heads that are none do not get through: the guard and the filter before it, with
-//! a real node behind them.
+//! What the guard and the HTTP/1 filter refuse in front of a real node: web pages of other origins, foreign
+//! host names, and malformed heads.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
 
 mod common;
@@ -32,7 +32,7 @@ impl Server {
         .await
     }
 
-    /// A transfer of 5 from alice to bob that waits, as 9.
+    /// A pending transfer of 5 from alice to bob, with id 9.
     async fn hold(&self) {
         let body = r#"{"id":"9","debit_account":"1","credit_account":"2","amount":"5","ledger":978,"code":1,"flags":["pending"]}"#;
         assert_eq!(self.post("/v1/transfers", body).await.status, 201);
@@ -40,7 +40,7 @@ impl Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_a_page_of_another_origin_sends_is_done() {
+async fn no_write_of_a_page_of_another_origin_is_done() {
     let server = Server::start().await;
     server.two_accounts().await;
     server.hold().await;
@@ -90,7 +90,7 @@ async fn nothing_that_a_page_of_another_origin_sends_is_done() {
     assert_eq!(alice["balances"]["debits_posted"], "0");
     assert_eq!((&alice["balances"]["debits_pending"], &alice["name"]), (&"5".into(), &"alice".into()));
     assert_eq!(server.get("/v1/accounts/3").await.status, 404);
-    // The page that the server itself serves may ask, and so may a program that says no more than it must.
+    // The server's own page may write, and so may a program that sends only what it must.
     let page = format!("{JSON}origin: http://{own}\r\nsec-fetch-site: same-origin\r\n");
     assert_eq!(server.ask("POST", "/v1/transfers", &own, &page, pay).await.status, 201);
     assert_eq!(server.ask("POST", "/v1/transfers/9/post", "localhost", JSON, "").await.status, 201);
@@ -118,7 +118,7 @@ async fn grpc_of_a_page_or_for_another_host_is_refused() {
         let reason = status.get_error_details().error_info().map(|info| info.reason.clone());
         assert_eq!((status.code(), reason.as_deref()), (Code::PermissionDenied, Some("forbidden_origin")));
     }
-    // What a page can send of gRPC is of another type.
+    // A page can send gRPC only under another content type.
     let path = "/bezant.v1.Ledger/Submit";
     for kind in ["application/grpc-web+proto", "text/plain"] {
         let headers = format!("content-type: {kind}\r\n");
@@ -128,21 +128,21 @@ async fn grpc_of_a_page_or_for_another_host_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_at_the_listener_for_frames_hears_nothing() {
+async fn a_browser_at_the_tigerbeetle_listener_gets_no_answer() {
     let server = Server::start().await;
     let mut stream = tokio::net::TcpStream::connect(server.tigerbeetle).await.unwrap();
     let page = format!("POST /v1/transfers HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(400));
     stream.write_all(page.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes)).await;
-    // A reset is a way to close, too.
+    // A reset also closes the connection.
     drop(closed.expect("the connection is closed"));
     assert_eq!(bytes, b"");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_that_two_servers_may_read_differently_are_refused_and_the_connection_ends() {
+async fn ambiguous_heads_are_refused_and_end_the_connection() {
     let server = Server::start().await;
     let write = "POST /v1/assets HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     for (what, request, status) in [
@@ -193,16 +193,16 @@ async fn heads_that_two_servers_may_read_differently_are_refused_and_the_connect
         ),
         ("a tunnel", "CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n".to_owned(), 405),
     ] {
-        // The client goes on as if nothing were: a request that stands behind is not answered.
+        // The client continues regardless: a request after the refused one is not answered.
         let answer = server.raw(&format!("{request}GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
         assert_eq!(answer.status, status, "{what}: {}", answer.head);
         assert!(!answer.body.contains("alive"), "{what}: {}", answer.body);
     }
-    // What stands before it is answered.
+    // A request before the refused one is answered.
     let first = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let both = server.raw(&format!("{first}GET /livez HTTP/1.1\nhost: localhost\n\n")).await;
     assert!(both.status == 200 && both.body.contains("HTTP/1.1 400"), "{}", both.body);
-    // HTTP/1.0 knows no hosts.
+    // HTTP/1.0 has no header Host.
     assert_eq!(server.raw("GET /livez HTTP/1.0\r\n\r\n").await.status, 200);
     let continues =
         format!("{write}expect: 100-continue\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}");
@@ -212,7 +212,7 @@ async fn heads_that_two_servers_may_read_differently_are_refused_and_the_connect
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_sends_all_before_it_reads_finds_the_413() {
+async fn a_client_that_reads_only_after_sending_gets_the_413() {
     const PIECE: usize = 1 << 20;
     let server = Server::start().await;
     let head = "POST /v1/transfers HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n";
@@ -236,7 +236,7 @@ async fn a_client_that_sends_all_before_it_reads_finds_the_413() {
     server.stop().await;
 }
 
-/// Sends a body of so many pieces over HTTP/2 and reads no answer before it is sent; the status then.
+/// Sends a body of `pieces` pieces over HTTP/2, and reads the answer only after the whole body.
 async fn upload_over_http2(
     server: &Server,
     headers: &[(&str, &str)],
@@ -256,9 +256,9 @@ async fn upload_over_http2(
         let mut left = piece.clone();
         while !left.is_empty() {
             body.reserve_capacity(left.len());
-            let room = std::future::poll_fn(|context| body.poll_capacity(context)).await;
-            let room = room.expect("the stream is open").expect("the server takes more");
-            body.send_data(left.split_to(room.min(left.len())), false).unwrap();
+            let capacity = std::future::poll_fn(|context| body.poll_capacity(context)).await;
+            let capacity = capacity.expect("the stream is open").expect("the server accepts more");
+            body.send_data(left.split_to(capacity.min(left.len())), false).unwrap();
         }
     }
     body.send_data(Bytes::new(), true).unwrap();
@@ -271,7 +271,7 @@ async fn upload_over_http2(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_over_http2() {
+async fn an_http2_client_that_reads_last_gets_the_413() {
     let server = Server::start().await;
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
     let json = [("content-type", "application/json")];
@@ -280,13 +280,13 @@ async fn the_same_over_http2() {
     assert!(answer.body().windows(17).any(|part| part == b"request_too_large"));
     let announced = [("content-type", "application/json"), ("content-length", "20971520")];
     assert_eq!(upload_over_http2(&server, &announced, piece.clone(), 20).await.status(), 413);
-    // What is refused for another reason is found as well.
+    // A refusal for another reason arrives as well.
     assert_eq!(upload_over_http2(&server, &[], piece, 20).await.status(), 415);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_never_ends_is_cut_off() {
+async fn a_client_whose_body_never_ends_is_disconnected() {
     let server =
         Server::start_with(Limits { linger_timeout: Duration::from_millis(300), ..Limits::default() }).await;
     let mut stream = server.connect().await;
@@ -310,7 +310,7 @@ fn records(ids: std::ops::RangeInclusive<u128>) -> Bytes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn compressed_messages_are_read_within_the_limit_of_plain_ones() {
+async fn compressed_messages_have_the_limit_of_plain_ones() {
     let server = Server::start().await;
     let mut client = server.grpc().await.send_compressed(CompressionEncoding::Gzip);
     let reply = client.submit(v1::SubmitRequest { operation: 1, records: records(1..=8189) }).await.unwrap();
@@ -344,7 +344,7 @@ async fn compressed_messages_are_read_within_the_limit_of_plain_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_event_id_is_a_position_or_is_not_there() {
+async fn the_last_event_id_is_a_position_or_absent() {
     let server = Server::start().await;
     for headers in [
         "last-event-id:\r\n",

@@ -1,7 +1,7 @@
-//! Mistakes made on purpose, around the real code and never in it: each proves that a checker can fail.
+//! Intended mistakes, around the real code and never in it: each proves that a checker can fail.
 //!
-//! They sit where a node meets the world: in how its writes are confirmed, in its engine's answers, and in its
-//! machine. No other room knows of them.
+//! They are where a replica meets the world: in how its writes are confirmed, in its engine's outputs, and in
+//! its machine. No other crate has them.
 
 use std::ops::Range;
 
@@ -16,43 +16,43 @@ use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Stat
 use bezant_types::{Bounds, FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Nanos, NodeId};
 use bytes::Bytes;
 
-/// A mistake.
+/// An intended mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A write is confirmed before it is on disk.
     AcknowledgeBeforeFsync,
-    /// A write that failed is confirmed all the same.
+    /// A write that failed is confirmed nevertheless.
     IgnoreFailedFsync,
-    /// A vote is not kept on disk.
+    /// A vote is not stored on disk.
     ForgetVote,
-    /// A leader answers reads without asking whether it still leads.
+    /// A leader answers reads without confirming that it still leads.
     ReadFromDeposedLeader,
-    /// On every tenth entry of a node's life the commands of the entry are applied in the opposite order.
+    /// At every tenth entry of an incarnation the commands of the entry are applied in reverse order.
     ApplyOutOfOrder,
-    /// An entry counts as agreed as soon as it is on the leader's own disk.
+    /// An entry counts as committed as soon as it is on the leader's own disk.
     CommitWithoutMajority,
-    /// Ids that lie in the history, and not in memory any more, count as new: a restart forgets them.
+    /// Ids that are in the history and no longer in memory count as new after a restart.
     ForgetOldIds,
     /// A new leader begins with the timestamp of the last entry that it has.
     ReuseTimestamp,
-    /// A restart cuts off the end of the log though it was durable.
+    /// A restart removes the end of the log, although it was durable.
     TruncateCommitted,
-    /// A replica that forgot what was damaged on its disk goes on voting.
+    /// A replica that dropped damaged data continues to vote.
     VoteAfterDamage,
-    /// A checkpoint leaves out the sessions: after a start from it a retry is no retry.
+    /// A checkpoint omits the sessions: after a start from it a retry counts as a new request.
     CheckpointWithoutSessions,
-    /// A checkpoint leaves out the greatest id: after a start from it every id counts as new.
+    /// A checkpoint omits the greatest id: after a start from it every id counts as new.
     CheckpointWithoutIds,
-    /// A restart does not look at what the disk says to be committed.
+    /// A restart ignores what the disk records as committed.
     IgnoreFloor,
-    /// A key is not kept: another request with it is worked off.
+    /// A key is not stored: another request with it is executed.
     ForgetKeys,
-    /// A change of one bound takes the other one away.
+    /// A change of one bound removes the other one.
     ChangeBothBounds,
 }
 
 impl Bug {
-    /// All of them.
+    /// All bugs.
     pub const ALL: [Self; 15] = [
         Self::AcknowledgeBeforeFsync,
         Self::IgnoreFailedFsync,
@@ -71,7 +71,7 @@ impl Bug {
         Self::ChangeBothBounds,
     ];
 
-    /// Its name on the command line.
+    /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AcknowledgeBeforeFsync => "acknowledge-before-fsync",
@@ -92,27 +92,27 @@ impl Bug {
         }
     }
 
-    /// True for a mistake that shows only where disks go back in time.
+    /// True for a bug that shows only where disks go back in time.
     pub const fn needs_rewinds(self) -> bool {
         matches!(self, Self::IgnoreFloor)
     }
 
-    /// The mistake of that name.
+    /// The bug with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|bug| bug.name() == name)
     }
 }
 
-/// The engine, with or without a mistake.
+/// The engine, with or without a bug.
 #[derive(Debug)]
 pub(crate) struct FlawedEngine<E> {
     inner: E,
     bug: Option<Bug>,
     outputs: Vec<Output>,
-    /// Entries that were handed to the disk, for an engine that takes that for agreement.
+    /// Entries that were output to the disk, for an engine that commits what its own disk has.
     written: Vec<(u64, LogEntry)>,
     committed: LogIndex,
-    /// The first bytes of the last command's entry: its timestamp.
+    /// The first bytes of the newest command entry: its timestamp.
     last_time: Option<[u8; 8]>,
     was_leader: bool,
 }
@@ -176,8 +176,8 @@ impl<E: Engine> Engine for FlawedEngine<E> {
         self.inner.members()
     }
 
-    fn hand_over(&mut self) {
-        self.inner.hand_over();
+    fn transfer_leadership(&mut self) {
+        self.inner.transfer_leadership();
     }
 
     fn handle(&mut self, input: Input) {
@@ -237,37 +237,37 @@ impl<E: Engine> Engine for FlawedEngine<E> {
     }
 }
 
-/// The ledger, with or without a mistake.
+/// The ledger, with or without a bug.
 #[derive(Debug)]
 pub(crate) struct FlawedLedger {
     pub(crate) ledger: Ledger,
     bug: Option<Bug>,
-    /// Entries applied, for a mistake that shows now and then.
+    /// Applied entries, for a bug that shows at some of them.
     entries: u64,
-    /// Bytes of the checkpoint under way that are still to come, for a mistake that leaves out its end.
+    /// Bytes of the checkpoint that are still to come, for a bug that omits its end.
     left: Option<usize>,
 }
 
 thread_local! {
-    /// The mistake of the simulation that runs on this thread: a machine is restored without being told.
+    /// The bug of the simulation on this thread: `restore` has no argument for it.
     static BUG: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
-/// Sets the mistake for the machines of this thread.
+/// Sets the bug for the machines of this thread.
 pub(crate) fn set(bug: Option<Bug>) {
     BUG.set(bug);
 }
 
-/// Bytes of the head of a ledger's checkpoint, as `ledger/src/checkpoint.rs` lays them out.
+/// Bytes of the head of a ledger's checkpoint, with the layout of `ledger/src/checkpoint.rs`.
 const HEAD_SIZE: usize = 128;
-/// Where the head says what the greatest id is.
+/// Where the head has the greatest id.
 const HEAD_ID_MAX: Range<usize> = 32..48;
-/// Where it begins to say how much there is of each section before the sessions, and the bytes of one item.
+/// For each section before the sessions: where the head has its number of items, and the bytes of one item.
 const HEAD_SECTIONS: [(usize, usize); 4] = [(64, 240), (72, 72), (80, 128), (88, 32)];
-/// Where it says how many sessions there are.
+/// Where the head has the number of sessions.
 const HEAD_SESSIONS: Range<usize> = 96..104;
 
-/// Lets the head of a checkpoint say that there are no sessions; the bytes of what is left.
+/// Sets the number of sessions in the head of a checkpoint to 0; returns the bytes of the rest.
 fn without_sessions(head: &mut [u8]) -> usize {
     head[HEAD_SESSIONS].fill(0);
     let count = |at: usize| head[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -275,7 +275,7 @@ fn without_sessions(head: &mut [u8]) -> usize {
     HEAD_SIZE + sections.iter().sum::<usize>()
 }
 
-/// The command as a ledger with that mistake understands it.
+/// The command as a ledger with that bug executes it.
 fn misread(bug: Bug, command: &Command) -> Command {
     let operation = Operation::from_number(command.operation);
     let other = match (bug, operation) {
@@ -326,7 +326,7 @@ impl StateMachine for FlawedLedger {
     fn apply(&mut self, index: LogIndex, entry: &Entry, mut found: Fetched) -> Option<Applied<HistoryRows>> {
         self.entries += 1;
         match self.bug {
-            // The commands of one entry change places, on every tenth entry of this life.
+            // The commands of one entry are reversed, at every tenth entry of this incarnation.
             Some(Bug::ApplyOutOfOrder) if self.entries.is_multiple_of(10) && entry.commands.len() > 1 => {
                 let mut commands = entry.commands.clone();
                 commands.reverse();
@@ -334,7 +334,7 @@ impl StateMachine for FlawedLedger {
                 applied.results.reverse();
                 return Some(applied);
             }
-            // What lies in the history and not in memory is not asked about.
+            // Transfers of the history are not found.
             Some(Bug::ForgetOldIds) => found.transfers.clear(),
             Some(bug @ (Bug::ForgetKeys | Bug::ChangeBothBounds)) => {
                 let commands = entry.commands.iter().map(|command| misread(bug, command)).collect();

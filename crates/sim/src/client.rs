@@ -1,58 +1,59 @@
-//! Clients: what they want done and seen, where they ask, and what they were told.
+//! Clients: what they request, which nodes they ask, and the answers.
 //!
-//! Every third one keeps a session: it numbers its requests, and each names the reply to the one before.
+//! Every third client keeps a session: it numbers its requests, and each names the reply to the one before
+//! it.
 
 use bezant_codec::Reader;
 use bezant_ledger::{Event, Operation, SessionAnswer, SessionHead, SessionOutcome};
-use bezant_node::{Consistency, Ticket};
+use bezant_replica::{Consistency, Ticket};
 use bezant_rsm::{Command, Context, SessionRequest};
 use bezant_types::{ClientId, LogIndex, NodeId, SessionNumber, TransferId};
 
 use crate::random::Random;
 use crate::workload::{Workload, first_accounts};
 
-/// So long, in ns, a client waits for an entry that it has seen before.
-const SESSION_PATIENCE: u64 = 2_000_000_000;
+/// How long a client waits for an entry that it has seen before, in ns.
+const SESSION_TIMEOUT: u64 = 2_000_000_000;
 
-/// What a client wants.
+/// A request of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
-    /// Something done.
+    /// A write.
     Write(Command),
-    /// All accounts seen.
+    /// A read of all accounts.
     Read(Consistency),
-    /// Transfers seen, by id.
+    /// A read of transfers from the history, by id.
     ReadHistory(Consistency, Vec<TransferId>),
 }
 
-/// A wish under way.
+/// A request under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) wanted: Wanted,
-    /// When the client wished it first.
+    /// When the client first sent it, in ns.
     pub(crate) since: u64,
-    /// Of the last try.
+    /// The ticket of the last attempt.
     pub(crate) ticket: Ticket,
-    /// The node of the last try: the next one is another's.
+    /// The node of the last attempt: the next attempt asks another.
     pub(crate) asked: Option<NodeId>,
 }
 
 /// A write that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// When the client wished it first.
+    /// When the client first sent it, in ns.
     pub(crate) since: u64,
-    /// When it was answered.
+    /// When it was answered, in ns.
     pub(crate) at: u64,
 }
 
-/// A session that is open.
+/// An open session.
 #[derive(Clone, Copy, Debug)]
 struct Session {
     number: SessionNumber,
-    /// Of the last request.
+    /// The number of the last request.
     request: u32,
-    /// Of the last reply.
+    /// The context of the last reply.
     context: Context,
 }
 
@@ -63,15 +64,15 @@ pub(crate) struct Client {
     random: Random,
     pub(crate) workload: Workload,
     pub(crate) call: Option<Call>,
-    /// The last entry that it has seen.
+    /// The last entry that the client has seen.
     pub(crate) seen: LogIndex,
     keeps_session: bool,
     session: Option<Session>,
-    /// Calls that were answered.
+    /// The number of answered calls.
     pub(crate) done: u64,
-    /// The writes among them.
+    /// The answered writes.
     pub(crate) written: Vec<Written>,
-    /// Numbers the moments at which it means to look around.
+    /// Numbers the planned wake-ups: only the newest counts.
     pub(crate) plan: u64,
 }
 
@@ -91,8 +92,8 @@ impl Client {
         }
     }
 
-    /// The next wish, at a moment of the world at which the ledger has so many movements.
-    pub(crate) fn wish(&mut self, now: u64, movements: u64) -> Wanted {
+    /// The next request; `now` is the world's time, and `movements` the number of movements of the ledger.
+    pub(crate) fn next_request(&mut self, now: u64, movements: u64) -> Wanted {
         if self.done == 0 {
             return Wanted::Write(first_command());
         }
@@ -108,7 +109,7 @@ impl Client {
         }
     }
 
-    /// The next request of the session; opens it where there is none.
+    /// The next request of the session; without a session the request that opens one.
     fn with_session(&mut self) -> Command {
         let client = ClientId(u128::from(self.number) + 1);
         let Some(session) = self.session else {
@@ -129,22 +130,22 @@ impl Client {
         SessionHead::create([&head.to_bytes()[..], &events].concat().into()).expect("invariant: one batch")
     }
 
-    /// What it has seen may be lost, with a disk that went back: then it waits for an entry that never comes, and begins a
-    /// new session after a while, as people do.
-    pub(crate) fn forget_lost(&mut self, now: u64) {
+    /// A disk that went back may have lost what the client has seen: then the client waits for an entry that
+    /// never comes. After a while it starts a new session, as users do.
+    pub(crate) fn drop_lost_session(&mut self, now: u64) {
         let waits_for_seen = |call: &mut Call| {
             let is_session = matches!(
                 call.wanted,
                 Wanted::Read(Consistency::AtLeast(_)) | Wanted::ReadHistory(Consistency::AtLeast(_), _)
             );
-            is_session && call.since + SESSION_PATIENCE <= now
+            is_session && call.since + SESSION_TIMEOUT <= now
         };
         if self.call.take_if(waits_for_seen).is_some() {
             self.seen = LogIndex(0);
         }
     }
 
-    /// The write that it waits for was answered.
+    /// Takes the results of the write that the client waits for.
     pub(crate) fn handle_results(&mut self, command: &Command, results: &[u8], at: u64) {
         self.written.extend(self.call.as_ref().map(|call| Written { since: call.since, at }));
         let mut reader = Reader::new(results);
@@ -159,7 +160,7 @@ impl Client {
             (SessionOutcome::Reply, Some(session)) => {
                 Some(Session { request: session.request + 1, context: answer.context(), ..session })
             }
-            // It is evicted, or so confused that it begins again.
+            // The session was evicted, or the answer does not fit: the client opens a new one.
             _ => None,
         };
     }

@@ -1,7 +1,7 @@
-//! What goes wrong in a run, and when: drawn from the seed before it begins.
+//! The faults of a run and their times: drawn from the seed before it begins.
 //!
-//! Every seed has a taste of its own: only some kinds of faults, some often and some never, so that rare
-//! combinations come up, and a run whose faults are mild finds what only a long calm shows.
+//! Every seed has its own selection of fault kinds, some frequent and some absent. So rare combinations
+//! occur, and a run with mild faults finds what only a long calm shows.
 
 use bezant_types::NodeId;
 
@@ -11,58 +11,58 @@ use crate::random::Random;
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
-/// In millionths: far worse than any crystal, so that a short run shows it.
+/// In millionths: far more than any crystal drifts, so that a short run shows an effect.
 const DRIFT_MAX: u64 = 50_000;
 
-/// Something that goes wrong.
+/// A fault. Durations are in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A machine loses its power, and gets it back so much later.
+    /// A machine loses its power, and gets it back after a duration.
     PowerLoss(NodeId, u64),
     /// All machines lose their power at once.
     Blackout(u64),
-    /// A process is killed, and starts again so much later.
+    /// A process is killed, and starts again after a duration.
     Kill(NodeId, u64),
     /// A machine loses its power at the n-th operation of its disk from now on.
     PowerLossInWrite(NodeId, u64),
     /// The n-th operation of a disk from now on fails.
     DiskFailure(NodeId, u64),
-    /// A process sleeps so long.
+    /// A process pauses for a duration.
     Pause(NodeId, u64),
-    /// A disk has room for so many bytes more, until so much later.
+    /// A disk has space for a number of bytes more, until a duration has passed.
     FullDisk(NodeId, u64, u64),
-    /// Every flush of a disk takes so long more, until the faults end or another such fault.
+    /// Every flush of a disk takes longer by a duration, until the faults end or the next such fault.
     SlowDisk(NodeId, u64),
-    /// A clock is moved by so many ns.
+    /// A clock jumps by this many ns.
     ClockJump(NodeId, i64),
-    /// One machine neither hears nor is heard.
+    /// One machine can neither send nor receive.
     Isolate(NodeId),
-    /// One machine is not heard by the others.
+    /// One machine cannot send.
     Mute(NodeId),
-    /// One machine does not hear the others.
+    /// One machine cannot receive.
     Deaf(NodeId),
-    /// Two machines cannot talk; both can with all others.
+    /// Two machines cannot reach each other; both can reach all others.
     CutPair(NodeId, NodeId),
-    /// Two halves cannot talk.
+    /// Two parts of the cluster cannot reach each other; the mask's bits are the nodes of one part.
     Split(u64),
-    /// All machines can talk again.
+    /// All machines can reach each other again.
     Heal,
-    /// The network changes.
+    /// The network changes: lost and duplicated messages in a thousand, and the greatest delay.
     Weather(u64, u64, u64),
-    /// The leader is asked to let another one lead.
-    HandOver,
-    /// A machine loses its power shortly after it gave its vote the next time, and is back before the election ends.
+    /// The leader is asked to transfer leadership.
+    TransferLeadership,
+    /// A machine loses its power shortly after its next vote, and is back before the election ends.
     PowerLossAfterVote(NodeId),
-    /// A machine stops, and before it starts so much later a few bits of a file on its disk have changed.
+    /// A machine stops, a few bits of a file on its disk change, and it starts after a duration.
     BitRot(NodeId, u64),
-    /// Somebody takes a copy of a disk.
+    /// A copy of a disk is taken.
     CopyDisk(NodeId),
-    /// A machine stops, and that copy is put in the place of its disk before it starts so much later.
+    /// A machine stops, the copy replaces its disk, and it starts after a duration.
     Rewind(NodeId, u64),
 }
 
 impl Fault {
-    /// The kind, for the count.
+    /// The name of the kind, for the totals.
     pub(crate) const fn kind(self) -> &'static str {
         match self {
             Self::PowerLoss(..) => "power loss",
@@ -81,7 +81,7 @@ impl Fault {
             Self::Split(_) => "split",
             Self::Heal => "heal",
             Self::Weather(..) => "weather",
-            Self::HandOver => "hand-over",
+            Self::TransferLeadership => "leadership transfer",
             Self::PowerLossAfterVote(_) => kind::POWER_LOSS_AFTER_VOTE,
             Self::BitRot(..) => "bit rot",
             Self::CopyDisk(_) => kind::COPY,
@@ -90,7 +90,7 @@ impl Fault {
     }
 }
 
-/// Kinds that have an effect, and so count, some time after they were planned.
+/// Kinds that have an effect, and are counted, some time after they were planned.
 pub(crate) mod kind {
     pub(crate) const POWER_LOSS_IN_WRITE: &str = "power loss in a write";
     pub(crate) const DISK_FAILURE: &str = "disk failure";
@@ -119,25 +119,25 @@ pub(crate) const KIND_NAMES: [&str; 20] = [
     "split",
     "heal",
     "weather",
-    "hand-over",
+    "leadership transfer",
     kind::POWER_LOSS_AFTER_VOTE,
     "bit rot",
     kind::FULL_DISK,
     kind::CLOCK_DRIFT,
 ];
-/// Kinds that a run in which disks go back in time is sure to have.
+/// Kinds that every run has in which disks go back in time.
 pub const REWIND_NAMES: [&str; 4] = [kind::COPY, kind::REWIND, "isolation", "heal"];
-/// Other kinds that it has.
+/// Other kinds that such a run may have.
 const REWIND_KINDS: [u64; 6] = [0, 2, 5, 8, 13, 14];
 const KINDS: u64 = 18;
-/// Kinds that make elections, and crashes in the middle of them.
+/// Kinds that cause elections, and crashes in the middle of them.
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
-/// Kinds that damage disks, and keep away who has what was lost.
+/// Kinds that damage disks, and cut off the replicas that have what was lost.
 const DAMAGE_KINDS: [u64; 6] = [0, 5, 8, 11, 16, 16];
 /// Kinds that leave a leader alone with its clients while the others elect another.
 const CUT_KINDS: [u64; 5] = [8, 9, 10, 11, 12];
 
-/// Kinds that let flushes fail, and take away who has what was not kept.
+/// Kinds that make flushes fail, and remove the replicas that have what was not written.
 const FLUSH_KINDS: [u64; 6] = [0, 1, 4, 4, 4, 8];
 
 /// The plan of a run.
@@ -145,19 +145,19 @@ const FLUSH_KINDS: [u64; 6] = [0, 1, 4, 4, 4, 8];
 pub(crate) struct Plan {
     /// When the faults end.
     pub(crate) until: u64,
-    /// By time.
+    /// The faults, with their times in ns, sorted by time.
     pub(crate) faults: Vec<(u64, Fault)>,
     pub(crate) weather: Weather,
     pub(crate) checkpoint_interval_bytes: usize,
 }
 
 impl Plan {
-    /// A mistake that shows in a rare moment alone gets a plan that makes it less rare.
+    /// Draws a plan. A bug that shows only in a rare moment gets a plan that makes it less rare.
     pub(crate) fn draw(random: &mut Random, nodes: &[NodeId], bug: Option<Bug>) -> Self {
         let is_about_votes = bug == Some(Bug::ForgetVote);
         let until = random.between(6, 16) * SECOND;
         let drawn: Vec<u64> = (0..KINDS).filter(|_| random.per_mille(400)).collect();
-        let tastes = match bug {
+        let kinds_drawn = match bug {
             Some(Bug::ForgetVote) => ELECTION_KINDS.to_vec(),
             Some(Bug::IgnoreFailedFsync) => FLUSH_KINDS.to_vec(),
             Some(Bug::VoteAfterDamage) => DAMAGE_KINDS.to_vec(),
@@ -167,9 +167,9 @@ impl Plan {
         let pause = random.between(100, if is_about_votes { 300 } else { 1500 }) * MILLI;
         let mut faults = Vec::new();
         let mut time = SECOND;
-        while time < until && !tastes.is_empty() {
+        while time < until && !kinds_drawn.is_empty() {
             time += random.between(pause / 2, pause * 2);
-            let kind = random.pick(&tastes).copied().unwrap_or(0);
+            let kind = random.pick(&kinds_drawn).copied().unwrap_or(0);
             let fault = draw(kind, random, nodes);
             faults.push((time, fault));
             let cuts = matches!(
@@ -197,9 +197,9 @@ impl Plan {
 }
 
 impl Plan {
-    /// A run in which disks go back in time. Again and again a minority is cut off while the others agree on something; the
-    /// disk of one of those goes back to before, and with those who were away it is a majority that knows nothing of it.
-    /// The others come back, some of them through a crash.
+    /// A run in which disks go back in time. Again and again a minority is cut off while the others commit
+    /// entries. Then the disk of one of those goes back to an earlier state; with the minority it is a
+    /// majority without those entries. The others come back, some of them after a crash.
     pub(crate) fn with_rewinds(random: &mut Random, nodes: &[NodeId]) -> Self {
         let until = random.between(8, 16) * SECOND;
         let mut faults = Vec::new();
@@ -247,8 +247,8 @@ impl Plan {
     }
 }
 
-/// How much faster each clock of so many machines goes than the world's, in millionths; all zeros in most runs. From a generator
-/// of its own: a run without it is what it was before there was drift.
+/// The drift of each clock against the world's, in millionths; all zeros in most runs. It has its own
+/// generator: a run without drift is the same as before drift was added.
 pub(crate) fn clock_drifts(seed: u64, machines: usize) -> Vec<i64> {
     let mut random = Random::new(!seed);
     let is_drifting = random.per_mille(300);
@@ -284,7 +284,7 @@ fn draw(kind: u64, random: &mut Random, nodes: &[NodeId]) -> Fault {
         11 => Fault::CutPair(node, other.unwrap_or(NodeId(node.0 % nodes.len() as u64 + 1))),
         12 => Fault::Split(random.next()),
         13 => Fault::Weather(random.below(150), random.below(100), random.between(MILLI, 40 * MILLI)),
-        14 => Fault::HandOver,
+        14 => Fault::TransferLeadership,
         15 => Fault::PowerLossAfterVote(node),
         16 => Fault::BitRot(node, away),
         _ => Fault::FullDisk(node, random.below(1 << 20), away),

@@ -1,7 +1,7 @@
-//! Requests with an idempotency key, as the server makes them of what its clients send: new ones, retries,
+//! Requests with an idempotency key, as the server makes them of its clients' requests: new ones, retries,
 //! and other requests with an old key.
 //!
-//! Ids and marks follow from client and key, as those of `api::idempotency` do from the key; the hash is
+//! Ids and marks follow from client and key, as those of `api::idempotency` follow from the key; the hash is
 //! another one.
 
 use std::collections::VecDeque;
@@ -17,24 +17,24 @@ use crate::random::Random;
 /// Old keys that a client may use again.
 const REMEMBERED: usize = 12;
 
-/// What an id is for.
+/// The purpose of an id.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Account = 1,
     Transfer = 2,
-    /// The first of several transfers: a single one has the guard as its id.
+    /// The first of several transfers: a single transfer has the guard as its id.
     FirstOfSeveral = 3,
     Witness = 4,
 }
 
-/// What was sent first with a key.
+/// The first request with a key.
 #[derive(Clone, Debug)]
 struct Keyed {
     key: u64,
     events: Events,
 }
 
-/// Without their ids, which follow from the key.
+/// The events of a request, without their ids, which follow from the key.
 #[derive(Clone, Debug)]
 enum Events {
     Accounts(Vec<Account>),
@@ -54,8 +54,8 @@ impl Keys {
         Self { client, last_key: 0, sent: VecDeque::new() }
     }
 
-    /// A new request with a key: one to four transfers, or sometimes accounts. The transfers are given back
-    /// as they were sent.
+    /// A new request with a key: one to four transfers, or sometimes accounts. Also returns the transfers
+    /// with their ids.
     pub(crate) fn first(
         &mut self,
         random: &mut Random,
@@ -75,8 +75,7 @@ impl Keys {
         self.request(request)
     }
 
-    /// The first request with an old key once more, or another request with it; `None` where there is no old
-    /// key.
+    /// The first request with an old key once more, or another request with it; `None` without an old key.
     pub(crate) fn again(
         &self,
         random: &mut Random,
@@ -86,7 +85,7 @@ impl Keys {
         let mut request = self.sent.get(at)?.clone();
         match (&mut request.events, random.below(8)) {
             (_, 0..4) => {}
-            // Another one before the old ones: they move, and get ids that are new.
+            // One more event before the old ones: they move, and get new ids.
             (Events::Transfers(transfers), 4..6) => transfers.insert(0, payment(random)),
             (Events::Transfers(transfers), 6) => transfers[0].amount ^= 1,
             (Events::Transfers(transfers), _) if transfers.len() > 1 => drop(transfers.pop()),
@@ -132,9 +131,9 @@ impl Keys {
         head.command(records).expect("invariant: whole events that create")
     }
 
-    /// Ids of every second key are smaller than those that clients draw, and the rest lies among them.
+    /// An id. Those of every second key are smaller than the ids that clients draw; the rest lies among them.
     fn id(&self, kind: Kind, key: u64, position: u64) -> u128 {
-        // One number a place, and the generator's first one is another for each.
+        // A seed for each combination, so that the generator's first number differs.
         let mut hash = Random::new(self.client << 48 | key << 16 | position << 8 | kind as u64);
         let high = if key.is_multiple_of(2) { 0 } else { self.client + 1 };
         u128::from(high) << 64 | u128::from(hash.next())
@@ -148,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_have_ids_and_marks_of_their_own_and_a_retry_has_the_same() {
+    fn ids_and_marks_differ_by_key_and_not_by_attempt() {
         let (keys, mut ids) = ([Keys::new(0), Keys::new(1)], BTreeSet::new());
         let payments = |count| Events::Transfers(vec![Transfer { amount: 5, ..Transfer::default() }; count]);
         let mut marks = BTreeSet::new();

@@ -1,13 +1,14 @@
 //! The simulator: whole nodes, the same that run in production, over a network, disks and clocks that fail.
 //!
 //! One run is one thread and one seed: equal seed, equal run, to the last bit. Clients pay, read, retry and
-//! repeat themselves while messages are lost, doubled and late, machines lose power in the middle of a write,
-//! disks fail and hang, clocks jump and processes sleep; then the faults end, and it is checked what must
-//! hold (`check`): agreement, one outcome an id, conservation, answers that follow the log, reads that never
-//! show the past, equal states, time that only grows, one leader a term, and that everybody goes on.
+//! repeat requests. Meanwhile messages are lost, duplicated and delayed, machines lose power in the middle of
+//! a write, disks fail and hang, clocks jump and processes pause. Then the faults end, and the run checks
+//! what must hold (`check`): agreement, one outcome for each id, conservation, answers that follow the log,
+//! reads that never show the past, equal states, time that only grows, one leader in a term, and progress of
+//! every client.
 //!
-//! Never: a clock, a thread, the system's randomness. That the checkers can fail is shown by [`Bug`]:
-//! mistakes made on purpose around the real code.
+//! Never: a clock, a thread, the system's randomness. [`Bug`] shows that the checkers can fail: it names
+//! intended mistakes around the real code.
 
 mod bug;
 mod check;
@@ -37,54 +38,55 @@ use world::World;
 /// What to simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimOptions {
-    /// Determines everything.
+    /// Determines the whole run.
     pub seed: u64,
-    /// How the nodes agree.
+    /// The consensus protocol of the nodes.
     pub engine: EngineKind,
-    /// A mistake to be found.
+    /// An intended mistake, which a checker must find; `None` for the code as it is.
     pub bug: Option<Bug>,
-    /// Disks go back in time: what was acknowledged may be lost then, but not in silence. Such a run has faults and checkers
-    /// of its own.
+    /// Disks go back in time. Acknowledged entries may be lost then, but some node must stop and report it.
+    /// Such a run has its own faults and checkers.
     pub rewinds: bool,
 }
 
-/// What a run without a failure did.
+/// The totals of a run without a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SimReport {
     /// Simulated time, ns.
     pub nanos: u64,
-    /// Events that happened.
+    /// Events of the world.
     pub events: u64,
-    /// Entries that were agreed.
+    /// Entries that were committed.
     pub entries: u64,
-    /// Writes that were acknowledged.
+    /// Acknowledged writes.
     pub writes: u64,
-    /// Reads that were answered.
+    /// Answered reads.
     pub reads: u64,
-    /// Changes of leader.
+    /// Terms that had a leader.
     pub leaders: u64,
     /// Damage that a start found and repaired.
     pub repairs: u64,
-    /// Steps that an operator made: a node added, promoted or removed, a disk lost, the lead moved.
+    /// Steps of the operator: a node added, promoted or removed, a disk lost, leadership transferred.
     pub operator_steps: u64,
-    /// Replicas that stopped, for they knew more than those who went on.
+    /// Replicas that stopped because the others contradict what they know to be committed.
     pub stops: u64,
     /// Acknowledged writes that are not in the log at the end.
     pub lost: u64,
-    /// How often each kind of fault had an effect, 0 times too; a cut has one with every message that it stops.
+    /// For each kind of fault how often it had an effect, 0 included. A cut counts with every message that it
+    /// stops.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Checksum of events and last state: equal for equal seeds.
+    /// Checksum of the events and the last state: equal for equal seeds.
     pub fingerprint: u64,
 }
 
-/// A run that broke what must hold.
+/// A run in which a check failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimFailure {
     /// The seed.
     pub seed: u64,
-    /// What broke.
+    /// The check that failed.
     pub reason: String,
-    /// What happened before: the last faults, starts and changes of leader.
+    /// The last faults, starts and changes of leader before the failure.
     pub trace: Trace,
 }
 
@@ -97,12 +99,12 @@ impl fmt::Display for SimFailure {
 
 impl std::error::Error for SimFailure {}
 
-/// A run that was recorded.
+/// A recorded run.
 #[derive(Clone, Debug)]
 pub struct TracedRun {
-    /// What it did, or what broke.
+    /// Its totals, or the check that failed.
     pub result: Result<SimReport, String>,
-    /// What happened in it.
+    /// The recorded events.
     pub trace: Trace,
 }
 
@@ -112,7 +114,7 @@ pub fn simulate(options: SimOptions) -> Result<SimReport, Box<SimFailure>> {
     result.map_err(|reason| Box::new(SimFailure { seed: options.seed, reason, trace }))
 }
 
-/// Runs one seed, and records what happens in a part of it. It is the same run as without.
+/// Runs one seed, and records a part of it. The run is the same as without recording.
 pub fn simulate_traced(options: SimOptions, window: TraceWindow) -> TracedRun {
     run(options, Some(window))
 }

@@ -1,4 +1,4 @@
-//! The network: which messages arrive, when, and how often.
+//! The network: which messages arrive, when, and how many copies of them.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use bezant_types::NodeId;
 
 use crate::random::Random;
 
-/// How bad the network is.
+/// The present quality of the network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
-    /// The least time that a message takes, in ns.
+    /// The least delay of a message, in ns.
     pub(crate) delay_min: u64,
-    /// The most.
+    /// The greatest delay of a message, in ns.
     pub(crate) delay_max: u64,
     /// Messages in a thousand that do not arrive.
     pub(crate) loss: u64,
@@ -28,7 +28,7 @@ impl Weather {
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) weather: Weather,
-    /// Directions in which nothing goes, and the kind of the fault that is to blame.
+    /// Directions in which messages are dropped, with the kind of the fault that caused it.
     cut: BTreeMap<(NodeId, NodeId), &'static str>,
 }
 
@@ -42,22 +42,22 @@ impl Net {
         self.cut.insert((from, to), kind);
     }
 
-    /// Everything goes again.
+    /// Ends all cuts.
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
 
-    /// True when something does not go.
+    /// True while a direction is cut.
     pub(crate) fn cuts_something(&self) -> bool {
         !self.cut.is_empty()
     }
 
-    /// The kind of the fault for which nothing goes in this direction; `None` where it goes.
+    /// The kind of the fault that cuts this direction; `None` if it is not cut.
     pub(crate) fn cut_by(&self, from: NodeId, to: NodeId) -> Option<&'static str> {
         self.cut.get(&(from, to)).copied()
     }
 
-    /// How long each copy of a message takes; none when it is lost.
+    /// The delay of each copy of a message, in ns; none when it is lost.
     pub(crate) fn delays(&self, from: NodeId, to: NodeId, random: &mut Random) -> Vec<u64> {
         let Weather { delay_min, delay_max, loss, doubles } = self.weather;
         if self.cut_by(from, to).is_some() || random.per_mille(loss) {

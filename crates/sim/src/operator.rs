@@ -1,48 +1,49 @@
-//! The operator of the cluster: changes who takes part, one step after the other, whatever goes wrong meanwhile.
+//! The operator of the cluster: changes the membership, one step after the other, during the faults.
 //!
-//! It knows what an operator knows: which step it is at, and what it was told. One that was not told whether a
-//! step was made asks again, and takes "that is so already" for yes.
+//! It has only what an operator has: its present step, and the answers. Without an answer it repeats the
+//! request, and it takes "already so" for success.
 
 use std::collections::VecDeque;
 
 use bezant_consensus::{Change, ChangeError};
-use bezant_node::Ticket;
+use bezant_replica::Ticket;
 use bezant_types::NodeId;
 
 use crate::random::Random;
 
-/// Something that an operator does.
+/// A step of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// A machine with an empty disk takes part, without a vote.
+    /// Adds a machine with an empty disk as a learner.
     Add(NodeId),
-    /// Its disk is agreed.
+    /// Records the machine's disk in the membership.
     Meet(NodeId),
-    /// It gets a vote.
+    /// Makes the learner a voter.
     Promote(NodeId),
-    /// It takes part no more.
+    /// Removes the member.
     Remove(NodeId),
-    /// Its disk is lost for good, and the machine is down until it is added again.
+    /// Loses the disk for good; the machine is down until it is added again.
     LoseDisk(NodeId),
-    /// It leads, if it can.
+    /// Transfers leadership to the node, if possible.
     Lead(NodeId),
 }
 
-/// What is left to be done.
+/// The remaining steps.
 #[derive(Debug, Default)]
 pub(crate) struct Operator {
     steps: VecDeque<Step>,
-    /// The question that waits for its answer, and since when.
+    /// The request that waits for its answer, and its time in ns.
     asked: Option<(Ticket, u64)>,
-    /// The node that is to be removed leads: another one must first.
+    /// The node that is to be removed leads: leadership must be transferred first.
     must_move_lead: bool,
 }
 
 /// How long the operator waits for an answer, in ns.
-const PATIENCE: u64 = 1_000_000_000;
+const ANSWER_TIMEOUT: u64 = 1_000_000_000;
 
 impl Operator {
-    /// Plans for a cluster of `count` nodes, numbered from 1 on, and one spare machine with the number after them.
+    /// Plans steps for a cluster of `count` nodes, numbered from 1 on, and one spare machine with the next
+    /// number.
     pub(crate) fn draw(random: &mut Random, count: u64) -> Self {
         let mut steps = VecDeque::new();
         let spare = NodeId(count + 1);
@@ -65,21 +66,21 @@ impl Operator {
         Self { steps, ..Self::default() }
     }
 
-    /// The step that it is at; `None` when all is done.
+    /// The present step; `None` when all are done.
     pub(crate) fn step(&self) -> Option<Step> {
         self.steps.front().copied()
     }
 
-    /// True when there is nothing to wait for.
+    /// True when no request waits for its answer, or it has waited too long.
     pub(crate) fn may_ask(&self, time: u64) -> bool {
-        self.asked.is_none_or(|(_, since)| since + PATIENCE <= time)
+        self.asked.is_none_or(|(_, since)| since + ANSWER_TIMEOUT <= time)
     }
 
-    /// What to ask for now. `others` are those that could lead instead of a node that is to be removed.
+    /// The next request. `others` are the nodes that could lead instead of the one that is to be removed.
     pub(crate) fn change(&self, others: &[NodeId], random: &mut Random) -> Option<Change> {
         match self.step()? {
             Step::Add(node) => Some(Change::Add { node, address: format!("machine{node}:1") }),
-            // Real nodes ask for this by themselves when they meet.
+            // Real nodes request this themselves when they meet.
             Step::Meet(node) => Some(Change::Meet { node, disk: 1 }),
             Step::Promote(node) => Some(Change::Promote(node)),
             Step::Remove(node) if self.must_move_lead => {
@@ -92,22 +93,22 @@ impl Operator {
         }
     }
 
-    /// The question is on its way.
+    /// Records that the request was sent.
     pub(crate) fn ask(&mut self, ticket: Ticket, time: u64) {
         self.asked = Some((ticket, time));
     }
 
-    /// True when that is the operator's question.
+    /// True for the ticket of the operator's request.
     pub(crate) fn waits_for(&self, ticket: Ticket) -> bool {
         self.asked.is_some_and(|(asked, _)| asked == ticket)
     }
 
-    /// It was refused, or nobody could say.
+    /// The request was refused, or its outcome is not known.
     pub(crate) fn handle_refusal(&mut self) {
         self.asked = None;
     }
 
-    /// An answer came; true when the step was made, now or before.
+    /// An answer arrived; true when the step is done, now or before.
     pub(crate) fn handle_answer(&mut self, outcome: Result<(), ChangeError>) -> bool {
         self.asked = None;
         let moved_lead = std::mem::take(&mut self.must_move_lead);
@@ -120,13 +121,13 @@ impl Operator {
             (Some(Step::Remove(_)), Err(ChangeError::Unknown))
             | (Some(Step::Add(_) | Step::Meet(_)), Err(ChangeError::Known))
             | (Some(Step::Promote(_)), Err(ChangeError::Votes))
-            // Whom to lead is a wish, and not worth waiting for.
+            // A leadership transfer is optional: its failure is no reason to wait.
             | (Some(Step::Lead(_)), _) => true,
             (_, outcome) => outcome.is_ok(),
         }
     }
 
-    /// The step was made.
+    /// Goes on to the next step.
     pub(crate) fn advance(&mut self) {
         self.steps.pop_front();
     }

@@ -1,4 +1,4 @@
-//! All chance of a simulation: `SplitMix64`, the generator of Steele, Lea and Flood (2014).
+//! The randomness of a simulation: `SplitMix64`, the generator of Steele, Lea and Flood (2014).
 
 /// A stream of numbers that its seed determines.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is not 0.
+    /// A number less than `end`, which is not 0.
     pub(crate) const fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
@@ -27,12 +27,12 @@ impl Random {
         first + self.below(last - first + 1)
     }
 
-    /// True so many times in a thousand.
+    /// True with a probability of `share` in a thousand.
     pub(crate) const fn per_mille(&mut self, share: u64) -> bool {
         self.below(1000) < share
     }
 
-    /// One of them.
+    /// A random item; `None` of an empty slice.
     pub(crate) fn pick<'item, T>(&mut self, items: &'item [T]) -> Option<&'item T> {
         let at = usize::try_from(self.below(items.len().max(1) as u64)).unwrap_or(0);
         items.get(at)

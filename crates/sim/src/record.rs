@@ -1,9 +1,10 @@
-//! What happened, as far as anybody outside a node can know it: the checkers look at nothing else.
+//! The record of a run: what clients saw, and what the replicas applied. The checkers of order, time and
+//! answers use nothing else; other checkers look into the nodes.
 
 use std::collections::BTreeMap;
 
 use bezant_consensus::LogEntry;
-use bezant_node::Consistency;
+use bezant_replica::Consistency;
 use bezant_rsm::Command;
 use bezant_storage::HistoryAnswer;
 use bezant_types::{AccountView, LogIndex, Nanos, NodeId, Term, TransferId};
@@ -12,47 +13,50 @@ use bytes::Bytes;
 /// A write that was acknowledged.
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
-    /// When the client wished it first.
+    /// When the client first sent it, in ns since the beginning of the run.
     pub(crate) since: u64,
-    /// When it was told.
+    /// When the client received the answer, in ns since the beginning of the run.
     pub(crate) at: u64,
     pub(crate) command: Command,
-    /// What it was told.
+    /// The log entry of the command, as the answer names it.
     pub(crate) index: LogIndex,
+    /// The cluster time of the command, as the answer names it.
     pub(crate) time: Nanos,
     pub(crate) results: Bytes,
 }
 
-/// A read that was answered.
+/// A read of accounts that was answered. `since` and `at` are those of [`Acknowledged`].
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) since: u64,
     pub(crate) at: u64,
     pub(crate) consistency: Consistency,
+    /// The last entry that the answer reflects.
     pub(crate) index: LogIndex,
     pub(crate) accounts: Vec<AccountView>,
 }
 
-/// A read of the history that was answered.
+/// A read of the history that was answered. `since` and `at` are those of [`Acknowledged`].
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) since: u64,
     pub(crate) at: u64,
     pub(crate) consistency: Consistency,
-    /// All up to this entry shows; what came later may.
+    /// The answer includes everything up to this entry, and may include later entries.
     pub(crate) index: LogIndex,
-    /// What was asked for.
+    /// The transfers that the client asked for.
     pub(crate) ids: Vec<TransferId>,
     pub(crate) rows: HistoryAnswer,
 }
 
-/// The whole run.
+/// The record of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) shown: Vec<Shown>,
-    /// What was applied anywhere, by index.
+    /// For each index, the entry of the replica that applied it first.
     pub(crate) log: BTreeMap<LogIndex, LogEntry>,
+    /// The leader of each term that had one.
     pub(crate) leaders: BTreeMap<Term, NodeId>,
 }

@@ -1,14 +1,14 @@
-//! Bit rot: what a disk gives back is not what it was given.
+//! Bit rot: a disk returns other bytes than those that were written.
 
 use bezant_storage::MemoryDisk;
 use bezant_storage::disk::Disk;
 
 use crate::random::Random;
 
-/// How the names of log, checkpoint and history begin and end; the records are left alone.
+/// Beginnings and ends of the names of log, checkpoint and history files; records are not damaged.
 const KINDS: [(&str, &str); 3] = [("log-", ".bzl"), ("checkpoint-", ".bzc"), ("history-", "")];
 
-/// Turns a few bits over in one file; says which. `None` when nothing is there yet that was written.
+/// Flips a few bits of one file, and returns its name. `None` when nothing was damaged.
 pub(crate) fn rot(disk: &MemoryDisk, random: &mut Random) -> Option<String> {
     let files = disk.list().unwrap_or_default();
     let first = usize::try_from(random.below(3)).unwrap_or(0);
@@ -19,18 +19,18 @@ pub(crate) fn rot(disk: &MemoryDisk, random: &mut Random) -> Option<String> {
     });
     let file = candidates.find_map(|names| random.pick(&names).cloned())?;
     let content = disk.content(&file).unwrap_or_default();
-    // A place that was written: what nobody reads may change as it likes.
+    // A byte that is not zero: damage of unused bytes would have no effect.
     let written: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
     for _ in 0..random.between(1, 3) {
         let at = random.pick(&written).copied()?;
         let bit = u8::try_from(random.below(8)).unwrap_or(0);
         disk.flip_bit(&file, at as u64, bit).ok()?;
     }
-    // A bit that was turned over twice is what it was.
+    // A bit that was flipped twice has its old value.
     (disk.content(&file).ok()? != content).then_some(file)
 }
 
-/// True for what an earlier repair has put aside.
+/// True for a file that an earlier repair has set aside.
 fn is_aside(name: &str) -> bool {
     name.ends_with(".damaged")
 }

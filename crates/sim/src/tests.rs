@@ -1,4 +1,4 @@
-//! A few seeds, and every mistake found within so many.
+//! A few seeds without a failure, and every bug found within a number of seeds.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn equal_seeds_give_equal_runs() {
 }
 
 #[test]
-fn some_seeds_break_nothing() {
+fn some_seeds_run_without_a_failure() {
     let (mut repairs, mut operator_steps) = (0, 0);
     for seed in 0..40 {
         match simulate(options(seed, None)) {
@@ -35,37 +35,37 @@ fn some_seeds_break_nothing() {
     assert!(operator_steps > 0, "members changed");
 }
 
-// What each checker says when it finds something.
+// Texts of the checkers' failures.
 const AGREEMENT: &str = "applied another entry at index";
 const ONE_OWNER: &str = "both lead in term";
 const PAST_READ: &str = "was answered before";
-const TOLD_OTHERWISE: &str = "a client was told something else";
+const OTHER_ANSWER: &str = "a client got another answer";
 const OTHER_BALANCES: &str = "shows other balances than the log gives";
 const OTHER_HISTORY: &str = "a read of the history at entry";
 const TWICE: &str = "was created twice";
 const DIVERGED: &str = "is not that of the majority";
 const OTHER_STATE: &str = "differs at byte";
-const BEHIND: &str = "and the log ends with";
+const LAGS: &str = "and the log ends with";
 const NO_PROGRESS: &str = "since the faults ended";
-const NOT_DURABLE: &str = "a checkpoint holds what the log has made durable";
+const NOT_DURABLE: &str = "a checkpoint covers only durable entries";
 const TIME_WENT_BACK: &str = "time never goes back";
 const OVERFLOW: &str = "attempt to subtract with overflow";
-const NO_CAUSE: &str = "no fault is to blame";
-const IN_SILENCE: &str = "given up in silence";
-const NOBODY_STOPPED: &str = "and nobody stopped";
+const NO_CAUSE: &str = "no fault explains it";
+const UNREPORTED: &str = "was given up without a report";
+const NO_STOP: &str = "and no node stopped";
 /// A replica stops before it gives up what it knows to be committed.
-const FLOOR: &str = "it knows the log up to entry";
+const FLOOR: &str = "its log is committed up to entry";
 
-/// Where replicas have different states: whoever looks first.
+/// Replicas have different states: found by the checker that compares them first.
 const STATES: &[&str] =
-    &[TOLD_OTHERWISE, OTHER_BALANCES, OTHER_HISTORY, TWICE, DIVERGED, OTHER_STATE, OVERFLOW];
-/// Where logs that were agreed are different, or one that was is gone: paxos may wait for what nobody has.
-const LOGS: &[&str] = &[AGREEMENT, PAST_READ, BEHIND, NO_PROGRESS, FLOOR];
+    &[OTHER_ANSWER, OTHER_BALANCES, OTHER_HISTORY, TWICE, DIVERGED, OTHER_STATE, OVERFLOW];
+/// Committed entries differ or are gone: paxos may wait for entries that no replica has.
+const LOGS: &[&str] = &[AGREEMENT, PAST_READ, LAGS, NO_PROGRESS, FLOOR];
 
-/// Every mistake made on purpose, how many seeds it takes at the most, and which checkers may speak.
+/// Every bug, within how many seeds it must be found, and which checkers may find it.
 const FOUND_WITHIN: [(Bug, u64, &[&str]); 15] = [
     (Bug::AcknowledgeBeforeFsync, 10, &[NOT_DURABLE, AGREEMENT]),
-    (Bug::IgnoreFailedFsync, 100, &[AGREEMENT, BEHIND, PAST_READ, NO_CAUSE]),
+    (Bug::IgnoreFailedFsync, 100, &[AGREEMENT, LAGS, PAST_READ, NO_CAUSE]),
     (Bug::ForgetVote, 600, &[ONE_OWNER, AGREEMENT]),
     (Bug::ReadFromDeposedLeader, 100, &[PAST_READ]),
     (Bug::ApplyOutOfOrder, 80, STATES),
@@ -76,12 +76,12 @@ const FOUND_WITHIN: [(Bug, u64, &[&str]); 15] = [
     (Bug::VoteAfterDamage, 100, LOGS),
     (Bug::CheckpointWithoutSessions, 10, STATES),
     (Bug::CheckpointWithoutIds, 10, STATES),
-    (Bug::IgnoreFloor, 20, &[IN_SILENCE, NOBODY_STOPPED]),
+    (Bug::IgnoreFloor, 20, &[UNREPORTED, NO_STOP]),
     (Bug::ForgetKeys, 10, STATES),
     (Bug::ChangeBothBounds, 10, STATES),
 ];
 
-/// Finds every mistake, and by a checker that is there for it.
+/// Checks that every bug is found, and by a checker that is meant for it.
 #[track_caller]
 fn check_all_are_found(engine: EngineKind) {
     for (bug, seeds, checkers) in FOUND_WITHIN {
@@ -93,19 +93,19 @@ fn check_all_are_found(engine: EngineKind) {
         let SimFailure { seed, reason, .. } = &*failure;
         assert!(
             checkers.iter().any(|checker| reason.contains(checker)),
-            "{bug:?}, seed {seed}, is found by a checker that is there for something else: {reason}"
+            "{bug:?}, seed {seed}, is found by a checker for something else: {reason}"
         );
     }
 }
 
 #[test]
-fn every_mistake_on_purpose_is_found() {
+fn every_bug_is_found() {
     check_all_are_found(EngineKind::Raft);
     assert_eq!(FOUND_WITHIN.len(), Bug::ALL.len());
 }
 
 #[test]
-fn some_seeds_break_nothing_with_paxos() {
+fn some_seeds_run_without_a_failure_with_paxos() {
     for seed in 0..40 {
         if let Err(failure) = simulate(with(EngineKind::Paxos, seed, None)) {
             panic!("{failure}");
@@ -114,11 +114,11 @@ fn some_seeds_break_nothing_with_paxos() {
 }
 
 #[test]
-fn every_mistake_on_purpose_is_found_with_paxos() {
+fn every_bug_is_found_with_paxos() {
     check_all_are_found(EngineKind::Paxos);
 }
 
-/// Where disks go back in time, somebody stops and says so, and nothing is lost in silence.
+/// Checks that where disks go back in time, replicas stop, and every loss is reported.
 #[track_caller]
 fn check_rewinds(engine: EngineKind) {
     let (mut stops, mut lost) = (0, 0);
@@ -132,15 +132,15 @@ fn check_rewinds(engine: EngineKind) {
         }
     }
     assert!(stops > 0, "replicas stopped");
-    assert!(lost > 0, "acknowledged writes were lost: without that nothing was tried");
+    assert!(lost > 0, "no acknowledged write was lost: these runs test nothing");
 }
 
 #[test]
-fn disks_that_go_back_in_time_lose_nothing_in_silence() {
+fn every_loss_by_old_disks_is_reported() {
     check_rewinds(EngineKind::Raft);
 }
 
 #[test]
-fn disks_that_go_back_in_time_lose_nothing_in_silence_with_paxos() {
+fn every_loss_by_old_disks_is_reported_with_paxos() {
     check_rewinds(EngineKind::Paxos);
 }

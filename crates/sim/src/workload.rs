@@ -1,7 +1,7 @@
-//! What clients ask for: accounts and transfers of every kind, most of them good, some refused, some sent again, some with
-//! a key.
+//! The clients' requests: accounts and transfers of every kind; most are valid, some are refused, some are
+//! repeated, some have a key.
 //!
-//! Clients share the accounts, so that they get into each other's way; the ids of transfers are their own.
+//! Clients share the accounts, so that they conflict; each has its own ids of transfers.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,24 +18,24 @@ use bezant_types::{
 use crate::keyed::Keys;
 use crate::random::Random;
 
-/// Accounts that everybody makes at first.
+/// Accounts that every client creates first.
 const FIRST: u128 = 12;
-/// Of those the last ones may be closed, and are opened again: the others go on.
+/// The last ones of them, which may be closed and opened again; the others stay open.
 const CLOSABLE: u128 = 2;
-/// Accounts with bounds and names, that somebody makes later.
+/// Accounts with bounds and names, which clients create later.
 const NAMED: u128 = 6;
-/// Nobody makes it.
+/// An account that no client creates.
 const MISSING: AccountId = AccountId(99);
-/// Old transfers that a client may send again, post or void.
+/// Old transfers that a client may repeat, post or void.
 const REMEMBERED: usize = 24;
 
-/// What one client asks for, and what it knows for that.
+/// The requests of one client, and the state that they depend on.
 #[derive(Debug)]
 pub(crate) struct Workload {
     client: u64,
     last_id: u64,
     sent: VecDeque<Transfer>,
-    /// The heads of the accounts' spends, as it saw them last.
+    /// The newest heads of the accounts' spends that the client has seen.
     heads: BTreeMap<AccountId, Head>,
     keys: Keys,
 }
@@ -45,12 +45,12 @@ impl Workload {
         Self { client, last_id: 0, sent: VecDeque::new(), heads: BTreeMap::new(), keys: Keys::new(client) }
     }
 
-    /// Balances were shown.
+    /// Records the heads of accounts that the client has read.
     pub(crate) fn see(&mut self, accounts: &[AccountView]) {
         self.heads.extend(accounts.iter().map(|view| (view.account.id, view.spends.head)));
     }
 
-    /// The next write, at a moment of the world at which the ledger has so many movements.
+    /// The next write; `now` is the world's time, and `movements` the number of movements of the ledger.
     pub(crate) fn write(&mut self, random: &mut Random, now: u64, movements: u64) -> Command {
         match random.below(100) {
             0..4 => self.with_hash(random),
@@ -83,13 +83,13 @@ impl Workload {
     /// A request with a key: a new one, or one with an old key.
     fn keyed(&mut self, random: &mut Random) -> Command {
         let is_again = random.per_mille(600);
-        let old = if is_again { self.keys.again(random, some_payment) } else { None };
-        let (command, transfers) = old.unwrap_or_else(|| self.keys.first(random, some_payment));
+        let old = if is_again { self.keys.again(random, random_payment) } else { None };
+        let (command, transfers) = old.unwrap_or_else(|| self.keys.first(random, random_payment));
         self.remember(&transfers);
         command
     }
 
-    /// Ids of which some are there.
+    /// Ids of which some exist.
     pub(crate) fn known_ids(&self) -> Vec<TransferId> {
         self.sent.iter().map(|transfer| transfer.id).collect()
     }
@@ -98,7 +98,7 @@ impl Workload {
         let at = usize::try_from(random.below(REMEMBERED as u64)).unwrap_or(0);
         let old = self.sent.get(at).copied();
         match (random.below(100), old) {
-            // Sent again as it was, or with another amount under the same id.
+            // An old transfer unchanged, or with another amount under the same id.
             (0..12, Some(old)) => Transfer { flags: without_link(old.flags), ..old },
             (12..15, Some(old)) => Transfer { amount: old.amount ^ 1, flags: without_link(old.flags), ..old },
             (15..35, Some(old)) if old.flags.contains(TransferFlags::PENDING) => {
@@ -124,10 +124,10 @@ impl Workload {
     }
 
     fn payment(&mut self, random: &mut Random) -> Transfer {
-        Transfer { id: self.id(), ..some_payment(random) }
+        Transfer { id: self.id(), ..random_payment(random) }
     }
 
-    /// Closes an account until it is voided or its time is up.
+    /// Closes an account until the transfer is voided or expires.
     fn closing(&mut self, random: &mut Random) -> Transfer {
         let account = AccountId(FIRST - u128::from(random.next()) % CLOSABLE);
         let payment = self.payment(random);
@@ -142,7 +142,7 @@ impl Workload {
         }
     }
 
-    /// What no ledger takes; one of the kinds may be good later, and its id is used up.
+    /// A transfer that is refused. One kind might succeed later, so its id is used up.
     fn refused(&mut self, random: &mut Random) -> Transfer {
         let payment = self.payment(random);
         match random.below(4) {
@@ -162,7 +162,7 @@ impl Workload {
         Transfer { id: self.id(), pending_id: pending.id, amount, flags, ..Transfer::default() }
     }
 
-    /// A payment that holds only while nobody else spends from the account.
+    /// A payment that succeeds only if no other client has spent from the account.
     fn with_hash(&mut self, random: &mut Random) -> Command {
         let transfer = self.payment(random);
         let seen = self.heads.get(&transfer.debit_account_id).copied();
@@ -170,9 +170,9 @@ impl Workload {
         command(Operation::CreateTransfersExtended, &[ExtendedTransfer { transfer, prev_hash }])
     }
 
-    /// Transfers with timestamps of their own: they are refused where the cluster's time is another than the world's, and
-    /// those with a timeout unless expiry is paused. Or such a pause, which takes effect if nothing moves before it comes,
-    /// or its end, if no payment has ended it before.
+    /// Transfers with imported timestamps. They are refused if cluster time differs from the world's; those
+    /// with a timeout are refused unless expiry is paused. Or such a pause, which takes effect if no movement
+    /// precedes it, or its end, if no payment has ended it before.
     fn imported(&mut self, random: &mut Random, now: u64, movements: u64) -> Command {
         let count = random.between(1, 3);
         let transfers: Vec<Transfer> = (0..count)
@@ -207,8 +207,8 @@ fn command<E: Event>(operation: Operation, events: &[E]) -> Command {
 }
 
 /// A payment without an id.
-fn some_payment(random: &mut Random) -> Transfer {
-    // Accounts that are made later come up now and then, on either side.
+fn random_payment(random: &mut Random) -> Transfer {
+    // Accounts that are created later appear now and then, on either side.
     let count = FIRST - CLOSABLE;
     let mut side =
         || 1 + u128::from(random.next()) % if random.per_mille(80) { FIRST + NAMED } else { count };
@@ -234,33 +234,33 @@ fn named_id(random: &mut Random) -> u128 {
     FIRST + 1 + u128::from(random.next()) % NAMED
 }
 
-/// Names are few: two accounts may want the same.
-fn some_name(random: &mut Random) -> [u8; 64] {
+/// A name of a small set, so that two accounts may want the same.
+fn random_name(random: &mut Random) -> [u8; 64] {
     name_to_bytes(&format!("account {}", random.below(8))).expect("invariant: a short name")
 }
 
-fn some_bounds(random: &mut Random) -> Bounds {
+fn random_bounds(random: &mut Random) -> Bounds {
     let minimum = -i128::from(random.below(2000));
     let maximum = if random.per_mille(500) { i128::MAX } else { i128::from(random.below(2000)) };
     Bounds { minimum, maximum }
 }
 
-/// An account with a name and bounds; it may be there already, as it is or otherwise.
+/// Creates an account with a name and bounds; it may exist already, equal or different.
 fn named(random: &mut Random) -> Command {
     let id = named_id(random);
     let account = Account { id: AccountId(id), ledger: LedgerNumber(1), code: 2, ..Account::default() };
-    let (bounds, name) = (some_bounds(random), some_name(random));
+    let (bounds, name) = (random_bounds(random), random_name(random));
     command(Operation::CreateAccountsExtended, &[ExtendedAccount { account, bounds, name }])
 }
 
 fn bounds(random: &mut Random) -> Command {
-    let bounds = some_bounds(random);
+    let bounds = random_bounds(random);
     command(Operation::SetBounds, &[SetBounds { account_id: AccountId(named_id(random)), bounds }])
 }
 
-/// One bound or both of an account; the other one stays.
+/// Changes one bound or both of an account; a bound that is not named stays.
 fn changed_bounds(random: &mut Random) -> Command {
-    let Bounds { minimum, maximum } = some_bounds(random);
+    let Bounds { minimum, maximum } = random_bounds(random);
     let (minimum, maximum) = match random.below(3) {
         0 => (Some(minimum), None),
         1 => (None, Some(maximum)),
@@ -272,11 +272,11 @@ fn changed_bounds(random: &mut Random) -> Command {
 
 fn name(random: &mut Random) -> Command {
     let id = if random.per_mille(500) { named_id(random) } else { random.between(1, 12).into() };
-    command(Operation::SetName, &[SetName { account_id: AccountId(id), name: some_name(random) }])
+    command(Operation::SetName, &[SetName { account_id: AccountId(id), name: random_name(random) }])
 }
 
-/// Everybody makes the same accounts: all but the first find them there. Some may not be overdrawn, on one side or the
-/// other; some keep their balances.
+/// The accounts that every client creates first: all but one client find them there. Some may not be
+/// overdrawn, on one side or the other; some keep their balances.
 pub(crate) fn first_accounts() -> Vec<Account> {
     let flags = |id: u128| match id {
         4 => AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS,
@@ -295,7 +295,7 @@ pub(crate) fn first_accounts() -> Vec<Account> {
     (1..=FIRST).map(account).collect()
 }
 
-/// The question that every read of balances asks.
+/// The query of every read of balances.
 pub(crate) fn query() -> LedgerQuery {
     LedgerQuery::Accounts((1..=FIRST + NAMED).map(AccountId).collect())
 }

@@ -1,29 +1,29 @@
-//! Memory that direct I/O accepts: it begins at a multiple of the block size.
+//! Memory for direct I/O: it starts at a multiple of the block size.
 //!
-//! A vector is made one block too long and used from its first aligned byte on; so there is no unsafe code,
-//! and what was never written reads as zero. A buffer is made once and used again: it grows and never
-//! shrinks, and growing moves its content once.
+//! A vector is allocated one block too long and used from its first aligned byte on. So there is no unsafe
+//! code, and bytes that were never written read as zero. Buffers are meant to be reused: a buffer grows and
+//! never shrinks, and copies its content when it grows.
 
 use std::ops::{Deref, DerefMut};
 
 use crate::disk::BLOCK_SIZE;
 
-/// A growable run of bytes whose first byte lies at a multiple of [`BLOCK_SIZE`] in memory.
+/// A growable buffer whose first byte is at a multiple of [`BLOCK_SIZE`] in memory.
 pub struct AlignedBuffer {
-    /// Whole capacity and one block; always initialized.
+    /// The capacity and one more block; always initialized.
     bytes: Vec<u8>,
-    /// Where the aligned part begins.
+    /// Index of the first aligned byte.
     start: usize,
     /// Bytes in use.
     size: usize,
 }
 
 impl AlignedBuffer {
-    /// An empty buffer that takes `capacity` bytes, rounded up to whole blocks, before it must grow.
+    /// An empty buffer that holds `capacity` bytes, rounded up to whole blocks, before it must grow.
     pub fn with_capacity(capacity: usize) -> Self {
         let bytes = vec![0; capacity.next_multiple_of(BLOCK_SIZE) + BLOCK_SIZE];
         let start = bytes.as_ptr().align_offset(BLOCK_SIZE);
-        assert!(start < BLOCK_SIZE, "an aligned byte lies within the first block");
+        assert!(start < BLOCK_SIZE, "an aligned byte is within the first block");
         Self { bytes, start, size: 0 }
     }
 
@@ -34,17 +34,17 @@ impl AlignedBuffer {
         buffer
     }
 
-    /// Bytes that it holds before it must grow.
+    /// Bytes that fit before it must grow.
     pub fn capacity(&self) -> usize {
         self.bytes.len() - BLOCK_SIZE
     }
 
-    /// Forgets the content and keeps the memory.
+    /// Drops the content and keeps the memory.
     pub fn clear(&mut self) {
         self.size = 0;
     }
 
-    /// Forgets what lies behind the first `size` bytes.
+    /// Drops everything after the first `size` bytes.
     pub fn truncate(&mut self, size: usize) {
         self.size = self.size.min(size);
     }
@@ -67,8 +67,8 @@ impl AlignedBuffer {
         self.size = end;
     }
 
-    /// Makes it `size` bytes long. What is added holds zeros or what an earlier use left there: for buffers
-    /// that are about to be filled by a read.
+    /// Sets the size. Added bytes are zeros or left over from an earlier use: for buffers that a read is
+    /// about to fill.
     pub fn resize_stale(&mut self, size: usize) {
         self.reserve(size);
         self.size = size;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_stays_aligned_and_keeps_its_content_while_it_grows() {
+    fn a_growing_buffer_stays_aligned_and_keeps_its_content() {
         let mut buffer = AlignedBuffer::with_capacity(1);
         let mut expected = Vec::new();
         for piece in 0_u8..100 {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_zeros_where_old_bytes_were() {
+    fn appended_zeros_overwrite_old_bytes() {
         let mut buffer = AlignedBuffer::with_capacity(16);
         buffer.extend(&[7; 16]);
         buffer.clear();

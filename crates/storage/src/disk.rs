@@ -1,9 +1,9 @@
-//! The disk as a parameter: the real one lives in `runtime`, one that crashes on demand is
-//! [`MemoryDisk`](crate::MemoryDisk).
+//! The disk as a parameter. The real disk is in the crate `runtime`; [`MemoryDisk`](crate::MemoryDisk) can
+//! crash and fail on demand.
 //!
-//! A disk is one flat folder of files. Nothing is durable before [`DiskFile::sync`] returned; the existence
-//! of a file is durable only after [`Disk::sync_folder`]. A failed write or sync is final: whoever meets one
-//! stops writing for good and never tries again over it.
+//! A disk is one flat folder of files. Nothing is durable before [`DiskFile::sync`] returns; the name of a
+//! file is durable only after [`Disk::sync_folder`]. A failed write or sync is final: a caller that gets such
+//! an error stops writing for good and never repeats the operation.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,55 +13,59 @@ use thiserror::Error;
 /// Unit of direct I/O and of every checksummed page: 4096 bytes.
 pub const BLOCK_SIZE: usize = 4096;
 
-/// Why the disk did not do it.
+/// Why an operation of the disk failed.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiskError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("{file} does not exist")]
     NotFound {
-        /// Its name.
+        /// Name of the file.
         file: String,
     },
     /// No space is left.
     #[error("no space left on the disk while writing {file}")]
     Full {
-        /// Its name.
+        /// Name of the file.
         file: String,
     },
-    /// Another process works in the folder; stop it first.
-    #[error("{folder} is in use by {}: stop that one first, or choose another folder", name_holder(*.holder))]
+    /// Another process uses the folder.
+    #[error(
+        "{folder} is in use by {}: stop that process first, or choose another folder",
+        name_holder(*.holder)
+    )]
     Locked {
         /// The folder's path.
         folder: String,
-        /// The process that holds it, where it has said so.
+        /// Number of the process that holds the lock; `None` when it is unknown.
         holder: Option<u32>,
     },
-    /// The folder, or a file of it that is open, was deleted or replaced.
+    /// The folder, or an open file in it, was deleted or replaced.
     #[error(
-        "{file} was deleted, renamed or replaced while this process uses it: nothing more is written. Put back what was \
-         there, and start again; until this process ends, files that were deleted can be copied from /proc/PID/fd"
+        "{file} was deleted, renamed or replaced while this process uses it: nothing more is \
+         written. Put back what was there, and start again; until this process ends, deleted files can be \
+         copied from /proc/PID/fd"
     )]
     Moved {
-        /// Its name.
+        /// Name of the file or the folder.
         file: String,
     },
-    /// The file ends before the bytes that were asked for.
+    /// The file ends before the requested bytes.
     #[error("{file} ends before offset {offset}")]
     EndOfFile {
-        /// Its name.
+        /// Name of the file.
         file: String,
-        /// Where reading stopped.
+        /// Offset at which the file ends, in bytes.
         offset: u64,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{operation} of {file} failed: {reason}")]
     Io {
-        /// What was tried: open, read, write, sync, ...
+        /// The operation that failed: open, read, write, sync, ...
         operation: &'static str,
-        /// Its name.
+        /// Name of the file.
         file: String,
-        /// The system's words.
+        /// The error message of the operating system.
         reason: String,
     },
 }
@@ -79,9 +83,9 @@ pub enum OpenMode {
     Write,
     /// Must not exist; reads and writes through the page cache.
     Create,
-    /// Must exist; aligned reads and writes past the page cache where the file system can.
+    /// Must exist; aligned reads and writes that bypass the page cache, where the file system can.
     WriteDirect,
-    /// Must not exist; aligned reads and writes past the page cache where the file system can.
+    /// Must not exist; aligned reads and writes that bypass the page cache, where the file system can.
     CreateDirect,
 }
 
@@ -96,57 +100,58 @@ pub trait Disk: Send + Sync + Debug {
     /// Removes a file; durable after [`sync_folder`](Self::sync_folder).
     fn remove(&self, name: &str) -> Result<(), DiskError>;
 
-    /// Gives a file another name, replacing what had it; durable after [`sync_folder`](Self::sync_folder).
+    /// Renames a file, replacing any file of the new name; durable after [`sync_folder`](Self::sync_folder).
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError>;
 
-    /// Lets two files exchange their names at once; durable after [`sync_folder`](Self::sync_folder). False where
-    /// that cannot be done, and nothing was.
+    /// Exchanges the names of two files atomically; durable after [`sync_folder`](Self::sync_folder). Returns
+    /// false and does nothing where the file system cannot do that.
     fn exchange(&self, _one: &str, _other: &str) -> Result<bool, DiskError> {
         Ok(false)
     }
 
-    /// Makes what was created, removed and renamed durable.
+    /// Makes all names that were created, removed or changed durable.
     fn sync_folder(&self) -> Result<(), DiskError>;
 
-    /// Bytes that can still be allocated; `u64::MAX` when the disk does not know.
+    /// Bytes that can still be allocated; `u64::MAX` when that is unknown.
     fn available_bytes(&self) -> Result<u64, DiskError> {
         Ok(u64::MAX)
     }
 
-    /// An error when the folder is not where it was opened any more: what is written would be lost to everybody else.
+    /// Returns an error when the folder is no longer at its path: what is written would be lost to all other
+    /// processes.
     fn check_place(&self) -> Result<(), DiskError> {
         Ok(())
     }
 }
 
-/// One open file; may be used by many threads at once.
+/// One open file. Many threads may use it at once.
 pub trait DiskFile: Send + Sync + Debug {
-    /// Its name.
+    /// The name of the file.
     fn name(&self) -> &str;
 
-    /// Its size in bytes.
+    /// The size of the file in bytes.
     fn size(&self) -> Result<u64, DiskError>;
 
     /// Fills `buffer` from `offset`. In direct mode: offset, size and memory aligned to [`BLOCK_SIZE`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
-    /// Says that these bytes will be read soon, so that many reads can be under way at once. Changes nothing
-    /// else, and may do nothing.
+    /// Announces that these bytes will be read soon, so that many reads can run at once. Has no other effect,
+    /// and may do nothing.
     fn expect_read(&self, _offset: u64, _size: u64) {}
 
     /// Writes all of `bytes` at `offset`. In direct mode: offset, size and memory aligned to [`BLOCK_SIZE`].
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 
-    /// Makes the file `size` bytes long with its space on the disk taken; new bytes read as zero.
+    /// Grows the file to `size` bytes and allocates its disk space; new bytes read as zero.
     fn allocate(&self, size: u64) -> Result<(), DiskError>;
 
     /// Cuts the file to `size` bytes.
     fn truncate(&self, size: u64) -> Result<(), DiskError>;
 
-    /// Returns when all that was written is durable.
+    /// Returns once everything that was written is durable.
     fn sync(&self) -> Result<(), DiskError>;
 
-    /// An error when its name is gone, or another file's.
+    /// Returns an error when the file's name is gone or belongs to another file.
     fn check_place(&self) -> Result<(), DiskError> {
         Ok(())
     }

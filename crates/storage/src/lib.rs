@@ -1,4 +1,5 @@
-//! What lies on disk: write-ahead log, checkpoints, transfer history and its indexes, behind `trait Disk`.
+//! Everything on disk: write-ahead log, checkpoints, transfer history with its indexes, and small records.
+//! The disk is a `trait Disk`.
 #![deny(clippy::float_arithmetic)]
 
 mod aligned;

@@ -1,19 +1,19 @@
-//! What can be asked of the history on disk.
+//! Queries of the history on disk.
 
 use bezant_types::{AccountFilter, Movement, MovementFilter, MovementNumber, QueryFilter, TransferId};
 
-/// A question about transfers. Answers are rows and their numbers; expiries show in `Movements` alone.
+/// A query for transfers. Answers are rows and their numbers; only `Movements` includes expiries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryQuery {
-    /// Transfers by id, in the order of the ids; unknown ones are left out.
+    /// Transfers by id, in the order of the ids; unknown ids are left out.
     Transfers(Vec<TransferId>),
-    /// Transfers of one account, oldest first unless reversed. Nothing when the filter is not valid.
+    /// Transfers of one account, oldest first unless reversed; none when the filter is invalid.
     AccountTransfers(AccountFilter),
-    /// Transfers by what they carry, oldest first unless reversed. Nothing when the filter is not valid.
+    /// Transfers that match a filter, oldest first unless reversed; none when the filter is invalid.
     QueryTransfers(QueryFilter),
-    /// All movements in commit order. Nothing when the filter is not valid.
+    /// All movements in commit order; none when the filter is invalid.
     Movements(MovementFilter),
 }
 
-/// Rows of the history with their places in it.
+/// Rows of the history and their numbers.
 pub type HistoryAnswer = Vec<(MovementNumber, Movement)>;

@@ -1,12 +1,14 @@
-//! Small records that are replaced as a whole: the vote, who the node is, who the others are, a change of the log
-//! under way, damage, what is known to be committed and contradicted, the terms of the committed log.
+//! Small records that are replaced as a whole: the vote, the identity of the node, the members, a change of
+//! the log under way, damage of the history, a conflict between committed entries, and the terms of the
+//! committed log.
 //!
-//! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
-//! and given the name: a crash leaves the old record or the new one. The two files exchange their names, so that the
-//! next record is written over the one before the last, and needs no room on the disk ([`keep_room`]). Where the files
-//! cannot exchange their names, or there was no older record, the room for the next is taken when there is some. One that is not what was written is an
-//! error and never taken for none: a forgotten vote could elect two leaders. What a process has read is durable:
-//! the one that wrote it may have been killed before it was.
+//! A record is one block of 4096 bytes in its own file. A new record is written to a second file, made
+//! durable and renamed: a crash leaves the old record or the new one. The two files exchange their names, so
+//! the next record overwrites the one before the last and needs no new disk space ([`reserve_space`]). Where
+//! files cannot exchange their names, or there was no older record, the space for the next record is
+//! allocated afterwards, if there is any. A damaged record is an error and is never treated as absent: after
+//! a lost vote, two leaders could be elected in one term. Reading makes a record durable first, because the
+//! process that wrote it may have been killed before that.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -18,6 +20,8 @@
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
 
 mod copy;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -26,53 +30,54 @@ use bezant_consensus::{Conflict, EngineKind, Members, Terms, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 use thiserror::Error;
 
-pub use self::copy::mend;
+pub use self::copy::restore_records;
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
 const MAGIC: [u8; 8] = *b"BZNTREC\0";
 const FORMAT_VERSION: u32 = 1;
 const HEAD_SIZE: usize = 20;
 const CHECKSUM_OFFSET: usize = BLOCK_SIZE - 8;
-/// Bytes that a record may hold.
+/// Maximal bytes of a record's content.
 const CONTENT_SIZE_MAX: usize = CHECKSUM_OFFSET - HEAD_SIZE;
-/// Peers that an identity may know.
+/// Maximal number of other nodes in an identity.
 const KNOWN_MAX: usize = 64;
 
 /// Why a record was not read or written.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// It is not what was written.
+    /// The record on the disk is not what was written.
     #[error("{file} is damaged: {reason}; nothing was changed: {advice}")]
     Damaged {
-        /// The file.
+        /// Name of the file.
         file: String,
         /// What is wrong.
         reason: &'static str,
-        /// What can be done.
+        /// What the operator can do.
         advice: &'static str,
     },
-    /// Written by another version of this program.
+    /// Another version of this program wrote the record.
     #[error(
-        "{file} has format version {found}, and this program knows version {known} alone: use the program that wrote it"
+        "{file} has format version {found}, and this program reads only version {known}: \
+         use the program that wrote it"
     )]
     UnknownVersion {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Its version.
+        /// Format version of the record.
         found: u32,
-        /// Ours.
+        /// Format version that this program reads.
         known: u32,
     },
-    /// There is no room. Nothing was changed: it can be tried again when there is.
+    /// The disk is full. Nothing was changed; the call can be repeated once there is space.
     #[error(transparent)]
-    NoRoom(DiskError),
+    NoSpace(DiskError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
 
-/// What a record is.
+/// Kind of a record; the number is part of the file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum RecordKind {
@@ -113,22 +118,24 @@ impl RecordKind {
         }
     }
 
-    /// What can be done about one that is damaged.
+    /// Advice for a damaged record of this kind.
     const fn advice(self) -> &'static str {
         match self {
             Self::Vote | Self::Identity => {
-                "a node that has forgotten what it promised takes part no more. Take it for lost: `bezant cluster replace N` \
-                 at another node, and start it on an empty folder with --join; see \"A damaged disk\" in docs/operations.md"
+                "a node without its vote or identity must not take part again. Treat it as lost: \
+                 `bezant cluster replace N` at another node, and start it on an empty folder with --join; \
+                 see \"A damaged disk\" in docs/operations.md"
             }
             Self::Members => {
-                "copy members.bzm from the folder of another node, and start again; see \"A damaged disk\" in docs/operations.md"
+                "copy members.bzm from the folder of another node, and start the node again; \
+                 see \"A damaged disk\" in docs/operations.md"
             }
             Self::Conflict => {
-                "this node had stopped, for it knows more than the others. Keep the folder, and see \"A node that knows more than \
-                 the others\" in docs/operations.md"
+                "this node had stopped because it has committed entries that the others lack. Keep the \
+                 folder, and see \"A node that knows more than the others\" in docs/operations.md"
             }
             Self::Rewrite | Self::Damage | Self::Terms => {
-                "keep the folder and look at it; of a cluster, the other nodes go on without this one"
+                "keep the folder and examine it; the other nodes of the cluster continue without this one"
             }
         }
     }
@@ -138,7 +145,7 @@ fn damaged(kind: RecordKind, reason: &'static str) -> RecordError {
     RecordError::Damaged { file: kind.file_name().to_owned(), reason, advice: kind.advice() }
 }
 
-/// True when there is such a file.
+/// True when the folder has a file `name`.
 fn exists(disk: &dyn Disk, name: &str) -> Result<bool, DiskError> {
     Ok(disk.list()?.iter().any(|file| file == name))
 }
@@ -158,26 +165,26 @@ fn load_from(disk: &dyn Disk, name: &str, kind: RecordKind) -> Result<Option<Vec
     }
     let mut block = [0; BLOCK_SIZE];
     file.read_at(0, &mut block)?;
-    let broken = |_: DecodeError| damaged(kind, "it is not what was written");
+    let broken = |_: DecodeError| damaged(kind, "the magic or the checksum is wrong");
     let mut reader = Reader::new(&block);
     let magic = reader.array::<8>().map_err(broken)?;
     let (version, found_kind) = (reader.u32().map_err(broken)?, reader.u32().map_err(broken)?);
     let size = usize::try_from(reader.u32().map_err(broken)?).unwrap_or(usize::MAX);
     let checksum = Reader::new(&block[CHECKSUM_OFFSET..]).u64().map_err(broken)?;
     if magic != MAGIC || checksum != checksum_seeded(kind as u64, &block[..CHECKSUM_OFFSET]) {
-        return Err(damaged(kind, "it is not what was written"));
+        return Err(damaged(kind, "the magic or the checksum is wrong"));
     }
     if version != FORMAT_VERSION {
         let file = kind.file_name().to_owned();
         return Err(RecordError::UnknownVersion { file, found: version, known: FORMAT_VERSION });
     }
     if found_kind != kind as u32 || size > CONTENT_SIZE_MAX {
-        return Err(damaged(kind, "it is another record"));
+        return Err(damaged(kind, "the file holds another record"));
     }
     Ok(Some(block[HEAD_SIZE..HEAD_SIZE + size].to_vec()))
 }
 
-/// Replaces a record; it is durable on return. After [`RecordError::NoRoom`] the old one is what it was.
+/// Replaces a record; durable on return. After [`RecordError::NoSpace`] the old record is unchanged.
 pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<(), RecordError> {
     let block = block_of(kind, content);
     write_file(disk, kind.unfinished_name(), &block)?.sync()?;
@@ -188,12 +195,12 @@ pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result
     disk.rename(kind.unfinished_name(), kind.file_name())?;
     disk.sync_folder()?;
     match write_file(disk, kind.unfinished_name(), &[0; BLOCK_SIZE]) {
-        Err(error) if !matches!(error, RecordError::NoRoom(_)) => Err(error),
+        Err(error) if !matches!(error, RecordError::NoSpace(_)) => Err(error),
         _ => Ok(()),
     }
 }
 
-/// A record as it lies on the disk.
+/// The bytes of a record on the disk.
 fn block_of(kind: RecordKind, content: &[u8]) -> [u8; BLOCK_SIZE] {
     assert!(content.len() <= CONTENT_SIZE_MAX, "a record is small");
     let size = u32::try_from(content.len()).expect("invariant: a record is small");
@@ -208,43 +215,44 @@ fn block_of(kind: RecordKind, content: &[u8]) -> [u8; BLOCK_SIZE] {
     block
 }
 
-/// Writes a block to a file beside a record. One that is there has its room on the disk; a piece of one gives way.
+/// Writes a block to the second file of a record. An existing file already has its disk space; a file of
+/// another size is removed first.
 fn write_file(
     disk: &dyn Disk,
     name: &str,
     block: &[u8; BLOCK_SIZE],
 ) -> Result<Arc<dyn DiskFile>, RecordError> {
-    let no_room = |error| match error {
-        DiskError::Full { .. } => RecordError::NoRoom(error),
+    let no_space = |error| match error {
+        DiskError::Full { .. } => RecordError::NoSpace(error),
         other => RecordError::Disk(other),
     };
     let file = match disk.open(name, OpenMode::Write) {
-        Err(DiskError::NotFound { .. }) => disk.open(name, OpenMode::Create).map_err(no_room)?,
+        Err(DiskError::NotFound { .. }) => disk.open(name, OpenMode::Create).map_err(no_space)?,
         Ok(file) if file.size()? != BLOCK_SIZE as u64 => {
             disk.remove(name)?;
-            disk.open(name, OpenMode::Create).map_err(no_room)?
+            disk.open(name, OpenMode::Create).map_err(no_space)?
         }
         other => other?,
     };
-    file.write_at(0, block).map_err(no_room)?;
+    file.write_at(0, block).map_err(no_space)?;
     Ok(file)
 }
 
-/// Takes the room for every record of one of several replicas, now or earlier: a disk that is full takes votes and
-/// lists of members all the same. True when all of it is there.
-pub fn keep_room(disk: &dyn Disk) -> Result<bool, RecordError> {
-    keep_room_for(disk, &RecordKind::ALL)
+/// Allocates disk space for the next record of every kind, where that is missing. Then votes and member lists
+/// can be stored on a full disk. True when all space is allocated.
+pub fn reserve_space(disk: &dyn Disk) -> Result<bool, RecordError> {
+    reserve_space_for(disk, &RecordKind::ALL)
 }
 
-fn keep_room_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, RecordError> {
+fn reserve_space_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, RecordError> {
     let mut has_all = true;
     for kind in kinds {
-        if has_room(disk, kind.unfinished_name())? {
+        if has_space(disk, kind.unfinished_name())? {
             continue;
         }
         match write_file(disk, kind.unfinished_name(), &[0; BLOCK_SIZE]) {
             Ok(file) => file.sync()?,
-            Err(RecordError::NoRoom(_)) => has_all = false,
+            Err(RecordError::NoSpace(_)) => has_all = false,
             Err(error) => return Err(error),
         }
     }
@@ -252,8 +260,9 @@ fn keep_room_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, RecordEr
     Ok(has_all)
 }
 
-/// True when a file has the size of a record, and so its room: one that found no room when it was made is shorter.
-fn has_room(disk: &dyn Disk, name: &str) -> Result<bool, RecordError> {
+/// True when the file has the size of a record, and so its space: a file that was created on a full disk is
+/// shorter.
+fn has_space(disk: &dyn Disk, name: &str) -> Result<bool, RecordError> {
     match disk.open(name, OpenMode::Read) {
         Ok(file) => Ok(file.size()? == BLOCK_SIZE as u64),
         Err(DiskError::NotFound { .. }) => Ok(false),
@@ -261,7 +270,7 @@ fn has_room(disk: &dyn Disk, name: &str) -> Result<bool, RecordError> {
     }
 }
 
-/// Removes a record; it is gone for good on return. Its room is kept for the next one.
+/// Removes a record; durable on return. Its disk space is kept for the next one.
 pub(crate) fn remove(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordError> {
     if exists(disk, kind.file_name())? {
         disk.rename(kind.file_name(), kind.unfinished_name())?;
@@ -270,7 +279,7 @@ pub(crate) fn remove(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordErro
     Ok(())
 }
 
-/// Keeps the last vote. After a failure it stays closed: what the disk holds then is not known.
+/// Stores the last vote. After a failure it stays closed, because the content of the disk is unknown.
 #[derive(Debug)]
 pub struct VoteStore {
     disk: Arc<dyn Disk>,
@@ -278,21 +287,22 @@ pub struct VoteStore {
 }
 
 impl VoteStore {
-    /// Reads the last vote, and makes its name durable; `None` when there has never been one.
+    /// Reads the last vote and makes its file name durable; `None` when there never was one.
     pub fn open(disk: Arc<dyn Disk>) -> Result<(Self, Option<Vote>), RecordError> {
         disk.sync_folder()?;
         let vote = load(&*disk, RecordKind::Vote)?.map(|content| decode_vote(&content)).transpose();
-        let vote = vote.map_err(|_| damaged(RecordKind::Vote, "it is no vote"))?;
+        let vote = vote.map_err(|_| damaged(RecordKind::Vote, "it does not hold a vote"))?;
         Ok((Self { disk, failed: None }, vote))
     }
 
-    /// Takes the room for the next vote, where it is not taken yet; true when it is there. The other records have other
-    /// writers, who may be at work: [`keep_room`] is for the start.
-    pub fn keep_room(&self) -> Result<bool, RecordError> {
-        keep_room_for(&*self.disk, &[RecordKind::Vote])
+    /// Allocates disk space for the next vote, where that is missing; true when it is allocated. The other
+    /// records have other writers, which may be active: the function [`reserve_space`] is for the start of a
+    /// node.
+    pub fn reserve_space(&self) -> Result<bool, RecordError> {
+        reserve_space_for(&*self.disk, &[RecordKind::Vote])
     }
 
-    /// Keeps this one instead; it is durable on return. Where there is no room, it can be tried again.
+    /// Replaces the vote; durable on return. After [`RecordError::NoSpace`] the call can be repeated.
     pub fn save(&mut self, vote: Vote) -> Result<(), RecordError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -301,7 +311,7 @@ impl VoteStore {
         content[..8].copy_from_slice(&vote.term.0.to_le_bytes());
         content[8..].copy_from_slice(&vote.voted_for.0.to_le_bytes());
         store(&*self.disk, RecordKind::Vote, &content).inspect_err(|error| {
-            if !matches!(error, RecordError::NoRoom(_)) {
+            if !matches!(error, RecordError::NoSpace(_)) {
                 self.failed = Some(error.clone());
             }
         })
@@ -315,94 +325,99 @@ fn decode_vote(content: &[u8]) -> Result<Vote, DecodeError> {
     Ok(vote)
 }
 
-/// Whose folder this is, in a cluster.
+/// The identity of a node and its folder in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// SHA-256 of the cluster's token.
     pub token: [u8; 32],
-    /// Which node.
+    /// Number of the node.
     pub node: NodeId,
-    /// Random number of this folder: a node whose folder was lost and made anew has another.
+    /// Random number of this folder: if the folder is lost, the new one gets another number.
     pub disk: u128,
-    /// The entry that made this folder's node a member, as the list said when the folder was made; 0 for those with
-    /// whom the cluster began. A number that was removed and added again has another folder.
+    /// Index of the entry that made this node a member, from the member list at the time when the folder was
+    /// created; 0 for the first members. A node number that was removed and added again has another folder.
     pub since: LogIndex,
     /// True when this folder is known to have lost nothing, so that its node may vote.
     pub is_admitted: bool,
-    /// What the cluster agrees with; `None` before that is known, and in a folder older than the choice, which is Raft's.
+    /// Consensus engine of the cluster. `None` while it is unknown, and in a folder older than the choice of
+    /// engines, which uses Raft.
     pub engine: Option<EngineKind>,
-    /// Other nodes that were met, and their folders; at most 64.
+    /// Other nodes that this node has met, and their folders; at most 64.
     pub known: Vec<KnownDisk>,
 }
 
 /// The folder of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownDisk {
-    /// Whose.
+    /// Number of the node.
     pub node: NodeId,
-    /// The entry that made the node a member: one that was removed and added again has another folder.
+    /// Index of the entry that made the node a member: a node that was removed and added again has another
+    /// folder.
     pub since: LogIndex,
-    /// Its random number.
+    /// Random number of its folder.
     pub disk: u128,
 }
 
-/// Reads who takes part in the cluster, and makes its name durable; `None` when nobody has written it yet.
+/// Reads the members of the cluster and makes the file name durable; `None` when no list was stored yet.
 pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
     disk.sync_folder()?;
     let Some(content) = load(disk, RecordKind::Members)? else { return Ok(None) };
     let mut rest = content.as_slice();
     let members = Members::decode(&mut rest).filter(|_| rest.is_empty());
-    members.map(Some).ok_or_else(|| damaged(RecordKind::Members, "it is no list of members"))
+    members.map(Some).ok_or_else(|| damaged(RecordKind::Members, "it does not hold a list of members"))
 }
 
-/// Replaces who takes part in the cluster; it is durable on return.
+/// Replaces the members of the cluster; durable on return.
 pub fn store_members(disk: &dyn Disk, members: &Members) -> Result<(), RecordError> {
     copy::store(disk, RecordKind::Members, &members.encode())
 }
 
-/// Reads why this replica has stopped; `None` when it has not. What is damaged is an error: the replica would take part again.
+/// Reads why this replica has stopped; `None` when it has not. A damaged record is an error: otherwise the
+/// replica would take part again.
 pub fn load_conflict(disk: &dyn Disk) -> Result<Option<Conflict>, RecordError> {
     let Some(content) = load(disk, RecordKind::Conflict)? else { return Ok(None) };
     let conflict = Conflict::decode(&content);
-    conflict.map(Some).ok_or_else(|| damaged(RecordKind::Conflict, "it is no conflict"))
+    conflict.map(Some).ok_or_else(|| damaged(RecordKind::Conflict, "it does not hold a conflict"))
 }
 
-/// Notes why this replica has stopped: it comes back so. Durable on return.
+/// Stores why this replica has stopped, so that it stays stopped after a restart. Durable on return.
 pub fn store_conflict(disk: &dyn Disk, conflict: &Conflict) -> Result<(), RecordError> {
     store(disk, RecordKind::Conflict, &conflict.encode())
 }
 
-/// Reads the terms of the committed log, at least up to the newest checkpoint; empty when nobody has written them yet.
+/// Reads the terms of the committed log, at least up to the newest checkpoint; empty when none were stored
+/// yet.
 pub fn load_terms(disk: &dyn Disk) -> Result<Terms, RecordError> {
     let Some(content) = load(disk, RecordKind::Terms)? else { return Ok(Terms::default()) };
     let mut rest = content.as_slice();
     let terms = Terms::decode(&mut rest).filter(|_| rest.is_empty());
-    terms.ok_or_else(|| damaged(RecordKind::Terms, "it is no list of terms"))
+    terms.ok_or_else(|| damaged(RecordKind::Terms, "it does not hold a list of terms"))
 }
 
-/// Replaces the terms of the committed log, before a checkpoint of them is durable; durable on return.
+/// Replaces the terms of the committed log; durable on return. Called before the checkpoint that they cover
+/// is durable.
 pub fn store_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), RecordError> {
     store(disk, RecordKind::Terms, &terms.encode())
 }
 
 impl Identity {
-    /// Reads it, and makes its name durable; `None` when the folder belongs to no cluster.
+    /// Reads the identity and makes its file name durable; `None` when the folder belongs to no cluster.
     pub fn load(disk: &dyn Disk) -> Result<Option<Self>, RecordError> {
         disk.sync_folder()?;
         let identity = load(disk, RecordKind::Identity)?.map(|content| Self::decode(&content)).transpose();
-        identity.map_err(|_| damaged(RecordKind::Identity, "it is no identity"))
+        identity.map_err(|_| damaged(RecordKind::Identity, "it does not hold an identity"))
     }
 
-    /// Replaces it; it is durable on return.
+    /// Replaces the identity; durable on return.
     ///
     /// # Panics
-    /// When it knows more than 64 nodes.
+    /// When `known` has more than 64 nodes.
     pub fn store(&self, disk: &dyn Disk) -> Result<(), RecordError> {
         copy::store(disk, RecordKind::Identity, &self.encode())
     }
 
     fn encode(&self) -> Vec<u8> {
-        assert!(self.known.len() <= KNOWN_MAX, "a cluster has few nodes");
+        assert!(self.known.len() <= KNOWN_MAX, "an identity holds at most 64 other nodes");
         let mut content = Vec::new();
         content.extend_from_slice(&self.token);
         content.extend_from_slice(&self.node.0.to_le_bytes());
@@ -442,150 +457,5 @@ impl Identity {
         }
         reader.finish()?;
         Ok(Self { token, node, disk, since, is_admitted, engine, known })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{FaultPlan, MemoryDisk};
-
-    fn vote(term: u64) -> Vote {
-        Vote { term: Term(term), voted_for: NodeId(2) }
-    }
-
-    fn saved(disk: &MemoryDisk) -> Result<Option<Vote>, RecordError> {
-        VoteStore::open(Arc::new(disk.clone())).map(|(_, vote)| vote)
-    }
-
-    #[test]
-    fn a_vote_survives_and_a_crash_leaves_the_old_or_the_new() {
-        for crash_at in 1..12 {
-            let disk = MemoryDisk::new();
-            let (mut votes, none) = VoteStore::open(Arc::new(disk.clone())).unwrap();
-            assert_eq!(none, None);
-            votes.save(vote(1)).unwrap();
-            let before = disk.counts().total();
-            disk.set_faults(FaultPlan { fail_at: Some(before + crash_at), ..FaultPlan::default() });
-            let is_saved = votes.save(vote(2)).is_ok();
-            assert!(is_saved || votes.save(vote(3)).is_err(), "after a failure it stays closed");
-            for seed in 0..8 {
-                let found = saved(&disk.crash(seed)).unwrap();
-                if is_saved {
-                    assert_eq!(found, Some(vote(2)));
-                } else {
-                    assert!([Some(vote(1)), Some(vote(2))].contains(&found), "{found:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn no_flipped_bit_is_taken_for_a_vote_or_for_none() {
-        let disk = MemoryDisk::new();
-        VoteStore::open(Arc::new(disk.clone())).unwrap().0.save(vote(7)).unwrap();
-        let file = disk.open("vote.bzv", OpenMode::Write).unwrap();
-        let mut block = [0; BLOCK_SIZE];
-        file.read_at(0, &mut block).unwrap();
-        for at in 0..BLOCK_SIZE {
-            let mut flipped = block;
-            flipped[at] ^= 1 << (at % 8);
-            file.write_at(0, &flipped).unwrap();
-            assert!(matches!(saved(&disk), Err(RecordError::Damaged { .. })), "byte {at}");
-        }
-        for size in [0, 1, 512, BLOCK_SIZE - 1, BLOCK_SIZE + 1] {
-            let mut other = block.to_vec();
-            other.resize(size, 0);
-            disk.put("vote.bzv", &other);
-            assert!(matches!(saved(&disk), Err(RecordError::Damaged { .. })), "{size} bytes");
-        }
-        disk.put("node.bzi", &block);
-        assert!(matches!(Identity::load(&disk), Err(RecordError::Damaged { .. })), "another record");
-    }
-
-    #[test]
-    fn a_vote_that_was_read_is_durable_though_its_writer_was_killed() {
-        for crash_at in 1..=5 {
-            let disk = MemoryDisk::new();
-            let (mut votes, _) = VoteStore::open(Arc::new(disk.clone())).unwrap();
-            votes.save(vote(1)).unwrap();
-            let crash_at = Some(disk.counts().total() + crash_at);
-            disk.set_faults(FaultPlan { crash_at, ..FaultPlan::default() });
-            drop(votes.save(vote(2)));
-            let killed = disk.restart();
-            let found = saved(&killed).unwrap();
-            for seed in 0..16 {
-                assert!(saved(&disk.crash(seed)).unwrap().is_some(), "never none");
-                assert_eq!(saved(&killed.crash(seed)), Ok(found), "{crash_at:?}, seed {seed}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_record_left_unfinished_is_never_read_and_not_in_the_way() {
-        let disk = MemoryDisk::new();
-        disk.put("vote.tmp", &[1, 2, 3]);
-        assert_eq!(saved(&disk), Ok(None));
-        VoteStore::open(Arc::new(disk.clone())).unwrap().0.save(vote(2)).unwrap();
-        assert_eq!(saved(&disk), Ok(Some(vote(2))));
-    }
-
-    #[test]
-    fn a_full_disk_takes_records_whose_room_was_kept() {
-        let disk = MemoryDisk::new();
-        assert_eq!(keep_room(&disk), Ok(true));
-        let fill = |disk: &MemoryDisk| {
-            disk.set_faults(FaultPlan { capacity_bytes: Some(disk.used_bytes()), ..FaultPlan::default() });
-        };
-        fill(&disk);
-        let (mut votes, _) = VoteStore::open(Arc::new(disk.clone())).unwrap();
-        // The room for the first of each kind became the record; that for the next is taken when there is some.
-        votes.save(vote(1)).unwrap();
-        assert!(matches!(votes.save(vote(2)), Err(RecordError::NoRoom(_))), "nothing was changed");
-        assert_eq!(saved(&disk), Ok(Some(vote(1))));
-        disk.set_faults(FaultPlan::default());
-        assert_eq!(keep_room(&disk), Ok(true));
-        fill(&disk);
-        for term in 2..20 {
-            votes.save(vote(term)).unwrap();
-            assert_eq!(saved(&disk.crash(term)), Ok(Some(vote(term))));
-            store(&disk, RecordKind::Rewrite, &[1, 2, 3]).unwrap();
-            remove(&disk, RecordKind::Rewrite).unwrap();
-            assert_eq!(load(&disk, RecordKind::Rewrite), Ok(None));
-        }
-    }
-
-    #[test]
-    fn an_identity_comes_back_as_it_went() {
-        let disk = MemoryDisk::new();
-        assert_eq!(Identity::load(&disk).unwrap(), None);
-        let known = (1..=64).map(|node| KnownDisk {
-            node: NodeId(node),
-            since: LogIndex(node * 3),
-            disk: u128::MAX - u128::from(node),
-        });
-        let known = known.collect();
-        let identity = Identity {
-            token: [3; 32],
-            node: NodeId(1),
-            disk: 99,
-            since: LogIndex(3),
-            is_admitted: true,
-            engine: Some(EngineKind::Paxos),
-            known,
-        };
-        identity.store(&disk).unwrap();
-        assert_eq!(Identity::load(&disk).unwrap(), Some(identity));
-    }
-
-    #[test]
-    fn the_largest_list_of_members_comes_back_as_it_went() {
-        let disk = MemoryDisk::new();
-        assert_eq!(load_members(&disk).unwrap(), None);
-        let count = bezant_types::limits::MEMBERS_MAX as u64;
-        let address = "a".repeat(bezant_types::limits::ADDRESS_SIZE_MAX);
-        let members = Members::first((1..=count).map(|node| (NodeId(node), address.clone())));
-        store_members(&disk, &members).unwrap();
-        assert_eq!(load_members(&disk).unwrap(), Some(members));
     }
 }

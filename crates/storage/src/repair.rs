@@ -1,9 +1,10 @@
-//! What one of several replicas does about a damaged disk: it forgets what is damaged, and gets it from the others.
+//! What storage does when one of several replicas has a damaged disk: the replica drops what is damaged and
+//! gets it from the other replicas.
 //!
-//! Here lies what storage has to do for it: damage that was found while the node runs is noted for the next start
-//! ([`DamageNote`]), a damaged file is kept beside for a look at it, and everything but the small records can be
-//! forgotten ([`forget_all`]). When that may be done is decided by the room `replica`. A damaged end of the log
-//! is repaired by [`log::repair`](crate::log::repair).
+//! This module records damage that is found while the node runs, for the next start ([`DamageNote`]). It
+//! renames a damaged file so that it can be examined, and removes everything but the small records
+//! ([`remove_state`]). The crate `recovery` decides when that is allowed. A damaged end of the log is
+//! repaired by [`log::repair`](crate::log::repair).
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_consensus::Part;
@@ -12,29 +13,29 @@ use bezant_types::NodeId;
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::disk::{Disk, DiskError};
 use crate::history::HistoryError;
-use crate::log::{LogError, forget_log};
+use crate::log::{LogError, void_log};
 use crate::record::{self, RecordError, RecordKind};
 
-/// What the name of a file ends with that was damaged and is kept for a look at it.
+/// Extension of a damaged file that is kept for examination.
 const SET_ASIDE: &str = ".damaged";
-/// What the names of all files of the history begin with.
+/// Prefix of all files of the history.
 const HISTORY: &str = "history-";
 
-/// True when nobody but that node votes, as the list on its disk says: then nobody else has what the disk may have lost.
+/// True when `node` is the only voter of the list on its disk: then no other node has what the disk may have lost.
 pub fn is_only_voter(disk: &dyn Disk, node: NodeId) -> Result<bool, RecordError> {
     Ok(other_voters(disk, node)? == Some(0))
 }
 
-/// How many others vote; `None` when there is no list, or that node has no vote.
+/// Number of other voters; `None` when there is no list, or `node` has no vote.
 pub(crate) fn other_voters(disk: &dyn Disk, node: NodeId) -> Result<Option<usize>, RecordError> {
     let Some(members) = record::load_members(disk)? else { return Ok(None) };
-    // One that joins or leaves counts already, or still.
+    // Voters that join or leave in a change under way count.
     let voters = || members.nodes.iter().filter(|member| member.part != Part::Learner);
     let votes = voters().any(|voter| voter.node == node);
     Ok(votes.then(|| voters().count() - 1))
 }
 
-/// Gives a damaged file another name, so that nobody reads it any more; nothing when it is gone.
+/// Renames a damaged file so that it is not read any more; does nothing when it does not exist.
 pub(crate) fn set_aside(disk: &dyn Disk, file: &str) -> Result<(), DiskError> {
     match disk.rename(file, &format!("{file}{SET_ASIDE}")) {
         Err(DiskError::NotFound { .. }) => Ok(()),
@@ -42,7 +43,7 @@ pub(crate) fn set_aside(disk: &dyn Disk, file: &str) -> Result<(), DiskError> {
     }
 }
 
-/// Removes what an earlier repair has set aside: there is one repair's worth of it at most.
+/// Removes the damaged files that an earlier repair kept: those of one repair at most are kept.
 pub fn remove_set_aside(disk: &dyn Disk) -> Result<(), DiskError> {
     for file in disk.list()?.iter().filter(|file| file.ends_with(SET_ASIDE)) {
         disk.remove(file)?;
@@ -50,12 +51,14 @@ pub fn remove_set_aside(disk: &dyn Disk) -> Result<(), DiskError> {
     disk.sync_folder()
 }
 
-/// Forgets state, history and log, and keeps the small records: the next opening finds an empty folder of its
-/// node. `damaged` is kept beside. A crash in the middle leaves something that is damaged still, or is empty.
+/// Removes state, history and log, and keeps the small records: the next opening finds an empty folder of the
+/// same node. The file `damaged` is renamed instead. After a crash in the middle the folder is still damaged,
+/// or empty.
 ///
-/// The log's note comes first: once the last checkpoint is gone, whatever the log holds is void.
-pub fn forget_all(disk: &dyn Disk, damaged: &str) -> Result<(), LogError> {
-    forget_log(disk)?;
+/// The log is declared void first: from then on, everything in it is void once the last checkpoint is
+/// removed.
+pub fn remove_state(disk: &dyn Disk, damaged: &str) -> Result<(), LogError> {
+    void_log(disk)?;
     for file in CheckpointStore::files(disk)? {
         if file == damaged {
             set_aside(disk, &file)?;
@@ -72,11 +75,11 @@ pub fn forget_all(disk: &dyn Disk, damaged: &str) -> Result<(), LogError> {
         }
     }
     disk.sync_folder()?;
-    Ok(DamageNote::forget(disk)?)
+    Ok(DamageNote::remove(disk)?)
 }
 
 impl CheckpointError {
-    /// The damaged file; `None` when something else went wrong.
+    /// Name of the damaged file; `None` for all other errors.
     pub fn damaged_file(&self) -> Option<&str> {
         match self {
             Self::Damaged { file, .. } => Some(file),
@@ -86,7 +89,7 @@ impl CheckpointError {
 }
 
 impl HistoryError {
-    /// The damaged or missing file; `None` when something else went wrong.
+    /// Name of the damaged or missing file; `None` for all other errors.
     pub fn damaged_file(&self) -> Option<&str> {
         match self {
             Self::Damaged { file, .. } | Self::Disk(DiskError::NotFound { file }) => Some(file),
@@ -95,18 +98,18 @@ impl HistoryError {
     }
 }
 
-/// Damage of the history that was found while the node ran: a start looks at the newest rows alone, and would not
+/// Damage of the history that was found while the node ran. A start reads only the newest rows and would not
 /// find it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamageNote {
-    /// The damaged file.
+    /// Name of the damaged file.
     pub file: String,
-    /// Where, in bytes.
+    /// Offset of the damage, in bytes.
     pub offset: u64,
 }
 
 impl DamageNote {
-    /// What is to be noted of this error; `None` when it tells of no damage.
+    /// The damage that an error reports; `None` for all other errors.
     pub fn of(error: &HistoryError) -> Option<Self> {
         match error {
             HistoryError::Damaged { file, offset, .. } => Some(Self { file: file.clone(), offset: *offset }),
@@ -114,7 +117,7 @@ impl DamageNote {
         }
     }
 
-    /// What was noted. A note that is damaged itself is one.
+    /// Reads the record; `None` when there is none. A damaged record counts as damage of an unknown file.
     pub fn load(disk: &dyn Disk) -> Result<Option<Self>, RecordError> {
         let unknown = Self { file: "the history".to_owned(), offset: 0 };
         match record::load(disk, RecordKind::Damage) {
@@ -124,14 +127,14 @@ impl DamageNote {
         }
     }
 
-    /// Notes it; durable on return.
+    /// Stores the record; durable on return.
     pub fn store(&self, disk: &dyn Disk) -> Result<(), RecordError> {
         let mut content = self.offset.to_le_bytes().to_vec();
         content.extend_from_slice(self.file.as_bytes());
         record::store(disk, RecordKind::Damage, &content)
     }
 
-    fn forget(disk: &dyn Disk) -> Result<(), RecordError> {
+    fn remove(disk: &dyn Disk) -> Result<(), RecordError> {
         record::remove(disk, RecordKind::Damage)
     }
 

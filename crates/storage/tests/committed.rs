@@ -1,5 +1,6 @@
-//! What is known to be committed is said with the next flush, costs no write of its own, and is found at an opening.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+//! Tests of the committed index: the next flush records it without an extra write, and an opening finds
+//! it.
+#![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
 
@@ -7,7 +8,7 @@ use bezant_storage::MemoryDisk;
 use bezant_types::LogIndex;
 use common::{entry, open, written};
 
-/// What an opening finds, all segments read.
+/// The committed index that an opening finds after it has read all segments.
 fn found(disk: &MemoryDisk) -> LogIndex {
     let (_, mut recovered) = open(disk).unwrap();
     while recovered.entries.next().unwrap().is_some() {}
@@ -15,9 +16,9 @@ fn found(disk: &MemoryDisk) -> LogIndex {
 }
 
 #[test]
-fn a_flush_says_what_was_committed_before_it() {
+fn a_flush_records_what_was_committed_before_it() {
     let disk = written(&[&[100], &[200]]);
-    assert_eq!(found(&disk), LogIndex(0), "as in a log of 0.1: nothing is said");
+    assert_eq!(found(&disk), LogIndex(0), "like a log of 0.1, it records nothing");
     let (mut log, _) = open(&disk).unwrap();
     let mut without = disk.counts().total();
     log.append(&entry(3, 100)).unwrap();
@@ -28,7 +29,7 @@ fn a_flush_says_what_was_committed_before_it() {
     log.append(&entry(4, 100)).unwrap();
     let before = disk.counts().total();
     log.flush().unwrap();
-    assert_eq!(disk.counts().total() - before, without, "it costs no operation of its own");
+    assert_eq!(disk.counts().total() - before, without, "the record costs no additional operation");
     assert!(!log.needs_note());
     assert_eq!(log.noted(), LogIndex(2));
     for seed in 0..8 {
@@ -37,7 +38,7 @@ fn a_flush_says_what_was_committed_before_it() {
 }
 
 #[test]
-fn an_idle_log_says_it_with_a_mark() {
+fn an_idle_log_records_the_committed_index_with_a_mark() {
     let disk = written(&[&[100], &[200]]);
     let (mut log, _) = open(&disk).unwrap();
     log.mark().unwrap();
@@ -45,12 +46,12 @@ fn an_idle_log_says_it_with_a_mark() {
     log.mark().unwrap();
     let before = disk.counts().total();
     log.mark().unwrap();
-    assert_eq!(disk.counts().total(), before, "once");
-    assert_eq!(found(&disk.crash(1)), LogIndex(2), "no further than the log reaches");
+    assert_eq!(disk.counts().total(), before, "it is recorded once");
+    assert_eq!(found(&disk.crash(1)), LogIndex(2), "at most the last entry of the log");
 }
 
 #[test]
-fn it_is_found_in_segments_before_the_last_and_survives_a_truncation() {
+fn it_is_found_in_older_segments_and_after_a_truncation() {
     let disk = written(&[&[100]]);
     let (mut log, _) = open(&disk).unwrap();
     for index in 2..=6 {
@@ -62,5 +63,9 @@ fn it_is_found_in_segments_before_the_last_and_survives_a_truncation() {
     log.truncate(LogIndex(5)).unwrap();
     log.append(&entry(6, 10)).unwrap();
     log.flush().unwrap();
-    assert_eq!(found(&disk.crash(1)), LogIndex(5), "what said it was cut off, and it is said again");
+    assert_eq!(
+        found(&disk.crash(1)),
+        LogIndex(5),
+        "the frame that recorded it was cut, and it is recorded again"
+    );
 }

@@ -1,8 +1,8 @@
-//! Crashes at every operation of a workload of log and checkpoints, and proves what recovery promises:
-//! everything acknowledged is there, in order, byte for byte; nothing is there that was never appended;
-//! recovering twice finds the same; and no crash is ever taken for damage.
+//! Crashes at every operation of a workload of log and checkpoints, and a check of what recovery promises.
+//! Everything acknowledged is there, in order, byte for byte. Nothing is there that was never appended. A
+//! second recovery finds the same. No crash is reported as damage.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
 
@@ -16,14 +16,15 @@ use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::Bytes;
 use common::{entries, open_at};
 
-/// What the caller of log and checkpoints knows.
+/// The state that the user of log and checkpoints has.
 #[derive(Clone, Debug, Default)]
 struct Knowledge {
-    /// Everything that was ever appended; entry `n` at `n - 1`. A later life overwrites what was not kept.
+    /// All entries that were appended, entry `n` at `n - 1`. A later incarnation overwrites entries that were
+    /// not kept.
     appended: Vec<LogEntry>,
-    /// Up to where a flush has said that it is durable.
+    /// The durable index that the last flush returned.
     acknowledged: u64,
-    /// The last checkpoint that was finished, and the last that was begun.
+    /// Index of the last finished checkpoint, and of the last one that was begun.
     checkpoint_finished: u64,
     checkpoint_begun: u64,
 }
@@ -46,7 +47,7 @@ impl From<CheckpointError> for Failure {
     }
 }
 
-/// Numbers that only look random.
+/// A reproducible sequence of pseudorandom numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -56,49 +57,57 @@ impl Dice {
     }
 }
 
-/// A payload that says whose it is; every fourth is mostly zeros, which look like what was never written.
-fn payload(index: u64, life: u64, dice: &mut Dice) -> Bytes {
+/// A payload that contains index and incarnation. Every fourth is mostly zeros, which look like bytes that
+/// were never written.
+fn payload(index: u64, incarnation: u64, dice: &mut Dice) -> Bytes {
     let size =
         [0, 1, 60, 64, 300, 448, 3000, 4032, 5000, 20_000, 45_000][usize::try_from(dice.roll(11)).unwrap()];
     let mut bytes = if dice.roll(4) == 0 {
         vec![0; size]
     } else {
         (0..size as u64)
-            .map(|at| u8::try_from((at * 7 + index * 31 + life * 101) % 255 + 1).unwrap())
+            .map(|at| u8::try_from((at * 7 + index * 31 + incarnation * 101) % 255 + 1).unwrap())
             .collect()
     };
-    for (byte, stamp) in bytes.iter_mut().zip(index.to_le_bytes().into_iter().chain(life.to_le_bytes())) {
+    for (byte, stamp) in
+        bytes.iter_mut().zip(index.to_le_bytes().into_iter().chain(incarnation.to_le_bytes()))
+    {
         *byte = stamp;
     }
     Bytes::from(bytes)
 }
 
-/// The state that a checkpoint of `index` holds in this test.
+/// The state in a checkpoint of `index` in this test.
 fn state(index: u64) -> Vec<u8> {
     index.to_le_bytes().repeat(2000)
 }
 
-fn append(log: &mut Log, known: &mut Knowledge, life: u64, dice: &mut Dice) -> Result<(), Failure> {
+fn append(log: &mut Log, known: &mut Knowledge, incarnation: u64, dice: &mut Dice) -> Result<(), Failure> {
     let index = log.last_index().0 + 1;
     let entry = LogEntry {
         index: LogIndex(index),
-        term: Term(life),
+        term: Term(incarnation),
         kind: EntryKind::Command,
-        payload: payload(index, life, dice),
+        payload: payload(index, incarnation, dice),
     };
     known.appended.truncate(usize::try_from(index - 1).unwrap());
     known.appended.push(entry.clone());
     Ok(log.append(&entry)?)
 }
 
-fn checkpoint(disk: &MemoryDisk, log: &mut Log, known: &mut Knowledge, life: u64) -> Result<(), Failure> {
+fn checkpoint(
+    disk: &MemoryDisk,
+    log: &mut Log,
+    known: &mut Knowledge,
+    incarnation: u64,
+) -> Result<(), Failure> {
     let index = log.durable_index();
     if index.0 == known.checkpoint_finished {
         return Ok(());
     }
     known.checkpoint_begun = index.0;
     let store = CheckpointStore::new(Arc::new(disk.clone()));
-    let mut writer = store.begin(index, Term(life))?;
+    let mut writer = store.begin(index, Term(incarnation))?;
     for piece in state(index.0).chunks(7000) {
         writer.write(piece)?;
     }
@@ -107,13 +116,13 @@ fn checkpoint(disk: &MemoryDisk, log: &mut Log, known: &mut Knowledge, life: u64
     Ok(log.release(index)?)
 }
 
-/// Opens what is on the disk and checks it against what is known.
+/// Opens what is on the disk and compares it with `known`.
 fn recover(disk: &MemoryDisk, known: &mut Knowledge) -> Result<Log, Failure> {
     let store = CheckpointStore::new(Arc::new(disk.clone()));
     let found = store.load_newest()?;
     let index = found.as_ref().map_or(0, |found| found.index.0);
     assert!(index >= known.checkpoint_finished, "a finished checkpoint is there");
-    assert!(index <= known.checkpoint_begun, "a checkpoint was begun before it is there");
+    assert!(index <= known.checkpoint_begun, "a checkpoint that is there was begun");
     if let Some(found) = found {
         assert_eq!(found.bytes, state(index));
     }
@@ -122,66 +131,67 @@ fn recover(disk: &MemoryDisk, known: &mut Knowledge) -> Result<Log, Failure> {
     assert!(last >= known.acknowledged, "acknowledged up to {}, found up to {last}", known.acknowledged);
     let from = usize::try_from(index).unwrap();
     let to = usize::try_from(last).unwrap();
-    assert!(to <= known.appended.len(), "nothing is found that was never appended");
+    assert!(to <= known.appended.len(), "only appended entries are found");
     assert_eq!(entries(&mut recovered)?, known.appended[from..to], "the same bytes in the same order");
-    // From here on, what was found is acknowledged.
+    // From here on, everything that was found counts as acknowledged.
     known.acknowledged = last;
     Ok(log)
 }
 
-/// One life of a process: recover, then append, flush, mark, checkpoint and release in some order.
-fn live(disk: &MemoryDisk, known: &mut Knowledge, life: u64, steps: u64) -> Result<(), Failure> {
+/// One incarnation of a process: recovers, then appends, flushes, marks, makes checkpoints and releases
+/// segments in some order.
+fn run(disk: &MemoryDisk, known: &mut Knowledge, incarnation: u64, steps: u64) -> Result<(), Failure> {
     let mut log = recover(disk, known)?;
-    let mut dice = Dice(life);
+    let mut dice = Dice(incarnation);
     for _ in 0..steps {
         match dice.roll(10) {
-            0..=4 => append(&mut log, known, life, &mut dice)?,
+            0..=4 => append(&mut log, known, incarnation, &mut dice)?,
             5..=7 => known.acknowledged = log.flush()?.0,
             8 => {
                 log.mark()?;
                 known.acknowledged = log.durable_index().0;
                 log.prepare()?;
             }
-            _ => checkpoint(disk, &mut log, known, life)?,
+            _ => checkpoint(disk, &mut log, known, incarnation)?,
         }
     }
     Ok(())
 }
 
-/// The disk after one whole life, and how many operations a second one takes.
-fn first_life(life: u64, steps: u64) -> (MemoryDisk, Knowledge, u64) {
+/// The disk after a complete first incarnation, and the number of operations of the second one.
+fn first_incarnation(incarnation: u64, steps: u64) -> (MemoryDisk, Knowledge, u64) {
     let disk = MemoryDisk::new();
     let mut known = Knowledge::default();
-    live(&disk, &mut known, life, steps).unwrap();
+    run(&disk, &mut known, incarnation, steps).unwrap();
     let second = disk.restart();
-    live(&second, &mut known.clone(), life + 1, steps).unwrap();
+    run(&second, &mut known.clone(), incarnation + 1, steps).unwrap();
     let operations = second.counts().total();
-    assert!(operations > steps / 2, "{operations} operations are a workload");
+    assert!(operations > steps / 2, "{operations} operations are too few");
     (disk, known, operations)
 }
 
-/// First lives of different workloads; terms grow from life to life.
-const LIVES: [u64; 3] = [1, 11, 21];
+/// The first incarnations of different workloads; each uses its number as its term.
+const FIRST_INCARNATIONS: [u64; 3] = [1, 11, 21];
 
 #[test]
-fn nothing_acknowledged_is_lost_whichever_operation_the_power_fails_in() {
-    LIVES.into_iter().for_each(crash_at_every_operation);
+fn nothing_acknowledged_is_lost_when_the_power_fails() {
+    FIRST_INCARNATIONS.into_iter().for_each(crash_at_every_operation);
 }
 
-fn crash_at_every_operation(life: u64) {
-    let (disk, known, operations) = first_life(life, 60);
+fn crash_at_every_operation(incarnation: u64) {
+    let (disk, known, operations) = first_incarnation(incarnation, 60);
     for operation in 1..=operations {
         let mut known = known.clone();
         let running = disk.restart();
         running.set_faults(FaultPlan { crash_at: Some(operation), ..FaultPlan::default() });
-        live(&running, &mut known, life + 1, 60).unwrap_err();
+        run(&running, &mut known, incarnation + 1, 60).unwrap_err();
         for seed in 0..6 {
             let image = running.crash(seed);
             let mut known = known.clone();
-            let context = format!("life {life}, operation {operation}, seed {seed}");
+            let context = format!("incarnation {incarnation}, operation {operation}, seed {seed}");
             drop(recover(&image, &mut known).unwrap_or_else(|error| panic!("{context}: {error:?}")));
             drop(recover(&image, &mut known).unwrap_or_else(|error| panic!("{context}, again: {error:?}")));
-            live(&image, &mut known, life + 2, 8)
+            run(&image, &mut known, incarnation + 2, 8)
                 .unwrap_or_else(|error| panic!("{context}, later: {error:?}"));
         }
         // The process dies, another one recovers and acknowledges what it found, and then the power fails.
@@ -189,24 +199,24 @@ fn crash_at_every_operation(life: u64) {
         drop(recover(&killed, &mut known).unwrap());
         for seed in 0..6 {
             drop(recover(&killed.crash(seed), &mut known.clone()).unwrap_or_else(|error| {
-                panic!("life {life}, operation {operation}, killed, seed {seed}: {error:?}")
+                panic!("incarnation {incarnation}, operation {operation}, killed, seed {seed}: {error:?}")
             }));
         }
     }
 }
 
 #[test]
-fn a_crash_during_recovery_loses_nothing_either() {
-    LIVES.into_iter().for_each(crash_in_recovery);
+fn a_crash_during_recovery_loses_nothing() {
+    FIRST_INCARNATIONS.into_iter().for_each(crash_in_recovery);
 }
 
-fn crash_in_recovery(life: u64) {
-    let (disk, known, operations) = first_life(life, 30);
+fn crash_in_recovery(incarnation: u64) {
+    let (disk, known, operations) = first_incarnation(incarnation, 30);
     for operation in 1..=operations {
         let mut known = known.clone();
         let running = disk.restart();
         running.set_faults(FaultPlan { crash_at: Some(operation), ..FaultPlan::default() });
-        live(&running, &mut known, life + 1, 30).unwrap_err();
+        run(&running, &mut known, incarnation + 1, 30).unwrap_err();
         let torn = running.crash(operation);
         let whole = torn.restart();
         drop(recover(&whole, &mut known.clone()).unwrap());
@@ -217,7 +227,9 @@ fn crash_in_recovery(life: u64) {
             for seed in 0..3 {
                 let image = recovering.crash(seed);
                 drop(recover(&image, &mut known.clone()).unwrap_or_else(|error| {
-                    panic!("life {life}, operation {operation}, recovery {cut}, seed {seed}: {error:?}")
+                    panic!(
+                        "incarnation {incarnation}, operation {operation}, recovery {cut}, seed {seed}: {error:?}"
+                    )
                 }));
             }
         }
@@ -225,30 +237,30 @@ fn crash_in_recovery(life: u64) {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_whichever_operation_fails() {
-    LIVES.into_iter().for_each(fail_at_every_operation);
+fn nothing_acknowledged_is_lost_when_an_operation_fails() {
+    FIRST_INCARNATIONS.into_iter().for_each(fail_at_every_operation);
 }
 
-fn fail_at_every_operation(life: u64) {
-    let (disk, known, operations) = first_life(life, 60);
+fn fail_at_every_operation(incarnation: u64) {
+    let (disk, known, operations) = first_incarnation(incarnation, 60);
     for operation in 1..=operations {
         let mut known = known.clone();
         let running = disk.restart();
         running.set_faults(FaultPlan { fail_at: Some(operation), ..FaultPlan::default() });
-        // An operation that may fail without harm (removing what may not be there) can go by unseen.
-        drop(live(&running, &mut known, life + 1, 60));
+        // An operation whose failure is harmless (removing a file that may not exist) returns no error.
+        drop(run(&running, &mut known, incarnation + 1, 60));
         for seed in 0..4 {
-            let context = format!("life {life}, operation {operation}, seed {seed}");
+            let context = format!("incarnation {incarnation}, operation {operation}, seed {seed}");
             drop(
                 recover(&running.crash(seed), &mut known.clone())
                     .unwrap_or_else(|error| panic!("{context}: {error:?}")),
             );
         }
-        // The process is started anew, recovers and goes on, and then the power fails.
+        // The process is restarted, recovers and continues, and then the power fails.
         let again = running.restart();
-        live(&again, &mut known, life + 2, 8).unwrap();
+        run(&again, &mut known, incarnation + 2, 8).unwrap();
         for seed in 0..4 {
-            let context = format!("life {life}, operation {operation}, again, seed {seed}");
+            let context = format!("incarnation {incarnation}, operation {operation}, again, seed {seed}");
             drop(
                 recover(&again.crash(seed), &mut known.clone())
                     .unwrap_or_else(|error| panic!("{context}: {error:?}")),
@@ -258,7 +270,7 @@ fn fail_at_every_operation(life: u64) {
 }
 
 #[test]
-fn a_log_that_met_an_error_answers_it_for_ever_and_touches_the_disk_no_more() {
+fn after_an_error_the_log_stays_closed() {
     for (kind, nth) in [("write", 1), ("sync", 2)] {
         let disk = MemoryDisk::new();
         let (mut log, _) = common::open(&disk).unwrap();
@@ -277,25 +289,25 @@ fn a_log_that_met_an_error_answers_it_for_ever_and_touches_the_disk_no_more() {
         assert_eq!(log.mark(), Err(error.clone()));
         assert_eq!(log.prepare(), Err(error.clone()));
         assert_eq!(log.release(LogIndex(0)), Err(error));
-        assert_eq!(disk.counts(), before, "no operation after the failed {kind}");
+        assert_eq!(disk.counts(), before, "there is no operation after the failed {kind}");
         assert_eq!(log.durable_index(), LogIndex(0));
     }
 }
 
 #[test]
-fn a_disk_that_fills_up_loses_nothing_and_goes_on_when_there_is_room() {
+fn a_full_disk_loses_nothing_and_works_again_with_space() {
     for capacity_kib in (64..600).step_by(20) {
         let disk = MemoryDisk::new();
         let capacity_bytes = Some(capacity_kib << 10);
         disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
         let mut known = Knowledge::default();
-        match live(&disk, &mut known, 1, 80) {
+        match run(&disk, &mut known, 1, 80) {
             Ok(()) => {}
             Err(Failure::Log(LogError::Disk(error)) | Failure::Checkpoint(CheckpointError::Disk(error))) => {
                 assert!(error.to_string().contains("no space left"), "{error}");
             }
             Err(other) => panic!("{capacity_kib} KiB: {other:?}"),
         }
-        live(&disk.restart(), &mut known, 2, 40).unwrap();
+        run(&disk.restart(), &mut known, 2, 40).unwrap();
     }
 }

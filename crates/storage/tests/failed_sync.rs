@@ -1,8 +1,9 @@
-//! A sync fails, the process is started anew on the disk as the system shows it, and then the power fails. What the
-//! new process has found or confirmed is there all the same, and no log is refused.
+//! A sync fails, the process is restarted on the disk as the system shows it, and then the power fails.
+//! Everything that the new process has found or confirmed is still there, and no log is reported as damaged.
 //!
-//! After a failed sync a system shows what it will never write: nothing that is read back is durable for that.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+//! After a failed sync a system shows bytes that it will never write: bytes are not durable just because they
+//! can be read.
+#![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
 
@@ -17,21 +18,21 @@ use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use common::{entries, entry, open_at};
 
-/// Losses of power that are tried on each disk.
+/// Number of power failures that are tried on each disk.
 const SEEDS: u64 = 3;
-/// What a failed sync makes durable all the same: nothing, or what a seed chooses.
-const LANDED: [Option<u64>; 3] = [None, Some(3), Some(8)];
+/// What a failed sync makes durable all the same: nothing, or sectors that a seed chooses.
+const DURABLE_SECTORS: [Option<u64>; 3] = [None, Some(3), Some(8)];
 /// The checkpoint of another replica.
 const INSTALLED: (LogIndex, Term) = (LogIndex(9), Term(4));
 
-/// One thing that is done to a log.
+/// One operation on a log.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Appends entries of these sizes and flushes them.
     Group(&'static [usize]),
     Mark,
     Truncate(u64),
-    /// Writes a checkpoint of all that is durable, and releases what it holds.
+    /// Writes a checkpoint of everything durable, and releases the segments that it covers.
     Checkpoint,
     /// Plans a reset, writes its checkpoint, and resets.
     Reset,
@@ -52,24 +53,24 @@ const CASES: [&[Step]; 10] = [
     &[Group(&[100, 40_000]), Group(&[40_000]), Reset, Group(&[20_000]), Truncate(9), Group(&[7])],
 ];
 
-/// What a folder holds: the index of its checkpoint, and the entries behind it.
+/// The content of a folder: the index of its checkpoint, and the entries after it.
 type Held = (u64, Vec<LogEntry>);
 
-/// What its owner knows.
+/// The state that the user of the log has.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// Entry `n` lies at `n - 1`.
+    /// Entry `n` is at `n - 1`.
     appended: Vec<LogEntry>,
-    /// Up to where entries must be there.
+    /// Index up to which entries must be there.
     confirmed: u64,
-    /// A reset was begun.
+    /// True while a reset is under way.
     is_resetting: bool,
 }
 
-/// An entry whose payload no other life has at that place.
-fn new_entry(index: u64, life: u64, size: usize) -> LogEntry {
-    let payload = entry(index + life * 100, size).payload;
-    LogEntry { index: LogIndex(index), term: Term(life), kind: EntryKind::Command, payload }
+/// An entry whose payload is unique among all incarnations at that index.
+fn new_entry(index: u64, incarnation: u64, size: usize) -> LogEntry {
+    let payload = entry(index + incarnation * 100, size).payload;
+    LogEntry { index: LogIndex(index), term: Term(incarnation), kind: EntryKind::Command, payload }
 }
 
 fn write_checkpoint(disk: &MemoryDisk, index: LogIndex, term: Term) -> Result<(), Box<dyn Error>> {
@@ -79,7 +80,7 @@ fn write_checkpoint(disk: &MemoryDisk, index: LogIndex, term: Term) -> Result<()
     Ok(())
 }
 
-/// Reads everything back, as a process that starts.
+/// Reads everything, like a process that starts.
 fn open(disk: &MemoryDisk) -> Result<(Log, Held), Box<dyn Error>> {
     let checkpoint = CheckpointStore::new(Arc::new(disk.clone())).load_newest()?;
     let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.index.0);
@@ -89,14 +90,14 @@ fn open(disk: &MemoryDisk) -> Result<(Log, Held), Box<dyn Error>> {
 }
 
 impl Known {
-    /// Does the steps until one fails.
-    fn live(&mut self, disk: &MemoryDisk, life: u64, steps: &[Step]) -> Result<(), Box<dyn Error>> {
+    /// Runs the steps until one fails.
+    fn run(&mut self, disk: &MemoryDisk, incarnation: u64, steps: &[Step]) -> Result<(), Box<dyn Error>> {
         let (mut log, _) = open(disk)?;
         for step in steps {
             match *step {
                 Group(sizes) => {
                     for size in sizes {
-                        let entry = new_entry(log.last_index().0 + 1, life.max(INSTALLED.1.0), *size);
+                        let entry = new_entry(log.last_index().0 + 1, incarnation.max(INSTALLED.1.0), *size);
                         log.append(&entry)?;
                         self.appended.push(entry);
                     }
@@ -109,7 +110,7 @@ impl Known {
                     self.appended.truncate(usize::try_from(after)?);
                 }
                 Checkpoint => {
-                    write_checkpoint(disk, log.durable_index(), Term(life))?;
+                    write_checkpoint(disk, log.durable_index(), Term(incarnation))?;
                     log.release(log.durable_index())?;
                 }
                 Reset => {
@@ -127,7 +128,7 @@ impl Known {
         Ok(())
     }
 
-    /// What is found is what was appended, and all that was confirmed is there.
+    /// Checks that only appended entries are found, and that all confirmed ones are.
     fn check(&self, (checkpoint, found): &Held, context: &str) {
         if self.is_resetting && *checkpoint == INSTALLED.0.0 {
             assert!(found.is_empty(), "{context}: a reset leaves nothing");
@@ -140,12 +141,12 @@ impl Known {
     }
 }
 
-fn fail_at(disk: &MemoryDisk, operation: u64, landed: Option<u64>) {
+fn fail_at(disk: &MemoryDisk, operation: u64, durable_sectors_seed: Option<u64>) {
     let fail_at = Some(disk.counts().total() + operation);
-    disk.set_faults(FaultPlan { fail_at, landed, ..FaultPlan::default() });
+    disk.set_faults(FaultPlan { fail_at, durable_sectors_seed, ..FaultPlan::default() });
 }
 
-/// Whatever the power leaves of the disk, exactly this is found on it.
+/// Checks that exactly `held` is found after any power failure.
 fn check_survives(disk: &MemoryDisk, held: &Held, context: &str) {
     for seed in 0..SEEDS {
         let opened = open(&disk.crash(seed));
@@ -154,7 +155,7 @@ fn check_survives(disk: &MemoryDisk, held: &Held, context: &str) {
     }
 }
 
-/// A process starts on this disk: what it finds survives, and so does what it confirms then.
+/// A process starts on this disk: everything that it finds survives, and everything that it confirms then.
 fn check_start(disk: &MemoryDisk, context: &str) -> Held {
     let opened = open(disk);
     let (mut log, found) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -167,16 +168,21 @@ fn check_start(disk: &MemoryDisk, context: &str) -> Held {
             held.1.push(entry);
         }
         assert_eq!(log.flush(), Ok(log.last_index()));
-        check_survives(disk, &held, &format!("{context}, goes on"));
+        check_survives(disk, &held, &format!("{context}, continued"));
     }
     found
 }
 
-/// The start fails too, at each of its operations; the next one does not.
-fn check_failing_starts(disk: &MemoryDisk, landed: Option<u64>, context: &str, check: &dyn Fn(&Held, &str)) {
+/// A start fails as well, at each of its operations; the next start does not.
+fn check_failing_starts(
+    disk: &MemoryDisk,
+    durable_sectors_seed: Option<u64>,
+    context: &str,
+    check: &dyn Fn(&Held, &str),
+) {
     for operation in 1.. {
         let starting = disk.restart();
-        fail_at(&starting, operation, landed);
+        fail_at(&starting, operation, durable_sectors_seed);
         let is_open = open(&starting).is_ok();
         if is_open && starting.counts().total() < operation {
             break;
@@ -192,15 +198,15 @@ fn check_failing_starts(disk: &MemoryDisk, landed: Option<u64>, context: &str, c
 }
 
 #[test]
-fn what_a_start_finds_after_a_failed_operation_survives_the_next_loss_of_power() {
+fn what_a_start_finds_after_a_failed_operation_is_durable() {
     for (number, steps) in CASES.iter().enumerate() {
         for operation in 1.. {
             let mut is_over = false;
-            for landed in LANDED {
+            for durable_sectors_seed in DURABLE_SECTORS {
                 let (disk, mut known) = (MemoryDisk::new(), Known::default());
-                fail_at(&disk, operation, landed);
-                let context = format!("case {number}, operation {operation}, {landed:?}");
-                is_over = known.live(&disk, 1, steps).is_ok() && disk.counts().total() < operation;
+                fail_at(&disk, operation, durable_sectors_seed);
+                let context = format!("case {number}, operation {operation}, {durable_sectors_seed:?}");
+                is_over = known.run(&disk, 1, steps).is_ok() && disk.counts().total() < operation;
                 let found = check_start(&disk.restart(), &context);
                 known.check(&found, &context);
             }
@@ -212,17 +218,17 @@ fn what_a_start_finds_after_a_failed_operation_survives_the_next_loss_of_power()
 }
 
 #[test]
-fn a_start_that_fails_after_a_failed_operation_leaves_nothing_that_is_not_durable() {
+fn a_failed_start_after_a_failure_confirms_only_durable_entries() {
     for (number, steps) in CASES.iter().enumerate() {
         for operation in 1.. {
             let (disk, mut known) = (MemoryDisk::new(), Known::default());
-            let landed = LANDED[usize::try_from(operation % 3).unwrap()];
-            fail_at(&disk, operation, landed);
-            if known.live(&disk, 1, steps).is_ok() && disk.counts().total() < operation {
+            let durable_sectors_seed = DURABLE_SECTORS[usize::try_from(operation % 3).unwrap()];
+            fail_at(&disk, operation, durable_sectors_seed);
+            if known.run(&disk, 1, steps).is_ok() && disk.counts().total() < operation {
                 break;
             }
-            let context = format!("case {number}, operation {operation}, {landed:?}");
-            check_failing_starts(&disk.restart(), landed, &context, &|found, context| {
+            let context = format!("case {number}, operation {operation}, {durable_sectors_seed:?}");
+            check_failing_starts(&disk.restart(), durable_sectors_seed, &context, &|found, context| {
                 known.check(found, context);
             });
         }
@@ -230,7 +236,7 @@ fn a_start_that_fails_after_a_failed_operation_leaves_nothing_that_is_not_durabl
 }
 
 #[test]
-fn a_start_that_fails_over_a_torn_write_leaves_nothing_that_is_not_durable() {
+fn a_failed_start_on_torn_writes_confirms_only_durable_entries() {
     let before: &[Step] = &[Group(&[100, 9000]), Group(&[30])];
     let torn: [&[Step]; 4] = [
         &[Group(&[100, 448, 12_000, 64, 5000])],
@@ -241,18 +247,18 @@ fn a_start_that_fails_over_a_torn_write_leaves_nothing_that_is_not_durable() {
     for (number, steps) in torn.iter().enumerate() {
         for operation in 1.. {
             let (disk, mut known) = (MemoryDisk::new(), Known::default());
-            known.live(&disk, 1, before).unwrap();
+            known.run(&disk, 1, before).unwrap();
             let crash_at = Some(disk.counts().total() + operation);
             disk.set_faults(FaultPlan { crash_at, ..FaultPlan::default() });
-            if known.live(&disk, 2, steps).is_ok() {
+            if known.run(&disk, 2, steps).is_ok() {
                 break;
             }
             for seed in 0..6 {
                 let context = format!("torn {number}, operation {operation}, seed {seed}");
-                let landed = LANDED[usize::try_from(seed % 3).unwrap()];
-                // Both the process alone dies, and the power fails.
+                let durable_sectors_seed = DURABLE_SECTORS[usize::try_from(seed % 3).unwrap()];
+                // Either only the process dies, or the power fails.
                 let disk = if seed == 0 { disk.restart() } else { disk.crash(seed) };
-                check_failing_starts(&disk, landed, &context, &|found, context| {
+                check_failing_starts(&disk, durable_sectors_seed, &context, &|found, context| {
                     known.check(found, context);
                 });
             }
@@ -261,15 +267,15 @@ fn a_start_that_fails_over_a_torn_write_leaves_nothing_that_is_not_durable() {
 }
 
 #[test]
-fn a_vote_that_is_read_after_a_failed_operation_is_durable() {
+fn a_vote_read_after_a_failed_operation_is_durable() {
     let read = |disk: &MemoryDisk| VoteStore::open(Arc::new(disk.clone())).unwrap();
     let vote = |term| Vote { term: Term(term), voted_for: NodeId(1) };
-    for landed in LANDED {
+    for durable_sectors_seed in DURABLE_SECTORS {
         for operation in 1..=6 {
             let disk = MemoryDisk::new();
             let (mut votes, _) = read(&disk);
             votes.save(vote(1)).unwrap();
-            fail_at(&disk, operation, landed);
+            fail_at(&disk, operation, durable_sectors_seed);
             drop(votes.save(vote(2)));
             let disk = disk.restart();
             let (mut votes, found) = read(&disk);

@@ -1,6 +1,6 @@
-//! A disk that is full is no broken one: what finds no room goes on where it stood when there is some, and nothing that was
-//! confirmed is lost whenever the power fails.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+//! Tests of a full disk, which is not a broken one: an operation without space continues once there is space,
+//! and nothing that was confirmed is lost in a power failure.
+#![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
 
@@ -18,12 +18,12 @@ fn fill(disk: &MemoryDisk) {
     disk.set_faults(FaultPlan { capacity_bytes: Some(disk.used_bytes()), ..FaultPlan::default() });
 }
 
-fn make_room(disk: &MemoryDisk) {
+fn make_space(disk: &MemoryDisk) {
     disk.set_faults(FaultPlan::default());
 }
 
 #[test]
-fn a_log_without_room_goes_on_where_it_stood() {
+fn a_log_without_space_continues_once_there_is_space() {
     for size in [100, 9_000, 40_000] {
         let disk = MemoryDisk::new();
         let (mut log, _) = open(&disk).unwrap();
@@ -32,20 +32,20 @@ fn a_log_without_room_goes_on_where_it_stood() {
         for index in 1..=40 {
             log.append(&entry(index, size)).unwrap();
             while let Err(error) = log.flush() {
-                assert!(matches!(error, LogError::NoRoom(_)), "{error}");
-                assert_eq!(log.durable_index(), LogIndex(index - 1), "nothing more is promised");
+                assert!(matches!(error, LogError::NoSpace(_)), "{error}");
+                assert_eq!(log.durable_index(), LogIndex(index - 1), "no further entry is durable");
                 for seed in 0..4 {
                     let found = recover(&disk.crash(seed)).unwrap();
                     assert!(found.len() as u64 >= index - 1, "{} of {}", found.len(), index - 1);
                 }
-                assert!(log.flush().is_err(), "it stays so");
-                make_room(&disk);
-                assert_eq!(log.flush(), Ok(LogIndex(index)), "and goes on");
+                assert!(log.flush().is_err(), "it fails again");
+                make_space(&disk);
+                assert_eq!(log.flush(), Ok(LogIndex(index)), "it continues with space");
                 fill(&disk);
                 refusals += 1;
             }
             if index % 7 == 0 && log.mark().is_err() {
-                make_room(&disk);
+                make_space(&disk);
                 log.mark().unwrap();
                 fill(&disk);
             }
@@ -57,10 +57,10 @@ fn a_log_without_room_goes_on_where_it_stood() {
 }
 
 #[test]
-fn a_group_that_waits_for_room_is_written_once() {
+fn a_group_that_waits_for_space_is_written_once() {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk).unwrap();
-    // One flush over three segments, of which the first is there.
+    // One flush over three segments; the first of them exists.
     for index in 1..=4 {
         log.append(&entry(index, 40_000)).unwrap();
     }
@@ -68,8 +68,8 @@ fn a_group_that_waits_for_room_is_written_once() {
         capacity_bytes: Some(disk.used_bytes() + (64 << 10)),
         ..FaultPlan::default()
     });
-    assert!(matches!(log.flush(), Err(LogError::NoRoom(_))));
-    make_room(&disk);
+    assert!(matches!(log.flush(), Err(LogError::NoSpace(_))));
+    make_space(&disk);
     assert_eq!(log.flush(), Ok(LogIndex(4)));
     log.append(&entry(5, 100)).unwrap();
     log.flush().unwrap();
@@ -84,7 +84,7 @@ fn a_group_that_waits_for_room_is_written_once() {
     );
 }
 
-/// A log whose segment has no place for another frame; the last of its entries.
+/// A log whose segment has no space for another frame, and its last entry.
 fn full_segment(disk: &MemoryDisk) -> (bezant_storage::log::Log, u64) {
     let (mut log, _) = open(disk).unwrap();
     let fits = || -> u64 {
@@ -109,35 +109,39 @@ fn full_segment(disk: &MemoryDisk) -> (bezant_storage::log::Log, u64) {
 }
 
 #[test]
-fn a_mark_that_waits_for_room_is_written_once() {
+fn a_mark_that_waits_for_space_is_written_once() {
     let disk = MemoryDisk::new();
     let (mut log, last) = full_segment(&disk);
     fill(&disk);
-    assert!(matches!(log.mark(), Err(LogError::NoRoom(_))));
-    make_room(&disk);
+    assert!(matches!(log.mark(), Err(LogError::NoSpace(_))));
+    make_space(&disk);
     log.mark().unwrap();
     assert_eq!(log.stats().marks, 1);
     let (writes, flushes) = (disk.counts().writes, log.stats().flushes);
     log.mark().unwrap();
-    assert_eq!((disk.counts().writes, log.stats().flushes), (writes, flushes), "it was said");
-    assert_eq!(flushes, last + 1, "one write a group");
+    assert_eq!(
+        (disk.counts().writes, log.stats().flushes),
+        (writes, flushes),
+        "the mark was already written"
+    );
+    assert_eq!(flushes, last + 1, "one write per group");
     log.append(&entry(last + 1, 100)).unwrap();
     log.flush().unwrap();
     assert_eq!(recover(&disk.crash(5)).unwrap().len() as u64, last + 1);
 }
 
 #[test]
-fn segments_are_released_while_a_flush_waits_for_room() {
+fn segments_are_released_while_a_flush_waits_for_space() {
     let disk = MemoryDisk::new();
     let (mut log, last) = full_segment(&disk);
-    let (room, size) = (disk.used_bytes() + log.size_bytes(), log.size_bytes());
-    disk.set_faults(FaultPlan { capacity_bytes: Some(room), ..FaultPlan::default() });
+    let (capacity, size) = (disk.used_bytes() + log.size_bytes(), log.size_bytes());
+    disk.set_faults(FaultPlan { capacity_bytes: Some(capacity), ..FaultPlan::default() });
     for index in last + 1..=2 * last {
         log.append(&entry(index, 4_000)).unwrap();
         log.flush().unwrap();
     }
     log.append(&entry(2 * last + 1, 4_000)).unwrap();
-    assert!(matches!(log.flush(), Err(LogError::NoRoom(_))), "two segments are all that there is room for");
+    assert!(matches!(log.flush(), Err(LogError::NoSpace(_))), "there is space for only two segments");
     // A checkpoint of the first segment's entries is durable.
     log.release(LogIndex(last)).unwrap();
     assert_eq!(log.size_bytes(), size);
@@ -145,15 +149,15 @@ fn segments_are_released_while_a_flush_waits_for_room() {
 }
 
 #[test]
-fn a_log_that_begins_anew_without_room_can_begin_later() {
+fn a_reset_without_space_can_be_repeated() {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk).unwrap();
     log.append(&entry(1, 100)).unwrap();
     log.plan_reset(LogIndex(9), Term(4)).unwrap();
     disk.set_faults(FaultPlan { capacity_bytes: Some(10_000), ..FaultPlan::default() });
-    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoRoom(_))));
-    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoRoom(_))));
-    make_room(&disk);
+    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoSpace(_))));
+    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoSpace(_))));
+    make_space(&disk);
     log.reset(LogIndex(9), Term(4)).unwrap();
     assert_eq!(log.last_index(), LogIndex(9));
 }
@@ -172,22 +176,22 @@ fn rows(numbers: std::ops::Range<u64>) -> RowBatch<Movement> {
 }
 
 #[test]
-fn a_history_without_room_shows_its_rows_and_writes_them_later() {
+fn a_history_without_space_shows_rows_and_writes_them_later() {
     let disk = MemoryDisk::new();
     let mut history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
     fill(&disk);
     let mut waits = false;
     for number in 0..40 {
         let appended = history.append(rows(number * 100..(number + 1) * 100), RowBatch::default());
-        waits |= matches!(appended, Err(HistoryError::NoRoom(_)));
+        waits |= matches!(appended, Err(HistoryError::NoSpace(_)));
         assert!(appended.is_ok() || waits, "{appended:?}");
     }
-    assert!(waits, "rows take room");
-    assert!(matches!(history.flush(), Err(HistoryError::NoRoom(_))));
+    assert!(waits, "rows need space");
+    assert!(matches!(history.flush(), Err(HistoryError::NoSpace(_))));
     let reader = history.reader();
     let wanted = HistoryQuery::Transfers(vec![TransferId(1), TransferId(4000)]);
     assert_eq!(reader.read(&wanted, MovementNumber(u64::MAX)).unwrap().len(), 2, "readers see them");
-    make_room(&disk);
+    make_space(&disk);
     let flushed = history.flush().unwrap();
     assert_eq!(flushed, HistoryPosition { movements: 4000, refusals: 0 });
     let reopened = History::open(Arc::new(disk.crash(3)), flushed).unwrap();
@@ -195,17 +199,17 @@ fn a_history_without_room_shows_its_rows_and_writes_them_later() {
 }
 
 #[test]
-fn an_index_without_room_is_built_later() {
+fn an_index_without_space_is_built_later() {
     let disk = MemoryDisk::new();
     let mut history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
     history.append(rows(0..98_304), RowBatch::default()).unwrap();
     fill(&disk);
     let finished = history.next_job().unwrap().run().unwrap();
-    assert!(finished.lacks_room());
+    assert!(finished.lacks_space());
     history.complete(finished).unwrap();
-    make_room(&disk);
-    let finished = history.next_job().expect("the work comes again").run().unwrap();
-    assert!(!finished.lacks_room());
+    make_space(&disk);
+    let finished = history.next_job().expect("the work is scheduled again").run().unwrap();
+    assert!(!finished.lacks_space());
     history.complete(finished).unwrap();
     assert_eq!(history.unindexed_rows().movements, 0);
 }

@@ -1,5 +1,5 @@
-//! Golden cases of opening a log: what is cut, what is refused, and in which words.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+//! Cases of opening a log: what is cut, what is an error, and with which message.
+#![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
 
@@ -15,10 +15,10 @@ fn summary(disk: &MemoryDisk) -> LogSummary {
 
 /// Opening must cut at `offset`, keep `last` entries, and find nothing to cut the second time.
 fn assert_cut(disk: &MemoryDisk, offset: usize, last: u64) -> CutTail {
-    let foreseen = summary(disk).torn;
+    let expected_cut = summary(disk).torn;
     let (_, mut recovered) = open(disk).unwrap();
     let cut = recovered.cut.clone().expect("a torn tail is found");
-    assert_eq!(foreseen.as_ref(), Some(&cut), "inspection foresees the cut");
+    assert_eq!(expected_cut.as_ref(), Some(&cut), "inspection reports the same cut");
     assert_eq!((cut.file.as_str(), cut.offset), (FIRST, offset as u64));
     assert_eq!(recovered.last_index, LogIndex(last));
     assert_eq!(entries(&mut recovered).unwrap().len() as u64, last);
@@ -28,16 +28,16 @@ fn assert_cut(disk: &MemoryDisk, offset: usize, last: u64) -> CutTail {
     assert!(disk.content(FIRST).unwrap()[offset.next_multiple_of(BLOCK)..].iter().all(|byte| *byte == 0));
     log.append(&entry(last + 1, 5000)).unwrap();
     log.flush().unwrap();
-    assert_eq!(recover(disk).unwrap().last(), Some(&entry(last + 1, 5000)), "the log goes on after a cut");
+    assert_eq!(recover(disk).unwrap().last(), Some(&entry(last + 1, 5000)), "the log continues after a cut");
     cut
 }
 
-/// Opening must refuse at that place and change nothing.
+/// Opening must report damage at that place and change nothing.
 fn assert_damaged(disk: &MemoryDisk, file: &str, offset: usize, expected: u64, why: &str) {
     let before: Vec<_> = disk.list().unwrap().into_iter().map(|name| disk.content(&name)).collect();
     let error = recover(disk).unwrap_err();
     let LogError::Damaged { file: at_file, offset: at_offset, expected_index, reason, .. } = &error else {
-        panic!("damaged, not {error:?}");
+        panic!("expected damage, found {error:?}");
     };
     assert_eq!((at_file.as_str(), *at_offset, expected_index.0), (file, offset as u64, expected));
     assert!(reason.contains(why), "{reason}");
@@ -58,7 +58,7 @@ fn an_empty_folder_begins_at_entry_1() {
 }
 
 #[test]
-fn what_was_flushed_comes_back_and_what_was_staged_does_not() {
+fn flushed_entries_are_read_back_and_staged_ones_are_not() {
     let disk = written(&[&[10, 0, 5000], &[64]]);
     let (mut log, _) = open(&disk).unwrap();
     log.append(&entry(5, 10)).unwrap();
@@ -67,7 +67,7 @@ fn what_was_flushed_comes_back_and_what_was_staged_does_not() {
 }
 
 #[test]
-fn a_checkpoint_hides_the_entries_before_it() {
+fn entries_before_a_checkpoint_are_not_replayed() {
     let disk = written(&[&[10, 20], &[30]]);
     let (_, mut recovered) = open_at(&disk, 2).unwrap();
     assert_eq!(recovered.first_index, LogIndex(3));
@@ -75,7 +75,7 @@ fn a_checkpoint_hides_the_entries_before_it() {
 }
 
 #[test]
-fn an_entry_over_the_border_of_a_segment_begins_the_next_one() {
+fn an_entry_that_does_not_fit_begins_the_next_segment() {
     let disk = written(&[&[30_000], &[30_000], &[40_000], &[40_000]]);
     assert_eq!(disk.list().unwrap().len(), 4);
     assert_eq!(recover(&disk).unwrap().len(), 4);
@@ -94,7 +94,7 @@ fn one_flush_may_fill_several_segments() {
 }
 
 #[test]
-fn entries_of_the_largest_size_fit_and_larger_ones_are_refused() {
+fn the_largest_entries_fit_and_larger_ones_are_rejected() {
     let disk = written(&[]);
     let (mut log, _) = open(&disk).unwrap();
     assert_eq!(common::OPTIONS.segment_size, 16 * BLOCK as u64);
@@ -127,7 +127,7 @@ fn a_torn_payload_is_cut() {
 }
 
 #[test]
-fn a_group_that_was_not_written_at_all_leaves_no_trace() {
+fn a_group_that_was_never_written_is_not_a_cut() {
     let disk = written(&[&[100], &[9000]]);
     blank(&disk, FIRST, 2 * BLOCK, 3 * BLOCK);
     let (_, recovered) = open(&disk).unwrap();
@@ -135,14 +135,14 @@ fn a_group_that_was_not_written_at_all_leaves_no_trace() {
 }
 
 #[test]
-fn a_group_torn_in_the_middle_keeps_the_frames_before_the_tear() {
+fn a_group_torn_in_the_middle_keeps_earlier_frames() {
     let disk = written(&[&[100], &[1000, 1000, 9000, 100]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
     assert_cut(&disk, 2 * BLOCK + 2 * (64 + 1024), 3);
 }
 
 #[test]
-fn a_crash_in_the_middle_of_a_cut_leaves_a_torn_tail_again() {
+fn a_crash_during_a_cut_leaves_a_torn_tail_again() {
     let disk = written(&[&[100], &[1000, 1000, 9000, 5000]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
     let whole = disk.restart();
@@ -160,21 +160,21 @@ fn a_crash_in_the_middle_of_a_cut_leaves_a_torn_tail_again() {
 }
 
 #[test]
-fn a_group_torn_between_two_frames_keeps_the_frames_before_the_tear() {
+fn a_group_torn_between_two_frames_keeps_earlier_frames() {
     let disk = written(&[&[100], &[448, 1000, 2000]]);
     blank(&disk, FIRST, 2 * BLOCK + SECTOR, SECTOR);
     assert_cut(&disk, 2 * BLOCK + SECTOR, 2);
 }
 
 #[test]
-fn a_bit_flip_in_the_middle_is_refused() {
+fn a_bit_flip_in_the_middle_is_damage() {
     let disk = written(&[&[100], &[9000], &[100]]);
     disk.flip_bit(FIRST, 3 * BLOCK as u64 + 5, 3).unwrap();
-    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "written wholly");
+    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "completely written");
 }
 
 #[test]
-fn a_lost_block_in_the_middle_is_refused_because_a_later_group_proves_it() {
+fn a_lost_block_before_a_later_group_is_damage() {
     for from in [2 * BLOCK, 3 * BLOCK] {
         let disk = written(&[&[100], &[9000], &[100]]);
         blank(&disk, FIRST, from, BLOCK);
@@ -183,28 +183,28 @@ fn a_lost_block_in_the_middle_is_refused_because_a_later_group_proves_it() {
 }
 
 #[test]
-fn a_lost_padding_in_the_middle_is_refused_because_a_later_group_proves_it() {
+fn a_lost_padding_before_a_later_group_is_damage() {
     let disk = written(&[&[448], &[100]]);
     blank(&disk, FIRST, BLOCK + SECTOR, SECTOR);
     assert_damaged(&disk, FIRST, BLOCK + SECTOR, 2, "later groups prove");
 }
 
 #[test]
-fn a_bit_flip_in_the_last_group_is_refused_even_without_a_mark() {
+fn a_bit_flip_in_the_last_group_is_damage() {
     for offset in [2 * BLOCK + 20, 2 * BLOCK + 100, 3 * BLOCK + 7] {
         let disk = written(&[&[100], &[5000]]);
         disk.flip_bit(FIRST, offset as u64, 0).unwrap();
-        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "what was written");
+        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "fails its checksum");
     }
 }
 
 #[test]
-fn a_lost_block_in_the_last_group_is_refused_after_a_mark() {
+fn a_lost_block_before_a_mark_is_damage() {
     let disk = written(&[&[100], &[9000]]);
     let (mut log, _) = open(&disk).unwrap();
     log.mark().unwrap();
     log.mark().unwrap();
-    assert_eq!(log.stats().marks, 1, "the second mark says nothing new");
+    assert_eq!(log.stats().marks, 1, "the second mark is not written");
     for from in [2 * BLOCK, 3 * BLOCK] {
         let damaged = disk.restart();
         blank(&damaged, FIRST, from, BLOCK);
@@ -213,18 +213,18 @@ fn a_lost_block_in_the_last_group_is_refused_after_a_mark() {
 }
 
 #[test]
-fn a_lost_block_in_the_last_group_is_refused_after_a_checkpoint_of_it() {
+fn a_lost_block_that_a_checkpoint_covers_is_damage() {
     let disk = written(&[&[100], &[9000]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
     let error = open_at(&disk, 2).unwrap_err();
-    assert!(error.to_string().contains("a checkpoint was made of it"), "{error}");
+    assert!(error.to_string().contains("a checkpoint covers it"), "{error}");
     let whole = written(&[&[100]]);
     let error = open_at(&whole, 2).unwrap_err();
-    assert!(error.to_string().contains("a checkpoint was made of it"), "{error}");
+    assert!(error.to_string().contains("a checkpoint covers it"), "{error}");
 }
 
 #[test]
-fn after_a_mark_no_damage_of_any_sector_is_ever_cut_in_silence() {
+fn after_a_mark_a_damaged_sector_is_never_cut() {
     let disk = written(&[&[448, 3000, 40_000], &[20_000, 0, 500], &[9000, 100, 100]]);
     let (mut log, _) = open(&disk).unwrap();
     log.mark().unwrap();
@@ -251,16 +251,16 @@ fn after_a_mark_no_damage_of_any_sector_is_ever_cut_in_silence() {
 }
 
 #[test]
-fn a_misdirected_block_is_refused() {
+fn a_misdirected_block_is_damage() {
     let disk = written(&[&[100], &[200], &[300]]);
     let mut content = disk.content(FIRST).unwrap();
     content.copy_within(3 * BLOCK..4 * BLOCK, 2 * BLOCK);
     disk.put(FIRST, &content);
-    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "header is not what was written");
+    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "header fails its checksum");
 }
 
 #[test]
-fn a_block_of_another_segment_at_its_own_offset_is_refused() {
+fn a_block_of_another_segment_is_damage() {
     let disk = written(&[&[40_000], &[40_000], &[10]]);
     let second = disk.list().unwrap()[1].clone();
     let stale = disk.content(FIRST).unwrap();
@@ -271,8 +271,8 @@ fn a_block_of_another_segment_at_its_own_offset_is_refused() {
 }
 
 #[test]
-fn a_stale_block_is_refused() {
-    // The same place of a log whose groups were cut otherwise: right offset, right segment, wrong entry.
+fn a_stale_block_is_damage() {
+    // A block of a log with other groups: right offset, right segment, wrong entry.
     let disk = written(&[&[10], &[20], &[30]]);
     let other = written(&[&[10, 20], &[30], &[40]]);
     let mut content = disk.content(FIRST).unwrap();
@@ -282,18 +282,18 @@ fn a_stale_block_is_refused() {
 }
 
 #[test]
-fn a_segment_missing_in_the_middle_is_refused_by_name() {
+fn a_segment_missing_in_the_middle_is_reported_by_number() {
     let disk = written(&[&[40_000], &[40_000], &[40_000]]);
     let names = disk.list().unwrap();
     disk.remove(&names[1]).unwrap();
     let error = recover(&disk).unwrap_err();
     assert!(matches!(error, LogError::Missing { expected_index: LogIndex(2), .. }), "{error:?}");
-    assert!(error.to_string().contains("segment 2 came before it"), "{error}");
+    assert!(error.to_string().contains("names segment 2 as its predecessor"), "{error}");
     assert_eq!(summary(&disk).damage[0], error);
 }
 
 #[test]
-fn a_missing_first_segment_is_refused() {
+fn a_missing_first_segment_is_an_error() {
     let disk = written(&[&[40_000], &[40_000]]);
     disk.remove(FIRST).unwrap();
     let error = recover(&disk).unwrap_err();
@@ -301,7 +301,7 @@ fn a_missing_first_segment_is_refused() {
 }
 
 #[test]
-fn a_missing_last_segment_is_refused_because_its_predecessor_is_sealed() {
+fn a_segment_missing_after_a_sealed_one_is_an_error() {
     let disk = written(&[&[40_000], &[40_000]]);
     let names = disk.list().unwrap();
     disk.remove(&names[1]).unwrap();
@@ -310,13 +310,13 @@ fn a_missing_last_segment_is_refused_because_its_predecessor_is_sealed() {
 }
 
 #[test]
-fn a_folder_without_a_log_is_refused_when_there_is_a_checkpoint() {
+fn a_checkpoint_without_a_log_is_an_error() {
     let error = open_at(&MemoryDisk::new(), 7).unwrap_err();
     assert!(matches!(error, LogError::Missing { expected_index: LogIndex(7), .. }), "{error:?}");
 }
 
 #[test]
-fn an_unknown_version_is_refused_with_both_versions() {
+fn an_unknown_version_is_reported_with_both_versions() {
     let disk = written(&[&[10]]);
     let mut content = disk.content(FIRST).unwrap();
     content[8] = 9;
@@ -329,7 +329,7 @@ fn an_unknown_version_is_refused_with_both_versions() {
 }
 
 #[test]
-fn a_damaged_header_of_a_segment_is_refused() {
+fn a_damaged_header_of_a_segment_is_an_error() {
     let disk = written(&[&[10]]);
     disk.flip_bit(FIRST, 17, 1).unwrap();
     assert_damaged(&disk, FIRST, 0, 1, "segment's header");
@@ -341,7 +341,7 @@ fn a_damaged_header_of_a_segment_is_refused() {
 }
 
 #[test]
-fn damage_in_an_earlier_segment_is_refused_whatever_it_looks_like() {
+fn zeros_in_an_earlier_segment_are_damage() {
     let disk = written(&[&[10_000], &[10_000], &[45_000]]);
     assert_eq!(disk.list().unwrap().len(), 2);
     blank(&disk, FIRST, 4 * BLOCK, 8 * BLOCK);
@@ -349,7 +349,7 @@ fn damage_in_an_earlier_segment_is_refused_whatever_it_looks_like() {
 }
 
 #[test]
-fn segments_that_a_checkpoint_covers_are_released_and_may_be_damaged_before() {
+fn segments_that_a_checkpoint_covers_are_released() {
     let disk = written(&[&[40_000], &[40_000], &[40_000]]);
     let (mut log, _) = open(&disk).unwrap();
     let size = log.size_bytes();
@@ -363,7 +363,7 @@ fn segments_that_a_checkpoint_covers_are_released_and_may_be_damaged_before() {
 }
 
 #[test]
-fn a_release_cut_short_by_a_crash_is_finished_at_the_next_start() {
+fn an_interrupted_release_is_completed_at_the_next_start() {
     let disk = written(&[&[40_000], &[40_000], &[40_000]]);
     let names = disk.list().unwrap();
     disk.remove(&names[1]).unwrap();
@@ -373,7 +373,7 @@ fn a_release_cut_short_by_a_crash_is_finished_at_the_next_start() {
 }
 
 #[test]
-fn a_segment_that_was_only_prepared_is_made_anew() {
+fn a_prepared_segment_is_replaced_after_a_restart() {
     let disk = written(&[&[40_000]]);
     let (mut log, _) = open(&disk).unwrap();
     assert!(log.needs_prepare());
@@ -397,7 +397,7 @@ fn inspection_lists_every_frame_and_changes_nothing() {
     let indexes: Vec<_> = lines.iter().filter(|line| line.1 > 0).map(|line| (line.1, line.2)).collect();
     assert_eq!(indexes, [(1, 100), (2, 200), (3, 300)]);
     let summary = summary(&disk);
-    let [segment] = &summary.segments[..] else { panic!("one segment") };
+    let [segment] = &summary.segments[..] else { panic!("the log has one segment") };
     assert_eq!((segment.entries, segment.payload_bytes, segment.flushes), (3, 600, 2));
     assert_eq!(disk.counts(), before);
 }

@@ -1,7 +1,7 @@
-//! The log forgets its end, and begins anew behind another replica's checkpoint: the power fails during every
-//! operation of either, and again during every operation of the recovery from that. The log then holds what it
-//! held before or what it must hold after, goes on, and no crash is ever taken for damage.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+//! Truncations and resets of the log. The power fails during every operation of either, and again during
+//! every operation of the recovery after it. The log then holds what it held before or what it must hold
+//! afterwards, and it continues. No crash is reported as damage.
+#![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
 
@@ -16,7 +16,7 @@ use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::Bytes;
 use common::{BLOCK, FIRST, blank, entries, entry, open, open_at, recover, written};
 
-/// Sizes of the entries of each flush; the last ones are only staged.
+/// Sizes of the entries of each flush; the entries of `staged` are only staged.
 struct Layout {
     name: &'static str,
     flushed: &'static [&'static [usize]],
@@ -31,8 +31,8 @@ const LAYOUTS: [Layout; 13] = [
     layout("in the middle of a group, at a sector's edge", &[&[100], &[448, 448, 3000]], 2),
     layout("in the middle of a group, at a block's edge", &[&[100], &[4032, 4032, 4032]], 2),
     layout("many groups", &[&[100], &[200], &[300], &[400], &[500], &[9000]], 1),
-    layout("over the border of a segment", &[&[30_000], &[20_000, 100], &[30_000]], 2),
-    layout("to the border of a segment", &[&[30_000], &[20_000], &[30_000], &[10]], 2),
+    layout("over the boundary of a segment", &[&[30_000], &[20_000, 100], &[30_000]], 2),
+    layout("to the boundary of a segment", &[&[30_000], &[20_000], &[30_000], &[10]], 2),
     layout("over several segments", &[&[10], &[40_000], &[40_000], &[40_000], &[20]], 1),
     layout(
         "over several segments of one group",
@@ -40,8 +40,8 @@ const LAYOUTS: [Layout; 13] = [
         4,
     ),
     layout("to the very first entry", &[&[100], &[40_000], &[40_000]], 0),
-    Layout { marked: true, ..layout("behind a mark", &[&[100], &[1000, 448], &[5000]], 2) },
-    Layout { staged: &[9000, 30_000, 7], ..layout("staged entries alone", &[&[100], &[200]], 3) },
+    Layout { marked: true, ..layout("after a mark", &[&[100], &[1000, 448], &[5000]], 2) },
+    Layout { staged: &[9000, 30_000, 7], ..layout("only staged entries", &[&[100], &[200]], 3) },
     Layout { staged: &[9000, 30_000, 7], ..layout("staged and durable entries", &[&[100], &[200]], 1) },
 ];
 
@@ -50,7 +50,7 @@ const fn layout(name: &'static str, flushed: &'static [&'static [usize]], after:
 }
 
 impl Layout {
-    /// The disk before, and the entries on it.
+    /// The disk before the change, and the entries on it.
     fn disk(&self) -> (MemoryDisk, Vec<LogEntry>) {
         let disk = written(self.flushed);
         if self.marked {
@@ -60,13 +60,13 @@ impl Layout {
         (disk, (1..).zip(sizes).map(|(index, size)| entry(index, *size)).collect())
     }
 
-    /// All entries, the staged ones too.
+    /// All entries, including the staged ones.
     fn all(&self) -> Vec<LogEntry> {
         let sizes = self.flushed.iter().copied().flatten().chain(self.staged);
         (1..).zip(sizes).map(|(index, size)| entry(index, *size)).collect()
     }
 
-    /// Appends what is staged, and truncates.
+    /// Stages the entries of `staged`, and truncates.
     fn truncate(&self, disk: &MemoryDisk) -> Result<Log, bezant_storage::log::LogError> {
         let (mut log, _) = open(disk)?;
         for size in self.staged {
@@ -96,7 +96,8 @@ impl At for LogEntry {
     }
 }
 
-/// What the log holds, checked: a prefix of `all` that is no shorter than `least`.
+/// Opens and checks the log: it must hold a prefix of `all` that has at least `least` entries. Returns its
+/// last index.
 fn check_prefix(disk: &MemoryDisk, all: &[LogEntry], least: u64, context: &str) -> u64 {
     let opened = open(disk);
     let (log, mut recovered) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -111,8 +112,8 @@ fn check_prefix(disk: &MemoryDisk, all: &[LogEntry], least: u64, context: &str) 
     log.last_index().0
 }
 
-/// The log goes on: a group of several blocks, torn in any way, and then whole.
-fn check_goes_on(disk: &MemoryDisk, checkpoint: u64, context: &str) {
+/// The log continues with a group of several blocks: first torn in several ways, then completely written.
+fn check_continues(disk: &MemoryDisk, checkpoint: u64, context: &str) {
     let (mut log, mut recovered) = open_at(disk, checkpoint).unwrap();
     let mut expected = entries(&mut recovered).unwrap();
     let last = log.last_index().0;
@@ -139,7 +140,7 @@ fn check_goes_on(disk: &MemoryDisk, checkpoint: u64, context: &str) {
             "{context}, {seed}"
         );
     }
-    assert_eq!(disk.counts().total(), operations, "the copy alone was written to");
+    assert_eq!(disk.counts().total(), operations, "only the copy was written to");
     let (mut log, _) = open_at(disk, checkpoint).unwrap();
     for entry in &expected[expected.len() - 5..] {
         log.append(entry).unwrap();
@@ -148,17 +149,17 @@ fn check_goes_on(disk: &MemoryDisk, checkpoint: u64, context: &str) {
     log.mark().unwrap();
     drop(log);
     let (_, mut recovered) = open_at(disk, checkpoint).unwrap_or_else(|error| panic!("{context}: {error}"));
-    assert!(entries(&mut recovered).unwrap() == expected, "{context}: what was appended later is there");
+    assert!(entries(&mut recovered).unwrap() == expected, "{context}: later entries are there");
     assert_eq!(inspect(disk, LogIndex(checkpoint)).unwrap().damage, [], "{context}");
 }
 
 #[test]
-fn a_truncated_log_holds_what_lies_before_and_goes_on_there() {
+fn a_truncated_log_keeps_earlier_entries_and_continues() {
     for layout in LAYOUTS {
         let (disk, _) = layout.disk();
         let mut log = layout.truncate(&disk).unwrap();
         assert_eq!((log.last_index(), log.durable_index()), (LogIndex(layout.after), LogIndex(layout.after)));
-        // The same process goes on, with a group of several blocks that a crash tears.
+        // The same process continues with a group of several blocks, which a crash tears.
         let torn = disk.restart();
         for (index, size) in (layout.after + 1..).zip([4032, 4032, 448, 9000]) {
             log.append(&later(index, size)).unwrap();
@@ -173,12 +174,12 @@ fn a_truncated_log_holds_what_lies_before_and_goes_on_there() {
         }
         let kept = usize::try_from(layout.after).unwrap();
         assert!(recover(&torn).unwrap() == layout.all()[..kept], "{}", layout.name);
-        check_goes_on(&torn, 0, layout.name);
+        check_continues(&torn, 0, layout.name);
     }
 }
 
 #[test]
-fn no_crash_during_a_truncation_is_taken_for_damage_or_costs_what_was_to_stay() {
+fn a_crash_during_a_truncation_keeps_earlier_entries() {
     for layout in LAYOUTS {
         let (base, durable) = layout.disk();
         let counted = base.restart();
@@ -193,9 +194,13 @@ fn no_crash_during_a_truncation_is_taken_for_damage_or_costs_what_was_to_stay() 
                 let context = format!("{}, operation {operation}, seed {seed}", layout.name);
                 let image = disk.crash(seed);
                 let last = check_prefix(&image, &all, least, &context);
-                assert_eq!(check_prefix(&image, &all, least, &context), last, "{context}: twice the same");
+                assert_eq!(
+                    check_prefix(&image, &all, least, &context),
+                    last,
+                    "{context}: a second opening finds the same"
+                );
                 if seed == 0 {
-                    check_goes_on(&image, 0, &context);
+                    check_continues(&image, 0, &context);
                 }
             }
             let context = format!("{}, operation {operation}, killed", layout.name);
@@ -209,7 +214,8 @@ fn no_crash_during_a_truncation_is_taken_for_damage_or_costs_what_was_to_stay() 
     }
 }
 
-/// The process dies, another one opens the log, and then the power fails: what was found is still there.
+/// The process dies, another one opens the log, and then the power fails: everything that was found is still
+/// there.
 fn check_killed(disk: &MemoryDisk, check: &dyn Fn(&MemoryDisk, &str) -> u64, context: &str) {
     let killed = disk.restart();
     let last = check(&killed, context);
@@ -218,7 +224,7 @@ fn check_killed(disk: &MemoryDisk, check: &dyn Fn(&MemoryDisk, &str) -> u64, con
     }
 }
 
-/// The power fails again, during every operation of the recovery: of a disk that lost power before, and of one
+/// The power fails again, during every operation of the recovery: on a disk after a power failure, and on one
 /// whose process was killed.
 fn check_crash_in_recovery(disk: &MemoryDisk, check: &dyn Fn(&MemoryDisk, &str) -> u64, context: &str) {
     for first in [disk.crash(1), disk.crash(2), disk.restart()] {
@@ -241,7 +247,7 @@ fn check_crash_in_recovery(disk: &MemoryDisk, check: &dyn Fn(&MemoryDisk, &str) 
 
 const CHECKPOINT: u64 = 7;
 
-/// Logs over which a reset goes: shorter than the checkpoint, longer, over several segments, empty.
+/// Logs to reset: shorter than the checkpoint, longer, with several segments, empty.
 const RESETS: [(&str, &[&[usize]]); 4] = [
     ("a shorter log", &[&[100], &[200, 300]]),
     ("a longer log", &[&[100, 100, 100], &[100, 100, 100], &[9000, 100], &[300]]),
@@ -259,7 +265,7 @@ fn install(disk: &MemoryDisk) -> Result<Log, Box<dyn std::error::Error>> {
     Ok(log)
 }
 
-/// Opens the log behind the checkpoint that is there; its last entry.
+/// Opens the log at the checkpoint that is found; returns its last index.
 fn check_reset(disk: &MemoryDisk, before: &[LogEntry], context: &str) -> u64 {
     let newest = CheckpointStore::new(Arc::new(disk.clone())).load_newest().unwrap();
     if newest.is_none() {
@@ -272,19 +278,19 @@ fn check_reset(disk: &MemoryDisk, before: &[LogEntry], context: &str) -> u64 {
 }
 
 #[test]
-fn a_log_that_was_reset_begins_behind_the_checkpoint() {
+fn a_log_that_was_reset_begins_after_the_checkpoint() {
     for (name, groups) in RESETS {
         let disk = written(groups);
         let log = install(&disk).unwrap();
         assert_eq!((log.last_index(), log.durable_index()), (LogIndex(CHECKPOINT), LogIndex(CHECKPOINT)));
         drop(log);
         check_reset(&disk, &[], name);
-        check_goes_on(&disk, CHECKPOINT, name);
+        check_continues(&disk, CHECKPOINT, name);
     }
 }
 
 #[test]
-fn no_crash_during_a_reset_is_taken_for_damage() {
+fn a_crash_during_a_reset_is_not_damage() {
     for (name, groups) in RESETS {
         let base = written(groups);
         let before = recover(&base).unwrap();
@@ -298,11 +304,15 @@ fn no_crash_during_a_reset_is_taken_for_damage() {
                 let context = format!("{name}, operation {operation}, seed {seed}");
                 let image = disk.crash(seed);
                 let last = check_reset(&image, &before, &context);
-                assert_eq!(check_reset(&image, &before, &context), last, "{context}: twice the same");
+                assert_eq!(
+                    check_reset(&image, &before, &context),
+                    last,
+                    "{context}: a second opening finds the same"
+                );
                 if seed == 0 {
                     let has_checkpoint =
                         image.list().unwrap().contains(&"checkpoint-0000000000000007.bzc".to_owned());
-                    check_goes_on(&image, if has_checkpoint { CHECKPOINT } else { 0 }, &context);
+                    check_continues(&image, if has_checkpoint { CHECKPOINT } else { 0 }, &context);
                 }
             }
             let context = format!("{name}, operation {operation}, killed");
@@ -313,7 +323,7 @@ fn no_crash_during_a_reset_is_taken_for_damage() {
 }
 
 #[test]
-fn a_truncation_between_plan_and_reset_does_not_make_the_plan_forgotten() {
+fn a_truncation_between_plan_and_reset_keeps_the_plan() {
     let disk = written(&[&[100], &[200, 300]]);
     let (mut log, _) = open(&disk).unwrap();
     log.plan_reset(LogIndex(CHECKPOINT), Term(2)).unwrap();
@@ -321,7 +331,7 @@ fn a_truncation_between_plan_and_reset_does_not_make_the_plan_forgotten() {
     log.append(&later(3, 100)).unwrap();
     log.flush().unwrap();
     drop(log);
-    // Without the checkpoint nothing happened; with it, the log begins anew.
+    // Without the checkpoint the log is unchanged; with it, the log restarts after it.
     assert_eq!(recover(&disk.restart()).unwrap().len(), 3);
     let mut writer =
         CheckpointStore::new(Arc::new(disk.clone())).begin(LogIndex(CHECKPOINT), Term(2)).unwrap();
@@ -331,15 +341,15 @@ fn a_truncation_between_plan_and_reset_does_not_make_the_plan_forgotten() {
 }
 
 #[test]
-fn a_tear_that_leaves_nothing_behind_it_does_not_spoil_what_is_written_later() {
+fn a_tear_before_zeros_is_closed_before_later_writes() {
     let disk = written(&[&[100], &[448, 1000]]);
     blank(&disk, FIRST, 2 * BLOCK + 512, 3 * BLOCK);
     assert_eq!(recover(&disk).unwrap().len(), 2);
-    check_goes_on(&disk, 0, "torn at a sector's edge");
+    check_continues(&disk, 0, "torn at a sector's edge");
 }
 
 #[test]
-fn entries_of_both_kinds_come_back_as_they_went() {
+fn entries_of_both_kinds_round_trip() {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk).unwrap();
     let engine = LogEntry { kind: EntryKind::Engine, payload: Bytes::new(), ..entry(2, 0) };

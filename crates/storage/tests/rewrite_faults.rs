@@ -1,7 +1,8 @@
-//! The log forgets its end, or begins anew, and an operation fails or the power goes: at every operation, and again
-//! at every operation of the opening after that. The log then holds all that it held or exactly what was to stay,
-//! and the second opening finds what the first would have found. An operation that failed closes the log for good.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+//! Truncations and resets of the log with faults: an operation fails or the power fails, at every operation,
+//! and again at every operation of the opening after it. The log then holds everything that it held, or
+//! exactly what the change was to keep, and a second opening finds the same. A failed operation closes the
+//! log for good.
+#![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
 
@@ -16,19 +17,19 @@ use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::Bytes;
 use common::{BLOCK, entries};
 
-/// Segments of 16 blocks, and the smallest that there may be.
+/// Segments of 16 blocks, and of the smallest possible size.
 const SEGMENTS: [u64; 2] = [16 * BLOCK as u64, 5 * BLOCK as u64];
-/// Of all that is appended before a change, and of what is appended after it.
+/// Terms of the entries before a change, and of those after it.
 const TERM: Term = Term(1);
 const LATER_TERM: Term = Term(9);
-/// The checkpoint of another replica, behind which a reset begins.
+/// Index of another replica's checkpoint, after which a reset log begins.
 const INSTALLED: u64 = 9;
 const INSTALLED_TERM: Term = Term(4);
-/// Seeds of crashes, and of the crashes in the recovery from each.
+/// Number of crashes per case, and of crashes in the recovery from each.
 const SEEDS: u64 = 6;
 const SEEDS_AGAIN: u64 = 2;
 
-/// One thing that is done to a log after it was laid out.
+/// One operation on a prepared log.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Stages entries of these sizes.
@@ -41,14 +42,14 @@ enum Step {
     Reset,
 }
 
-/// A log, and what is done to it.
+/// A log, and the operations on it.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     name: &'static str,
     segment_size: u64,
-    /// Sizes of the entries of each flush; an entry of size 0 is the engine's own.
+    /// Sizes of the entries of each flush; an entry of size 0 is an engine entry.
     flushed: &'static [&'static [usize]],
-    /// Its own checkpoint; 0 when there is none.
+    /// Index of the checkpoint of this replica; 0 when there is none.
     checkpoint: u64,
     is_marked: bool,
     is_prepared: bool,
@@ -72,33 +73,33 @@ const LONG: &[&[usize]] = &[&[0, 100], &[20_000, 0, 20_000], &[20_000], &[20_000
 const GROUP: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
 
 const TRUNCATIONS: [Case; 20] = [
-    case("nothing but the first engine entry stays", GROUP, &[Step::Truncate(1)]),
-    case("in a group, behind a command", GROUP, &[Step::Truncate(2)]),
-    case("in a group, behind an engine entry", GROUP, &[Step::Truncate(3)]),
-    case("in a group, behind a whole block", GROUP, &[Step::Truncate(5)]),
-    case("the last entry of a group alone goes", GROUP, &[Step::Truncate(7)]),
+    case("only the first engine entry stays", GROUP, &[Step::Truncate(1)]),
+    case("in a group, after a command", GROUP, &[Step::Truncate(2)]),
+    case("in a group, after an engine entry", GROUP, &[Step::Truncate(3)]),
+    case("in a group, after a whole block", GROUP, &[Step::Truncate(5)]),
+    case("only the last entry of a group is removed", GROUP, &[Step::Truncate(7)]),
     case("at a sector's edge", &[&[448, 448, 0, 384, 9000]], &[Step::Truncate(2)]),
-    case("at a sector's edge, behind an engine entry", &[&[448, 0, 384, 9000]], &[Step::Truncate(3)]),
+    case("at a sector's edge, after an engine entry", &[&[448, 0, 384, 9000]], &[Step::Truncate(3)]),
     case("at the edge of a group that fills its blocks", &[&[4032], &[4032, 0], &[9]], &[Step::Truncate(1)]),
-    case("over one border of segments", LONG, &[Step::Truncate(4)]),
-    case("over several borders of segments", LONG, &[Step::Truncate(1)]),
+    case("over one segment boundary", LONG, &[Step::Truncate(4)]),
+    case("over several segment boundaries", LONG, &[Step::Truncate(1)]),
     case("all", LONG, &[Step::Truncate(0)]),
-    Case { is_marked: true, ..case("behind a mark", LONG, &[Step::Truncate(6)]) },
-    Case { is_prepared: true, ..case("a segment is ready", LONG, &[Step::Truncate(5)]) },
+    Case { is_marked: true, ..case("after a mark", LONG, &[Step::Truncate(6)]) },
+    Case { is_prepared: true, ..case("a segment is prepared", LONG, &[Step::Truncate(5)]) },
     Case { segment_size: SEGMENTS[1], ..case("the smallest segments", SMALL, &[Step::Truncate(2)]) },
     Case {
         segment_size: SEGMENTS[1],
         is_marked: true,
-        ..case("the smallest segments, to a border", SMALL, &[Step::Truncate(3)])
+        ..case("the smallest segments, to a boundary", SMALL, &[Step::Truncate(3)])
     },
-    case("staged entries alone", GROUP, &[Step::Stage(&[20_000, 0, 20_000, 20_000, 0]), Step::Truncate(10)]),
+    case("only staged entries", GROUP, &[Step::Stage(&[20_000, 0, 20_000, 20_000, 0]), Step::Truncate(10)]),
     case(
         "staged and durable entries",
         GROUP,
         &[Step::Stage(&[20_000, 0, 20_000, 20_000]), Step::Truncate(3)],
     ),
-    Case { checkpoint: 4, ..case("to just behind a checkpoint", LONG, &[Step::Truncate(4)]) },
-    Case { checkpoint: 5, ..case("to just behind a checkpoint at a border", LONG, &[Step::Truncate(5)]) },
+    Case { checkpoint: 4, ..case("to just after a checkpoint", LONG, &[Step::Truncate(4)]) },
+    Case { checkpoint: 5, ..case("to just after a checkpoint at a boundary", LONG, &[Step::Truncate(5)]) },
     Case {
         checkpoint: 3,
         is_marked: true,
@@ -113,15 +114,15 @@ const RESETS: [Case; 12] = [
     case("a shorter log", GROUP, RESET),
     case("a longer log", LONG, RESET),
     case("a log that ends there", &[&[0, 20_000, 20_000], &[20_000, 0, 0], &[20_000, 20_000, 0]], RESET),
-    // Entry 10 begins a segment: the new one takes the name of an old one.
+    // Entry 10 begins a segment: the new segment takes the name of an old one.
     case(
         "the name is taken",
         &[&[20_000, 20_000, 0, 1, 0, 1, 0, 1, 0], &[20_000, 0], &[20_000, 20_000]],
         RESET,
     ),
     Case { segment_size: SEGMENTS[1], ..case("the smallest segments", SMALL, RESET) },
-    Case { checkpoint: 4, is_marked: true, ..case("over a checkpoint of its own", GROUP, RESET) },
-    Case { checkpoint: 7, is_prepared: true, ..case("behind released segments", LONG, RESET) },
+    Case { checkpoint: 4, is_marked: true, ..case("over its own checkpoint", GROUP, RESET) },
+    Case { checkpoint: 7, is_prepared: true, ..case("after released segments", LONG, RESET) },
     case(
         "staged before",
         GROUP,
@@ -155,16 +156,16 @@ fn entry(index: u64, size: usize) -> LogEntry {
     LogEntry { term: TERM, kind, ..common::entry(index, size) }
 }
 
-/// What is written over the place of forgotten entries: other bytes, another term.
+/// An entry in the place of a removed one: with other bytes and another term.
 fn later(index: u64, size: usize) -> LogEntry {
     let payload: Vec<u8> = common::entry(index + 1000, size).payload.to_vec();
     LogEntry { term: LATER_TERM, payload: Bytes::from(payload), ..entry(index, size) }
 }
 
-/// All that a log may hold after a crash.
+/// Everything that a log may hold after a crash.
 #[derive(Debug, Default)]
 struct Allowed {
-    /// Each the whole log from entry 1 on, those that its checkpoint holds too.
+    /// Each is a whole log from entry 1 on, including the entries that its checkpoint covers.
     logs: Vec<Vec<LogEntry>>,
     /// True when the checkpoint of [`INSTALLED`] may be there.
     may_be_installed: bool,
@@ -179,7 +180,7 @@ impl Case {
         Log::open(Arc::new(disk.clone()), self.options(), LogIndex(checkpoint))
     }
 
-    /// The disk before, written.
+    /// The disk before the operations.
     fn disk(&self) -> MemoryDisk {
         let disk = MemoryDisk::new();
         let (mut log, _) = self.open(&disk, 0).unwrap();
@@ -197,7 +198,7 @@ impl Case {
         disk
     }
 
-    /// A process on the disk as it was before; no step is done yet.
+    /// A process on that disk, before the first step.
     fn process(&self, base: &MemoryDisk) -> (MemoryDisk, Log) {
         let disk = base.restart();
         let (mut log, _) = self.open(&disk, self.checkpoint).unwrap();
@@ -220,7 +221,7 @@ impl Case {
         Ok(())
     }
 
-    /// How many operations the steps take.
+    /// Number of disk operations of all steps.
     fn operations(&self, base: &MemoryDisk) -> u64 {
         let (disk, mut log) = self.process(base);
         let before = disk.counts().total();
@@ -228,7 +229,7 @@ impl Case {
         disk.counts().total() - before
     }
 
-    /// What the log may hold, whichever of the operations was the last one.
+    /// The logs that may be found, whichever operation was the last one.
     fn allowed(&self) -> Allowed {
         let mut log: Vec<_> = (1..)
             .zip(self.flushed.iter().copied().flatten())
@@ -265,7 +266,7 @@ fn write_checkpoint(disk: &MemoryDisk, index: u64, term: Term) -> Result<(), Box
     Ok(writer.finish(HistoryPosition::default(), Nanos(3)).map(drop)?)
 }
 
-/// What an opening found: the checkpoint, and the entries behind it.
+/// What an opening found: the checkpoint, and the entries after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     checkpoint: u64,
@@ -284,7 +285,7 @@ fn find(case: &Case, disk: &MemoryDisk) -> Result<Found, Box<dyn Error>> {
     Ok(Found { checkpoint, entries, last_index: recovered.last_index, last_term: recovered.last_term })
 }
 
-/// Opens the log, which never fails, and holds it against what is allowed.
+/// Opens the log, which must succeed, and compares it with what is allowed.
 fn check(case: &Case, disk: &MemoryDisk, allowed: &Allowed, context: &str) -> Found {
     let found = find(case, disk).unwrap_or_else(|error| panic!("{context}: {error}"));
     if found.checkpoint == INSTALLED {
@@ -294,9 +295,9 @@ fn check(case: &Case, disk: &MemoryDisk, allowed: &Allowed, context: &str) -> Fo
         return found;
     }
     assert_eq!(found.checkpoint, case.checkpoint, "{context}: its own checkpoint is there");
-    let behind = usize::try_from(case.checkpoint).unwrap();
+    let covered = usize::try_from(case.checkpoint).unwrap();
     assert!(
-        allowed.logs.iter().any(|log| log[behind..] == found.entries[..]),
+        allowed.logs.iter().any(|log| log[covered..] == found.entries[..]),
         "{context}: {} entries up to {:?}",
         found.entries.len(),
         found.last_index
@@ -306,8 +307,8 @@ fn check(case: &Case, disk: &MemoryDisk, allowed: &Allowed, context: &str) -> Fo
     found
 }
 
-/// The log goes on with a higher term, over the border of a segment, and is opened twice again.
-fn check_goes_on(case: &Case, disk: &MemoryDisk, before: &Found, context: &str) {
+/// The log continues with a higher term, over the boundary of a segment, and is opened twice again.
+fn check_continues(case: &Case, disk: &MemoryDisk, before: &Found, context: &str) {
     let (mut log, _) = case.open(disk, before.checkpoint).unwrap();
     let mut expected = before.entries.clone();
     for (index, size) in (before.last_index.0 + 1..).zip([0, 448, 8000, 8000, 0, 1, 8000]) {
@@ -327,7 +328,7 @@ fn check_goes_on(case: &Case, disk: &MemoryDisk, before: &Found, context: &str) 
     assert_eq!(inspect(disk, LogIndex(before.checkpoint)).unwrap().damage, [], "{context}");
 }
 
-/// Whatever operation of the opening the power fails in, the next opening finds the same.
+/// Whichever operation of the opening the power fails in, the next opening finds the same.
 fn check_second_crash(case: &Case, image: &MemoryDisk, first: &Found, allowed: &Allowed, context: &str) {
     let whole = image.restart();
     find(case, &whole).unwrap();
@@ -343,21 +344,24 @@ fn check_second_crash(case: &Case, image: &MemoryDisk, first: &Found, allowed: &
                 "{context}: the same as after one crash"
             );
             if seed == 0 {
-                check_goes_on(case, &again, first, &context);
+                check_continues(case, &again, first, &context);
             }
         }
     }
 }
 
-/// Every image that a crash of `disk` may leave.
+/// Checks the images that crashes of `disk` may leave.
 fn check_images(case: &Case, disk: &MemoryDisk, allowed: &Allowed, context: &str) {
     for seed in 0..SEEDS {
         let context = format!("{context}, seed {seed}");
         let image = disk.crash(seed);
         let opened = image.restart();
         let found = check(case, &opened, allowed, &context);
-        assert!(check(case, &opened, allowed, &context) == found, "{context}: twice the same");
-        check_goes_on(case, &opened, &found, &context);
+        assert!(
+            check(case, &opened, allowed, &context) == found,
+            "{context}: a second opening finds the same"
+        );
+        check_continues(case, &opened, &found, &context);
         if seed < SEEDS_AGAIN {
             check_second_crash(case, &image, &found, allowed, &context);
         }
@@ -367,7 +371,7 @@ fn check_images(case: &Case, disk: &MemoryDisk, allowed: &Allowed, context: &str
 fn crash_at_every_operation(case: &Case) {
     let (base, allowed) = (case.disk(), case.allowed());
     let operations = case.operations(&base);
-    assert!(operations > 4, "{}: {operations} operations are a change", case.name);
+    assert!(operations > 4, "{}: {operations} operations are too few", case.name);
     for operation in 1..=operations {
         let (disk, mut log) = case.process(&base);
         let crash_at = Some(disk.counts().total() + operation);
@@ -387,7 +391,8 @@ fn fail_at_every_operation(case: &Case) {
         disk.set_faults(FaultPlan { fail_at, ..FaultPlan::default() });
         let done = case.run(&disk, &mut log);
         disk.set_faults(FaultPlan::default());
-        // A checkpoint that could not be written is no failure of the log; nor is a file that could not be removed.
+        // A checkpoint that could not be written does not fail the log, nor does a file that could not be
+        // removed.
         if let Err(error) = &done
             && let Some(error) = error.downcast_ref::<LogError>()
         {
@@ -395,12 +400,12 @@ fn fail_at_every_operation(case: &Case) {
         }
         drop(log);
         check_images(case, &disk, &allowed, &context);
-        // The process alone is started anew.
-        check(case, &disk.restart(), &allowed, &format!("{context}, started anew"));
+        // Only the process is restarted.
+        check(case, &disk.restart(), &allowed, &format!("{context}, restarted"));
     }
 }
 
-/// Every later call answers the same error, and the disk is not touched.
+/// Every later call returns the same error, and the disk is not touched.
 fn check_closed(disk: &MemoryDisk, log: &mut Log, error: &LogError, context: &str) {
     let before = disk.counts();
     let next = later(log.last_index().0 + 1, 100);
@@ -418,27 +423,27 @@ fn check_closed(disk: &MemoryDisk, log: &mut Log, error: &LogError, context: &st
 }
 
 #[test]
-fn after_a_crash_in_a_truncation_all_is_there_or_exactly_what_was_to_stay() {
+fn a_crash_in_a_truncation_keeps_all_or_wanted_entries() {
     TRUNCATIONS.iter().for_each(crash_at_every_operation);
 }
 
 #[test]
-fn after_a_failure_in_a_truncation_all_is_there_or_exactly_what_was_to_stay() {
+fn a_failure_in_a_truncation_keeps_all_or_wanted_entries() {
     TRUNCATIONS.iter().for_each(fail_at_every_operation);
 }
 
 #[test]
-fn after_a_crash_in_a_reset_the_checkpoint_decides_what_the_log_holds() {
+fn after_a_crash_in_a_reset_the_checkpoint_decides() {
     RESETS.iter().for_each(crash_at_every_operation);
 }
 
 #[test]
-fn after_a_failure_in_a_reset_the_checkpoint_decides_what_the_log_holds() {
+fn after_a_failure_in_a_reset_the_checkpoint_decides() {
     RESETS.iter().for_each(fail_at_every_operation);
 }
 
 #[test]
-fn changes_on_which_nothing_fails_leave_what_they_should() {
+fn changes_without_faults_leave_the_expected_log() {
     for case in TRUNCATIONS.iter().chain(&RESETS) {
         let (disk, mut log) = case.process(&case.disk());
         case.run(&disk, &mut log).unwrap();
@@ -451,13 +456,13 @@ fn changes_on_which_nothing_fails_leave_what_they_should() {
             let expected =
                 if allowed.may_be_installed { INSTALLED } else { allowed.logs.last().unwrap().len() as u64 };
             assert_eq!(last, LogIndex(expected), "{}", case.name);
-            check_goes_on(case, &image, &found, case.name);
+            check_continues(case, &image, &found, case.name);
         }
     }
 }
 
 #[test]
-fn the_process_that_truncated_goes_on_and_a_torn_flush_of_it_is_never_damage() {
+fn a_torn_flush_after_a_truncation_is_not_damage() {
     for case in &TRUNCATIONS {
         let (disk, mut log) = case.process(&case.disk());
         case.run(&disk, &mut log).unwrap();
@@ -477,13 +482,13 @@ fn the_process_that_truncated_goes_on_and_a_torn_flush_of_it_is_never_damage() {
 }
 
 #[test]
-fn a_mark_of_what_was_forgotten_proves_nothing_of_what_took_its_place() {
+fn an_old_mark_does_not_cover_a_replaced_entry() {
     let case = Case { is_marked: true, ..case("marked", &[&[100], &[200], &[300]], &[Step::Truncate(1)]) };
     let (disk, mut log) = case.process(&case.disk());
     case.run(&disk, &mut log).unwrap();
     log.append(&later(2, 5000)).unwrap();
     log.flush().unwrap();
-    // Not marked yet: what is torn there was never acknowledged, and is cut.
+    // Not marked yet: a torn write there was never acknowledged, and is cut.
     let torn = disk.restart();
     common::blank(&torn, common::FIRST, 3 * BLOCK, BLOCK);
     assert_eq!(find(&case, &torn).unwrap().last_index, LogIndex(1));
@@ -495,24 +500,27 @@ fn a_mark_of_what_was_forgotten_proves_nothing_of_what_took_its_place() {
     assert!(matches!(error, LogError::Damaged { .. }), "{error:?}");
 }
 
-/// The layouts are what their names say, so that a change of the format does not empty the tests in silence.
+/// The layouts are as their names say, so that a change of the format does not leave the tests without cases.
 #[test]
-fn the_layouts_lie_as_they_are_named() {
+fn the_layouts_match_their_names() {
     let segments = |case: &Case| inspect(&case.disk(), LogIndex(case.checkpoint)).unwrap().segments.len();
     let by_name = |name| *TRUNCATIONS.iter().chain(&RESETS).find(|case| case.name == name).unwrap();
-    assert_eq!(segments(&by_name("in a group, behind a command")), 1);
-    assert!(segments(&by_name("over several borders of segments")) >= 3);
-    assert!(segments(&by_name("the smallest segments, to a border")) >= 4);
+    assert_eq!(segments(&by_name("in a group, after a command")), 1);
+    assert!(segments(&by_name("over several segment boundaries")) >= 3);
+    assert!(segments(&by_name("the smallest segments, to a boundary")) >= 4);
     assert!(by_name("the name is taken").disk().content("log-000000000000000a.bzl").is_ok());
-    let released = by_name("behind released segments").disk();
+    let released = by_name("after released segments").disk();
     assert!(released.content(common::FIRST).is_err(), "the first segment was released");
     assert!(
-        by_name("to just behind a checkpoint at a border").disk().content("log-0000000000000006.bzl").is_ok()
+        by_name("to just after a checkpoint at a boundary")
+            .disk()
+            .content("log-0000000000000006.bzl")
+            .is_ok()
     );
 }
 
 #[test]
-fn a_plan_that_is_cancelled_is_forgotten_or_void_whatever_happens_in_between() {
+fn a_cancelled_plan_is_removed_or_void_after_every_fault() {
     let case = case("cancelled", GROUP, &[Step::Plan]);
     let (base, allowed) = (case.disk(), case.allowed());
     for is_crash in [true, false] {
@@ -529,13 +537,13 @@ fn a_plan_that_is_cancelled_is_forgotten_or_void_whatever_happens_in_between() {
             let context = format!("cancelled, operation {operation}, crash {is_crash}");
             let Err(error) = log.cancel_reset() else {
                 disk.set_faults(FaultPlan::default());
-                // Its own checkpoint of that index now leaves the log as it is.
+                // Now its own checkpoint of that index leaves the log unchanged.
                 stage(&mut log, &[1, 2, 3]).unwrap();
                 log.flush().unwrap();
                 write_checkpoint(&disk, INSTALLED, TERM).unwrap();
                 let found = find(&case, &disk.crash(1)).unwrap();
                 assert_eq!((found.checkpoint, found.last_index), (INSTALLED, LogIndex(11)), "{context}");
-                assert!(operation > 2, "{context}: it takes operations");
+                assert!(operation > 2, "{context}: cancelling takes disk operations");
                 break;
             };
             if !is_crash {

@@ -1,5 +1,5 @@
-//! The checksum of headers and bodies: AEGIS-128L with zero key and nonce, no message, the bytes as associated
-//! data, and a tag of 128 bits that goes on the wire as it is.
+//! The checksum of headers and bodies: AEGIS-128L with zero key and nonce, an empty message, the bytes as
+//! associated data, and a tag of 128 bits that is sent unchanged.
 
 use aegis::aegis128l::Aegis128L;
 
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_known_checksums_come_out() {
+    fn checksums_equal_known_values() {
         let known = |hex: &str| u128::from_str_radix(hex, 16).unwrap().swap_bytes();
         assert_eq!(checksum(b""), known("83cc600dc4e3e7e62d4055826174f149"));
         assert_eq!(checksum(&[0; 16]), known("f72ad48dd05dd1656133101cd4be3a26"));

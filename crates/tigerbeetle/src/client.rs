@@ -1,8 +1,8 @@
-//! The client's end of a session: numbers requests, and is as strict with replies as the official clients are.
+//! The client's end of a session: numbers requests, and checks replies as strictly as the official clients.
 //!
-//! Where an official client would abort its process, hang or reconnect, this one has an error. It sends
-//! nothing by itself: [`Client::register`] and [`Client::request`] give the header of a frame,
-//! [`Client::receive`] takes one. One request at a time; to send it again, send the same bytes.
+//! Where an official client would abort its process, hang or reconnect, this one returns an error. It does no
+//! I/O: [`Client::register`] and [`Client::request`] return the header of a frame, [`Client::receive`] takes
+//! one. One request is in flight at a time; to send it again, send the same bytes.
 
 use bezant_types::{ClientId, SessionNumber};
 use thiserror::Error;
@@ -12,33 +12,33 @@ use crate::message::{Eviction, Pong, Reason, Reply, Request};
 use crate::operation::{Operation, REGISTER_BODY_SIZE};
 use crate::release::Release;
 
-/// What an official client would not have survived.
+/// A frame that an official client would not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The bytes are no frame: it would connect again, for ever.
+    /// The bytes are no frame: an official client would reconnect for ever.
     #[error("the server sent no frame: {0}")]
     Frame(#[from] FrameError),
-    /// The frame comes from another cluster: the same.
+    /// The frame comes from another cluster: an official client would reconnect for ever.
     #[error("the frame comes from cluster {0}")]
     Cluster(u128),
-    /// The message makes no sense, and would be dropped: it would wait for ever.
+    /// The message is invalid: an official client would drop it and wait for ever.
     #[error("a message of command {0} that clients drop")]
     Dropped(u8),
-    /// It would end its process.
+    /// The reply does not fit the request: an official client would end its process.
     #[error("the reply does not fit the request: {0} differs")]
     Mismatch(&'static str),
-    /// Its user would be told.
+    /// The client is evicted: an official client would report it to its user.
     #[error("the client is evicted: {}", .0.name())]
     Evicted(Reason),
 }
 
-/// What a frame meant to the client.
+/// The meaning of a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// The reply to the request in flight.
     Reply(Reply),
-    /// A reply to an earlier request, again.
+    /// A reply to an earlier request, received again.
     OldReply,
     /// The answer to a ping.
     Pong(Pong),
@@ -53,7 +53,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that has sent nothing yet. `id` must not be 0 and must be no other client's.
+    /// A client that has sent nothing yet. `id` must not be 0 and must be unique among clients.
     pub const fn new(id: ClientId, cluster: u128, release: Release) -> Self {
         let next = Request {
             client: id,
@@ -68,7 +68,7 @@ impl Client {
         Self { cluster, next, in_flight: None }
     }
 
-    /// The session; 0 before there is one.
+    /// The session's number; 0 before the session is open.
     pub const fn session(&self) -> SessionNumber {
         self.next.session
     }
@@ -79,7 +79,7 @@ impl Client {
         [&self.send(Operation::Register as u8, &body)[..], &body].concat()
     }
 
-    /// The header of the next request, before that body.
+    /// The header of the next request, which has this body.
     ///
     /// # Panics
     /// When there is no session, or a request is in flight.
@@ -87,14 +87,14 @@ impl Client {
         self.request_numbered(operation as u8, body)
     }
 
-    /// The same for a number that may be no operation's.
+    /// The same with the number of an operation, which may be unknown.
     pub fn request_numbered(&mut self, operation: u8, body: &[u8]) -> [u8; HEADER_SIZE] {
-        assert!(self.next.session.0 != 0, "a session is opened first");
+        assert!(self.next.session.0 != 0, "a session must be open");
         self.send(operation, body)
     }
 
     fn send(&mut self, operation: u8, body: &[u8]) -> [u8; HEADER_SIZE] {
-        assert!(self.in_flight.is_none(), "one request at a time");
+        assert!(self.in_flight.is_none(), "only one request may be in flight");
         let request = Request { operation, ..self.next };
         let header = request.to_bytes(self.cluster, body);
         let checksum = header.first_chunk().copied().map_or(0, u128::from_le_bytes);
@@ -102,7 +102,7 @@ impl Client {
         header
     }
 
-    /// Takes a frame of the server.
+    /// Processes a frame from the server.
     pub fn receive(&mut self, header: &[u8; HEADER_SIZE], body: &[u8]) -> Result<Received, ClientError> {
         let header = Header::read(header)?;
         header.check_body(body)?;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_opened_and_requests_follow_each_other() {
+    fn a_session_opens_and_its_requests_are_numbered() {
         let mut client = Client::new(ClientId(1), 0, Release::OWN);
         let opened = reply(0, checksum_of(&client.register()));
         assert_eq!(client.receive(&opened.to_bytes(0, &[]), &[]), Ok(Received::Reply(opened)));
@@ -190,13 +190,13 @@ mod tests {
         let request = Request::read(&Header::read(&header).unwrap()).unwrap();
         assert_eq!((request.session.0, request.number, request.parent, request.view), (9, 1, 50, 3));
         let again = client.receive(&opened.to_bytes(0, &[]), &[]);
-        assert_eq!(again, Ok(Received::OldReply), "a duplicate does no harm");
+        assert_eq!(again, Ok(Received::OldReply), "a duplicate changes nothing");
         let done = reply(1, checksum_of(&header));
         assert_eq!(client.receive(&done.to_bytes(0, b"y"), b"y"), Ok(Received::Reply(done)));
     }
 
     #[test]
-    fn what_official_clients_do_not_survive_is_an_error() {
+    fn frames_that_official_clients_do_not_accept_are_errors() {
         let mut client = Client::new(ClientId(1), 0, Release::OWN);
         let good = reply(0, checksum_of(&client.register()));
         let mut receive = |reply: Reply, cluster| client.receive(&reply.to_bytes(cluster, &[]), &[]);

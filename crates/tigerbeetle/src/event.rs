@@ -1,4 +1,4 @@
-//! Change events: a movement of money with both accounts as they were after it, 384 bytes.
+//! Change events: a movement of money with both accounts as they were after it, in 384 bytes.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -25,7 +25,7 @@ pub const CHANGE_EVENT_SIZE: usize = 384;
 /// Bytes of the filter for change events: timestamp min u64, timestamp max u64, limit u32, zero 44.
 pub const CHANGE_FILTER_SIZE: usize = 64;
 
-/// Reads a filter; `None` when bytes that must be zero are not: then nothing is found.
+/// Parses a filter; `None` when bytes that must be zero are not: such a filter finds nothing.
 pub fn change_filter_from_bytes(bytes: &[u8; CHANGE_FILTER_SIZE]) -> Option<MovementFilter> {
     let mut reader = Reader::new(bytes);
     let filter = MovementFilter {
@@ -37,7 +37,7 @@ pub fn change_filter_from_bytes(bytes: &[u8; CHANGE_FILTER_SIZE]) -> Option<Move
     (reader.array().ok()? == [0; 44]).then_some(filter)
 }
 
-/// Writes a filter.
+/// Encodes a filter.
 pub fn change_filter_to_bytes(filter: &MovementFilter) -> [u8; CHANGE_FILTER_SIZE] {
     let mut bytes = [0; CHANGE_FILTER_SIZE];
     let mut rest = &mut bytes[..];
@@ -47,8 +47,9 @@ pub fn change_filter_to_bytes(filter: &MovementFilter) -> [u8; CHANGE_FILTER_SIZ
     bytes
 }
 
-/// Writes a movement and its accounts, which may have changed since: what never changes is taken from them, the
-/// balances from the movement. Only the flag *closed* of an account that was voided or expired for is that of now.
+/// Encodes a movement and its accounts, which may have changed since. The fields that never change come from
+/// the accounts, the balances from the movement. Only in events of voided and expired transfers is the flag
+/// *closed* of an account the current one.
 pub fn change_event_to_bytes(
     movement: &Movement,
     debit: &Account,
@@ -81,8 +82,8 @@ pub fn change_event_to_bytes(
     bytes
 }
 
-/// Reads a change event; the heads of its accounts' chains, which the protocol does not have, are none. `None` when
-/// the kind is unknown.
+/// Parses a change event. The heads of the accounts' chains are none, because the protocol does not have
+/// them. `None` when the kind is unknown.
 pub fn change_event_from_bytes(bytes: &[u8; CHANGE_EVENT_SIZE]) -> Option<Movement> {
     let mut reader = Reader::new(bytes);
     let mut transfer = Transfer {
@@ -110,7 +111,7 @@ pub fn change_event_from_bytes(bytes: &[u8; CHANGE_EVENT_SIZE]) -> Option<Moveme
     Some(Movement { transfer, kind, timestamp, debit, credit, debit_head, credit_head })
 }
 
-/// The id and the balances of an account; what else there is of it is passed over.
+/// Reads the id and the balances of an account; skips its other fields.
 fn read_account(reader: &mut Reader<'_>) -> Option<(AccountId, Balances)> {
     let id = AccountId(reader.u128().ok()?);
     let balances = Balances {
@@ -136,8 +137,8 @@ fn put_account(rest: &mut impl BufMut, account: &Account, balances: &Balances, f
     rest.put_u16_le(flags.0);
 }
 
-/// The flags of an account just after a movement. A closed account takes part in nothing but voids and
-/// expiries, so any other movement says whether it closed the account or found it open.
+/// The flags of an account just after a movement. A closed account allows only voids and expiries. So any
+/// other movement shows whether it closed the account or found it open.
 fn flags_after(now: AccountFlags, movement: &Movement, closing: TransferFlags) -> AccountFlags {
     let is_closing = movement.transfer.flags.contains(closing);
     match movement.kind {
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_where_the_protocol_has_them() {
+    fn fields_have_the_offsets_of_the_protocol() {
         let event = movement(MovementKind::Posted, TransferFlags::POST_PENDING);
         let bytes = change_event_to_bytes(&event, &account(100), &account(200));
         let wide = |at: usize| u128::from_le_bytes(bytes[at..at + 16].try_into().unwrap());
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_comes_back_as_it_went() {
+    fn an_event_round_trips() {
         let event = movement(MovementKind::Posted, TransferFlags::POST_PENDING);
         let event = Movement {
             transfer: Transfer {
@@ -232,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_closed_after_the_movement_that_closed_it_and_open_before() {
+    fn the_closed_flag_is_set_from_the_closing_movement_on() {
         let closed = |kind, flags, now: AccountFlags| {
             let debit = Account { flags: now, ..account(1) };
             let bytes = change_event_to_bytes(&movement(kind, flags), &debit, &account(2));
             bytes[238] & 1 << 5 != 0
         };
         let closing = TransferFlags::PENDING.union(TransferFlags::CLOSING_DEBIT);
-        assert!(closed(MovementKind::Pending, closing, AccountFlags::NONE), "though it is open again now");
+        assert!(closed(MovementKind::Pending, closing, AccountFlags::NONE), "although it is open again now");
         assert!(!closed(MovementKind::SinglePhase, TransferFlags::NONE, AccountFlags::CLOSED));
         assert!(!closed(MovementKind::Expired, closing, AccountFlags::CLOSED));
         assert!(closed(MovementKind::Voided, TransferFlags::VOID_PENDING, AccountFlags::CLOSED));

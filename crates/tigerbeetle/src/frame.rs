@@ -1,4 +1,4 @@
-//! Frames: what every message begins with.
+//! Frames: the header that every message begins with.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! | 114 | 1 | command: 3 ping, 4 pong, 5 request, 8 reply, 18 eviction |
 //! | 115 | 1 | replica |
 //! | 116 | 12 | zero |
-//! | 128 | 128 | the command's own, see [`message`](crate::message) |
+//! | 128 | 128 | fields of the command, see [`message`](crate::message) |
 
 use bezant_codec::{DecodeError, Reader};
 use bytes::BufMut;
@@ -26,15 +26,16 @@ use crate::release::Release;
 
 /// Bytes of a header.
 pub const HEADER_SIZE: usize = 256;
-/// Bytes of a frame at the most.
+/// The most bytes of a frame: header and body.
 pub const MESSAGE_SIZE_MAX: usize = 1 << 20;
-/// Bytes of a body at the most.
+/// The most bytes of a body.
 pub const BODY_SIZE_MAX: usize = MESSAGE_SIZE_MAX - HEADER_SIZE;
 
-/// Bytes of the part of a header that belongs to the command.
+/// Bytes of the fields of the command, at the end of a header.
 pub(crate) const OWN_SIZE: usize = 128;
 
-/// Why the bytes on a connection are no frame. What follows them cannot be trusted: the connection is to be closed.
+/// Why bytes on a connection are no frame. The bytes after them cannot be trusted, so the connection must be
+/// closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -44,7 +45,7 @@ pub enum FrameError {
     /// The body's checksum does not match.
     #[error("the body's checksum does not match")]
     BodyChecksum,
-    /// Smaller than a header, or larger than [`MESSAGE_SIZE_MAX`].
+    /// The size is smaller than a header, or larger than [`MESSAGE_SIZE_MAX`].
     #[error("a frame of {0} bytes: 256 to 1,048,576 are allowed")]
     Size(u32),
 }
@@ -52,25 +53,25 @@ pub enum FrameError {
 /// A header whose checksum matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Of bytes 16..256. A request's checksum names it in the reply.
+    /// Checksum of bytes 16..256. The reply to a request refers to it by this checksum.
     pub checksum: u128,
-    /// Of the body.
+    /// Checksum of the body.
     pub checksum_body: u128,
-    /// Which cluster is meant.
+    /// The number of the cluster that the message is for.
     pub cluster: u128,
-    /// Of header and body, in bytes; within the limits.
+    /// Bytes of header and body; within the limits.
     pub size: u32,
-    /// The highest view that the sender has seen.
+    /// The highest view that the sender has received.
     pub view: u32,
-    /// The sender's version.
+    /// The sender's release.
     pub release: Release,
-    /// What the message is.
+    /// The kind of the message, see [`message`](crate::message).
     pub command: u8,
     /// Index of the sending replica; 0 from clients.
     pub replica: u8,
-    /// The command's own part.
+    /// The fields of the command.
     pub own: [u8; OWN_SIZE],
-    /// Everything that must be zero in the first half is.
+    /// True when all bytes of the first half that must be zero are zero, and the release is not 0.
     pub is_clean: bool,
 }
 
@@ -91,7 +92,7 @@ impl Header {
         }
     }
 
-    /// Reads a header.
+    /// Parses a header.
     pub fn read(bytes: &[u8; HEADER_SIZE]) -> Result<Self, FrameError> {
         let header = Self::parse(bytes).map_err(|_| FrameError::HeaderChecksum)?;
         let covered = bytes.get(16..).unwrap_or_default();
@@ -129,12 +130,12 @@ impl Header {
         usize::try_from(self.size).unwrap_or(0).saturating_sub(HEADER_SIZE)
     }
 
-    /// An error unless these bytes are the body.
+    /// Fails unless these bytes are the body.
     pub fn check_body(&self, body: &[u8]) -> Result<(), FrameError> {
         if checksum(body) == self.checksum_body { Ok(()) } else { Err(FrameError::BodyChecksum) }
     }
 
-    /// The bytes of the header before that body: fills in its size and both checksums.
+    /// The bytes of the header for this body: sets the size and both checksums.
     ///
     /// # Panics
     /// When the body is larger than [`BODY_SIZE_MAX`].
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_comes_back_as_it_went() {
+    fn a_header_round_trips() {
         let bytes = header().seal(b"the body");
         let read = Header::read(&bytes).unwrap();
         let sealed =
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_found() {
+    fn every_flipped_bit_is_detected() {
         let bytes = header().seal(b"");
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes;
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_outside_the_limits_are_refused_though_the_checksum_matches() {
+    fn sizes_outside_the_limits_are_refused_despite_the_checksum() {
         for size in [0, 255, (1 << 20) + 1, u32::MAX] {
             let mut bytes = header().seal(b"");
             bytes[96..100].copy_from_slice(&size.to_le_bytes());
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_must_be_zero_are_noticed() {
+    fn bytes_that_must_be_zero_are_checked() {
         for at in (16..32).chain(48..80).chain(100..104).chain(112..114).chain(116..128) {
             let mut bytes = header().seal(b"");
             bytes[at] = 1;

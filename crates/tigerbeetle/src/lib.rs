@@ -1,12 +1,13 @@
-//! TigerBeetle's client protocol as bytes, as its clients of the 0.17 line speak it.
+//! The bytes of TigerBeetle's client protocol, as its clients of the 0.17 line use it.
 //!
-//! A frame is a header of 256 bytes and a body of at most 1,048,320, back to back on plain TCP; all integers are
-//! little-endian ([`frame`]). A client sends pings and requests, a server pongs, replies and evictions
-//! ([`message`]). A request names an operation and carries its events, most of them in batches ([`operation`]).
-//! [`Client`] is the other end, as strict as the official ones, for tests and for measuring.
+//! A frame is a header of 256 bytes and a body of at most 1,048,320, back to back on plain TCP; all integers
+//! are little-endian ([`frame`]). A client sends pings and requests, a server pongs, replies and evictions
+//! ([`message`]). A request names an operation and carries its events, most of them in batches
+//! ([`operation`]). [`Client`] is the client's end of a session, as strict as the official clients, for tests
+//! and measurements.
 //!
-//! Always holds: every reader here is total; bytes from a socket are an error, never a panic. Never: a socket, a
-//! clock, or knowledge of what an operation does.
+//! Always holds: every parser here is total; bytes from a socket can cause an error, never a panic. Never: a
+//! socket, a clock, or any knowledge of what an operation does.
 //!
 //! Source: the protocol as observed on the official clients and server of version 0.17.9.
 

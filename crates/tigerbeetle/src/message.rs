@@ -8,8 +8,8 @@
 //! | 8 reply | checksum of the request 16, zero 16, context 16, zero 16, client 16, op u64, commit u64 = op, timestamp u64, number u32, operation u8, zero 19 |
 //! | 18 eviction | client 16, zero 111, reason u8 |
 //!
-//! A reader answers `None` when a value is one that no client or server sends: such a message is dropped and
-//! nobody is told, as the reference does.
+//! A parser returns `None` for a value that no client or server sends. Such a message is dropped without an
+//! answer, as in the reference implementation.
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_types::{ClientId, LogIndex, Nanos, SessionNumber};
@@ -18,30 +18,30 @@ use bytes::BufMut;
 use crate::frame::{HEADER_SIZE, Header, OWN_SIZE};
 use crate::release::Release;
 
-/// The number of [`Ping`].
+/// The command of [`Ping`].
 pub const PING: u8 = 3;
-/// The number of [`Pong`].
+/// The command of [`Pong`].
 pub const PONG: u8 = 4;
-/// The number of [`Request`].
+/// The command of [`Request`].
 pub const REQUEST: u8 = 5;
-/// The number of [`Reply`].
+/// The command of [`Reply`].
 pub const REPLY: u8 = 8;
-/// The number of [`Eviction`].
+/// The command of [`Eviction`].
 pub const EVICTION: u8 = 18;
 
-/// A client wants to know whether somebody is there.
+/// A client checks whether the server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ping {
-    /// Who.
+    /// The client that sends the ping.
     pub client: ClientId,
-    /// The client's own clock; comes back in the pong.
+    /// The client's monotonic clock; the pong returns it.
     pub time: u64,
-    /// Its session; 0 before it has one, and always from the first clients of this line.
+    /// The client's session; 0 before it has one, and always 0 from the first clients of the 0.17 line.
     pub session: SessionNumber,
 }
 
 impl Ping {
-    /// Reads a ping.
+    /// Parses a ping.
     pub fn read(header: &Header) -> Option<Self> {
         read(header, PING, |reader| {
             let ping = Self {
@@ -64,7 +64,7 @@ impl Ping {
     }
 }
 
-/// Somebody is there.
+/// The server's answer to a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pong {
     /// The time of the ping.
@@ -74,7 +74,7 @@ pub struct Pong {
 }
 
 impl Pong {
-    /// Reads a pong.
+    /// Parses a pong.
     pub fn read(header: &Header) -> Option<Self> {
         read(header, PONG, |reader| {
             let pong = Self { time: reader.u64()?, view: header.view };
@@ -89,29 +89,29 @@ impl Pong {
     }
 }
 
-/// A client wants something done.
+/// A client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who.
+    /// The client that sends the request.
     pub client: ClientId,
-    /// Its session; 0 to open one.
+    /// The client's session; 0 to open one.
     pub session: SessionNumber,
     /// 0 to open a session, then 1, 2, 3 and so on.
     pub number: u32,
-    /// What, see [`Operation`](crate::Operation).
+    /// The number of the operation, see [`Operation`](crate::Operation).
     pub operation: u8,
     /// The context of the last reply; 0 to open a session.
     pub parent: u128,
-    /// Names the request in its reply; the same when it is sent again.
+    /// Identifies the request in its reply; the same when the request is sent again.
     pub checksum: u128,
-    /// The client's version.
+    /// The client's release.
     pub release: Release,
-    /// The highest view that the client has seen.
+    /// The highest view that the client has received.
     pub view: u32,
 }
 
 impl Request {
-    /// Reads a request.
+    /// Parses a request.
     pub fn read(header: &Header) -> Option<Self> {
         read(header, REQUEST, |reader| {
             let parent = reader.u128()?;
@@ -133,7 +133,7 @@ impl Request {
         })
     }
 
-    /// The header before that body. Its checksum, which is the request's, stands in the first 16 bytes.
+    /// The header for this body. Its first 16 bytes are its checksum, which identifies the request.
     pub fn to_bytes(&self, cluster: u128, body: &[u8]) -> [u8; HEADER_SIZE] {
         let own = own(|rest| {
             rest.put_u128_le(self.parent);
@@ -148,31 +148,32 @@ impl Request {
     }
 }
 
-/// What became of a request.
+/// The reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The checksum of the request.
     pub request_checksum: u128,
-    /// What the next request must name as its parent.
+    /// The value of `parent` in the next request.
     pub context: u128,
-    /// Whose.
+    /// The client that sent the request.
     pub client: ClientId,
-    /// Where it stands in the log; not 0. The reply that opens a session gives the session this number.
+    /// The index of the request in the log; not 0. The reply that opens a session gives the session this
+    /// number.
     pub index: LogIndex,
     /// Cluster time of the last event; not 0.
     pub time: Nanos,
-    /// As in the request.
+    /// The number of the request.
     pub number: u32,
-    /// As in the request.
+    /// The operation of the request.
     pub operation: u8,
-    /// As in the request.
+    /// The release of the request.
     pub release: Release,
-    /// The view in which it was done.
+    /// The view in which the request was done.
     pub view: u32,
 }
 
 impl Reply {
-    /// Reads a reply.
+    /// Parses a reply.
     pub fn read(header: &Header) -> Option<Self> {
         read(header, REPLY, |reader| {
             let request_checksum = reader.u128()?;
@@ -192,7 +193,7 @@ impl Reply {
         })
     }
 
-    /// The header before that body.
+    /// The header for this body.
     pub fn to_bytes(&self, cluster: u128, body: &[u8]) -> [u8; HEADER_SIZE] {
         let own = own(|rest| {
             rest.put_u128_le(self.request_checksum);
@@ -214,26 +215,26 @@ impl Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Reason {
-    /// It has no session, or not any more.
+    /// The client has no session, or has none any more.
     NoSession = 1,
-    /// Its version is too old.
+    /// The client's release is too old.
     ReleaseTooLow = 2,
-    /// Its version is too new.
+    /// The client's release is too new.
     ReleaseTooHigh = 3,
     /// The operation is unknown.
     InvalidOperation = 4,
-    /// The body is not what the operation takes.
+    /// The body does not have the shape of the operation.
     InvalidBody = 5,
     /// The body is too large.
     InvalidBodySize = 6,
-    /// It has opened a later session since.
+    /// The client has opened a later session since.
     SessionTooLow = 7,
-    /// It has changed its version within its session.
+    /// The client has changed its release within its session.
     ReleaseMismatch = 8,
 }
 
 impl Reason {
-    /// The reason of that number.
+    /// The reason with this number.
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::NoSession,
@@ -248,7 +249,7 @@ impl Reason {
         })
     }
 
-    /// Its name in metrics and logs.
+    /// The reason's name in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoSession => "no_session",
@@ -263,19 +264,19 @@ impl Reason {
     }
 }
 
-/// A client has to end its session: its process is told why.
+/// The server ends a client's session, with the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Eviction {
-    /// Who.
+    /// The client that is evicted.
     pub client: ClientId,
-    /// Why.
+    /// The reason of the eviction.
     pub reason: Reason,
-    /// At least the client's, or it is not believed.
+    /// The server's view; a client ignores an eviction whose view is lower than its own.
     pub view: u32,
 }
 
 impl Eviction {
-    /// Reads an eviction.
+    /// Parses an eviction.
     pub fn read(header: &Header) -> Option<Self> {
         read(header, EVICTION, |reader| {
             let client = ClientId(reader.u128()?);
@@ -296,7 +297,8 @@ impl Eviction {
     }
 }
 
-/// Reads a command's own part; `None` unless it is that command and `parse` says that its values make sense.
+/// Parses the fields of a command; `None` unless the header has that command and `parse` reports valid
+/// values.
 fn read<T>(
     header: &Header,
     command: u8,
@@ -305,11 +307,11 @@ fn read<T>(
     if header.command != command || !header.is_clean {
         return None;
     }
-    let (message, makes_sense) = parse(&mut Reader::new(&header.own)).ok()?;
-    makes_sense.then_some(message)
+    let (message, is_valid) = parse(&mut Reader::new(&header.own)).ok()?;
+    is_valid.then_some(message)
 }
 
-/// The own part of a header, filled up with zeros.
+/// The fields of a command, padded with zeros.
 fn own(write: impl FnOnce(&mut dyn BufMut)) -> [u8; OWN_SIZE] {
     let mut bytes = [0; OWN_SIZE];
     write(&mut &mut bytes[..]);
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_back_as_they_went() {
+    fn messages_round_trip() {
         let ping = Ping { client: ClientId(1), time: 2, session: SessionNumber(3) };
         assert_eq!(Ping::read(&header(&ping.to_bytes(0, Release::OWN))), Some(ping));
         let pong = Pong { time: 2, view: 9 };
@@ -365,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_those_of_the_protocol() {
+    fn reason_numbers_equal_those_of_the_protocol() {
         let known: Vec<u8> = (0..=u8::MAX).filter(|number| Reason::from_number(*number).is_some()).collect();
         assert_eq!(known, [1, 2, 3, 4, 5, 6, 7, 8]);
         assert!(known.iter().all(|number| Reason::from_number(*number).unwrap() as u8 == *number));

@@ -1,4 +1,4 @@
-//! What a request can ask for, and whether its body has the shape that the operation wants.
+//! The operations of requests, and the check that a body has the shape of its operation.
 
 use bezant_codec::{ACCOUNT_FILTER_SIZE, Batches, QUERY_FILTER_SIZE, trailer_size};
 use bezant_types::limits::{EVENTS_MAX, RECORD_SIZE, RESULT_SIZE, RESULTS_MAX};
@@ -9,28 +9,28 @@ use crate::message::Reason;
 
 /// Bytes of an id.
 pub const ID_SIZE: usize = 16;
-/// Bytes of the body with which a session is opened.
+/// Bytes of the body of a request that opens a session.
 pub const REGISTER_BODY_SIZE: usize = 256;
 
-/// An operation that clients of this line send.
+/// An operation that clients of the 0.17 line send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Operation {
     /// Opens a session.
     Register = 2,
-    /// Change events in commit order, with the balances after each.
+    /// Reads change events in commit order, with the balances after each.
     GetChangeEvents = 137,
-    /// Accounts by id.
+    /// Reads accounts by id.
     LookupAccounts = 140,
-    /// Transfers by id.
+    /// Reads transfers by id.
     LookupTransfers = 141,
-    /// Transfers of an account.
+    /// Reads the transfers of an account.
     GetAccountTransfers = 142,
-    /// Balances of an account after its transfers.
+    /// Reads the balances of an account after each of its transfers.
     GetAccountBalances = 143,
-    /// Accounts by what they carry.
+    /// Reads accounts by their fields.
     QueryAccounts = 144,
-    /// Transfers by what they carry.
+    /// Reads transfers by their fields.
     QueryTransfers = 145,
     /// Creates accounts.
     CreateAccounts = 146,
@@ -39,7 +39,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The operation of that number; `None` for those of older clients too.
+    /// The operation with this number; `None` also for the operations of older clients.
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             2 => Self::Register,
@@ -83,8 +83,8 @@ impl Operation {
         }
     }
 
-    /// The batches of a request's body; the reason of an eviction when it has another shape, or when the reply
-    /// might not fit in a frame. Only for operations that come in batches.
+    /// The batches of a request's body. An error is the reason to evict the client: the body has another
+    /// shape, or the reply might not fit in a frame. Only for operations that come in batches.
     pub fn batches(self, body: &[u8]) -> Result<Batches<'_>, Reason> {
         let batches = Batches::decode(body, self.event_size()).map_err(|_| Reason::InvalidBody)?;
         let results = match self {
@@ -103,7 +103,8 @@ impl Operation {
     }
 }
 
-/// How many results the filters may find, each a batch of its own with its limit at that offset.
+/// The most results that the filters can find. Each filter is a separate batch, with its limit at offset
+/// `limit_at`.
 fn results_of_filters(batches: &Batches<'_>, limit_at: usize) -> Result<usize, Reason> {
     if batches.sizes().any(|size| size != 1) {
         return Err(Reason::InvalidBody);
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_of_the_protocol() {
+    fn operation_numbers_equal_those_of_the_protocol() {
         let known = (0..=u8::MAX).filter(|number| Operation::from_number(*number).is_some());
         assert_eq!(known.collect::<Vec<_>>(), [2, 137, 140, 141, 142, 143, 144, 145, 146, 147]);
         assert!(
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_request_is_taken_and_one_event_more_is_not() {
+    fn the_largest_request_is_a_full_one() {
         for (operation, size) in [(Operation::CreateTransfers, 128), (Operation::LookupAccounts, 16)] {
             let event = vec![0; size];
             assert_eq!(operation.batches(&body(&event, &[8189], size)).unwrap().records(), 8189);
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_that_might_not_fit_are_refused_before_anything_is_done() {
+    fn requests_whose_replies_might_not_fit_are_refused() {
         let one = |operation: Operation, limit_at, limit, sizes: &[usize]| {
             let size = operation.event_size();
             let body = body(&filter(size, limit_at, limit), sizes, size);

@@ -1,22 +1,23 @@
-//! Versions of clients, and which of them are served.
+//! Releases of clients, and which of them are supported.
 
 use core::fmt;
 
-/// A version: major in the upper 16 bits, then minor, then patch, 8 bits each. Never 0 on the wire.
+/// The release of a client or server: major in the upper 16 bits, then minor and patch with 8 bits each.
+/// Never 0 on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release(pub u32);
 
 impl Release {
-    /// The version of those numbers.
+    /// The release with these numbers.
     pub const fn new(major: u16, minor: u8, patch: u8) -> Self {
         Self((major as u32) << 16 | (minor as u32) << 8 | patch as u32)
     }
 
-    /// The first client whose requests are what this program reads.
+    /// The oldest supported release: older clients send other requests.
     pub const OLDEST: Self = Self::new(0, 17, 0);
-    /// The last of that line.
+    /// The newest supported release: the last one of its line.
     pub const NEWEST: Self = Self::new(0, 17, u8::MAX);
-    /// The version that this program was compared with; servers show it to clients.
+    /// The release that this crate was compared with; servers send it to clients.
     pub const OWN: Self = Self::new(0, 17, 9);
 }
 

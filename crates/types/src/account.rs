@@ -1,37 +1,37 @@
-//! Accounts: the record that travels, and the view that adds what only the server knows.
+//! Accounts: the record that travels, and the view that adds the name, the bounds and the hash chains.
 
 use alloc::string::String;
 
 use crate::{AccountId, Head, LedgerNumber, Nanos};
 
-/// What an account is and owes. 128 bytes on the wire, in this order of fields; amounts in minor units.
+/// The record of an account. 128 bytes on the wire, in this order of fields; amounts in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Account {
     /// Chosen by the client; not 0, not `u128::MAX`.
     pub id: AccountId,
     /// Reserved by pending transfers that debit this account. 0 in a request.
     pub debits_pending: u128,
-    /// Sum of what has been debited. 0 in a request.
+    /// Sum of all posted debits. 0 in a request.
     pub debits_posted: u128,
     /// Reserved by pending transfers that credit this account. 0 in a request.
     pub credits_pending: u128,
-    /// Sum of what has been credited. 0 in a request.
+    /// Sum of all posted credits. 0 in a request.
     pub credits_posted: u128,
-    /// The client's own key; 0 = none.
+    /// A key that the client may query by; 0 = none.
     pub user_data_128: u128,
-    /// The client's own key; 0 = none.
+    /// A key that the client may query by; 0 = none.
     pub user_data_64: u64,
-    /// The client's own key; 0 = none.
+    /// A key that the client may query by; 0 = none.
     pub user_data_32: u32,
     /// Always 0.
     pub reserved: u32,
-    /// Which asset; not 0.
+    /// Number of the asset; not 0.
     pub ledger: LedgerNumber,
-    /// The client's category; not 0.
+    /// A category that the client defines; not 0.
     pub code: u16,
-    /// Rules that this account lives by.
+    /// Rules of this account.
     pub flags: AccountFlags,
-    /// When the cluster accepted it; 0 in a request unless `imported`.
+    /// Cluster time at which the account was created; 0 in a request unless `imported`.
     pub timestamp: Nanos,
 }
 
@@ -46,15 +46,15 @@ impl Account {
         }
     }
 
-    /// True when debiting `amount` more would break `debits_must_not_exceed_credits`.
-    /// The sum of pending and posted debits and `amount` must fit in a `u128` (checked before).
+    /// True when a debit of `amount` would break `debits_must_not_exceed_credits`. The caller has checked
+    /// that the sum of pending debits, posted debits and `amount` fits in a `u128`.
     pub fn debits_exceed_credits(&self, amount: u128) -> bool {
         self.flags.contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS)
             && self.debits_pending + self.debits_posted + amount > self.credits_posted
     }
 
-    /// True when crediting `amount` more would break `credits_must_not_exceed_debits`.
-    /// The sum of pending and posted credits and `amount` must fit in a `u128` (checked before).
+    /// True when a credit of `amount` would break `credits_must_not_exceed_debits`. The caller has checked
+    /// that the sum of pending credits, posted credits and `amount` fits in a `u128`.
     pub fn credits_exceed_debits(&self, amount: u128) -> bool {
         self.flags.contains(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS)
             && self.credits_pending + self.credits_posted + amount > self.debits_posted
@@ -84,7 +84,7 @@ macro_rules! flags {
             /// No flag set.
             pub const NONE: Self = Self(0);
             $($(#[$flag_doc])* pub const $flag: Self = Self(1 << $bit);)+
-            /// Every flag that has a meaning; any other bit is reserved and refused.
+            /// All defined flags; any other bit is reserved and refused.
             pub const ALL: Self = Self($((1 << $bit) |)+ 0);
             /// Flags and their names, in order of their bits.
             pub const NAMES: &'static [(Self, &'static str)] = &[$((Self::$flag, $text),)+];
@@ -99,24 +99,24 @@ macro_rules! flags {
                 self.0 & flags.0 != 0
             }
 
-            /// These flags and those.
+            /// The flags that are set in `self` or in `flags`.
             #[must_use]
             pub const fn union(self, flags: Self) -> Self {
                 Self(self.0 | flags.0)
             }
 
-            /// These flags without those.
+            /// The flags that are set in `self` and not in `flags`.
             #[must_use]
             pub const fn without(self, flags: Self) -> Self {
                 Self(self.0 & !flags.0)
             }
 
-            /// True when a bit without a meaning is set.
+            /// True when a reserved bit is set.
             pub const fn has_reserved(self) -> bool {
                 self.0 & !Self::ALL.0 != 0
             }
 
-            /// The flag of that name.
+            /// The flag of that name; `None` for an unknown name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::NAMES.iter().find(|(_, text)| *text == name).map(|(flag, _)| *flag)
             }
@@ -137,15 +137,15 @@ macro_rules! flags {
 pub(crate) use flags;
 
 flags! {
-    /// Rules of an account, a bit each.
+    /// Rules of an account, one bit a rule.
     AccountFlags {
         /// Chained with the next event of the request: all succeed or all fail.
         LINKED = 0 "linked",
-        /// Refuses debits beyond what has been credited, counting what is reserved.
+        /// Refuses a debit after which posted and pending debits would exceed posted credits.
         DEBITS_MUST_NOT_EXCEED_CREDITS = 1 "debits_must_not_exceed_credits",
-        /// Refuses credits beyond what has been debited, counting what is reserved.
+        /// Refuses a credit after which posted and pending credits would exceed posted debits.
         CREDITS_MUST_NOT_EXCEED_DEBITS = 2 "credits_must_not_exceed_debits",
-        /// Its balance after each transfer can be asked for.
+        /// Clients may query the balance after each transfer.
         HISTORY = 3 "history",
         /// Keeps the client's timestamp.
         IMPORTED = 4 "imported",
@@ -154,16 +154,16 @@ flags! {
     }
 }
 
-/// Least and greatest balance of an account, both inclusive, in minor units.
+/// Minimum and maximum balance of an account, both inclusive, in minor units.
 ///
-/// The balance is credits minus debits. What is reserved counts against the account: pending debits
-/// for the minimum, pending credits for the maximum. A transfer that would leave the account outside is
-/// refused with `balance_out_of_bounds`; a bound that is set later binds from then on.
+/// The balance is credits minus debits. Reserved amounts count against the account: pending debits for the
+/// minimum, pending credits for the maximum. A transfer after which the balance would be out of bounds is
+/// refused with `balance_out_of_bounds`. A bound that is set later applies to later transfers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Least balance; `i128::MIN` = no limit.
+    /// Minimum balance; `i128::MIN` = no limit.
     pub minimum: i128,
-    /// Greatest balance; `i128::MAX` = no limit.
+    /// Maximum balance; `i128::MAX` = no limit.
     pub maximum: i128,
 }
 
@@ -176,7 +176,7 @@ impl Bounds {
         *self == Self::NONE
     }
 
-    /// True when `balances` after a debit lie under the minimum.
+    /// True when the balance after a debit is below the minimum. `balances` are the sums after the debit.
     pub fn is_under_minimum(&self, balances: &Balances) -> bool {
         self.minimum != i128::MIN
             && self.minimum
@@ -186,7 +186,7 @@ impl Bounds {
                 )
     }
 
-    /// True when `balances` after a credit lie over the maximum.
+    /// True when the balance after a credit is above the maximum. `balances` are the sums after the credit.
     pub fn is_over_maximum(&self, balances: &Balances) -> bool {
         self.maximum != i128::MAX
             && self.maximum
@@ -203,7 +203,7 @@ impl Default for Bounds {
     }
 }
 
-/// `plus - minus`, held at the ends of `i128` where it does not fit.
+/// `plus - minus`, saturating at the bounds of `i128`.
 fn difference(plus: u128, minus: u128) -> i128 {
     if plus >= minus {
         i128::try_from(plus - minus).unwrap_or(i128::MAX)
@@ -212,7 +212,7 @@ fn difference(plus: u128, minus: u128) -> i128 {
     }
 }
 
-/// Which of an account's two chains.
+/// Names one of the two hash chains of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ChainSide {
     /// Transfers that debit the account.
@@ -224,15 +224,15 @@ pub enum ChainSide {
 /// One of the two hash chains of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Chain {
-    /// How many transfers it holds.
+    /// Number of transfers in the chain.
     pub sequence: u64,
-    /// The hash that stands for all of them.
+    /// Hash of the last transfer, which covers all earlier ones; [`Head::NONE`] for an empty chain.
     pub head: Head,
 }
 
 impl AccountView {
-    /// The most that one debit may take now, in minor units: minimum, flags and what is reserved counted. `None` = no
-    /// rule of this account limits it.
+    /// The largest amount that a debit may have now, in minor units. Minimum, flags and reserved amounts
+    /// count. `None` = no rule of this account limits it.
     pub fn available(&self) -> Option<u128> {
         let account = &self.account;
         if account.flags.contains(AccountFlags::CLOSED) {
@@ -244,11 +244,12 @@ impl AccountView {
             .contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS)
             .then(|| account.credits_posted.saturating_sub(debits));
         let by_minimum = (self.bounds.minimum != i128::MIN)
-            .then(|| room(account.credits_posted, debits, self.bounds.minimum));
+            .then(|| margin(account.credits_posted, debits, self.bounds.minimum));
         by_flag.into_iter().chain(by_minimum).min()
     }
 
-    /// The most that one credit may bring now, in the same way: maximum, flags and what is reserved counted.
+    /// The largest amount that a credit may have now, in minor units. Maximum, flags and reserved amounts
+    /// count. `None` = no rule of this account limits it.
     pub fn receivable(&self) -> Option<u128> {
         let account = &self.account;
         if account.flags.contains(AccountFlags::CLOSED) {
@@ -259,36 +260,36 @@ impl AccountView {
             .flags
             .contains(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS)
             .then(|| account.debits_posted.saturating_sub(credits));
-        // The same with both sides exchanged: -maximum is the least of debits minus credits.
+        // Both sides are exchanged: -maximum is the minimum of debits minus credits.
         let by_maximum = (self.bounds.maximum != i128::MAX)
-            .then(|| room(account.debits_posted, credits, self.bounds.maximum.saturating_neg()));
+            .then(|| margin(account.debits_posted, credits, self.bounds.maximum.saturating_neg()));
         by_flag.into_iter().chain(by_maximum).min()
     }
 }
 
 /// `plus - minus - minimum`; 0 where that is negative.
-fn room(plus: u128, minus: u128, minimum: i128) -> u128 {
+fn margin(plus: u128, minus: u128, minimum: i128) -> u128 {
     let size = minimum.unsigned_abs();
     if minimum < 0 {
-        // Nothing is lost where the sum does not fit: no amount is larger.
+        // Saturation is exact enough: an amount is at most `u128::MAX`.
         plus.saturating_add(size).saturating_sub(minus)
     } else {
         plus.saturating_sub(minus).saturating_sub(size)
     }
 }
 
-/// An account as a lookup shows it.
+/// An account as a lookup returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AccountView {
     /// The record.
     pub account: Account,
     /// Its unique name; empty = none.
     pub name: String,
-    /// Least and greatest balance.
+    /// Minimum and maximum balance.
     pub bounds: Bounds,
-    /// Transfers that debit it.
+    /// Chain of the transfers that debit it.
     pub spends: Chain,
-    /// Transfers that credit it.
+    /// Chain of the transfers that credit it.
     pub receipts: Chain,
 }
 
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_available_counts_bounds_flags_and_reserves() {
+    fn available_counts_bounds_flags_and_reserved_amounts() {
         let none = AccountFlags::NONE;
         let minimum = |minimum| Bounds { minimum, ..Bounds::NONE };
         assert_eq!(view(none, Bounds::NONE).available(), None);
@@ -320,22 +321,22 @@ mod tests {
         assert_eq!(view(none, minimum(80)).available(), Some(0));
         assert_eq!(view(none, minimum(i128::MIN + 1)).available(), Some(i128::MAX.unsigned_abs() + 75));
         let flag = AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS;
-        assert_eq!(view(flag, minimum(-50)).available(), Some(75), "the tighter one counts");
+        assert_eq!(view(flag, minimum(-50)).available(), Some(75), "the tighter rule applies");
         assert_eq!(view(AccountFlags::CLOSED, Bounds::NONE).available(), Some(0));
     }
 
     #[test]
-    fn what_is_receivable_mirrors_it() {
+    fn receivable_is_available_with_exchanged_sides() {
         let maximum = |maximum| Bounds { maximum, ..Bounds::NONE };
         assert_eq!(view(AccountFlags::NONE, Bounds::NONE).receivable(), None);
-        // 100 + 7 - 20 = 87 are credited or on their way.
+        // 100 + 7 - 20 = 87 are credited or pending.
         assert_eq!(view(AccountFlags::NONE, maximum(100)).receivable(), Some(13));
         assert_eq!(view(AccountFlags::NONE, maximum(80)).receivable(), Some(0));
         assert_eq!(view(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS, Bounds::NONE).receivable(), Some(0));
     }
 
     #[test]
-    fn what_is_available_is_what_the_bounds_allow() {
+    fn available_is_the_largest_debit_within_the_bounds() {
         for minimum in [-50, 0, 70, 80] {
             let bounds = Bounds { minimum, ..Bounds::NONE };
             let view = view(AccountFlags::NONE, bounds);

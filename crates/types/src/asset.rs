@@ -1,4 +1,4 @@
-//! Assets: what a ledger number counts, and how many digits stand behind its decimal point.
+//! Assets: the unit of a ledger number, and how many digits follow its decimal point.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,17 +7,18 @@ use alloc::string::{String, ToString};
 
 use crate::{LedgerNumber, Total, limits};
 
-/// Code of an asset, such as `EUR` or `POINTS`: 1 to 16 upper-case letters, digits, `_`, `-` or `.`, letter first.
+/// Code of an asset, such as `EUR` or `POINTS`: 1 to 16 upper-case letters, digits, `_`, `-` or `.`; the
+/// first is a letter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssetCode([u8; limits::ASSET_CODE_SIZE_MAX]);
 
 impl AssetCode {
-    /// The 16 bytes of the code, filled up with zeros.
+    /// The code, padded with zeros to 16 bytes.
     pub const fn to_bytes(self) -> [u8; limits::ASSET_CODE_SIZE_MAX] {
         self.0
     }
 
-    /// Reads 16 bytes filled up with zeros.
+    /// Reads a code that is padded with zeros to 16 bytes; `None` when it is not valid.
     pub fn from_bytes(bytes: [u8; limits::ASSET_CODE_SIZE_MAX]) -> Option<Self> {
         let size = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         let (text, rest) = bytes.split_at(size);
@@ -69,19 +70,20 @@ impl fmt::Debug for AssetCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AssetError {
-    /// Not 1 to 16 upper-case letters, digits, `_`, `-`, `.`, letter first.
+    /// Not 1 to 16 upper-case letters, digits, `_`, `-`, `.` with a letter first.
     Code,
     /// Not digits with at most one decimal point between them.
     Amount,
     /// Begins with a sign: an amount has none.
     Sign,
-    /// Holds a character that some people group digits by, or write for the decimal point: `,`, `_`, `'`, a space.
+    /// Contains a character that groups digits, or that is a decimal comma: `,`, `_`, `'`, a space.
     Separator,
-    /// Ends in its decimal point, as a number does that was cut off.
+    /// Ends with its decimal point, like a number that was cut off.
     OpenPoint,
     /// More digits after the decimal point than the asset has, such as `1.234` EUR.
     TooPrecise,
-    /// The same, and those that are too many are zeros: `3.000` EUR may be meant as 3,000.
+    /// More digits after the decimal point than the asset has, and all of the excess digits are zeros:
+    /// `3.000` EUR may be meant as 3,000.
     TooManyZeros,
     /// Does not fit in 128 bits.
     TooLarge,
@@ -94,15 +96,16 @@ impl fmt::Display for AssetError {
             Self::Amount => "an amount is digits with at most one decimal point, such as 10.50",
             Self::Sign => "an amount has no sign: write the digits alone",
             Self::Separator => {
-                "digits stand together, and the decimal point is a point: write 1000.50 for one thousand and a half"
+                "an amount has no separator between its digits, and its decimal point is a point: write 1000.50 for \
+                 one thousand and a half"
             }
             Self::OpenPoint => "digits are missing after the decimal point: write 7 or 7.00",
             Self::TooPrecise => {
                 "the amount has more digits after the decimal point than its asset, and is never rounded"
             }
             Self::TooManyZeros => {
-                "the amount has more digits after the decimal point than its asset, and zeros count: for a whole \
-                 number write no point"
+                "the amount has more digits after the decimal point than its asset, and zeros count as digits: for a \
+                 whole number write no point"
             }
             Self::TooLarge => "the amount does not fit in 128 bits",
         })
@@ -111,10 +114,12 @@ impl fmt::Display for AssetError {
 
 impl core::error::Error for AssetError {}
 
-/// Reads an amount with at most `scale` digits after its decimal point into minor units; 0 = whole minor units.
+/// Reads an amount with at most `scale` digits after its decimal point into minor units; scale 0 = whole
+/// minor units.
 ///
-/// The one parser of amounts that people write. It never rounds and never guesses: digits beyond the scale are
-/// refused even if they are zeros, since `3.000` is three to one reader and three thousand to another.
+/// All amounts that people write are parsed here. The parser never rounds and never guesses: it refuses
+/// digits beyond the scale even if they are zeros, since `3.000` is three to one reader and three thousand to
+/// another.
 pub fn parse_amount(text: &str, scale: u8) -> Result<u128, AssetError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     check_amount(text, whole, fraction)?;
@@ -131,7 +136,7 @@ pub fn parse_amount(text: &str, scale: u8) -> Result<u128, AssetError> {
         .ok_or(AssetError::TooLarge)
 }
 
-/// An error unless the parts of `text` around its first point are digits.
+/// Returns an error unless the parts of `text` before and after its first point are digits.
 fn check_amount(text: &str, whole: &str, fraction: &str) -> Result<(), AssetError> {
     let is_separator = |letter: char| ",_'’".contains(letter) || letter.is_whitespace();
     if text.starts_with(['+', '-', '\u{2212}']) {
@@ -149,29 +154,29 @@ fn check_amount(text: &str, whole: &str, fraction: &str) -> Result<(), AssetErro
     }
 }
 
-/// A ledger number, the code that people know it by, and its scale.
+/// A ledger number with its code and scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asset {
-    /// The number in accounts and transfers. ISO 4217 currencies have their numeric code (EUR = 978).
+    /// The number in accounts and transfers. An ISO 4217 currency has its numeric code (EUR = 978).
     pub ledger: LedgerNumber,
-    /// The code.
+    /// The unique code that people write.
     pub code: AssetCode,
-    /// Digits behind the decimal point, 0 to 38: 2 makes 10.50 out of 1050.
+    /// Digits after the decimal point, 0 to 38: with 2, 1050 is written 10.50.
     pub scale: u8,
 }
 
 impl Asset {
-    /// Reads what people write (`10.50`, `10`, `.5`) into minor units, as [`parse_amount`] does.
+    /// Parses a decimal amount (`10.50`, `10`, `.5`) into minor units, as [`parse_amount`] does.
     pub fn parse(&self, text: &str) -> Result<u128, AssetError> {
         parse_amount(text, self.scale)
     }
 
-    /// Writes minor units as people read them: 1050 with scale 2 is `10.50`.
+    /// Writes minor units as a decimal amount: 1050 with scale 2 is `10.50`.
     pub fn format(&self, amount: u128) -> String {
         self.format_total(Total::from(amount))
     }
 
-    /// Writes a sum of amounts in the same way.
+    /// Writes a sum of amounts in the format of [`format`](Self::format).
     pub fn format_total(&self, total: Total) -> String {
         let digits = total.to_string();
         let scale = usize::from(self.scale);
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_read_and_write_without_loss() {
+    fn amounts_survive_parse_and_format() {
         for (text, amount) in
             [("10.50", 1050), ("0.01", 1), (".5", 50), ("7", 700), ("7.0", 700), ("007", 700), ("0", 0)]
         {
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_amounts_say_why() {
+    fn each_wrong_amount_has_its_own_error() {
         for (error, texts) in [
             (AssetError::TooPrecise, &["10.505", "1.234", "0.001", "1.2304"][..]),
             (AssetError::TooManyZeros, &["3.000", "0.000", "1.2300"]),
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_checked() {
+    fn invalid_codes_are_refused() {
         assert!("EUR".parse::<AssetCode>().is_ok());
         for wrong in ["", "eur", "1ST", "TOO_LONG_A_CODE_X", "A B", "É"] {
             assert_eq!(wrong.parse::<AssetCode>(), Err(AssetError::Code), "{wrong}");

@@ -1,68 +1,69 @@
-//! What lies between the rules of money and the history on disk: rows that are written once, and the few
-//! that applying an entry must read back.
+//! Rows between the ledger and the history on disk: those that an entry adds, which are written once, and the
+//! few that the ledger must read back to apply an entry.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::{CreateTransferStatus, Movement, MovementKind, MovementNumber, Nanos, TransferId};
 
-/// The rows that one entry adds, shared by all who hold them: never copied, so a vector and not a slice.
+/// The rows that one entry adds. All holders share one allocation; it is a `Vec` and not a slice, so that
+/// sharing it never copies the rows.
 pub type RowBatch<Row> = Arc<Vec<Row>>;
 
-/// An id that a refused transfer used up: a row of the second table of the history.
+/// An id that a refused transfer used up: a row of the history's table of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The id; a later transfer with it answers `id_already_failed`.
+    /// The id; a later transfer with it is refused as `id_already_failed`.
     pub id: TransferId,
-    /// When it was refused.
+    /// Cluster time of the refusal.
     pub timestamp: Nanos,
-    /// Why; [`CreateTransferStatus::uses_up_id`] is true of it.
+    /// Reason of the refusal; [`CreateTransferStatus::uses_up_id`] is true for it.
     pub status: CreateTransferStatus,
 }
 
-/// What one entry adds to the history.
+/// The rows that one entry adds to the history.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct HistoryRows {
-    /// In order of their timestamps.
+    /// Movements in order of their timestamps.
     pub movements: RowBatch<Movement>,
-    /// In the order in which they were refused.
+    /// Refusals in the order of their events.
     pub refusals: RowBatch<Refusal>,
 }
 
-/// How many rows each table of the history holds.
+/// Number of rows in each table of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HistoryPosition {
-    /// Movements; the next one gets this number.
+    /// Number of movements, which is the number of the next movement.
     pub movements: u64,
-    /// Refusals.
+    /// Number of refusals.
     pub refusals: u64,
 }
 
 impl HistoryPosition {
-    /// The rows that lie before both positions.
+    /// The minimum of both positions, table by table.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         Self { movements: self.movements.min(other.movements), refusals: self.refusals.min(other.refusals) }
     }
 
-    /// True when every row before `other` lies before this position too.
+    /// True when no table is shorter at this position than at `other`.
     pub fn reaches(self, other: Self) -> bool {
         self.earlier(other) == other
     }
 }
 
-/// A row that applying an entry may need and memory does not hold.
+/// Names a row that may be needed to apply an entry and is not in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FetchKey {
     /// The transfer or refusal with that id.
     Transfer(TransferId),
-    /// What became of the pending transfer with that id: its post, void or expiry.
+    /// The post, void or expiry of the pending transfer with that id.
     Resolution(TransferId),
     /// The movement with exactly that timestamp.
     Timestamp(Nanos),
 }
 
-/// How a pending transfer ended.
+/// Result of a pending transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolution {
     /// The pending transfer.
@@ -71,34 +72,34 @@ pub struct Resolution {
     pub kind: MovementKind,
 }
 
-/// What the history holds under an id.
+/// The row that the history has for a transfer id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "nearly all rows are the large one, and none is boxed on the hot path"
+    reason = "nearly all rows have the large variant, and the hot path does not allocate"
 )]
 pub enum FetchedTransfer {
-    /// A transfer that was applied, and its place.
+    /// A transfer that was applied, with its position in the history.
     Applied(MovementNumber, Movement),
-    /// An id that was used up.
+    /// An id that a refused transfer used up.
     Refused(Refusal),
 }
 
-/// What was found: keys without a row are left out.
+/// The rows that were found. A key without a row has no element here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// The rows that the reader was able to see: all before this position.
+    /// The lookup covered all rows before this position.
     pub seen: HistoryPosition,
-    /// Found by id.
+    /// Rows found for [`FetchKey::Transfer`].
     pub transfers: Vec<FetchedTransfer>,
-    /// Found by pending id.
+    /// Rows found for [`FetchKey::Resolution`].
     pub resolutions: Vec<Resolution>,
-    /// Timestamps that are taken by a movement.
+    /// The timestamps of [`FetchKey::Timestamp`] that a movement has.
     pub timestamps: Vec<Nanos>,
 }
 
 impl From<HistoryPosition> for Fetched {
-    /// Nothing was asked for as of that position.
+    /// The result of a lookup of no keys at that position.
     fn from(seen: HistoryPosition) -> Self {
         Self { seen, ..Self::default() }
     }

@@ -1,23 +1,23 @@
-//! What a query asks for. A filter that makes no sense finds nothing on the binary protocols, and is a
-//! clear error on those for people; both ask [`AccountFilter::is_valid`] and its sisters.
+//! Filters: what a query asks for. TigerBeetle's binary protocol answers an invalid filter with an empty
+//! result; the other protocols answer with an error. Both call `is_valid` of the filter.
 
 use crate::{AccountId, HoldPlace, LedgerNumber, MovementNumber, Nanos, Transfer, limits};
 
 /// The flags of an [`AccountFilter`]: bit 0 debits, 1 credits, 2 reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AccountFilterFlags {
-    /// Wants transfers that debit the account.
+    /// Includes transfers that debit the account.
     pub debits: bool,
-    /// Wants transfers that credit the account.
+    /// Includes transfers that credit the account.
     pub credits: bool,
-    /// Wants the newest first.
+    /// Returns the newest first.
     pub reversed: bool,
 }
 
-/// Transfers or balances of one account.
+/// Selects transfers or balances of one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AccountFilter {
-    /// Whose.
+    /// The account that is debited or credited; not 0, not `u128::MAX`.
     pub account_id: AccountId,
     /// 0 = any.
     pub user_data_128: u128,
@@ -27,18 +27,18 @@ pub struct AccountFilter {
     pub user_data_32: u32,
     /// 0 = any.
     pub code: u16,
-    /// Inclusive; 0 = from the beginning.
+    /// Inclusive; 0 = from the first.
     pub timestamp_min: Nanos,
-    /// Inclusive; 0 = to the end.
+    /// Inclusive; 0 = to the last.
     pub timestamp_max: Nanos,
-    /// At most so many results; not 0, capped at [`limits::RESULTS_MAX`].
+    /// Maximum number of results; not 0, capped at [`limits::RESULTS_MAX`].
     pub limit: u32,
-    /// Which side, which order.
+    /// Sides of the account, and the order of the results.
     pub flags: AccountFilterFlags,
 }
 
 impl AccountFilter {
-    /// False when it can find nothing by its own terms.
+    /// False when no row can match: a required field is 0 or the time range is empty.
     pub fn is_valid(&self) -> bool {
         self.account_id.0 != 0
             && self.account_id.0 != u128::MAX
@@ -47,12 +47,12 @@ impl AccountFilter {
             && range_is_valid(self.timestamp_min, self.timestamp_max)
     }
 
-    /// How many results at the most.
+    /// The limit, capped at [`limits::RESULTS_MAX`].
     pub fn limit_capped(&self) -> usize {
         limit_capped(self.limit)
     }
 
-    /// The same for what comes after a row of that timestamp; `None` when nothing can.
+    /// The filter of the next page, after a row with the timestamp `last`; `None` when no row can follow it.
     #[must_use]
     pub fn after(self, last: Nanos) -> Option<Self> {
         let range = range_after(self.timestamp_min, self.timestamp_max, last, self.flags.reversed);
@@ -60,7 +60,7 @@ impl AccountFilter {
     }
 }
 
-/// Accounts or transfers by what they carry.
+/// Selects accounts or transfers by their fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct QueryFilter {
     /// 0 = any.
@@ -73,28 +73,28 @@ pub struct QueryFilter {
     pub ledger: LedgerNumber,
     /// 0 = any.
     pub code: u16,
-    /// Inclusive; 0 = from the beginning.
+    /// Inclusive; 0 = from the first.
     pub timestamp_min: Nanos,
-    /// Inclusive; 0 = to the end.
+    /// Inclusive; 0 = to the last.
     pub timestamp_max: Nanos,
-    /// At most so many results; not 0, capped at [`limits::RESULTS_MAX`].
+    /// Maximum number of results; not 0, capped at [`limits::RESULTS_MAX`].
     pub limit: u32,
-    /// Wants the newest first.
+    /// Returns the newest first.
     pub reversed: bool,
 }
 
 impl QueryFilter {
-    /// False when it can find nothing by its own terms.
+    /// False when no row can match: a required field is 0 or the time range is empty.
     pub fn is_valid(&self) -> bool {
         self.limit != 0 && range_is_valid(self.timestamp_min, self.timestamp_max)
     }
 
-    /// How many results at the most.
+    /// The limit, capped at [`limits::RESULTS_MAX`].
     pub fn limit_capped(&self) -> usize {
         limit_capped(self.limit)
     }
 
-    /// The same for what comes after a row of that timestamp; `None` when nothing can.
+    /// The filter of the next page, after a row with the timestamp `last`; `None` when no row can follow it.
     #[must_use]
     pub fn after(self, last: Nanos) -> Option<Self> {
         let range = range_after(self.timestamp_min, self.timestamp_max, last, self.reversed);
@@ -102,49 +102,49 @@ impl QueryFilter {
     }
 }
 
-/// Change events in commit order, from a position of the history or from a moment.
+/// Selects change events in commit order, from a position of the history or from a timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct MovementFilter {
-    /// The first movement wanted.
+    /// The first movement that may be returned.
     pub from: MovementNumber,
-    /// Inclusive; 0 = from the beginning.
+    /// Inclusive; 0 = from the first.
     pub timestamp_min: Nanos,
-    /// Inclusive; 0 = to the end.
+    /// Inclusive; 0 = to the last.
     pub timestamp_max: Nanos,
-    /// At most so many results; not 0, capped at [`limits::MOVEMENTS_MAX`].
+    /// Maximum number of results; not 0, capped at [`limits::MOVEMENTS_MAX`].
     pub limit: u32,
 }
 
 impl MovementFilter {
-    /// False when it can find nothing by its own terms.
+    /// False when no row can match: a required field is 0 or the time range is empty.
     pub fn is_valid(&self) -> bool {
         self.limit != 0 && range_is_valid(self.timestamp_min, self.timestamp_max)
     }
 
-    /// How many results at the most.
+    /// The limit, capped at [`limits::MOVEMENTS_MAX`].
     pub fn limit_capped(&self) -> usize {
         usize::try_from(self.limit).map_or(limits::MOVEMENTS_MAX, |limit| limit.min(limits::MOVEMENTS_MAX))
     }
 }
 
-/// Pending transfers that wait, in the order of their [`HoldPlace`].
+/// Selects open pending transfers, in the order of their [`HoldPlace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HoldFilter {
-    /// Whose, on either side; 0 = anyone's.
+    /// The debit or credit account of the transfer; 0 = any account.
     pub account_id: AccountId,
-    /// Only those after this place; the default = from the first.
+    /// Only transfers after this place; the default = from the first.
     pub after: HoldPlace,
-    /// At most so many results; capped at [`limits::RESULTS_MAX`].
+    /// Maximum number of results; capped at [`limits::RESULTS_MAX`].
     pub limit: u32,
 }
 
 impl HoldFilter {
-    /// How many results at the most.
+    /// The limit, capped at [`limits::RESULTS_MAX`].
     pub fn limit_capped(&self) -> usize {
         limit_capped(self.limit)
     }
 
-    /// True when the transfer is of the account that is asked for.
+    /// True when the transfer debits or credits the account of this filter, or the filter names no account.
     pub fn has(&self, transfer: &Transfer) -> bool {
         self.account_id.0 == 0
             || self.account_id == transfer.debit_account_id
@@ -160,11 +160,12 @@ fn range_is_valid(min: Nanos, max: Nanos) -> bool {
     min <= Nanos::MAX && max <= Nanos::MAX && (max.0 == 0 || min <= max)
 }
 
-/// Narrows a range of time to what comes after `last`; `None` when nothing is left of it.
+/// Narrows a time range to the part after `last`, in the order of the results; `None` when that part is
+/// empty.
 const fn range_after(min: Nanos, max: Nanos, last: Nanos, is_reversed: bool) -> Option<(Nanos, Nanos)> {
     if is_reversed {
         let max = Nanos(last.0.saturating_sub(1));
-        // A maximum of 0 would stand for "to the end".
+        // A maximum of 0 would mean "to the last".
         if max.0 == 0 || max.0 < min.0 { None } else { Some((min, max)) }
     } else {
         let min = Nanos(last.0.saturating_add(1));
@@ -183,9 +184,9 @@ mod tests {
         };
         assert_eq!(range(0, 0, 7, false), Some((8, 0)));
         assert_eq!(range(0, 9, 8, false), Some((9, 9)));
-        assert_eq!(range(0, 9, 9, false), None, "the range is used up");
+        assert_eq!(range(0, 9, 9, false), None, "the range is empty");
         assert_eq!(range(0, 0, 7, true), Some((0, 6)));
-        assert_eq!(range(5, 0, 5, true), None, "the range is used up");
-        assert_eq!(range(0, 0, 1, true), None, "0 would stand for the end of time");
+        assert_eq!(range(5, 0, 5, true), None, "the range is empty");
+        assert_eq!(range(0, 0, 1, true), None, "0 would mean no maximum");
     }
 }

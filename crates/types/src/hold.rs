@@ -1,24 +1,25 @@
-//! Holds: what became of a pending transfer. Not part of its record, which never changes.
+//! A hold is the state of a pending transfer. It is stored apart from the transfer's record, because a record
+//! never changes.
 
 use crate::{Movement, MovementKind, Nanos, Transfer, TransferId};
 
-/// Where a pending transfer stands.
+/// State of a pending transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HoldState {
-    /// It reserves its amount: it can be posted or voided. One whose time has just run out is pending until the expiry
-    /// step releases it.
+    /// The transfer reserves its amount. Until its timeout it can be posted or voided. After its timeout it
+    /// stays in this state until an `expire` command of the ledger releases the amount.
     Pending = 1,
-    /// All or a part of it moved; the rest was released.
+    /// A post moved all or a part of the amount; the rest was released.
     Posted = 2,
-    /// All of it was released by a void.
+    /// A void released the whole amount.
     Voided = 3,
-    /// All of it was released because its time ran out.
+    /// An `expire` command released the whole amount after the timeout.
     Expired = 4,
 }
 
 impl HoldState {
-    /// Its name in every API.
+    /// The name in every API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -28,7 +29,7 @@ impl HoldState {
         }
     }
 
-    /// The state with that number.
+    /// The state with that number; `None` for an unknown number.
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Pending,
@@ -40,25 +41,26 @@ impl HoldState {
     }
 }
 
-/// What became of a pending transfer, as of the moment of the read.
+/// State of a pending transfer at the time of the read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// Where it stands.
+    /// The state.
     pub state: HoldState,
     /// Minor units that a post moved; 0 in every other state.
     pub captured: u128,
-    /// The transfer that posted or voided it; 0 = none.
+    /// The id of the transfer that posted or voided it; 0 = none.
     pub resolved_by: TransferId,
-    /// When it was posted, voided or expired; 0 = not yet.
+    /// Timestamp of the post, void or expiry; 0 while it is pending.
     pub resolved_at: Nanos,
 }
 
 impl Hold {
-    /// A hold without an end.
+    /// A hold that is not resolved yet.
     pub const PENDING: Self =
         Self { state: HoldState::Pending, captured: 0, resolved_by: TransferId(0), resolved_at: Nanos(0) };
 
-    /// The hold that `end` ended: the row of its post, void or expiry. `None` for a row of another kind.
+    /// The state after the movement `end`, which is a post, void or expiry. `None` when `end` is a movement
+    /// of another kind.
     pub const fn ended_by(end: &Movement) -> Option<Self> {
         let resolved_at = end.timestamp;
         let (state, captured, resolved_by) = match end.kind {
@@ -71,39 +73,41 @@ impl Hold {
     }
 }
 
-/// A transfer as a lookup shows it.
+/// A transfer as a lookup returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct TransferView {
     /// The record.
     pub transfer: Transfer,
-    /// What became of it; `None` unless it is a pending transfer.
+    /// State of a pending transfer; `None` for every other kind.
     pub hold: Option<Hold>,
 }
 
 impl TransferView {
-    /// The transfer of a row, with the row that ended it, where there is one.
+    /// The view of the transfer in `row`. For a pending transfer, `end` is the row of its post, void or
+    /// expiry; `None` while it is not resolved.
     pub fn new(row: &Movement, end: Option<&Movement>) -> Self {
         let hold = || end.and_then(Hold::ended_by).unwrap_or(Hold::PENDING);
         Self { transfer: row.transfer, hold: (row.kind == MovementKind::Pending).then(hold) }
     }
 
-    /// A pending transfer that waits.
+    /// A pending transfer that is not resolved yet.
     pub const fn pending(transfer: Transfer) -> Self {
         Self { transfer, hold: Some(Hold::PENDING) }
     }
 }
 
-/// The place of a hold in the list of open ones: the next to expire first, those that never do last; then the oldest.
+/// Sort key of the list of unresolved pending transfers. The earliest expiry comes first, and transfers
+/// without an expiry come at the end. Among equal expiries, the oldest transfer comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct HoldPlace {
-    /// When it expires; [`Nanos::NEVER`] = never.
+    /// Time of the expiry; [`Nanos::NEVER`] without an expiry.
     pub expires_at: Nanos,
-    /// Of the pending transfer.
+    /// Timestamp of the pending transfer.
     pub timestamp: Nanos,
 }
 
 impl HoldPlace {
-    /// The place of a pending transfer.
+    /// The sort key of a pending transfer.
     pub fn of(transfer: &Transfer) -> Self {
         Self { expires_at: transfer.expires_at().unwrap_or(Nanos::NEVER), timestamp: transfer.timestamp }
     }

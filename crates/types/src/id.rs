@@ -1,4 +1,4 @@
-//! Names of things: newtypes, so that an account id can never stand where a transfer id belongs.
+//! Identifiers as newtypes, so that the compiler rejects an account id in place of a transfer id.
 
 use core::fmt;
 
@@ -23,15 +23,17 @@ macro_rules! identifier {
 }
 
 identifier! {
-    /// Chosen by the client. 0 and `u128::MAX` are refused.
+    /// Id of an account, chosen by the client. 0 and `u128::MAX` are refused.
     AccountId(u128)
 }
 identifier! {
-    /// Chosen by the client; unique over the whole cluster, for ever. 0 and `u128::MAX` are refused.
+    /// Id of a transfer, chosen by the client; unique in the whole cluster and never reused. 0 and
+    /// `u128::MAX` are refused.
     TransferId(u128)
 }
 identifier! {
-    /// Which asset an account holds; only accounts of one ledger transact. 0 is refused.
+    /// The asset that an account holds; transfers are possible only between accounts of one ledger. 0 is
+    /// refused.
     LedgerNumber(u32)
 }
 identifier! {
@@ -39,19 +41,20 @@ identifier! {
     LogIndex(u64)
 }
 identifier! {
-    /// Reign of one leader. 0 means "no leader yet".
+    /// Number of a term: a period with at most one leader. 0 means "no leader yet".
     Term(u64)
 }
 identifier! {
-    /// A node of the cluster. 0 means "none".
+    /// Number of a node of the cluster. 0 means "none".
     NodeId(u64)
 }
 identifier! {
-    /// A client that keeps a session: chosen by it at random, once a process. 0 is refused.
+    /// Id of a client with a session. The client draws it at random, once a process. 0 is refused.
     ClientId(u128)
 }
 identifier! {
-    /// A client's session: the index of the log entry that opened it, so a later one is greater. 0 means "none".
+    /// Number of a client's session: the index of the log entry that opened it, so later sessions have
+    /// greater numbers. 0 means "none".
     SessionNumber(u64)
 }
 identifier! {
@@ -60,19 +63,20 @@ identifier! {
 }
 
 impl LogIndex {
-    /// The position after this one.
+    /// The index after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// Head of a hash chain: SHA-256, 32 bytes. All zero means "none" in a request; no real head is all zero.
+/// Head of a hash chain: the hash of its last movement (SHA-256, 32 bytes). All zeros in a request mean
+/// "none"; a computed head is never all zeros.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Head(pub [u8; 32]);
 
 impl Head {
-    /// Stands for "no head given".
+    /// Means "no head given".
     pub const NONE: Self = Self([0; 32]);
 
     /// True when no head is given.
@@ -80,7 +84,7 @@ impl Head {
         *self == Self::NONE
     }
 
-    /// Reads 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits; `None` for any other text.
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
         if digits.len() != 64 {

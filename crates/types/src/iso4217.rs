@@ -1,12 +1,12 @@
 //! The currencies of ISO 4217: numeric code, letters, minor units.
 //!
-//! A ledger with one of these numbers holds that currency, registered or not, and nobody can give the
-//! number or the letters another meaning. The table is part of what every replica must agree on: a row is
-//! never changed or removed; a new one changes the rules of the machine and needs a new format version.
-//! Entries of the standard without minor units (metals, baskets, test codes) are left out, so that they can
-//! be registered with the scale that their user wants.
+//! A ledger with one of these numbers holds that currency, whether the currency is registered or not. A
+//! client can never register the number or the letters for another asset. Every replica must have the same
+//! table: a row is never changed or removed, and a new row changes the rules of the machine and needs a new
+//! format version. Entries of the standard without minor units (metals, baskets, test codes) are not in the
+//! table, so that clients can register them with a scale of their choice.
 
-/// Ledger number, code and digits behind the decimal point; in order of the numbers.
+/// Ledger number, code and digits after the decimal point; in order of the numbers.
 #[rustfmt::skip]
 pub const ISO_4217: &[(u32, &str, u8)] = &[
     (8, "ALL", 2), (12, "DZD", 2), (32, "ARS", 2), (36, "AUD", 2), (44, "BSD", 2), (48, "BHD", 3),
@@ -45,13 +45,13 @@ mod tests {
     use crate::AssetCode;
 
     #[test]
-    fn rows_are_in_order_and_codes_are_unique_and_well_formed() {
+    fn rows_are_sorted_and_codes_unique_and_valid() {
         assert!(ISO_4217.is_sorted_by_key(|row| row.0), "a binary search needs the order");
         for (at, (number, code, scale)) in ISO_4217.iter().enumerate() {
             assert!(code.parse::<AssetCode>().is_ok(), "{code}");
             assert!(*number > 0 && *number < 1000 && *scale <= 4, "{code}");
             for (other, twin, _) in &ISO_4217[at + 1..] {
-                assert!(other != number && twin != code, "{code} stands twice");
+                assert!(other != number && twin != code, "{code} is in the table twice");
             }
         }
     }

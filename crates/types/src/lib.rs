@@ -1,8 +1,8 @@
 //! The vocabulary of Bezant: ids, amounts, time, records, statuses and limits.
 //!
-//! Every other room speaks in these types, so this one depends on nothing of ours, holds no behaviour
-//! beyond what a value means by itself, and never allocates without a bound. Amounts are `u128` minor
-//! units (cents, not euros); nothing here is ever a float. Bytes are not this room's business: see `codec`.
+//! Every other crate uses these types. So this crate depends on no other crate of the workspace, contains no
+//! behaviour beyond the meaning of a single value, and never allocates without a bound. Amounts are `u128`
+//! minor units (cents, not euros), never floats. The byte formats of these types are in the crate `codec`.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 

@@ -1,8 +1,8 @@
-//! Movements: what the history of a shard is made of.
+//! Movements: the rows of a shard's history.
 
 use crate::{AccountId, Balances, Head, Nanos, Transfer, TransferFlags};
 
-/// What made the balances move.
+/// Kind of event that changed the balances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum MovementKind {
@@ -10,16 +10,17 @@ pub enum MovementKind {
     SinglePhase = 0,
     /// A transfer that reserved its amount.
     Pending = 1,
-    /// A transfer that moved what was reserved.
+    /// A transfer that moved a reserved amount.
     Posted = 2,
-    /// A transfer that released what was reserved.
+    /// A transfer that released a reserved amount.
     Voided = 3,
-    /// A pending transfer's time ran out: its reserve was released. Not a transfer of its own.
+    /// The timeout of a pending transfer passed and its amount was released. There is no separate transfer
+    /// for it.
     Expired = 4,
 }
 
 impl MovementKind {
-    /// The kind with that number.
+    /// The kind with that number; `None` for an unknown number.
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             0 => Self::SinglePhase,
@@ -44,7 +45,7 @@ impl MovementKind {
         }
     }
 
-    /// Its name in every API.
+    /// The name in every API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SinglePhase => "single_phase",
@@ -56,32 +57,33 @@ impl MovementKind {
     }
 }
 
-/// One row of the history: a transfer that was applied, or a pending one that expired, with what both
-/// accounts looked like after it and the heads that its hash was made over.
+/// One row of the history: a transfer that was applied, or a pending transfer that expired. It contains the
+/// balances of both accounts after it, and the heads that its hash covers.
 ///
-/// A movement is self-contained: its own hash is SHA-256 over the transfer's 128 bytes, `debit_head`
-/// and `credit_head`, and is the `debit_head` of the debit account's next spend and the `credit_head` of
+/// A movement is self-contained. Its hash is SHA-256 over the transfer's 128 bytes, `debit_head` and
+/// `credit_head`. That hash is the `debit_head` of the debit account's next spend and the `credit_head` of
 /// the credit account's next receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Movement {
-    /// The final record. Of an expiry: the pending transfer that expired.
+    /// The final record. For an expiry: the pending transfer that expired.
     pub transfer: Transfer,
-    /// What happened.
+    /// The kind of event.
     pub kind: MovementKind,
-    /// When: the transfer's own timestamp, or the moment of the expiry. Grows strictly along the history.
+    /// The transfer's timestamp, or the time of the expiry. Strictly increasing along the history.
     pub timestamp: Nanos,
-    /// The debit account after it.
+    /// Balances of the debit account after this movement.
     pub debit: Balances,
-    /// The credit account after it.
+    /// Balances of the credit account after this movement.
     pub credit: Balances,
-    /// Head of the debit account's spends before it. Of an expiry, which no chain holds: none.
+    /// Head of the debit account's spends before this movement. [`Head::NONE`] for an expiry, which is in no
+    /// chain.
     pub debit_head: Head,
-    /// Head of the credit account's receipts before it. Of an expiry: none.
+    /// Head of the credit account's receipts before this movement. [`Head::NONE`] for an expiry.
     pub credit_head: Head,
 }
 
 impl Movement {
-    /// The balances of `account` after this movement; `None` when it takes no part.
+    /// The balances of `account` after this movement; `None` when the movement neither debits nor credits it.
     pub fn balances_of(&self, account: AccountId) -> Option<Balances> {
         if self.transfer.debit_account_id == account {
             Some(self.debit)

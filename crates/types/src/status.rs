@@ -1,12 +1,18 @@
-//! What became of each event: numbered for good, replicated, `Copy`, never a string.
+//! Statuses: the result of each event, as a number that is replicated and never changes. Statuses are `Copy`
+//! and contain no strings.
 //!
-//! Variants stand in the order in which they are checked: the first that applies is the answer. Numbers up
-//! to 999 are those of the field's common model of accounts and transfers; what Bezant adds begins at 1000.
-//! A number is never reused.
+//! Variants are in the order of the checks: when several statuses apply, the result is the first of them.
+//! Four variants are not in their place. `exists_with_different_name` and `exists_with_different_bounds` are
+//! checked before `exists`, `name_already_set` before `name_taken`, and the `exists` of an asset before
+//! `ledger_taken`.
+//!
+//! Numbers up to 999 are those of TigerBeetle's model of accounts and transfers, except in the statuses of
+//! operations that only Bezant has. The statuses that Bezant adds begin at 1000. A number is never reused in
+//! an enum.
 
 use crate::Nanos;
 
-/// A number that is no status.
+/// A number that is not the number of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownStatus(pub u32);
 
@@ -30,15 +36,15 @@ macro_rules! statuses {
         }
 
         impl $name {
-            /// Every refusal, in the order of the checks.
+            /// Every refusal, in the order of the variants.
             pub const REFUSALS: &'static [Self] = &[$(Self::$status,)+];
 
-            /// Its number, the same for good.
+            /// The number of the status, which never changes.
             pub const fn number(self) -> u32 {
                 self as u32
             }
 
-            /// Its name, in snake case.
+            /// The name in snake case.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$status => $text,)+
@@ -46,7 +52,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// One sentence on what it means.
+            /// One sentence that explains the status.
             pub const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$status => $status_doc.trim_ascii(),)+
@@ -54,7 +60,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// The status with that number.
+            /// The status with that number; an error when this enum has no such number.
             pub const fn from_number(number: u32) -> Result<Self, UnknownStatus> {
                 Ok(match number {
                     $($number => Self::$status,)+
@@ -73,7 +79,7 @@ macro_rules! statuses {
 }
 
 statuses! {
-    /// What became of an account in `create_accounts`.
+    /// Result of an account in `create_accounts`.
     CreateAccountStatus {
         /// Another event of its chain failed.
         LinkedEventFailed = 1 "linked_event_failed",
@@ -83,7 +89,7 @@ statuses! {
         ImportedEventExpected = 22 "imported_event_expected",
         /// The first event of the request is not imported, this one is.
         ImportedEventNotExpected = 23 "imported_event_not_expected",
-        /// Only imported events bring a timestamp.
+        /// The event has a timestamp, and only imported events may have one.
         TimestampMustBeZero = 3 "timestamp_must_be_zero",
         /// The timestamp is 0 or above 2^63 - 1.
         ImportedEventTimestampOutOfRange = 24 "imported_event_timestamp_out_of_range",
@@ -109,7 +115,7 @@ statuses! {
         ExistsWithDifferentLedger = 19 "exists_with_different_ledger",
         /// The id exists with another value of this field: `code`.
         ExistsWithDifferentCode = 20 "exists_with_different_code",
-        /// The same request succeeded before; its timestamp is the first one.
+        /// An equal event was applied before; the timestamp in the answer is that of the first.
         Exists = 21 "exists",
         /// Two flags exclude each other.
         FlagsAreMutuallyExclusive = 8 "flags_are_mutually_exclusive",
@@ -125,11 +131,11 @@ statuses! {
         LedgerMustNotBeZero = 13 "ledger_must_not_be_zero",
         /// The code is 0.
         CodeMustNotBeZero = 14 "code_must_not_be_zero",
-        /// The timestamp is not above that of the last one stored, or is taken.
+        /// The timestamp is not after that of the newest account, or a movement has it.
         ImportedEventTimestampMustNotRegress = 26 "imported_event_timestamp_must_not_regress",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, holds what cannot be seen or spaces at its ends, or begins with a combining mark.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, contains invisible characters, has spaces at its ends, or begins with a combining mark.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",
@@ -141,7 +147,7 @@ statuses! {
 }
 
 statuses! {
-    /// What became of a transfer in `create_transfers`.
+    /// Result of a transfer in `create_transfers`.
     CreateTransferStatus {
         /// Another event of its chain failed.
         LinkedEventFailed = 1 "linked_event_failed",
@@ -151,7 +157,7 @@ statuses! {
         ImportedEventExpected = 56 "imported_event_expected",
         /// The first event of the request is not imported, this one is.
         ImportedEventNotExpected = 57 "imported_event_not_expected",
-        /// Only imported events bring a timestamp.
+        /// The event has a timestamp, and only imported events may have one.
         TimestampMustBeZero = 3 "timestamp_must_be_zero",
         /// The timestamp is 0 or above 2^63 - 1.
         ImportedEventTimestampOutOfRange = 58 "imported_event_timestamp_out_of_range",
@@ -185,9 +191,9 @@ statuses! {
         ExistsWithDifferentLedger = 67 "exists_with_different_ledger",
         /// The id exists with another value of this field: `code`.
         ExistsWithDifferentCode = 45 "exists_with_different_code",
-        /// The same request succeeded before; its timestamp is the first one.
+        /// An equal event was applied before; the timestamp in the answer is that of the first.
         Exists = 46 "exists",
-        /// The id was used by a request that was refused for a reason that may pass; it stays used.
+        /// An earlier transfer with this id was refused in a way that uses up the id.
         IdAlreadyFailed = 68 "id_already_failed",
         /// Two flags exclude each other.
         FlagsAreMutuallyExclusive = 7 "flags_are_mutually_exclusive",
@@ -227,7 +233,7 @@ statuses! {
         TransferMustHaveTheSameLedgerAsAccounts = 24 "transfer_must_have_the_same_ledger_as_accounts",
         /// There is no such pending transfer. Uses up the id.
         PendingTransferNotFound = 25 "pending_transfer_not_found",
-        /// The named transfer is not a pending one.
+        /// The pending id is that of a transfer that was not pending.
         PendingTransferNotPending = 26 "pending_transfer_not_pending",
         /// The pending transfer debits another account.
         PendingTransferHasDifferentDebitAccountId = 27 "pending_transfer_has_different_debit_account_id",
@@ -237,17 +243,17 @@ statuses! {
         PendingTransferHasDifferentLedger = 29 "pending_transfer_has_different_ledger",
         /// The pending transfer has another code.
         PendingTransferHasDifferentCode = 30 "pending_transfer_has_different_code",
-        /// More than the pending amount.
+        /// The amount is more than the pending amount.
         ExceedsPendingTransferAmount = 31 "exceeds_pending_transfer_amount",
-        /// Void releases all: the amount must be 0 or the pending amount.
+        /// A void releases the whole amount: its amount must be 0 or the pending amount.
         PendingTransferHasDifferentAmount = 32 "pending_transfer_has_different_amount",
-        /// It was posted before.
+        /// The pending transfer was posted before.
         PendingTransferAlreadyPosted = 33 "pending_transfer_already_posted",
-        /// It was voided before.
+        /// The pending transfer was voided before.
         PendingTransferAlreadyVoided = 34 "pending_transfer_already_voided",
-        /// Its time ran out.
+        /// The timeout of the pending transfer has passed.
         PendingTransferExpired = 35 "pending_transfer_expired",
-        /// The timestamp is not above that of the last one stored, or is taken.
+        /// The timestamp is not after that of the newest movement, or an account has it.
         ImportedEventTimestampMustNotRegress = 60 "imported_event_timestamp_must_not_regress",
         /// The timestamp is not after that of the debit account.
         ImportedEventTimestampMustPostdateDebitAccount = 61 "imported_event_timestamp_must_postdate_debit_account",
@@ -271,13 +277,13 @@ statuses! {
         OverflowsDebits = 51 "overflows_debits",
         /// The sum would not fit in 128 bits: `credits`.
         OverflowsCredits = 52 "overflows_credits",
-        /// The expiry lies past the end of time.
+        /// The expiry would be after the largest timestamp.
         OverflowsTimeout = 53 "overflows_timeout",
         /// The debit account would owe more than it was credited. Uses up the id.
         ExceedsCredits = 54 "exceeds_credits",
         /// The credit account would be credited more than it was debited. Uses up the id.
         ExceedsDebits = 55 "exceeds_debits",
-        /// Another spend came first: the head of spends is not the one given. Uses up the id.
+        /// The debit account's head of spends is not the given one: another spend came first. Uses up the id.
         PrevHashMismatch = 1000 "prev_hash_mismatch",
         /// A balance would leave the bounds of its account. Uses up the id.
         BalanceOutOfBounds = 1001 "balance_out_of_bounds",
@@ -287,19 +293,19 @@ statuses! {
         ShardUnavailable = 1003 "shard_unavailable",
         /// The limit of unresolved pending transfers is reached: resolve some, then retry.
         TooManyPending = 1004 "too_many_pending",
-        /// The id stands for the Idempotency-Key of another request. Uses up the id.
+        /// The ledger uses this id to mark an Idempotency-Key. Uses up the id.
         IdempotencyKeyUsed = 1005 "idempotency_key_used",
     }
 }
 
 statuses! {
-    /// What became of a change to an account's name or bounds.
+    /// Result of a change to an account's name or bounds.
     AccountChangeStatus {
         /// The account does not exist.
         AccountNotFound = 1020 "account_not_found",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, holds what cannot be seen or spaces at its ends, or begins with a combining mark.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, contains invisible characters, has spaces at its ends, or begins with a combining mark.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",
@@ -309,7 +315,7 @@ statuses! {
 }
 
 statuses! {
-    /// What became of a registration of an asset.
+    /// Result of the registration of an asset.
     AssetStatus {
         /// The ledger is 0.
         LedgerMustNotBeZero = 13 "ledger_must_not_be_zero",
@@ -317,9 +323,9 @@ statuses! {
         CodeInvalid = 1030 "code_invalid",
         /// The scale is above 38.
         ScaleTooLarge = 1031 "scale_too_large",
-        /// The ledger stands for another asset: registered before, or a currency that an account has.
+        /// The ledger number belongs to another asset: a registered one, or a currency that has accounts.
         LedgerTaken = 1032 "ledger_taken",
-        /// The code stands for another ledger, built in or registered before.
+        /// The code belongs to another ledger number, built in or registered before.
         CodeTaken = 1033 "code_taken",
         /// The limit of registered assets is reached.
         TooManyAssets = 1034 "too_many_assets",
@@ -329,17 +335,18 @@ statuses! {
 }
 
 statuses! {
-    /// What became of a change of how pending transfers expire.
+    /// Result of pausing or resuming the expiry of pending transfers.
     ExpiryStatus {
-        /// Neither paused nor running: the first byte is not 0 or 1, or one that must be 0 is not.
+        /// The request is malformed: the first byte is not 0 or 1, or a byte that must be 0 is not 0.
         ExpiryInvalid = 1040 "expiry_invalid",
-        /// The ledger has another number of movements than the pause names: it was changed meanwhile.
+        /// The ledger has another number of movements than the request names: it was changed meanwhile.
         MovementsDiffer = 1041 "movements_differ",
     }
 }
 
 impl CreateTransferStatus {
-    /// True for refusals that depend on state and use up the id: the retry answers `id_already_failed`.
+    /// True for refusals that the ledger stores with the id, because they depend on its state. A later
+    /// transfer with the same id is refused as `id_already_failed`.
     pub const fn uses_up_id(self) -> bool {
         matches!(
             self,
@@ -360,13 +367,17 @@ impl CreateTransferStatus {
 
 /// Result of one event: 16 bytes on the wire.
 ///
-/// `timestamp` is the event's own for `created` and `linked_event_failed` (of an imported event: the
-/// client's), the first one for `exists`, and the event's place in its batch otherwise.
+/// The meaning of `timestamp` depends on the status:
+/// - `created`: the timestamp of the record. For an imported event the client has set it.
+/// - `exists`: the timestamp of the record that was stored before.
+/// - `linked_event_failed`, for an imported event before the failed event of its chain: the event's own
+///   timestamp.
+/// - otherwise: the timestamp of the event's position in its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventResult {
-    /// Nanoseconds since the epoch.
+    /// Nanoseconds since the Unix epoch; see above for its meaning.
     pub timestamp: Nanos,
-    /// The number of a status; of which enum follows from the operation.
+    /// The number of a status. The operation determines which enum it belongs to.
     pub status: u32,
 }
 
@@ -375,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_statuses_map_both_ways() {
+    fn every_status_is_found_by_its_number() {
         for status in CreateTransferStatus::REFUSALS {
             assert_eq!(CreateTransferStatus::from_number(status.number()), Ok(*status), "{status}");
         }
@@ -387,8 +398,8 @@ mod tests {
     }
 
     #[test]
-    fn what_uses_up_an_id_is_what_may_pass() {
+    fn eleven_statuses_use_up_the_id() {
         let count = CreateTransferStatus::REFUSALS.iter().filter(|status| status.uses_up_id()).count();
-        assert_eq!(count, 11, "seven of the common model, four of ours");
+        assert_eq!(count, 11, "seven of TigerBeetle's model and four of Bezant");
     }
 }

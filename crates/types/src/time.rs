@@ -1,4 +1,4 @@
-//! Time as a value that is passed in: no room of the core reads a clock.
+//! Time as a value that is passed in: the core crates never read a clock.
 
 use core::fmt;
 
@@ -7,14 +7,14 @@ use core::fmt;
 pub struct Nanos(pub u64);
 
 impl Nanos {
-    /// The last moment that a timestamp may name: 2^63 - 1.
+    /// The largest timestamp: 2^63 - 1.
     pub const MAX: Self = Self(i64::MAX as u64);
-    /// Later than every moment: no timestamp is it.
+    /// Later than every timestamp, and never a timestamp itself.
     pub const NEVER: Self = Self(u64::MAX);
     /// Nanoseconds in a second.
     pub const PER_SECOND: u64 = 1_000_000_000;
 
-    /// This moment and so many nanoseconds more; `None` past [`Nanos::MAX`].
+    /// This time plus `nanos` nanoseconds; `None` when the sum is greater than [`Nanos::MAX`].
     pub fn checked_add(self, nanos: u64) -> Option<Self> {
         self.0.checked_add(nanos).map(Self).filter(|sum| *sum <= Self::MAX)
     }

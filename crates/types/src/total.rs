@@ -4,24 +4,24 @@ use core::fmt;
 
 use alloc::string::{String, ToString};
 
-/// The sum of up to 2^64 amounts. It never wraps, so that two equal totals are equal sums.
+/// The sum of up to 2^64 amounts. It never wraps, so equal totals mean equal sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Total {
-    /// How many times 2^128; 0 for all books that people keep.
+    /// Multiples of 2^128; 0 in every realistic ledger.
     pub high: u64,
-    /// The rest, below 2^128.
+    /// The remainder modulo 2^128.
     pub low: u128,
 }
 
 impl Total {
-    /// With one amount more.
+    /// This total plus `amount`.
     #[must_use]
     pub const fn plus(self, amount: u128) -> Self {
         let (low, has_carry) = self.low.overflowing_add(amount);
         Self { high: if has_carry { self.high.saturating_add(1) } else { self.high }, low }
     }
 
-    /// The sum, where 128 bits hold it.
+    /// The sum; `None` when it does not fit in 128 bits.
     pub const fn to_u128(self) -> Option<u128> {
         if self.high == 0 { Some(self.low) } else { None }
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Total {
         let limb = |value: u128| value & u128::from(u64::MAX);
         let mut limbs = [u128::from(self.high), self.low >> 64, limb(self.low)];
         let mut digits = String::new();
-        // Long division by 10^19: what is left of one limb stands before the next one.
+        // Long division by 10^19: the remainder of one limb becomes the high part of the next dividend.
         while limbs != [0; 3] {
             let mut rest = 0;
             for part in &mut limbs {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn totals_go_on_where_amounts_end() {
+    fn totals_exceed_128_bits_without_wrapping() {
         let full = Total::from(u128::MAX);
         assert_eq!(full.to_string(), "340282366920938463463374607431768211455");
         let more = full.plus(1);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_are_written_as_amounts_are() {
+    fn totals_print_the_same_digits_as_amounts() {
         let powers = (0..39).map(|power| 10_u128.pow(power));
         for amount in powers.flat_map(|power| [power - 1, power, power + 1]).chain([0, u128::MAX]) {
             assert_eq!(Total::from(amount).to_string(), amount.to_string());

@@ -1,4 +1,4 @@
-//! A counter that any of three processes may die with.
+//! A counter on three processes, of which any one may die.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 state_machine! {
-    /// What a counter can be asked.
+    /// The calls of a counter.
     trait Counter {
-        /// Adds to it; the sum.
+        /// Adds to the counter, and returns the sum.
         cmd add(by: u64) -> u64;
         /// The sum.
         qry value() -> u64;
@@ -37,13 +37,13 @@ impl Counter for Sum {
     }
 }
 
-/// A process of the counter, and the way to its calls.
+/// A process of the counter, and the handle of its calls.
 type Process = Member<CounterMachine<Sum>>;
 type Handle = CounterHandle<MemberHandle<CounterMachine<Sum>>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What a member has to say, and what helps, it says by way of `tracing`.
+    // A member logs by way of `tracing`.
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let Err(error) = run().await else { return ExitCode::SUCCESS };
     drop(writeln!(io::stderr(), "counter: {error}"));
@@ -59,18 +59,18 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let options = MemberOptions::new(folder, address, "a token that only we know");
     let member: Process =
         if others.is_empty() { Member::seed(options).await? } else { Member::join(options, others).await? };
-    say(format!("ready at {}", member.address()))?;
+    print(format!("ready at {}", member.address()))?;
     let counter = CounterHandle::new(member.handle());
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             ["quit"] => break,
-            ["status"] => say(status(&member))?,
-            ["bench", seconds] => say(bench(&counter, seconds.parse()?).await?)?,
+            ["status"] => print(status(&member))?,
+            ["bench", seconds] => print(bench(&counter, seconds.parse()?).await?)?,
             _ => match call(&counter, &words).await {
-                Ok(value) => say(value)?,
-                Err(error) => say(format!("error: {error}"))?,
+                Ok(value) => print(value)?,
+                Err(error) => print(format!("error: {error}"))?,
             },
         }
     }
@@ -87,8 +87,8 @@ async fn call(counter: &Handle, words: &[&str]) -> Result<u64, Box<dyn Error>> {
     })
 }
 
-fn say(words: impl Display) -> io::Result<()> {
-    writeln!(io::stdout(), "{words}")
+fn print(text: impl Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
 }
 
 fn status(member: &Process) -> String {

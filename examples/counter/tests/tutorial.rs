@@ -1,4 +1,4 @@
-//! The guide and the program are one, and what the guide promises holds: three processes, one killed, nothing lost.
+//! The guide contains the program, and does what it promises: three processes, one killed, nothing lost.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout of each step.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 #[test]
 fn the_program_is_the_one_of_the_guide() {
@@ -40,9 +40,9 @@ fn the_guide_adds_what_the_program_needs() {
     assert_eq!(added, needed);
     let repository = read("../../Cargo.toml");
     let repository = repository.lines().find_map(|line| line.strip_prefix("repository = "));
-    let repository = repository.expect("it is somewhere").trim_matches('"');
+    let repository = repository.expect("it is set").trim_matches('"');
     assert!(guide.contains(&format!("cargo add bezant-member --git {repository}\n")), "{repository}");
-    assert!(root.join("../../crates/member/Cargo.toml").exists(), "where the guide says that it is");
+    assert!(root.join("../../crates/member/Cargo.toml").exists(), "the path in the guide exists");
 }
 
 /// A process of the program.
@@ -74,14 +74,14 @@ impl Process {
         self.output.next()?.ok()
     }
 
-    /// What it answers to a line; `None` when it is dead.
+    /// Writes a line, and returns the answer; `None` when the process is dead.
     fn ask(&mut self, line: &str) -> Option<String> {
         writeln!(self.input, "{line}").ok()?;
         self.answer()
     }
 
     fn value(&mut self) -> u64 {
-        self.ask("value").expect("it lives").parse().expect("a number")
+        self.ask("value").expect("it runs").parse().expect("a number")
     }
 }
 
@@ -114,7 +114,7 @@ impl Three {
         three
     }
 
-    /// As it was started the first time.
+    /// Starts a process, in the same way each time.
     fn begin(&self, at: usize) -> Process {
         let others = self.addresses[..at].to_vec();
         Process::start(&self.folder.join(at.to_string()), &self.addresses[at], &others)
@@ -127,25 +127,25 @@ impl Three {
     fn wait(&self, at: usize, holds: impl Fn(&str) -> bool) {
         let begun = Instant::now();
         loop {
-            let status = self.ask(at, "status").expect("it lives");
+            let status = self.ask(at, "status").expect("it runs");
             if holds(&status) {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{status}");
+            assert!(begun.elapsed() < TIMEOUT, "{status}");
             thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn leader(&self) -> usize {
         self.wait(0, |status| status.contains("leads"));
-        let status = self.ask(0, "status").expect("it lives");
+        let status = self.ask(0, "status").expect("it runs");
         let leads = status.split("; ").find(|node| node.contains("leads")).expect("it was there just now");
         self.addresses.iter().position(|address| leads.starts_with(address.as_str())).expect("one of them")
     }
 }
 
 #[test]
-fn one_of_three_processes_is_killed_and_nothing_that_was_answered_is_lost() {
+fn a_killed_process_loses_nothing_that_was_answered() {
     let folder = tempfile::tempdir().expect("a folder");
     let three = Three::start(folder.path());
     let (answered, asked) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -172,7 +172,7 @@ fn one_of_three_processes_is_killed_and_nothing_that_was_answered_is_lost() {
         let wait_for = |count: u64| {
             let (begun, from) = (Instant::now(), answered.load(Ordering::Relaxed));
             while answered.load(Ordering::Relaxed) < from + count {
-                assert!(begun.elapsed() < PATIENCE, "the others do not go on");
+                assert!(begun.elapsed() < TIMEOUT, "the others do not continue");
                 thread::sleep(Duration::from_millis(5));
             }
         };
@@ -187,7 +187,7 @@ fn one_of_three_processes_is_killed_and_nothing_that_was_answered_is_lost() {
     *three.processes[leader].lock().expect("no panic") = back;
     let values: Vec<u64> = (0..3).map(|at| three.processes[at].lock().expect("no panic").value()).collect();
     assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
-    // What the dead process was asked and did not answer may have been done.
+    // A command that the dead process did not answer may have been done.
     assert!((answered..=asked).contains(&values[0]), "{answered} answered, {asked} asked, {values:?}");
-    assert!(asked - answered <= 1, "only the dead one owes an answer");
+    assert!(asked - answered <= 1, "only the dead process left a command unanswered");
 }

@@ -1,4 +1,4 @@
-//! One binary for all targets: the environment variable `TARGET` names the one to run.
+//! One binary for all targets: the environment variable `TARGET` selects the target.
 //!
 //! `TARGET=entry cargo +nightly fuzz run --fuzz-dir fuzz/libfuzzer any`
 #![no_main]

@@ -1,4 +1,5 @@
-//! A damaged checkpoint: an error, or exactly what was written; and state in bytes that are no state.
+//! A damaged checkpoint gives an error or exactly the written content. Arbitrary bytes as a ledger's state
+//! give an error or a state that can be queried.
 
 use std::sync::{Arc, LazyLock};
 
@@ -36,22 +37,22 @@ static IMAGE: LazyLock<Image> = LazyLock::new(|| {
     damage::image_of(&disk)
 });
 
-/// Some pages that differ.
+/// Several pages with different content.
 fn content() -> Vec<u8> {
     (0..20_000_u32).flat_map(u32::to_le_bytes).collect()
 }
 
 fn run(input: &[u8]) {
     let disk = damage::damaged(&IMAGE, input);
-    // Any outcome is right: what matters is that looking does not panic.
+    // Every result is valid here; the inspection must not panic.
     drop(inspect(&disk));
     if let Ok(Some(checkpoint)) = CheckpointStore::new(Arc::new(disk)).load_newest() {
-        assert_eq!(checkpoint.bytes, content(), "another content");
-        assert_eq!((checkpoint.index, checkpoint.history), (INDEX, HISTORY), "another place");
+        assert_eq!(checkpoint.bytes, content(), "the content differs");
+        assert_eq!((checkpoint.index, checkpoint.history), (INDEX, HISTORY), "the position differs");
     }
 }
 
-/// A ledger with a little of everything, as bytes.
+/// The state of a ledger with accounts, a transfer and a pending transfer, as bytes.
 fn state() -> Vec<u8> {
     let mut ledger = Ledger::new();
     let account = |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
@@ -76,7 +77,7 @@ fn state() -> Vec<u8> {
             rules: 0,
         };
         let found = Fetched::from(ledger.position());
-        ledger.apply(LogIndex(index), &entry, found).expect("nothing is older than the window");
+        ledger.apply(LogIndex(index), &entry, found).expect("the window covers every row");
     }
     ledger.begin_checkpoint();
     std::iter::from_fn(|| ledger.poll_checkpoint(4096)).flatten().collect()
@@ -84,7 +85,7 @@ fn state() -> Vec<u8> {
 
 fn run_state(input: &[u8]) {
     if let Ok(ledger) = Ledger::restore(input) {
-        // Its checksums are the checkpoint's business; here any state that can be read can be asked.
+        // The checkpoint file has the checksums; every state that can be read must also answer queries.
         drop(ledger.query(LedgerQuery::Books));
         drop(ledger.query(LedgerQuery::Assets));
     }

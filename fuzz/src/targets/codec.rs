@@ -1,4 +1,4 @@
-//! Records, movements and filters of fixed size: what is read must be written again as it was.
+//! Records, movements and filters of fixed size: decoding and encoding must give the same bytes.
 
 use bezant_codec as codec;
 use bezant_types::limits::RECORD_SIZE;

@@ -1,12 +1,12 @@
-//! Files as bad disks and bad hands leave them. An input is a list of instructions of eight bytes, each
-//! of which damages one place of a valid folder; so a mutation of the input is another damage, and not a
-//! megabyte of noise.
+//! Files as faulty disks and wrong operations leave them. An input is a list of instructions of eight bytes,
+//! each of which damages one place of a valid folder. So a mutated input is another damage, and not a
+//! megabyte of random bytes.
 
 use bezant_storage::MemoryDisk;
 
-/// Bytes of an instruction: what, which file, where (3), how long, value (2).
+/// Size of an instruction in bytes: kind, file, offset (3), length, value (2).
 const SIZE: usize = 8;
-/// Instructions of an input at the most.
+/// Instructions of an input, at most.
 const COUNT_MAX: usize = 32;
 const BLOCK: usize = 4096;
 
@@ -25,7 +25,7 @@ pub(super) fn image_of(disk: &MemoryDisk) -> Image {
         .collect()
 }
 
-/// Inputs that damage one place each: single bits all over the folder, and one of each coarser kind.
+/// Inputs with one instruction each: single bits all over the folder, and one input for each other kind.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let bit = |place: u32| {
         let [low, middle, high, _] = (place * 211).to_le_bytes();
@@ -36,12 +36,12 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     std::iter::once(Vec::new()).chain((0..200).map(bit)).chain(coarse).collect()
 }
 
-/// True when the input turns over a single bit and does nothing else.
+/// True when the input flips a single bit and does nothing else.
 pub(super) fn is_one_bit(input: &[u8]) -> bool {
     input.len() == SIZE && input[0].is_multiple_of(8)
 }
 
-/// The folder after the damage.
+/// The folder with the damage of `input`.
 pub(super) fn damaged(image: &Image, input: &[u8]) -> MemoryDisk {
     let mut image = image.clone();
     for instruction in input.as_chunks::<SIZE>().0.iter().take(COUNT_MAX) {
@@ -79,7 +79,7 @@ fn damage(image: &mut Image, [kind, file, low, middle, high, size, first, second
     }
 }
 
-/// What a disk does that writes a block to the wrong place.
+/// Simulates a disk that writes a block to the wrong place.
 fn copy_block(image: &mut Image, value: usize, file: usize, offset: usize) {
     let source = &image[value % image.len()].1;
     let from = (value / image.len()) % (source.len() / BLOCK).max(1) * BLOCK;

@@ -1,5 +1,5 @@
-//! Messages of the engines: what a peer sends, broken. Peers have proved that they hold the cluster's token, and
-//! their frames have checksums; so this is about a peer of another version, or one with a fault of its own.
+//! Messages of the engines, as a peer sends them, damaged. Peers have proved that they have the cluster's
+//! token, and their frames have checksums. So this covers a peer of another version, or a peer with a bug.
 
 use bezant_consensus::{
     Engine, EngineKind, EngineOptions, EngineState, Input, Member, Members, Output, Part,
@@ -11,23 +11,23 @@ use super::Target;
 
 pub(super) const RAFT: Target = Target {
     name: "raft",
-    about: "messages of the engine raft, as they are described",
+    about: "messages of the engine raft, and their description",
     seeds: || singles(EngineKind::Raft),
     run: |input| drop(bezant_engines::describe(EngineKind::Raft)(&Bytes::copy_from_slice(input))),
 };
 
 pub(super) const PAXOS: Target = Target {
     name: "paxos",
-    about: "messages of the engine paxos, and a replica that is sent them",
+    about: "messages of the engine paxos, and a replica that receives them",
     seeds: || vec![traffic(EngineKind::Paxos).iter().flat_map(framed).collect()],
     run: run_paxos,
 };
 
 const NODES: u64 = 3;
-/// Ticks in which three nodes find a leader, and more.
+/// Ticks that are more than enough for three nodes to elect a leader.
 const TICKS: usize = 100;
-/// Who is fed.
-const FED: NodeId = NodeId(1);
+/// The node whose messages are recorded and replayed.
+const RECEIVER: NodeId = NodeId(1);
 
 fn begin(kind: EngineKind, node: u64) -> Box<dyn Engine + Send> {
     let nodes = (1..=NODES).map(|node| Member {
@@ -42,10 +42,11 @@ fn begin(kind: EngineKind, node: u64) -> Box<dyn Engine + Send> {
     bezant_engines::begin(kind, &options, EngineState::default()).expect("an empty log")
 }
 
-/// What three nodes tell the first while they find a leader and agree on something: by whom, and what.
+/// The messages that the first of three nodes receives while they elect a leader and commit entries, with
+/// their senders.
 fn traffic(kind: EngineKind) -> Vec<(NodeId, Bytes)> {
     let mut engines: Vec<_> = (1..=NODES).map(|node| begin(kind, node)).collect();
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for tick in 0..TICKS {
         for engine in &mut engines {
             engine.handle(Input::Tick);
@@ -53,7 +54,7 @@ fn traffic(kind: EngineKind) -> Vec<(NodeId, Bytes)> {
                 engine.propose(Bytes::from_static(b"an entry"));
             }
         }
-        // As in `run_paxos`: a disk that is never busy, a network that loses nothing.
+        // As in `run_paxos`, every write is durable at once and no message is lost.
         loop {
             let mut sent = Vec::new();
             for (node, engine) in (1..).map(NodeId).zip(&mut engines) {
@@ -63,19 +64,19 @@ fn traffic(kind: EngineKind) -> Vec<(NodeId, Bytes)> {
                 break;
             }
             for (from, to, bytes) in sent {
-                if to == FED {
-                    told.push((from, bytes.clone()));
+                if to == RECEIVER {
+                    received.push((from, bytes.clone()));
                 }
                 let to = usize::try_from(to.0 - 1).expect("one of three");
                 engines[to].handle(Input::Message { from, bytes });
             }
         }
     }
-    assert!(engines.iter().any(Engine::is_leader), "nobody leads");
-    told
+    assert!(engines.iter().any(Engine::is_leader), "no node leads");
+    received
 }
 
-/// Does what the engine wants, on a disk that is never busy.
+/// Executes the engine's outputs; every write is durable at once.
 fn work(engine: &mut dyn Engine, mut send: impl FnMut(NodeId, Bytes)) {
     while let Some(output) = engine.poll() {
         match output {
@@ -86,7 +87,7 @@ fn work(engine: &mut dyn Engine, mut send: impl FnMut(NodeId, Bytes)) {
                 let members = engine.members().clone();
                 engine.handle(Input::Installed { index, term: Term(1), members });
             }
-            // A peer that lies may contradict what is committed: the engine says so, and changes nothing.
+            // A faulty peer may contradict committed entries: the engine reports that and changes nothing.
             Output::Commit(_) | Output::Readable { .. } | Output::Members(_) | Output::Conflict { .. } => {}
         }
     }
@@ -99,7 +100,7 @@ fn singles(kind: EngineKind) -> Vec<Vec<u8>> {
     singles
 }
 
-/// From u8, size u16, bytes.
+/// A message in an input: sender u8, size u16, bytes.
 fn framed((from, bytes): &(NodeId, Bytes)) -> Vec<u8> {
     let size = u16::try_from(bytes.len()).expect("a short message");
     let head = [u8::try_from(from.0).expect("one of three")].into_iter().chain(size.to_le_bytes());
@@ -107,7 +108,7 @@ fn framed((from, bytes): &(NodeId, Bytes)) -> Vec<u8> {
 }
 
 fn run_paxos(mut input: &[u8]) {
-    let mut engine = begin(EngineKind::Paxos, FED.0);
+    let mut engine = begin(EngineKind::Paxos, RECEIVER.0);
     let mut committed = LogIndex(0);
     while let Some(([from, low, high], rest)) = input.split_first_chunk() {
         let size = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
@@ -117,9 +118,9 @@ fn run_paxos(mut input: &[u8]) {
         drop(bezant_engines::describe(EngineKind::Paxos)(&bytes));
         engine.handle(Input::Message { from: NodeId(u64::from(*from % 4)), bytes });
         engine.handle(Input::Tick);
-        work(engine.as_mut(), |to, _| assert_ne!(to, FED, "it sends to itself"));
+        work(engine.as_mut(), |to, _| assert_ne!(to, RECEIVER, "the node sends to itself"));
         let standing = engine.standing();
-        assert!(standing.committed >= committed, "what was agreed is taken back");
+        assert!(standing.committed >= committed, "the committed index went back");
         committed = standing.committed;
     }
 }

@@ -1,4 +1,4 @@
-//! Log entries: what is read must be written again as it was.
+//! Log entries: decoding and encoding must give the same bytes.
 
 use bezant_rsm::{Command, Entry};
 use bezant_types::Nanos;
@@ -28,6 +28,6 @@ fn seeds() -> Vec<Vec<u8>> {
 fn run(input: &[u8]) {
     let bytes = Bytes::copy_from_slice(input);
     if let Ok(entry) = Entry::decode(&bytes) {
-        assert_eq!(entry.encode(), bytes, "an entry has one form");
+        assert_eq!(entry.encode(), bytes, "an entry has one encoding");
     }
 }

@@ -1,4 +1,4 @@
-//! What people send over REST: bodies in JSON, parameters of queries, cursors.
+//! The text that REST clients send: bodies in JSON, query parameters, cursors.
 
 use bezant_api::cursor::{self, Fingerprint};
 use bezant_api::json;
@@ -35,7 +35,7 @@ fn body_seeds() -> Vec<Vec<u8>> {
 }
 
 fn run_body(input: &[u8]) {
-    // Whatever they say to it: a draft, or a failure that can be shown.
+    // Both results are valid: a draft, or a failure that can be printed.
     drop(json::parse_accounts(input).map_err(|failure| format!("{failure:?}")));
     drop(json::parse_transfers(input).map_err(|failure| format!("{failure:?}")));
     drop(json::parse_assets(input).map_err(|failure| format!("{failure:?}")));
@@ -81,6 +81,6 @@ fn cursor_seeds() -> Vec<Vec<u8>> {
 fn run_cursor(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     if let Ok(next) = cursor::decode(&text, fingerprint()) {
-        assert_eq!(cursor::encode(fingerprint(), next), text, "a cursor has one form");
+        assert_eq!(cursor::encode(fingerprint(), next), text, "a cursor has one encoding");
     }
 }

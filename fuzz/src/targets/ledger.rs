@@ -1,9 +1,9 @@
-//! Records of the fast path, applied: arbitrary bytes never make the rules of money panic, and after every
-//! command the books balance, each event has a result, and the state comes back from its own checkpoint.
+//! Records of the fast path, applied to a ledger. Arbitrary bytes never cause a panic. After every command
+//! the books balance, and each event has a result. At the end the state is restored from its own checkpoint.
 //!
-//! An input is a list of commands: operation, number of records, switches, seconds that pass before it, then
-//! the records. Records are shrunk to few ids, ledgers and small amounts unless a switch says otherwise, so
-//! that they meet each other.
+//! An input is a list of commands: operation, number of records, switches, seconds that pass before the
+//! command, then the records. Unless a switch prevents it, ids, ledgers and amounts are reduced to few small
+//! values, so that the records affect each other.
 
 use bezant_codec::{Reader, put_trailer};
 use bezant_ledger::{
@@ -21,19 +21,19 @@ use bytes::Bytes;
 use super::Target;
 
 pub(super) const TARGET: Target =
-    Target { name: "ledger", about: "records of the fast path, applied by the rules of money", seeds, run };
+    Target { name: "ledger", about: "records of the fast path, applied to a ledger", seeds, run };
 
-/// Commands of an input at the most.
+/// Commands of an input, at most.
 const COMMANDS_MAX: usize = 64;
-/// Switch: records are taken as they are.
+/// Switch: records are not reduced.
 const RAW: u8 = 1;
-/// Switch: accounts and transfers come by a session, in two batches; the request is sent twice.
+/// Switch: accounts and transfers are sent with a session, in two batches, and the request is repeated.
 const SESSION: u8 = 4;
-/// Switch: timestamps are left in the records, as imported events have them.
+/// Switch: the records keep their timestamps, as imported events do.
 const TIMESTAMPS: u8 = 2;
-/// Switch: accounts and transfers come in a request with an idempotency key.
+/// Switch: accounts and transfers are sent with an idempotency key.
 const KEY: u8 = 8;
-/// What a client may ask for; an input names them by their place.
+/// The operations of clients; an input has their index in this list.
 const OPERATIONS: [Operation; 9] = [
     Operation::CreateAccounts,
     Operation::CreateTransfers,
@@ -45,7 +45,7 @@ const OPERATIONS: [Operation; 9] = [
     Operation::ChangeBounds,
     Operation::SetExpiry,
 ];
-/// What a request with a key may do.
+/// The operations that can have a key.
 const CREATES: [Operation; 4] = [
     Operation::CreateAccounts,
     Operation::CreateTransfers,
@@ -53,7 +53,7 @@ const CREATES: [Operation; 4] = [
     Operation::CreateTransfersExtended,
 ];
 
-/// One record of 128 bytes; numbers stand for ids, the last is the flags.
+/// A record of 128 bytes with these ids, as 16-byte integers from offset 0.
 fn record(ids: [u8; 6], timeout: u8, code: u8, flags: u16) -> Vec<u8> {
     let mut bytes = vec![0; 128];
     for (place, id) in ids.iter().enumerate() {
@@ -73,7 +73,7 @@ fn command(operation: Operation, seconds: u8, records: &[Vec<u8>]) -> Vec<u8> {
     [vec![place, count, 0, seconds], records.concat()].concat()
 }
 
-/// An import of a hold with a timeout of seconds, and of its void after it.
+/// An import of a pending transfer with a timeout, and of its void after that timeout.
 fn import(hold: Vec<u8>, void: Vec<u8>) -> Vec<u8> {
     let imported = |seconds: u8, mut record: Vec<u8>| {
         record[119] |= 1;
@@ -166,7 +166,8 @@ fn run(input: &[u8]) {
             body.chunks_exact_mut(size).for_each(|record| shrink(operation, record, *switches, movements));
         }
         if switches & KEY != 0 && CREATES.contains(&operation) {
-            // Few keys, and the place of the command as the witness: retries and other requests with the same key.
+            // There are few keys, and the witness depends on the command: so both retries and other requests
+            // with a used key occur.
             let guard = TransferId(0x100 + u128::from(count >> 5));
             let witness = TransferId(0x200 + u128::from(count >> 5) * 2 + u128::from(seconds & 1));
             if let Ok(command) = (KeyedHead { guard, witness, operation }).command(&body) {
@@ -181,8 +182,8 @@ fn run(input: &[u8]) {
     bench.check_checkpoint();
 }
 
-/// Makes ids, amounts and codes small, so that records of one input meet each other. A pause is of a ledger with so
-/// many movements, unless a switch says another number.
+/// Reduces ids, amounts and codes to small values, so that the records of one input affect each other. A
+/// pause names the current number of movements, unless a switch asks for another number.
 fn shrink(operation: Operation, record: &mut [u8], switches: u8, movements: u64) {
     use Operation::{CreateAccounts, CreateAccountsExtended, CreateTransfers, CreateTransfersExtended};
     let ids = match operation {
@@ -230,7 +231,7 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8, movements: u64)
     }
 }
 
-/// A ledger and the history that it has written.
+/// A ledger and the rows of its history.
 #[derive(Debug, Default)]
 struct Bench {
     ledger: Ledger,
@@ -238,12 +239,12 @@ struct Bench {
     index: u64,
     movements: Vec<Movement>,
     refusals: Vec<Refusal>,
-    /// The only client's last request.
+    /// The head of the last request of the only session.
     head: SessionHead,
 }
 
 impl Bench {
-    /// Puts what is due in the log, as a node does.
+    /// Applies the commands that are due, as a leader does.
     fn expire(&mut self) {
         while let Some(command) = self.ledger.due(self.time) {
             self.apply(command);
@@ -257,7 +258,8 @@ impl Bench {
         assert!(!is_answered || size == events * RESULT_SIZE, "{size} bytes of results for {events} events");
     }
 
-    /// A request with a key. Another one with the same key has an empty answer, and does nothing.
+    /// Applies a request with a key. Another request with the same key has an empty answer and changes
+    /// nothing.
     fn apply_keyed(&mut self, command: Command) {
         let events = usize::try_from(command.events).expect("invariant: at most 8189 events");
         let rows = self.position();
@@ -266,7 +268,8 @@ impl Bench {
         assert!(is_refused || size == events * RESULT_SIZE, "{size} bytes of results for {events} events");
     }
 
-    /// A request of the only client, and the same again: answered alike, and without a row.
+    /// Applies a request of the only session twice: the second time it must get the same answer and add no
+    /// row.
     fn apply_by_session(&mut self, operation: Operation, mut body: Vec<u8>) {
         if self.head.request.client.0 == 0 {
             self.head.request =
@@ -283,10 +286,10 @@ impl Bench {
         let first = self.take_answer(command.clone());
         let rows = self.position();
         assert_eq!(self.apply_any(command), [first], "a retry gets the same bytes");
-        assert_eq!(self.position(), rows, "and does nothing");
+        assert_eq!(self.position(), rows, "a retry adds no row");
     }
 
-    /// Applies a request that is new, and remembers its reply.
+    /// Applies a new request and sets session and parent of the next one from its reply.
     fn take_answer(&mut self, command: Command) -> Bytes {
         let reply = self.apply_any(command).pop().expect("an answer");
         let answer = SessionAnswer::from_reader(&mut Reader::new(&reply)).expect("an answer's head");
@@ -306,21 +309,24 @@ impl Bench {
         let keys = self.ledger.prefetch(&entry).keys;
         let found = self.fetch(&keys);
         let applied = self.ledger.apply(LogIndex(self.index), &entry, found);
-        let applied = applied.expect("what was just found is fresh");
+        let applied = applied.expect("the window covers a fetch of the latest rows");
         let HistoryRows { movements, refusals } = applied.rows;
         self.movements.extend_from_slice(&movements);
         self.refusals.extend_from_slice(&refusals);
-        assert!(self.movements.is_sorted_by(|one, next| one.timestamp < next.timestamp), "time only grows");
+        assert!(
+            self.movements.is_sorted_by(|one, next| one.timestamp < next.timestamp),
+            "timestamps grow strictly"
+        );
         self.check_books();
         applied.results
     }
 
     fn check_books(&self) {
         let LedgerAnswer::Books(books) = self.ledger.query(LedgerQuery::Books) else {
-            panic!("the books are asked for");
+            panic!("the answer is to another query");
         };
         assert!(books.ledgers.iter().all(LedgerTotals::is_balanced), "the books balance: {books:?}");
-        assert_eq!(books.history, self.position(), "every row was handed out");
+        assert_eq!(books.history, self.position(), "every row was returned");
     }
 
     fn movements(&self) -> u64 {
@@ -332,7 +338,7 @@ impl Bench {
         HistoryPosition { movements: count(self.movements.len()), refusals: count(self.refusals.len()) }
     }
 
-    /// Plays the history on disk.
+    /// Replaces the history on disk.
     fn fetch(&self, keys: &[FetchKey]) -> Fetched {
         let mut fetched = Fetched::from(self.position());
         for key in keys {
@@ -366,10 +372,10 @@ impl Bench {
         fetched
     }
 
-    /// A restored ledger answers as this one does, and cuts the same checkpoint.
+    /// A restored ledger must have the same books and write the same checkpoint.
     fn check_checkpoint(&mut self) {
         let bytes = checkpoint(&mut self.ledger);
-        let mut restored = Ledger::restore(&bytes).expect("a checkpoint of its own can be read");
+        let mut restored = Ledger::restore(&bytes).expect("a ledger can read its own checkpoint");
         assert_eq!(
             restored.query(LedgerQuery::Books),
             self.ledger.query(LedgerQuery::Books),

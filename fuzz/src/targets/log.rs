@@ -1,5 +1,5 @@
-//! Recovery of a damaged log: an error, or a prefix of what was written, byte for byte; the same when it is
-//! opened again; and one turned bit never costs an acknowledged entry in silence.
+//! Recovery of a damaged log. The result is an error or a prefix of what was written, byte for byte. A second
+//! recovery finds the same. One flipped bit never removes an acknowledged entry without an error.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,7 +16,7 @@ pub(super) const TARGET: Target =
     Target { name: "log", about: "recovery of a damaged write-ahead log", seeds: damage::seeds, run };
 
 const OPTIONS: LogOptions = LogOptions { segment_size: 8 * 4096, reserve_size: 0 };
-/// Sizes of the payloads: none, small, over several sectors, over several blocks.
+/// Sizes of the payloads: empty, small, across several sectors, across several blocks.
 const SIZES: [usize; 16] = [0, 1, 700, 64, 9000, 3, 4032, 4096, 100, 12_000, 5, 600, 600, 600, 8000, 7];
 
 static IMAGE: LazyLock<Image> = LazyLock::new(|| {
@@ -33,7 +33,7 @@ static IMAGE: LazyLock<Image> = LazyLock::new(|| {
     damage::image_of(&disk)
 });
 
-/// What the log holds.
+/// The entries of the log.
 fn entries() -> impl Iterator<Item = LogEntry> {
     (1..).zip(SIZES).map(|(index, size)| {
         let byte = u8::try_from(index * 7 % 251).unwrap_or(1);
@@ -44,36 +44,40 @@ fn entries() -> impl Iterator<Item = LogEntry> {
 
 fn run(input: &[u8]) {
     let disk = damage::damaged(&IMAGE, input);
-    // Any outcome is right: what matters is that looking changes nothing and does not panic.
+    // Every result is valid here; the inspection must not panic or change the disk.
     drop(inspect(&disk, LogIndex(0)));
     let Some(last) = recover(&disk, LogIndex(0)) else { return };
     let written = u64::try_from(SIZES.len()).unwrap_or(0);
-    assert!(!damage::is_one_bit(input) || last.0 == written, "one bit cost the entries after {last}");
-    assert_eq!(recover(&disk, LogIndex(0)), Some(last), "a second recovery finds what the first has found");
-    go_on(&disk, last);
+    assert!(
+        !damage::is_one_bit(input) || last.0 == written,
+        "one flipped bit removed the entries after {last}"
+    );
+    assert_eq!(recover(&disk, LogIndex(0)), Some(last), "a second recovery has the same result");
+    append_after_recovery(&disk, last);
 }
 
-/// The last entry that recovery found, all of which are what was written; `None` when it refused.
+/// Recovers the log and compares its entries with the written ones. Returns the last index; `None` when
+/// recovery failed.
 fn recover(disk: &MemoryDisk, checkpoint: LogIndex) -> Option<LogIndex> {
     let (log, mut recovered) = Log::open(Arc::new(disk.clone()), OPTIONS, checkpoint).ok()?;
     let mut expected = entries();
     let mut count = 0;
     while let Ok(Some(entry)) = recovered.entries.next() {
-        assert_eq!(Some(entry), expected.next(), "recovery found what was never written");
+        assert_eq!(Some(entry), expected.next(), "recovery returned an entry that was never written");
         count += 1;
     }
-    // Damage between the ends is met while reading, before the end that opening has found.
+    // Damage in the middle of the log is found only by reading, so the reader may end before the last index.
     if count < log.last_index().0 {
-        assert!(recovered.entries.next().is_err(), "replay ended early and did not say why");
+        assert!(recovered.entries.next().is_err(), "the reader ended early without an error");
         return None;
     }
     Some(log.last_index())
 }
 
-/// A recovered log takes another entry and keeps it.
-fn go_on(disk: &MemoryDisk, last: LogIndex) {
+/// A recovered log accepts another entry and keeps it.
+fn append_after_recovery(disk: &MemoryDisk, last: LogIndex) {
     let Ok((mut log, recovered)) = Log::open(Arc::new(disk.clone()), OPTIONS, LogIndex(0)) else {
-        panic!("it was opened before");
+        panic!("the log was opened before");
     };
     let term = Term(recovered.last_term.0.max(1));
     let entry = LogEntry {
@@ -84,6 +88,11 @@ fn go_on(disk: &MemoryDisk, last: LogIndex) {
     };
     log.append(&entry).expect("nothing fails on this disk");
     log.flush().expect("nothing fails on this disk");
-    let (_, mut recovered) = Log::open(Arc::new(disk.clone()), OPTIONS, last).expect("it was opened before");
-    assert_eq!(recovered.entries.next(), Ok(Some(entry)), "what was flushed after recovery is there");
+    let (_, mut recovered) =
+        Log::open(Arc::new(disk.clone()), OPTIONS, last).expect("the log was opened before");
+    assert_eq!(
+        recovered.entries.next(),
+        Ok(Some(entry)),
+        "an entry that was flushed after recovery is found"
+    );
 }

@@ -1,4 +1,4 @@
-//! The parsers of bytes from outside, a target each.
+//! The parsers of bytes from outside, one target each.
 
 mod checkpoint;
 mod codec;
@@ -11,16 +11,16 @@ mod log;
 mod service;
 mod tigerbeetle;
 
-/// A parser under fire.
+/// A parser with its seeds.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// What it reads.
+    /// A description for `--list`.
     pub about: &'static str,
-    /// Valid inputs to begin from; at least one.
+    /// Valid inputs to start from; at least one.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Reads the bytes; panics when something does not hold.
+    /// Parses the bytes; panics when an invariant is violated.
     pub run: fn(&[u8]),
 }
 

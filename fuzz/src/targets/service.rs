@@ -1,4 +1,4 @@
-//! A service of a program of one's own, inside a member: commands from the log, and state in bytes that are no state.
+//! A program's service, hosted by a member: commands from the log, and arbitrary bytes as its state.
 
 use bezant_member::{Hosted, HostedQuery, LogIndex, Nanos, state_machine};
 use bezant_rsm::{Command, Entry, StateMachine};
@@ -22,20 +22,21 @@ pub(super) const STATE: Target = Target {
     run: run_state,
 };
 
-/// Opens a session; does a command in one: session u64, number u64, oldest u64, the service's command.
+/// Operation that opens a session.
 const OPEN: u16 = 1;
+/// Operation that applies a command of a session: session u64, number u64, oldest u64, the service's command.
 const INVOKE: u16 = 2;
-/// The session that the first entry opens: its index, and room for others of it.
+/// The session that the first entry opens: its index, shifted to leave bits for other sessions of that entry.
 const SESSION: u64 = 1 << 16;
 /// Commands of an input, at most.
 const COUNT_MAX: usize = 64;
 const WORDS_MAX: usize = 100;
 
 state_machine! {
-    /// Keeps words, and tells of each.
+    /// Stores words and publishes each.
     trait Words {
         cmd add(word: String, times: u32) -> u64;
-        cmd forget(places: Vec<u32>) -> Result<u64, String>;
+        cmd remove(places: Vec<u32>) -> Result<u64, String>;
         qry newest() -> Option<String>;
         sub added -> String;
     }
@@ -49,12 +50,12 @@ struct Kept {
 impl Words for Kept {
     fn add(&mut self, context: &mut WordsContext<'_>, word: String, times: u32) -> u64 {
         context.added(&word);
-        let room = WORDS_MAX.saturating_sub(self.words.len());
-        self.words.extend((0..times).take(room).map(|_| word.clone()));
+        let free = WORDS_MAX.saturating_sub(self.words.len());
+        self.words.extend((0..times).take(free).map(|_| word.clone()));
         self.words.len() as u64
     }
 
-    fn forget(&mut self, _: &mut WordsContext<'_>, places: Vec<u32>) -> Result<u64, String> {
+    fn remove(&mut self, _: &mut WordsContext<'_>, places: Vec<u32>) -> Result<u64, String> {
         for place in places {
             let place = usize::try_from(place).map_err(|error| error.to_string())?;
             if place >= self.words.len() {
@@ -72,7 +73,7 @@ impl Words for Kept {
 
 type Machine = Hosted<WordsMachine<Kept>>;
 
-/// A command in the first session, or the one that opens it.
+/// A command in the first session, or with `None` the command that opens it.
 fn invoke(number: u64, command: Option<WordsCommand>) -> Command {
     let Some(command) = command else {
         return Command { operation: OPEN, events: 1, body: Bytes::new() };
@@ -86,9 +87,9 @@ fn commands() -> Vec<Command> {
     vec![
         invoke(0, None),
         invoke(1, Some(WordsCommand::Add { word: "ledger".to_owned(), times: 3 })),
-        invoke(2, Some(WordsCommand::Forget { places: vec![1, 0] })),
-        invoke(2, Some(WordsCommand::Forget { places: vec![1, 0] })),
-        invoke(3, Some(WordsCommand::Forget { places: vec![700] })),
+        invoke(2, Some(WordsCommand::Remove { places: vec![1, 0] })),
+        invoke(2, Some(WordsCommand::Remove { places: vec![1, 0] })),
+        invoke(3, Some(WordsCommand::Remove { places: vec![700] })),
     ]
 }
 
@@ -96,7 +97,7 @@ fn apply(machine: &mut Machine, index: u64, commands: Vec<Command>) -> usize {
     let mut entry = Entry { time: Nanos(0), commands, checkpoint: false, rules: 0 };
     entry.time = Nanos(machine.time().0 + entry.events());
     let found = Fetched::from(HistoryPosition::default());
-    machine.apply(LogIndex(index), &entry, found).expect("a service looks nothing up").results.len()
+    machine.apply(LogIndex(index), &entry, found).expect("a service needs no rows").results.len()
 }
 
 fn used() -> Machine {
@@ -113,7 +114,7 @@ fn checkpoint(machine: &mut Machine) -> Vec<u8> {
     std::iter::from_fn(|| machine.poll_checkpoint(1000)).flatten().collect()
 }
 
-/// Each command: operation u8, size of the body u16, body.
+/// All commands in one input; each is operation u8, size of the body u16, body.
 fn command_seeds() -> Vec<Vec<u8>> {
     let bytes = |command: &Command| {
         let operation = u8::try_from(command.operation).expect("one of two");
@@ -138,12 +139,12 @@ fn run_commands(mut input: &[u8]) {
     }
     let bytes = checkpoint(&mut machine);
     assert!(bytes == checkpoint(&mut other), "two replicas differ");
-    let mut restored = Machine::restore(&bytes).expect("what a member wrote it can read");
-    assert!(bytes == checkpoint(&mut restored), "a replica that was restored differs");
+    let mut restored = Machine::restore(&bytes).expect("a member can read its own checkpoint");
+    assert!(bytes == checkpoint(&mut restored), "a restored replica differs");
 }
 
 fn run_state(input: &[u8]) {
-    // Its checksums are the checkpoint's business; here any state that can be read can be used.
+    // The checkpoint file has the checksums; every state that can be read must also work.
     let Ok(mut machine) = Machine::restore(input) else { return };
     drop(machine.query(HostedQuery::Events { stream: 0, after: 0, limit: 10 }));
     drop(machine.query(HostedQuery::Ask(Bytes::from_static(b"newest"))));
@@ -151,5 +152,5 @@ fn run_state(input: &[u8]) {
         apply(&mut machine, 1 << 40, commands());
     }
     let bytes = checkpoint(&mut machine);
-    assert!(Machine::restore(&bytes).is_ok(), "what a member wrote it can read");
+    assert!(Machine::restore(&bytes).is_ok(), "a member can read its own checkpoint");
 }

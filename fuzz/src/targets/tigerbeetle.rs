@@ -1,5 +1,5 @@
-//! TigerBeetle's protocol: what comes from a socket on the door for its clients, and what a client takes from a
-//! server. Frames whose checksum would keep the bytes out are sealed anew, so that what lies behind is met.
+//! TigerBeetle's protocol: the bytes that the server's listener receives, and those that a client receives
+//! from a server. Frames with a wrong checksum get a valid one, so that the parsers after the check run too.
 
 use bezant_tigerbeetle::operation::Operation;
 use bezant_tigerbeetle::{
@@ -70,13 +70,13 @@ fn run_frame(input: &[u8]) {
     let mut client = Client::new(ClientId(1), 0, Release::OWN);
     let register = client.register();
     drop(client.receive(header, body).map_err(|error| error.to_string()));
-    // The checksum of the request is what a hostile server does know.
+    // A malicious server knows the checksum of the client's request.
     let mut answer = *header;
     answer[128..144].copy_from_slice(&register[..16]);
     drop(client.receive(&seal(answer, body), body).map_err(|error| error.to_string()));
 }
 
-/// The header with checksums and size that match.
+/// The header with matching checksums and size.
 fn seal(mut header: [u8; HEADER_SIZE], body: &[u8]) -> [u8; HEADER_SIZE] {
     let size = u32::try_from(HEADER_SIZE + body.len()).expect("invariant: inputs are small");
     header[32..48].copy_from_slice(&checksum(body).to_le_bytes());
@@ -86,27 +86,27 @@ fn seal(mut header: [u8; HEADER_SIZE], body: &[u8]) -> [u8; HEADER_SIZE] {
     header
 }
 
-/// What is read is written as it came.
+/// Decoding and encoding a message gives the same bytes.
 fn read_sealed(bytes: &[u8; HEADER_SIZE], body: &[u8]) {
-    let header = Header::read(bytes).expect("the checksum was made for it");
-    header.check_body(body).expect("the same of the body");
-    assert_eq!(header.body_size(), body.len(), "the size was made for it");
+    let header = Header::read(bytes).expect("the header has a valid checksum");
+    header.check_body(body).expect("the body has a valid checksum");
+    assert_eq!(header.body_size(), body.len(), "the header has the size of the body");
     if let Some(request) = Request::read(&header) {
         let mut again = request.to_bytes(header.cluster, body);
-        // The latency of the last request is not kept.
+        // The field for the latency of the last request is not kept.
         again[200..204].copy_from_slice(&bytes[200..204]);
         again[115] = header.replica;
-        assert_eq!(&again[16..], &bytes[16..], "a request comes back as it went");
-        assert_eq!(request.checksum, header.checksum, "its checksum names it");
+        assert_eq!(&again[16..], &bytes[16..], "a request round-trips");
+        assert_eq!(request.checksum, header.checksum, "a request has the checksum of its header");
     }
     if let Some(ping) = Ping::read(&header) {
         assert!(ping.client.0 != 0, "a ping has a client");
     }
     if let Some(reply) = Reply::read(&header) {
-        assert!(reply.index.0 != 0 && reply.time.0 != 0, "a reply stands somewhere");
+        assert!(reply.index.0 != 0 && reply.time.0 != 0, "a reply has an index and a time");
     }
     if let Some(pong) = Pong::read(&header) {
-        assert_eq!(pong.view, header.view, "a pong tells the view");
+        assert_eq!(pong.view, header.view, "a pong has the view");
     }
     if let Some(eviction) = Eviction::read(&header) {
         assert_eq!(eviction.reason as u8, bytes[255], "an eviction has a reason");
@@ -140,11 +140,11 @@ fn run_body(input: &[u8]) {
     let Ok(batches) = operation.batches(body) else { return };
     let (size, records) = (operation.event_size(), batches.records());
     assert_eq!(batches.payload().len(), records * size, "batches hold whole records");
-    assert_eq!(batches.iter().map(<[u8]>::len).sum::<usize>(), records * size, "and all of them");
-    assert_eq!(batches.iter().count(), batches.count(), "one after the other");
+    assert_eq!(batches.iter().map(<[u8]>::len).sum::<usize>(), records * size, "batches hold all records");
+    assert_eq!(batches.iter().count(), batches.count(), "the iterator returns every batch");
     let mut again = batches.payload().to_vec();
     bezant_codec::put_trailer(&mut again, &batches.sizes().collect::<Vec<_>>(), size);
-    assert_eq!(again, body, "a body has one form");
+    assert_eq!(again, body, "a body has one encoding");
 }
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_are_read() {
+    fn seeds_can_be_decoded() {
         assert_eq!(frame_seeds().iter().filter(|seed| seed.len() > HEADER_SIZE).count(), 2);
         for seed in body_seeds() {
             run_body(&seed);

@@ -14,7 +14,7 @@ use crate::etcd::kv_server::{Kv, KvServer};
 use crate::etcd::maintenance_server::{Maintenance, MaintenanceServer};
 use crate::etcd::{ResponseHeader, ResponseOp, StatusRequest, StatusResponse};
 
-/// What happens to an attempt to write.
+/// The fate of an attempt to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Answered,
@@ -22,11 +22,11 @@ enum Fate {
     Lost,
     /// Done, and the answer is lost.
     Unheard,
-    /// Refused for a reason that does not pass.
+    /// Refused for a permanent reason.
     Full,
 }
 
-/// A store with one member, which leads.
+/// A store with one member, which is the leader.
 #[derive(Debug)]
 struct Store {
     fate: fn(i64) -> Fate,
@@ -101,7 +101,8 @@ impl Maintenance for Store {
     }
 }
 
-/// Writes 300 times with 8 clients; what that gave, after the check, and how many writes the store has done.
+/// Writes 300 times with 8 clients. Returns the checked outcome, and the number of writes that the store has
+/// done.
 async fn run(keys: Option<u64>, fate: fn(i64) -> Fate) -> Result<(Outcome, i64)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -149,20 +150,20 @@ async fn an_attempt_without_an_answer_is_not_done_twice() {
 }
 
 #[tokio::test]
-async fn a_key_of_all_is_written_as_often_as_was_acknowledged() {
+async fn a_shared_key_counts_the_acknowledged_writes() {
     let (outcome, done) = run(Some(1), |_| Fate::Answered).await.unwrap();
     assert_eq!((outcome.latencies.len(), outcome.errors, done), (300, 0, 300));
 }
 
 #[tokio::test]
-async fn what_does_not_pass_ends_the_run() {
+async fn a_permanent_refusal_ends_the_run() {
     let fate = |attempt| if attempt == 20 { Fate::Full } else { Fate::Answered };
     let error = run(None, fate).await.unwrap_err();
     assert_eq!(error.to_string(), "status 8: no space");
 }
 
 #[test]
-fn a_request_is_what_the_protocol_says() {
+fn a_request_has_the_bytes_of_the_protocol() {
     use prost::Message;
     // Compare { target: MOD (field 2), key (3), mod_revision (6) }; EQUAL is 0 and left out.
     let compare = [&[0x10, 2, 0x1a, 1, b'k', 0x30, 7][..]].concat();

@@ -1,4 +1,4 @@
-// The client that OpenAPI Generator makes for Go, against a server: usage trial URL.
+// Runs the client that OpenAPI Generator makes for Go against a server: usage trial URL.
 package main
 
 import (
@@ -30,7 +30,7 @@ func must(err error) {
 
 func equal(found, expected any) {
 	if !reflect.DeepEqual(found, expected) {
-		panic(fmt.Sprintf("%#v was to come, not %#v", expected, found))
+		panic(fmt.Sprintf("expected %#v, not %#v", expected, found))
 	}
 }
 
@@ -120,13 +120,13 @@ func pages() {
 func problem(err error) ledger.Problem {
 	var failure *ledger.GenericOpenAPIError
 	if !errors.As(err, &failure) {
-		panic(fmt.Sprintf("a problem was to come, not %v", err))
+		panic(fmt.Sprintf("expected a problem, not %v", err))
 	}
 	return failure.Model().(ledger.Problem)
 }
 
 func failures() {
-	_, _, err := client.AccountsAPI.GetAccount(background, "go:nobody").Execute()
+	_, _, err := client.AccountsAPI.GetAccount(background, "go:unknown").Execute()
 	missing := problem(err)
 	equal([]any{missing.Status, missing.Code}, []any{int32(404), "account_not_found"})
 	_, err = pay(max64, "")

@@ -1,4 +1,4 @@
-// create_accounts: what is created, what exists, and every refusal in the order in which it is checked.
+// create_accounts: created, existing, and every refusal in the order in which it is checked.
 'use strict';
 
 const { Bank, ID_MAX, account, expect, tb, transfer } = require('../ledger');
@@ -44,13 +44,13 @@ exports.cases = {
             const status = `exists_with_different_${name}`;
             expect(await bank.accounts(alone, withAllAfter), [status, status]);
         }
-        // What exists is looked for before the rest of the event is.
+        // The id is looked up before the rest of the event is checked.
         expect(await bank.accounts(account(1, { ledger: 0 })), ['exists_with_different_ledger']);
         expect(await bank.accounts(account(1, { code: 0 })), ['exists_with_different_code']);
         expect(await bank.accounts(account(1, { debits_posted: 5n })), ['exists']);
     },
 
-    'refusals come in order as an event is mended': async (server) => {
+    'refusals come in order as an event is corrected': async (server) => {
         const bank = new Bank(server);
         const bothLimits = Flags.debits_must_not_exceed_credits | Flags.credits_must_not_exceed_debits;
         const balances = ['debits_pending', 'debits_posted', 'credits_pending', 'credits_posted'];
@@ -73,10 +73,10 @@ exports.cases = {
             ['ledger_must_not_be_zero', { ledger: 1 }],
             ['code_must_not_be_zero', { code: 1 }],
         ];
-        for (const [status, mended] of steps) {
+        for (const [status, correction] of steps) {
             expect(await bank.accounts(event), [status]);
             expect(await bank.client.lookupAccounts([event.id]), []);
-            event = { ...event, ...mended };
+            event = { ...event, ...correction };
         }
         expect(await bank.accounts(event), ['created']);
     },

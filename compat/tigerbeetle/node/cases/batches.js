@@ -84,7 +84,7 @@ exports.cases = {
         const { client } = bank;
         await bank.open([1, 2]);
         const events = range(count).map((at) => transfer(100 + at, 1, 2, at));
-        // Each event twice: one of the two is the first.
+        // Each event twice: exactly one of the two creates it.
         const answers = await Promise.all([...events, ...events].map((event) => client.createTransfers([event])));
         const [first, again] = [answers.slice(0, count), answers.slice(count)];
         const times = first.map(([result]) => result.timestamp);
@@ -111,7 +111,7 @@ exports.cases = {
             async function newAccount(at) {
                 created(await client.createAccounts([account(100 + at)]));
             },
-            // Of different sizes, and none for some.
+            // Calls of different sizes, some of them empty.
             async function newTransfers(at) {
                 const events = range(at % 4).map((one) => transfer(10_000 + 10 * at + one, 2, 1, 1));
                 const results = await client.createTransfers(events);
@@ -157,7 +157,7 @@ exports.cases = {
         await Promise.all(range(80).flatMap((at) => kinds.map((kind) => kind(at))));
     },
 
-    'a chain does not reach into another call': async (server) => {
+    'a chain ends with its call': async (server) => {
         const count = 300;
         const bank = new Bank(server);
         const linked = { flags: tb.TransferFlags.linked };
@@ -185,7 +185,7 @@ exports.cases = {
         expect(await bank.balances(1), [0n, 2n * BigInt(count), 0n, BigInt(count)]);
     },
 
-    'an imported call beside others': async (server) => {
+    'an imported call together with others': async (server) => {
         const client = connect(server);
         const flags = tb.AccountFlags.imported;
         const calls = range(100).flatMap((at) => [

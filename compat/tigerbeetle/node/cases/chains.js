@@ -32,7 +32,7 @@ exports.cases = {
             'created',
         ]);
         expect(await found(bank, [1n, 2n, 3n, 4n, 5n, 6n]), [4n, 5n, 6n]);
-        // Nothing is left of a chain that failed: its ids are free.
+        // A failed chain leaves nothing: its ids are free.
         await bank.open([1, 3]);
     },
 
@@ -44,7 +44,7 @@ exports.cases = {
             'linked_event_chain_open',
         ]);
         expect(await bank.accounts(account(4, LINKED)), ['linked_event_chain_open']);
-        // The same if it had failed before.
+        // The same for a chain that had failed before.
         expect(await bank.accounts(account(5, LINKED), account(6, { ledger: 0, ...LINKED }), account(7, LINKED)), [
             'linked_event_failed',
             'ledger_must_not_be_zero',
@@ -58,7 +58,7 @@ exports.cases = {
         expect(await found(bank, [1n, 2n, 3n, 4n, 5n, 6n, 7n]), [1n]);
     },
 
-    'later links see what earlier ones did': async (server) => {
+    'later events see the effects of earlier ones': async (server) => {
         const bank = new Bank(server);
         await bank.open([1]);
         await bank.open([2, 3], LIMITED);
@@ -92,7 +92,7 @@ exports.cases = {
         expect(await bank.balances(2), [0n, 0n, 0n, 0n]);
         expect(await bank.balances(3), [0n, 0n, 0n, 0n]);
         expect(await bank.client.lookupTransfers([101n, 102n, 103n, 104n, 105n]), []);
-        // The link that failed has used up its id, the others have not.
+        // The event that failed has used up its id, the others have not.
         expect(await bank.transfers(transfer(104, 1, 3, 1)), ['id_already_failed']);
         chain[3] = transfer(106, 3, 1, 10, LINKED_TRANSFER);
         await bank.move(...chain);

@@ -1,4 +1,5 @@
-// Several clients of one server, in one process and in several; clients that leave while their calls are under way.
+// Several clients of one server, in one process and in several; clients that are closed while their calls are
+// in flight.
 'use strict';
 
 const { execFile } = require('node:child_process');
@@ -17,7 +18,7 @@ function numbers(seed) {
     };
 }
 
-// Transfers between all accounts, in calls of different sizes; what was moved in all.
+// Makes transfers between all accounts, in calls of different sizes; returns the sum that was moved.
 async function pay(client, lane) {
     const below = numbers(lane);
     let moved = 0n;
@@ -67,7 +68,7 @@ exports.cases = {
         );
     },
 
-    'clients that leave while calls are under way': async (server) => {
+    'clients closed while calls are in flight': async (server) => {
         const bank = new Bank(server);
         const leaving = range(4).map(() => connect(server));
         await bank.open([1, 2]);
@@ -86,7 +87,7 @@ exports.cases = {
         calls.push(...send(1000));
         leaving.forEach((client) => client.destroy());
         const outcomes = await Promise.all(calls);
-        // A call that ended with its client may have been carried out or not; the others were.
+        // A call that ended because its client was closed may have been carried out or not; the others were.
         const ids = [...range(400).map((at) => BigInt(100 + at)), ...range(400).map((at) => BigInt(1000 + at))];
         const found = new Set((await bank.client.lookupTransfers(ids)).map((one) => one.id));
         ids.forEach((id, at) => expect(outcomes[at] === 'closed' || found.has(id), true, `${id}`));

@@ -1,4 +1,4 @@
-// Clients that the server does not serve, and what they hear of it.
+// Clients that the server does not serve, and the errors that they receive.
 'use strict';
 
 const assert = require('node:assert');
@@ -7,7 +7,7 @@ const { promisify } = require('node:util');
 const { Bank, expect, tb } = require('../ledger');
 const { sleep } = require('../server');
 
-// What a client of an old release does: it calls, and says how the call ended.
+// The program of a client of an old release: it makes a call, and prints how the call ended.
 const OLD_RELEASE = `
     const { createClient } = require('tigerbeetle-node-old-release');
     const client = createClient({ cluster_id: 0n, replica_addresses: [process.argv[1]] });
@@ -18,7 +18,7 @@ const OLD_RELEASE = `
 `;
 
 exports.cases = {
-    'a release that is too old hears so': async (server) => {
+    'a release that is too old gets an error': async (server) => {
         const bank = new Bank(server);
         const { stdout } = await promisify(execFile)(process.execPath, ['-e', OLD_RELEASE, server.address], {
             timeout: 20_000,
@@ -43,15 +43,15 @@ exports.cases = {
         expect(outcome, tb.ErrorCodes.ERR_CLIENT_CLOSED);
     },
 
-    'a client whose session is gone hears so': async (server) => {
+    'a client without its session gets an error': async (server) => {
         const bank = new Bank(server);
-        // Not to be destroyed when the case is over: of this client, that aborts the process after an eviction.
+        // Not destroyed at the end of the case: with this client, that aborts the process after an eviction.
         server.clients.pop();
         await bank.open([1]);
         await server.kill();
         server.wipe();
         await server.start();
-        // The call that meets the eviction says so; after it the client is closed.
+        // The first call after the eviction returns the error; then the client is closed.
         for (const code of [tb.ErrorCodes.ERR_CLIENT_EVICTED, tb.ErrorCodes.ERR_CLIENT_CLOSED]) {
             await assert.rejects(bank.client.lookupAccounts([1n]), { code });
         }

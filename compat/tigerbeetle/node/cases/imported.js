@@ -1,4 +1,4 @@
-// Imported accounts and transfers keep the timestamps that they bring.
+// Imported accounts and transfers keep the timestamps of their events.
 'use strict';
 
 const assert = require('node:assert');
@@ -15,7 +15,7 @@ const oldTransfer = (id, debit, credit, amount, timestamp, { flags = 0, ...field
 const timestamps = (rows) => rows.map((row) => row.timestamp);
 const anHourAhead = () => BigInt(Date.now()) * 1_000_000n + 3600n * SECOND;
 
-// The events of a batch with the statuses that they must get.
+// The events of a batch with their expected statuses.
 const split = (pairs) => [pairs.map(([event]) => event), pairs.map(([, status]) => status)];
 
 exports.cases = {
@@ -35,12 +35,12 @@ exports.cases = {
         const found = await bank.client.queryTransfers(queryFilter({ timestamp_min: 2000n, timestamp_max: 2001n }));
         expect(found, [simple, reserve]);
         expect(await bank.balances(1), [0n, 9n, 0n, 0n]);
-        // Again they exist, with the same timestamps.
+        // Sent again they exist, with the same timestamps.
         expect(await bank.accounts(oldAccount(2, 1001)), ['exists']);
         expect(timestamps(bank.results), [1001n]);
         expect(await bank.transfers(simple, reserve), ['exists', 'exists']);
         expect(timestamps(bank.results), [2000n, 2001n]);
-        // What is not imported has the time of the server.
+        // An event that is not imported has the time of the server.
         await bank.open([4]);
         assert.ok(bank.results[0].timestamp > 1_600_000_000n * SECOND);
     },
@@ -61,7 +61,7 @@ exports.cases = {
         ]);
         expect(await bank.accounts(...events), expected);
         expect(bank.results.at(-1).timestamp, 5000n);
-        // A chain that fails leaves the timestamps free.
+        // After a chain has failed, its timestamps can be used again.
         const chain = [oldAccount(4, 6000, { flags: linked }), oldAccount(5, 6001, { code: 0 })];
         expect(await bank.accounts(...chain), ['linked_event_failed', 'code_must_not_be_zero']);
         expect(bank.results[0].timestamp, 6000n);
@@ -98,7 +98,7 @@ exports.cases = {
         expect(await bank.balances(1), [0n, 15n, 0n, 0n]);
     },
 
-    'only imported events bring timestamps': async (server) => {
+    'only imported events have their own timestamps': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2]);
         expect(await bank.accounts(account(3, { timestamp: 1000n })), ['timestamp_must_be_zero']);

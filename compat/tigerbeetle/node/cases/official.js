@@ -1,4 +1,4 @@
-// The tests that the client brings along in its package, as they are.
+// The tests in the client's own package, unchanged.
 'use strict';
 
 const { execFile } = require('node:child_process');

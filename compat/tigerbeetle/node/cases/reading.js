@@ -25,7 +25,7 @@ const { debits, credits, reversed } = tb.AccountFilterFlags;
 const QueryFlags = tb.QueryFilterFlags;
 const HISTORY = { flags: tb.AccountFlags.history };
 
-// Fields of filters, alone and together, some of which find nothing.
+// Fields of filters, alone and combined; some find nothing.
 const FIELDS = [
     {},
     { user_data_128: 3n },
@@ -39,7 +39,7 @@ const FIELDS = [
     { code: 9 },
 ];
 
-// Keys that repeat with different periods, so that every combination occurs.
+// Values of the fields that repeat with different periods, so that every combination occurs.
 const keys = (at) => ({
     user_data_128: BigInt(1 + (at % 5)),
     user_data_64: BigInt(1 + (at % 7)),
@@ -47,13 +47,13 @@ const keys = (at) => ({
     code: 1 + (at % 4),
 });
 
-// The events as they were recorded.
+// The recorded events.
 function recorded(events, results) {
     created(results);
     return events.map((event, at) => ({ ...event, timestamp: results[at].timestamp }));
 }
 
-// Accounts 1 and 2 with 1,000 transfers between them, in turn; the transfers as they were recorded.
+// Creates accounts 1 and 2 with 1,000 alternating transfers between them; returns the recorded transfers.
 async function stocked(bank) {
     await bank.open([1], HISTORY);
     await bank.open([2]);
@@ -69,7 +69,7 @@ const matching = (rows, fields) =>
 const backwards = (rows) => [...rows].reverse();
 const timestamps = (rows) => rows.map((row) => row.timestamp);
 
-// Asks for page after page, as a client would: past the last timestamp each time.
+// Reads page after page, each from the timestamp after the last one of the previous page.
 async function pages(ask, isReversed) {
     const all = [];
     for (let bounds = {}; all.length < COUNT; ) {
@@ -84,7 +84,7 @@ async function pages(ask, isReversed) {
 }
 
 exports.cases = {
-    'lookups leave out what is not there': async (server) => {
+    'lookups leave out unknown ids': async (server) => {
         const bank = new Bank(server);
         const ids = (rows) => rows.map((row) => row.id);
         await bank.open([1, 2, 3]);
@@ -245,7 +245,7 @@ exports.cases = {
         }
     },
 
-    'filters that make no sense find nothing': async (server) => {
+    'invalid filters find nothing': async (server) => {
         const bank = new Bank(server);
         const { client } = bank;
         const wrong = [
@@ -267,7 +267,7 @@ exports.cases = {
             expect(await client.queryAccounts(queryFilter(fields)), []);
             expect(await client.queryTransfers(queryFilter(fields)), []);
         }
-        // The same without a fault find something.
+        // The same filters without the fault find something.
         expect((await client.getAccountTransfers(accountFilter(1))).length, 1);
         expect((await client.getAccountBalances(accountFilter(1))).length, 1);
         expect((await client.queryAccounts(queryFilter())).length, 2);

@@ -1,6 +1,7 @@
-// The server dies, and comes back on the same folder and ports; or it stands still; or the way to it breaks.
+// The server is killed and starts again on the same folder and ports; or it is suspended; or the connection
+// breaks.
 //
-// The client goes on as if nothing had been: it sends again what was not answered, and nothing happens twice.
+// The client continues: it sends unanswered requests again, and no transfer is made twice.
 'use strict';
 
 const assert = require('node:assert');
@@ -8,10 +9,10 @@ const { Bank, account, checkResults, expect, pending, post, range, tb, transfer,
 const { Link } = require('../link');
 const { sleep, until } = require('../server');
 
-// Transfers of a call, by lane: most calls are small, one lane sends large batches.
+// Transfers per call, by lane: most calls are small, one lane sends large batches.
 const SIZES = [1, 1, 1, 1, 400];
 
-// Streams of calls, disturbed so many times; each transfer must have been created by its call, once.
+// Streams of calls with `times` disturbances; each transfer must have been created by its call, once.
 async function disturbed(way, disturb, times, beforeCheck = () => {}) {
     const bank = new Bank(way);
     const { client } = bank;
@@ -24,7 +25,7 @@ async function disturbed(way, disturb, times, beforeCheck = () => {}) {
             const begin = (BigInt(lane + 1) << 64n) | BigInt(number * size + 1);
             const events = range(size).map((at) => transfer(begin + BigInt(at), 1 + lane, 10, 1));
             lanes[lane].push([events, await client.createTransfers(events)]);
-            // Batches are large: a few of them suffice.
+            // Batches are large, so a few are enough.
             if (size > 1) await sleep(10);
         }
     };
@@ -73,7 +74,7 @@ function created(events, results) {
 }
 
 exports.cases = {
-    'killed three times in a stream of calls': async (server) => {
+    'killed three times during calls': async (server) => {
         const disturb = async () => {
             await server.kill();
             await server.start();
@@ -81,7 +82,7 @@ exports.cases = {
         await disturbed(server, disturb, 3);
     },
 
-    'stopped in good order in a stream of calls': async (server) => {
+    'stopped in good order during calls': async (server) => {
         const disturb = async () => {
             await server.stop();
             await server.start();
@@ -89,23 +90,24 @@ exports.cases = {
         await disturbed(server, disturb, 2);
     },
 
-    // Longer than it takes the client to send its request again: the server finds it more than once when it goes on.
-    'frozen in a stream of calls': async (server) => {
+    // Longer than the client waits before it sends a request again, so the server then receives the request
+    // more than once.
+    'suspended during calls': async (server) => {
         await disturbed(server, () => server.freeze(1500), 2);
     },
 
-    'a link that breaks in a stream of calls': async (server) => {
-        const link = new Link(server.door, 400_000);
+    'a broken connection during calls': async (server) => {
+        const link = new Link(server.firstAddress, 400_000);
         await link.open();
         const disturb = () => {
             const cuts = link.cuts + 3;
-            return until(() => link.cuts >= cuts, 20, 'the link breaks');
+            return until(() => link.cuts >= cuts, 20, 'the connection breaks');
         };
         const way = { address: link.address, clients: server.clients };
         await disturbed(way, disturb, 2, () => link.heal());
     },
 
-    'down for a while': async (server) => {
+    'calls wait while the server is down': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2]);
         await server.kill();
@@ -121,7 +123,7 @@ exports.cases = {
         expect(await bank.balances(1), [0n, 5n, 0n, 0n]);
     },
 
-    'everything is there again': async (server) => {
+    'a restart keeps everything': async (server) => {
         const bank = new Bank(server);
         const { client } = bank;
         await bank.open([1, 2, 3]);
@@ -132,8 +134,8 @@ exports.cases = {
         await server.kill();
         await server.start();
         expect(await client.lookupTransfers([101n, 102n, 103n, 104n]), transfers);
-        // One whose reserve has a time that runs out meanwhile.
-        await until(async () => (await bank.account(3)).credits_pending === 0n, 20, 'the reserve is given back');
+        // A pending transfer whose timeout passes meanwhile.
+        await until(async () => (await bank.account(3)).credits_pending === 0n, 20, 'the reserved amount is released');
         expect(accounts[1].debits_pending, 4n);
         expect(await client.lookupAccounts([1n, 2n]), [accounts[0], { ...accounts[1], debits_pending: 0n }]);
         await bank.open([9]);

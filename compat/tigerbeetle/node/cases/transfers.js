@@ -1,4 +1,4 @@
-// create_transfers in one phase: what moves, what exists, and every refusal in the order in which it is checked.
+// create_transfers in one phase: created, existing, and every refusal in the order in which it is checked.
 'use strict';
 
 const { AMOUNT_MAX, Bank, ID_MAX, account, expect, pending, post, tb, transfer } = require('../ledger');
@@ -59,13 +59,13 @@ exports.cases = {
             const status = `exists_with_different_${name}`;
             expect(await bank.transfers(alone, withAllAfter), [status, status]);
         }
-        // What exists is looked for before the rest of the event is.
+        // The id is looked up before the rest of the event is checked.
         expect(await bank.transfers({ ...event, ledger: 0 }), ['exists_with_different_ledger']);
         expect(await bank.transfers({ ...event, credit_account_id: 1n }), ['exists_with_different_credit_account_id']);
         expect(await bank.balances(1), [0n, 30n, 0n, 0n]);
     },
 
-    'refusals come in order as an event is mended': async (server) => {
+    'refusals come in order as an event is corrected': async (server) => {
         const bank = new Bank(server);
         const closing = Flags.closing_debit;
         let event = transfer(0, 0, 0, 5, {
@@ -94,15 +94,15 @@ exports.cases = {
             ['transfer_must_have_the_same_ledger_as_accounts', { ledger: 1 }],
         ];
         await bank.open([1, 2]);
-        for (const [status, mended] of steps) {
+        for (const [status, correction] of steps) {
             expect(await bank.transfers(event), [status]);
-            event = { ...event, ...mended };
+            event = { ...event, ...correction };
         }
         // None of these refusals has used up the id.
         expect(await bank.transfers(event), ['created']);
     },
 
-    'refusals of posting come in order as an event is mended': async (server) => {
+    'refusals of posting come in order as an event is corrected': async (server) => {
         const bank = new Bank(server);
         let event = post(201, 0, 5, { timeout: 9, flags: Flags.post_pending_transfer | Flags.pending });
         const steps = [
@@ -114,9 +114,9 @@ exports.cases = {
         ];
         await bank.open([1, 2]);
         await bank.move(pending(101, 1, 2, 5));
-        for (const [status, mended] of steps) {
+        for (const [status, correction] of steps) {
             expect(await bank.transfers(event), [status]);
-            event = { ...event, ...mended };
+            event = { ...event, ...correction };
         }
         expect(await bank.transfers(event), ['created']);
     },
@@ -158,7 +158,7 @@ exports.cases = {
         await bank.move(transfer(101, 1, 2, 5), transfer(102, 1, 2, 5));
     },
 
-    'a refusal that may pass uses up the id': async (server) => {
+    'a temporary refusal uses up the id': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2]);
         await bank.open([3], { flags: tb.AccountFlags.debits_must_not_exceed_credits });
@@ -178,7 +178,7 @@ exports.cases = {
             'pending_transfer_not_found',
         ]);
         expect(await bank.client.lookupTransfers([101n, 102n, 103n, 104n, 105n]), []);
-        // What stood in the way goes away; the ids stay used, with this body and with any other.
+        // The causes of the refusals are removed; the ids stay used, with this body and with any other.
         await bank.open([9]);
         await bank.move(transfer(110, 1, 3, 50), transfer(112, 4, 1, 50), pending(111, 1, 2, 5));
         expect(
@@ -204,7 +204,7 @@ exports.cases = {
         expect(await bank.balances(3), [0n, 100n, 60n, 40n]);
     },
 
-    'sums that would not fit are refused': async (server) => {
+    'sums that would overflow are refused': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2, 3, 4, 5, 6]);
         await bank.move(transfer(101, 1, 2, AMOUNT_MAX), pending(102, 4, 5, AMOUNT_MAX));
@@ -228,7 +228,7 @@ exports.cases = {
         expect(await bank.balances(5), [0n, 0n, AMOUNT_MAX, 0n]);
     },
 
-    'balancing moves as much as there is': async (server) => {
+    'balancing moves the available amount': async (server) => {
         const bank = new Bank(server);
         const [debit, credit] = [{ flags: Flags.balancing_debit }, { flags: Flags.balancing_credit }];
         const both = { flags: Flags.balancing_debit | Flags.balancing_credit };
@@ -242,14 +242,14 @@ exports.cases = {
         );
         expect(amounts(await bank.client.lookupTransfers([111n, 112n, 113n])), [50n, 20n, 0n]);
         expect(await bank.balances(2), [30n, 70n, 0n, 100n]);
-        // Account 1 was debited 100, and has 30 reserved to come in.
+        // Account 1 was debited 100, and 30 of credits are reserved.
         await bank.move(transfer(121, 3, 1, AMOUNT_MAX, credit), transfer(122, 3, 1, 7, credit));
         expect(amounts(await bank.client.lookupTransfers([121n, 122n])), [70n, 0n]);
         expect(await bank.balances(1), [0n, 100n, 30n, 70n]);
-        // Both: the less of the two. Account 3 can spend 35, account 1 can take 25.
+        // Both flags: the smaller amount. Account 3 can spend 35, account 1 can receive 25.
         await bank.move(transfer(130, 2, 3, 10), transfer(131, 1, 3, 25), transfer(132, 3, 1, AMOUNT_MAX, both));
         expect((await bank.transfer(132)).amount, 25n);
-        // Again: the amount of the request is a limit, which what moved must not exceed.
+        // Sent again: the amount of the request is a limit, which the moved amount must not exceed.
         expect(
             await bank.transfers(
                 transfer(112, 2, 3, AMOUNT_MAX, debit),
@@ -260,7 +260,7 @@ exports.cases = {
         );
     },
 
-    'what the client itself refuses never reaches the server': async (server) => {
+    'the client itself refuses invalid values': async (server) => {
         const bank = new Bank(server);
         const wrong = [
             [transfer(2n ** 128n, 1, 2, 5), /id must fit in 128 bits/],

@@ -8,7 +8,7 @@ const { until } = require('../server');
 const Flags = tb.TransferFlags;
 const isEqual = (seen, expected) => seen.every((value, at) => value === expected[at]);
 
-// Each event with the status that it must get.
+// Each event with its expected status.
 async function expectEach(bank, pairs) {
     expect(
         await bank.transfers(...pairs.map(([event]) => event)),
@@ -17,7 +17,7 @@ async function expectEach(bank, pairs) {
 }
 
 exports.cases = {
-    'posting all of it': async (server) => {
+    'posting the whole amount': async (server) => {
         const bank = new Bank(server);
         const keys = { user_data_128: 11n, user_data_64: 12n, user_data_32: 13 };
         const reserve = pending(101, 1, 2, 100, { code: 7, timeout: 3600, ...keys });
@@ -29,12 +29,12 @@ exports.cases = {
         await bank.move(post(201, 101));
         expect(await bank.balances(1), [0n, 100n, 0n, 0n]);
         expect(await bank.balances(2), [0n, 0n, 0n, 100n]);
-        // What the post has left open is taken from the pending transfer.
+        // Empty fields of the post are taken from the pending transfer.
         const taken = { ...keys, code: 7, pending_id: 101n, flags: Flags.post_pending_transfer };
         expect(await bank.transfer(201), transfer(201, 1, 2, 100, { ...taken, timestamp: bank.results[0].timestamp }));
     },
 
-    'posting a part gives back the rest': async (server) => {
+    'posting a part releases the rest': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2]);
         await bank.move(pending(101, 1, 2, 100), pending(102, 1, 2, 9), pending(103, 1, 2, 5));
@@ -56,12 +56,12 @@ exports.cases = {
         );
     },
 
-    'voiding gives back all': async (server) => {
+    'voiding releases everything': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2]);
         await bank.move(pending(101, 1, 2, 100), pending(102, 1, 2, 9), transfer(103, 1, 2, 3));
-        const told = { debit_account_id: 1n, credit_account_id: 2n, ledger: 1, code: 1 };
-        await bank.move(voided(201, 101), voided(202, 102, 9, told));
+        const named = { debit_account_id: 1n, credit_account_id: 2n, ledger: 1, code: 1 };
+        await bank.move(voided(201, 101), voided(202, 102, 9, named));
         expect(await bank.balances(1), [0n, 3n, 0n, 0n]);
         expect(await bank.balances(2), [0n, 0n, 0n, 3n]);
         const found = await bank.client.lookupTransfers([201n, 202n]);
@@ -88,7 +88,7 @@ exports.cases = {
             [voided(210, 999), 'pending_transfer_not_found'],
         ]);
         expect(await bank.balances(1), [100n, 5n, 0n, 0n]);
-        // Only "not found" may pass, and has used up its id.
+        // Only "not found" is temporary, and has used up its id.
         await bank.move(pending(103, 1, 2, 1), post(203, 103), post(207, 101, 100));
         await expectEach(bank, [
             [post(201, 103), 'id_already_failed'],
@@ -148,7 +148,7 @@ exports.cases = {
         expect(await bank.balances(1), [0n, 160n, 0n, 0n]);
     },
 
-    'a reserve is given back when its time runs out and not before': async (server) => {
+    'a reserved amount is released at its timeout': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2, 3, 4]);
         const begin = performance.now();
@@ -163,8 +163,8 @@ exports.cases = {
         expect(await bank.balances(2), [0n, 0n, 57n, 0n]);
         expect((await bank.account(4)).flags, tb.AccountFlags.closed);
 
-        await until(async () => isEqual(await bank.balances(1), [7n, 0n, 0n, 0n]), 20, 'the reserve is given back');
-        assert.ok(performance.now() - begin >= 1000, 'given back before its time');
+        await until(async () => isEqual(await bank.balances(1), [7n, 0n, 0n, 0n]), 20, 'the reserved amount is released');
+        assert.ok(performance.now() - begin >= 1000, 'released before the timeout');
         await until(async () => (await bank.account(4)).flags === 0, 20, 'the account opens again');
         expect(await bank.balances(2), [0n, 0n, 7n, 0n]);
         expect(await bank.balances(3), [0n, 0n, 0n, 0n]);
@@ -177,7 +177,7 @@ exports.cases = {
             [reserves[0], 'exists'],
         ]);
         assert.ok(bank.results[0].timestamp >= made + SECOND, `${bank.results[0].timestamp} after ${made}`);
-        // What remains of it: the transfer, and the other reserve.
+        // What remains: the transfer, and the other reserved amount.
         expect((await bank.transfer(101)).amount, 50n);
         await bank.move(post(204, 102), transfer(205, 3, 4, 1));
         expect(await bank.balances(1), [0n, 7n, 0n, 0n]);
@@ -210,21 +210,21 @@ exports.cases = {
             [post(113, 102), 'debit_account_already_closed'],
             [post(114, 103), 'debit_account_already_closed'],
         ]);
-        // A closed account lets nothing but voids through.
+        // A closed account allows only voids.
         await bank.move(voided(115, 102));
         expect(await bank.balances(4), [0n, 0n, 0n, 50n]);
         await bank.move(voided(116, 103));
         expect(await flagsOf(4), history);
-        // Open again, but those ids stay used.
+        // The account is open again, but those ids stay used.
         await expectEach(bank, [
             [transfer(111, 4, 1, 1), 'id_already_failed'],
             [transfer(211, 4, 1, 1), 'created'],
         ]);
-        // Both at once.
+        // Both accounts at once.
         await bank.move(pending(121, 2, 3, 8, { flags: Flags.closing_debit | Flags.closing_credit }));
         expect([await flagsOf(2), await flagsOf(3)], [closed, closed]);
         expect(await bank.balances(2), [8n, 0n, 0n, 0n]);
-        // An account that is created again is the one of the request, closed since or not.
+        // An account that is created again exists, also when it was closed meanwhile.
         await bank.move(voided(122, 121));
         expect([await flagsOf(2), await flagsOf(3)], [none, none]);
         expect(await bank.accounts(account(2)), ['exists']);

@@ -1,4 +1,4 @@
-"""create_accounts: what is created, what exists, and every refusal in the order in which it is checked."""
+"""create_accounts: created, existing, and every refusal in the order in which it is checked."""
 
 import dataclasses
 
@@ -33,13 +33,13 @@ def every_field_that_differs_has_its_own_status(server):
             alone = account(1, **{name: 8})
             with_all_after = account(1, **{later: 8 for later in fields[at:]})
             expect(bank.accounts(alone, with_all_after), ["exists_with_different_" + name] * 2)
-        # What exists is looked for before the rest of the event is.
+        # The id is looked up before the rest of the event is checked.
         expect(bank.accounts(account(1, ledger=0)), ["exists_with_different_ledger"])
         expect(bank.accounts(account(1, code=0)), ["exists_with_different_code"])
         expect(bank.accounts(account(1, debits_posted=5)), ["exists"])
 
 
-def refusals_come_in_order_as_an_event_is_mended(server):
+def refusals_come_in_order_as_an_event_is_corrected(server):
     both_limits = Flags.DEBITS_MUST_NOT_EXCEED_CREDITS | Flags.CREDITS_MUST_NOT_EXCEED_DEBITS
     balances = ["debits_pending", "debits_posted", "credits_pending", "credits_posted"]
     event = account(0, ledger=0, code=0, timestamp=1, flags=both_limits | 1 << 15, **dict.fromkeys(balances, 1))
@@ -54,10 +54,10 @@ def refusals_come_in_order_as_an_event_is_mended(server):
         ("code_must_not_be_zero", {"code": 1}),
     ]
     with Bank(server) as bank:
-        for status, mended in steps:
+        for status, correction in steps:
             expect(bank.accounts(event), [status])
             expect(bank.client.lookup_accounts([event.id]), [])
-            event = dataclasses.replace(event, **mended)
+            event = dataclasses.replace(event, **correction)
         expect(bank.accounts(event), ["created"])
 
 

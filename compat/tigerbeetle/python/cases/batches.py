@@ -20,7 +20,7 @@ from tigerbeetle import AccountFlags, TransferFlags
 
 
 def _in_threads(count, work):
-    """Runs the work in that many threads; the first failure of one is a failure here."""
+    """Runs the work in that many threads; raises the first failure."""
     failures = []
 
     def run(at):
@@ -113,7 +113,7 @@ def single_events_of_the_async_client(server):
         async with tb.ClientAsync(cluster_id=0, replica_addresses=server.address) as client:
             created(await client.create_accounts([account(1), account(2)]))
             events = [transfer(100 + at, 1, 2, at) for at in range(count)]
-            # Each event twice: one of the two is the first.
+            # Each event twice: exactly one of the two creates it.
             answers = await asyncio.gather(*[client.create_transfers([event]) for event in events + events])
             first, again = answers[:count], answers[count:]
             times = [results[0].timestamp for results in first]
@@ -141,7 +141,7 @@ def calls_of_all_kinds_at_once(server):
                 created(await client.create_accounts([account(100 + at)]))
 
             async def new_transfers(at):
-                # Of different sizes, and none for some.
+                # Calls of different sizes, some of them empty.
                 events = [transfer(10_000 + 10 * at + one, 2, 1, 1) for one in range(at % 4)]
                 created(await client.create_transfers(events))
 
@@ -185,7 +185,7 @@ def calls_of_all_kinds_at_once(server):
     asyncio.run(run())
 
 
-def a_chain_does_not_reach_into_another_call(server):
+def a_chain_ends_with_its_call(server):
     count = 300
 
     async def run():
@@ -211,7 +211,7 @@ def a_chain_does_not_reach_into_another_call(server):
     asyncio.run(run())
 
 
-def an_imported_call_beside_others(server):
+def an_imported_call_together_with_others(server):
     count = 100
 
     async def run():

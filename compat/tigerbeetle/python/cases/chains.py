@@ -23,7 +23,7 @@ def a_chain_of_accounts_fails_together(server):
             ["linked_event_failed", "code_must_not_be_zero", "linked_event_failed", "created", "created", "created"],
         )
         expect([one.id for one in bank.client.lookup_accounts([1, 2, 3, 4, 5, 6])], [4, 5, 6])
-        # Nothing is left of a chain that failed: its ids are free.
+        # A failed chain leaves nothing: its ids are free.
         bank.open(1, 3)
 
 
@@ -34,7 +34,7 @@ def a_chain_that_is_open_at_the_end_fails(server):
             ["created", "linked_event_failed", "linked_event_chain_open"],
         )
         expect(bank.accounts(account(4, **LINKED)), ["linked_event_chain_open"])
-        # The same if it had failed before.
+        # The same for a chain that had failed before.
         expect(
             bank.accounts(account(5, **LINKED), account(6, ledger=0, **LINKED), account(7, **LINKED)),
             ["linked_event_failed", "ledger_must_not_be_zero", "linked_event_chain_open"],
@@ -47,7 +47,7 @@ def a_chain_that_is_open_at_the_end_fails(server):
         expect([one.id for one in bank.client.lookup_accounts([1, 2, 3, 4, 5, 6, 7])], [1])
 
 
-def later_links_see_what_earlier_ones_did(server):
+def later_events_see_the_effects_of_earlier_ones(server):
     with Bank(server) as bank:
         bank.open(1)
         bank.open(2, 3, flags=AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS)
@@ -78,7 +78,7 @@ def a_chain_of_transfers_is_undone(server):
         )
         expect([bank.balances(one) for one in (1, 2, 3)], [(6, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)])
         expect(bank.client.lookup_transfers([101, 102, 103, 104, 105]), [])
-        # The link that failed has used up its id, the others have not.
+        # The event that failed has used up its id, the others have not.
         expect(bank.transfers(transfer(104, 1, 3, 1)), ["id_already_failed"])
         chain[3] = transfer(106, 3, 1, 10, **LINKED_TRANSFER)
         bank.move(*chain)

@@ -1,4 +1,4 @@
-"""Several clients of one server, in one process and in several; clients that leave while their calls are under way."""
+"""Several clients of one server, in one process and in several; clients closed while their calls are in flight."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ ACCOUNTS = 10
 
 
 def _pay(address, client_at, calls):
-    """Transfers between all accounts, in calls of different sizes; what was moved in all."""
+    """Makes transfers between all accounts, in calls of different sizes; returns the sum that was moved."""
     generator = random.Random(client_at)
     moved = 0
     with tb.ClientSync(cluster_id=0, replica_addresses=address) as client:
@@ -70,7 +70,7 @@ def four_processes(server):
         _expect_books(bank, sum(moved))
 
 
-def clients_that_leave_while_calls_are_under_way(server):
+def clients_closed_while_calls_are_in_flight(server):
     async def run():
         staying = tb.ClientAsync(cluster_id=0, replica_addresses=server.address)
         leaving = [tb.ClientAsync(cluster_id=0, replica_addresses=server.address) for _ in range(4)]
@@ -89,7 +89,7 @@ def clients_that_leave_while_calls_are_under_way(server):
         await asyncio.sleep(0)
         await asyncio.gather(*[client.close() for client in leaving])
         outcomes = await asyncio.gather(*calls, *more)
-        # A call that ended with its client may have been carried out or not; the others were.
+        # A call that ended because its client was closed may have been carried out or not; the others were.
         ids = [100 + at for at in range(400)] + [1000 + at for at in range(400)]
         found = {one.id for one in await staying.lookup_transfers(ids)}
         for id, outcome in zip(ids, outcomes):

@@ -1,4 +1,4 @@
-"""Clients that the server does not serve, and what they hear of it."""
+"""Clients that the server does not serve, and the errors that they receive."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ import sys
 import tigerbeetle as tb
 from ledger import Bank, account, created, expect
 
-# What a client of an old release does: it calls, and says how the call ended.
+# The program of a client of an old release: it makes a call, and prints how the call ended.
 OLD_RELEASE = """
 import sys, tigerbeetle as tb
 with tb.ClientSync(cluster_id=0, replica_addresses=sys.argv[1]) as client:
@@ -19,7 +19,7 @@ with tb.ClientSync(cluster_id=0, replica_addresses=sys.argv[1]) as client:
 """
 
 
-def a_release_that_is_too_old_hears_so(server):
+def a_release_that_is_too_old_gets_an_error(server):
     with Bank(server) as bank:
         environment = {**os.environ, "PYTHONPATH": os.environ["OLD_RELEASE"]}
         heard = subprocess.run(
@@ -50,18 +50,18 @@ def a_client_of_another_cluster_is_not_served(server):
     asyncio.run(run())
 
 
-def a_client_whose_session_is_gone_hears_so(server):
+def a_client_without_its_session_gets_an_error(server):
     with Bank(server) as bank:
         bank.open(1)
         server.kill()
         server.wipe()
         server.start()
-        # The call that meets the eviction says so; after it the client is closed.
+        # The first call after the eviction returns the error; then the client is closed.
         for outcome in [tb.ClientEvictedError, tb.ClientClosedError]:
             try:
                 bank.client.lookup_accounts([1])
             except outcome:
                 continue
-            raise AssertionError("a session that the server does not know was served")
+            raise AssertionError("a session that the server does not have was served")
     with Bank(server) as bank:
         bank.open(1)

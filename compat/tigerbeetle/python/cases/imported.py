@@ -1,4 +1,4 @@
-"""Imported accounts and transfers keep the timestamps that they bring."""
+"""Imported accounts and transfers keep the timestamps of their events."""
 
 import time
 
@@ -31,12 +31,12 @@ def imported_events_keep_their_timestamps(server):
         found = bank.client.query_transfers(query_filter(timestamp_min=2000, timestamp_max=2001))
         expect([(one.id, one.timestamp) for one in found], [(101, 2000), (102, 2001)])
         expect(bank.balances(1), (0, 9, 0, 0))
-        # Again they exist, with the same timestamps.
+        # Sent again they exist, with the same timestamps.
         expect(bank.accounts(_account(2, 1001)), ["exists"])
         expect(_timestamps(bank.results), [1001])
         expect(bank.transfers(_transfer(101, 1, 2, 5, 2000), pending), ["exists"] * 2)
         expect(_timestamps(bank.results), [2000, 2001])
-        # What is not imported has the time of the server.
+        # An event that is not imported has the time of the server.
         bank.open(4)
         assert bank.results[0].timestamp > 1_600_000_000 * SECOND, bank.results
 
@@ -58,7 +58,7 @@ def refusals_of_imported_accounts(server):
         ]
         expect(bank.accounts(*[event for event, _ in events]), [status for _, status in events])
         expect(bank.results[-1].timestamp, 5000)
-        # A chain that fails leaves the timestamps free.
+        # After a chain has failed, its timestamps can be used again.
         chain = [_account(4, 6000, AccountFlags.LINKED), _account(5, 6001, code=0)]
         expect(bank.accounts(*chain), ["linked_event_failed", "code_must_not_be_zero"])
         expect(bank.results[0].timestamp, 6000)
@@ -92,7 +92,7 @@ def refusals_of_imported_transfers(server):
         expect(bank.balances(1), (0, 15, 0, 0))
 
 
-def only_imported_events_bring_timestamps(server):
+def only_imported_events_have_their_own_timestamps(server):
     with Bank(server) as bank:
         bank.open(1, 2)
         expect(bank.accounts(account(3, timestamp=1000)), ["timestamp_must_be_zero"])

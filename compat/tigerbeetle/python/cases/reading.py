@@ -23,7 +23,7 @@ PAGE = 100
 
 DEBITS, CREDITS, REVERSED = AccountFilterFlags.DEBITS, AccountFilterFlags.CREDITS, AccountFilterFlags.REVERSED
 
-# Fields of filters, alone and together, some of which find nothing.
+# Fields of filters, alone and combined; some find nothing.
 FIELDS = [
     {},
     {"user_data_128": 3},
@@ -39,12 +39,12 @@ FIELDS = [
 
 
 def _keys(at):
-    """Keys that repeat with different periods, so that every combination occurs."""
+    """Values of the fields that repeat with different periods, so that every combination occurs."""
     return {"user_data_128": 1 + at % 5, "user_data_64": 1 + at % 7, "user_data_32": 1 + at % 3, "code": 1 + at % 4}
 
 
 def _stocked(bank):
-    """Accounts 1 and 2 with 1,000 transfers between them, in turn; the transfers as they were recorded."""
+    """Creates accounts 1 and 2 with 1,000 alternating transfers between them; returns the recorded transfers."""
     bank.open(1, flags=AccountFlags.HISTORY)
     bank.open(2)
     events = []
@@ -63,7 +63,7 @@ def _matching(rows, fields, **others):
 
 
 def _pages(ask, is_reversed):
-    """Asks for page after page, as a client would: past the last timestamp each time."""
+    """Reads page after page, each from the timestamp after the last one of the previous page."""
     bounds = {}
     for _ in range(COUNT):
         page = ask(bounds)
@@ -75,7 +75,7 @@ def _pages(ask, is_reversed):
         bounds = {"timestamp_max": last - 1} if is_reversed else {"timestamp_min": last + 1}
 
 
-def lookups_leave_out_what_is_not_there(server):
+def lookups_leave_out_unknown_ids(server):
     with Bank(server) as bank:
         bank.open(1, 2, 3)
         bank.move(transfer(101, 1, 2, 5), transfer(102, 1, 2, 5))
@@ -212,7 +212,7 @@ def bounds_of_time_are_inclusive(server):
             expect(bank.client.query_transfers(query_filter(**within)), expected)
 
 
-def filters_that_make_no_sense_find_nothing(server):
+def invalid_filters_find_nothing(server):
     class AccountFilterWithReserved(bindings.CAccountFilter):
         @classmethod
         def from_param(cls, event):
@@ -253,7 +253,7 @@ def filters_that_make_no_sense_find_nothing(server):
             (tb.Operation.QUERY_TRANSFERS, query_filter(), QueryFilterWithReserved, bindings.CTransfer),
         ]:
             expect(client._submit(operation, [asked], event, result), [], operation)
-        # The same without a fault find something.
+        # The same filters without the fault find something.
         expect(len(client.get_account_transfers(account_filter(1))), 1)
         expect(len(client.get_account_balances(account_filter(1))), 1)
         expect(len(client.query_accounts(query_filter())), 2)

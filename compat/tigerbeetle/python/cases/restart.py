@@ -1,6 +1,6 @@
-"""The server dies, and comes back on the same folder and ports; or it stands still; or the way to it breaks.
+"""The server is killed and starts again on the same folder and ports; or it is suspended; or the connection breaks.
 
-The client goes on as if nothing had been: it sends again what was not answered, and nothing happens twice.
+The client continues: it sends unanswered requests again, and no transfer is made twice.
 """
 
 import threading
@@ -12,7 +12,7 @@ from server import until
 
 
 def _stream(bank, lane, size, calls, stop):
-    """Calls of so many transfers each, one after the other, until it is told to stop."""
+    """Calls of `size` transfers each, one after the other, until `stop` is set."""
     number = 0
     while not stop.is_set():
         id = (lane + 1) << 64 | number * size + 1
@@ -21,12 +21,12 @@ def _stream(bank, lane, size, calls, stop):
         calls.append((events, results))
         number += 1
         if size > 1:
-            # Batches are large: a few of them suffice.
+            # Batches are large, so a few are enough.
             time.sleep(0.01)
 
 
 def _disturbed(way, disturb, times, before_check=lambda: None):
-    """Streams of calls, disturbed so many times; each transfer must have been created by its call, once."""
+    """Streams of calls with `times` disturbances; each transfer must have been created by its call, once."""
     with Bank(way) as bank:
         bank.open(1, 2, 3, 4, 5, 10)
         stop = threading.Event()
@@ -72,7 +72,7 @@ def _disturbed(way, disturb, times, before_check=lambda: None):
         print("%d transfers in %d calls" % (sent, sum(len(calls) for calls in lanes)))
 
 
-def killed_three_times_in_a_stream_of_calls(server):
+def killed_three_times_during_calls(server):
     def disturb():
         server.kill()
         server.start()
@@ -80,7 +80,7 @@ def killed_three_times_in_a_stream_of_calls(server):
     _disturbed(server, disturb, 3)
 
 
-def stopped_in_good_order_in_a_stream_of_calls(server):
+def stopped_in_good_order_during_calls(server):
     def disturb():
         server.stop()
         server.start()
@@ -88,22 +88,23 @@ def stopped_in_good_order_in_a_stream_of_calls(server):
     _disturbed(server, disturb, 2)
 
 
-def frozen_in_a_stream_of_calls(server):
-    # Longer than it takes the client to send its request again: the server finds it more than once when it goes on.
+def suspended_during_calls(server):
+    # Longer than the client waits before it sends a request again, so the server then receives the request
+    # more than once.
     _disturbed(server, lambda: server.freeze(1.5), 2)
 
 
-def a_link_that_breaks_in_a_stream_of_calls(server):
-    link = Link(server.door, 400_000, seed=7)
+def a_broken_connection_during_calls(server):
+    link = Link(server.first_address, 400_000, seed=7)
 
     def disturb():
         cuts = link.cuts + 3
-        until(lambda: link.cuts >= cuts, 20, "the link breaks")
+        until(lambda: link.cuts >= cuts, 20, "the connection breaks")
 
     _disturbed(link, disturb, 2, before_check=link.heal)
 
 
-def down_for_a_while(server):
+def calls_wait_while_the_server_is_down(server):
     with Bank(server) as bank:
         bank.open(1, 2)
         server.kill()
@@ -120,7 +121,7 @@ def down_for_a_while(server):
         expect(bank.balances(1), (0, 5, 0, 0))
 
 
-def everything_is_there_again(server):
+def a_restart_keeps_everything(server):
     with Bank(server) as bank:
         bank.open(1, 2, 3)
         bank.move(transfer(101, 1, 2, 5), pending(102, 1, 2, 7), pending(103, 2, 3, 4, timeout=1))
@@ -130,8 +131,8 @@ def everything_is_there_again(server):
         server.kill()
         server.start()
         expect(bank.client.lookup_transfers([101, 102, 103, 104]), transfers)
-        # One whose reserve has a time that runs out meanwhile.
-        until(lambda: bank.balances(3) == (0, 0, 0, 0), 20, "the reserve is given back")
+        # A pending transfer whose timeout passes meanwhile.
+        until(lambda: bank.balances(3) == (0, 0, 0, 0), 20, "the reserved amount is released")
         found = bank.client.lookup_accounts([1, 2])
         expect(found[0], accounts[0])
         expect((found[1].debits_pending, accounts[1].debits_pending), (0, 4))

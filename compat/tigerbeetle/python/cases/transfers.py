@@ -1,4 +1,4 @@
-"""create_transfers in one phase: what moves, what exists, and every refusal in the order in which it is checked."""
+"""create_transfers in one phase: created, existing, and every refusal in the order in which it is checked."""
 
 import dataclasses
 
@@ -55,7 +55,7 @@ def every_field_that_differs_has_its_own_status(server):
             alone = dataclasses.replace(event, **{name: different[name]})
             with_all_after = dataclasses.replace(event, **{later: different[later] for later in fields[at:]})
             expect(bank.transfers(alone, with_all_after), ["exists_with_different_" + name] * 2)
-        # What exists is looked for before the rest of the event is.
+        # The id is looked up before the rest of the event is checked.
         expect(
             bank.transfers(dataclasses.replace(event, ledger=0), dataclasses.replace(event, credit_account_id=1)),
             ["exists_with_different_ledger", "exists_with_different_credit_account_id"],
@@ -63,7 +63,7 @@ def every_field_that_differs_has_its_own_status(server):
         expect(bank.balances(1), (0, 30, 0, 0))
 
 
-def refusals_come_in_order_as_an_event_is_mended(server):
+def refusals_come_in_order_as_an_event_is_corrected(server):
     closing = TransferFlags.CLOSING_DEBIT
     event = transfer(0, 0, 0, 5, pending_id=9, timeout=9, ledger=0, code=0, timestamp=1, flags=closing | 1 << 15)
     steps = [
@@ -85,14 +85,14 @@ def refusals_come_in_order_as_an_event_is_mended(server):
     ]
     with Bank(server) as bank:
         bank.open(1, 2)
-        for status, mended in steps:
+        for status, correction in steps:
             expect(bank.transfers(event), [status])
-            event = dataclasses.replace(event, **mended)
+            event = dataclasses.replace(event, **correction)
         # None of these refusals has used up the id.
         expect(bank.transfers(event), ["created"])
 
 
-def refusals_of_posting_come_in_order_as_an_event_is_mended(server):
+def refusals_of_posting_come_in_order_as_an_event_is_corrected(server):
     event = post(201, 0, timeout=9, flags=TransferFlags.POST_PENDING_TRANSFER | TransferFlags.PENDING)
     steps = [
         ("flags_are_mutually_exclusive", {"flags": TransferFlags.POST_PENDING_TRANSFER}),
@@ -104,9 +104,9 @@ def refusals_of_posting_come_in_order_as_an_event_is_mended(server):
     with Bank(server) as bank:
         bank.open(1, 2)
         bank.move(pending(101, 1, 2, 5))
-        for status, mended in steps:
+        for status, correction in steps:
             expect(bank.transfers(event), [status])
-            event = dataclasses.replace(event, **mended)
+            event = dataclasses.replace(event, **correction)
         expect(bank.transfers(event), ["created"])
 
 
@@ -138,7 +138,7 @@ def ledgers_must_agree(server):
         bank.move(transfer(101, 1, 2, 5), transfer(102, 1, 2, 5))
 
 
-def a_refusal_that_may_pass_uses_up_the_id(server):
+def a_temporary_refusal_uses_up_the_id(server):
     limit = AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS
     mirror = AccountFlags.CREDITS_MUST_NOT_EXCEED_DEBITS
     with Bank(server) as bank:
@@ -160,7 +160,7 @@ def a_refusal_that_may_pass_uses_up_the_id(server):
         ]
         expect(bank.transfers(*events), first)
         expect(bank.client.lookup_transfers([101, 102, 103, 104, 105]), [])
-        # What stood in the way goes away; the ids stay used, with this body and with any other.
+        # The causes of the refusals are removed; the ids stay used, with this body and with any other.
         bank.open(9)
         bank.move(transfer(110, 1, 3, 50), transfer(112, 4, 1, 50), pending(111, 1, 2, 5))
         expect(bank.transfers(*events), ["id_already_failed"] * 5)
@@ -187,7 +187,7 @@ def limits_count_what_is_reserved(server):
         expect(bank.balances(3), (0, 100, 60, 40))
 
 
-def sums_that_would_not_fit_are_refused(server):
+def sums_that_would_overflow_are_refused(server):
     with Bank(server) as bank:
         bank.open(1, 2, 3, 4, 5, 6)
         bank.move(transfer(101, 1, 2, AMOUNT_MAX), pending(102, 4, 5, AMOUNT_MAX))
@@ -214,7 +214,7 @@ def sums_that_would_not_fit_are_refused(server):
         expect(bank.balances(5), (0, 0, AMOUNT_MAX, 0))
 
 
-def balancing_moves_as_much_as_there_is(server):
+def balancing_moves_the_available_amount(server):
     debit, credit = TransferFlags.BALANCING_DEBIT, TransferFlags.BALANCING_CREDIT
     with Bank(server) as bank:
         bank.open(1, 2, 3)
@@ -228,15 +228,15 @@ def balancing_moves_as_much_as_there_is(server):
         found = bank.client.lookup_transfers([111, 112, 113])
         expect([one.amount for one in found], [50, 20, 0])
         expect(bank.balances(2), (30, 70, 0, 100))
-        # Account 1 was debited 100, and has 30 reserved to come in.
+        # Account 1 was debited 100, and 30 of credits are reserved.
         bank.move(transfer(121, 3, 1, AMOUNT_MAX, flags=credit), transfer(122, 3, 1, 7, flags=credit))
         expect([one.amount for one in bank.client.lookup_transfers([121, 122])], [70, 0])
         expect(bank.balances(1), (0, 100, 30, 70))
-        # Both: the less of the two. Account 3 can spend 35, account 1 can take 25.
+        # Both flags: the smaller amount. Account 3 can spend 35, account 1 can receive 25.
         bank.move(transfer(130, 2, 3, 10), transfer(131, 1, 3, 25))
         bank.move(transfer(132, 3, 1, AMOUNT_MAX, flags=debit | credit))
         expect(bank.transfer(132).amount, 25)
-        # Again: the amount of the request is a limit, which what moved must not exceed.
+        # Sent again: the amount of the request is a limit, which the moved amount must not exceed.
         expect(
             bank.transfers(
                 transfer(112, 2, 3, AMOUNT_MAX, flags=debit),

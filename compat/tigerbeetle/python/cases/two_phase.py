@@ -8,7 +8,7 @@ from server import until
 from tigerbeetle import AccountFlags, TransferFlags
 
 
-def posting_all_of_it(server):
+def posting_the_whole_amount(server):
     keys = {"user_data_128": 11, "user_data_64": 12, "user_data_32": 13}
     reserve = pending(101, 1, 2, 100, code=7, timeout=3600, **keys)
     with Bank(server) as bank:
@@ -18,12 +18,12 @@ def posting_all_of_it(server):
         expect([bank.balances(1), bank.balances(2)], [(100, 0, 0, 0), (0, 0, 100, 0)])
         bank.move(post(201, 101))
         expect([bank.balances(1), bank.balances(2)], [(0, 100, 0, 0), (0, 0, 0, 100)])
-        # What the post has left open is taken from the pending transfer.
+        # Empty fields of the post are taken from the pending transfer.
         taken = {**keys, "code": 7, "pending_id": 101, "flags": TransferFlags.POST_PENDING_TRANSFER}
         expect(bank.transfer(201), transfer(201, 1, 2, 100, **taken, timestamp=bank.results[0].timestamp))
 
 
-def posting_a_part_gives_back_the_rest(server):
+def posting_a_part_releases_the_rest(server):
     with Bank(server) as bank:
         bank.open(1, 2)
         bank.move(pending(101, 1, 2, 100), pending(102, 1, 2, 9), pending(103, 1, 2, 5))
@@ -33,7 +33,7 @@ def posting_a_part_gives_back_the_rest(server):
         expect([(one.amount, one.user_data_64) for one in found], [(60, 77), (0, 0), (5, 0)])
 
 
-def voiding_gives_back_all(server):
+def voiding_releases_everything(server):
     with Bank(server) as bank:
         bank.open(1, 2)
         bank.move(pending(101, 1, 2, 100), pending(102, 1, 2, 9), transfer(103, 1, 2, 3))
@@ -60,7 +60,7 @@ def refusals_of_posts_and_voids(server):
         ]
         expect(bank.transfers(*[event for event, _ in events]), [status for _, status in events])
         expect(bank.balances(1), (100, 5, 0, 0))
-        # Only "not found" may pass, and has used up its id.
+        # Only "not found" is temporary, and has used up its id.
         bank.move(pending(103, 1, 2, 1), *[post(203, 103), post(207, 101, 100)])
         expect(
             bank.transfers(post(201, 103), void(210, 103), void(211, 999)),
@@ -111,7 +111,7 @@ def the_same_post_or_void_again_exists(server):
         expect(bank.balances(1), (0, 160, 0, 0))
 
 
-def a_reserve_is_given_back_when_its_time_runs_out_and_not_before(server):
+def a_reserved_amount_is_released_at_its_timeout(server):
     with Bank(server) as bank:
         bank.open(1, 2, 3, 4)
         begin = time.monotonic()
@@ -121,15 +121,15 @@ def a_reserve_is_given_back_when_its_time_runs_out_and_not_before(server):
         expect([bank.balances(1), bank.balances(2)], [(57, 0, 0, 0), (0, 0, 57, 0)])
         expect(bank.account(4).flags, AccountFlags.CLOSED)
 
-        until(lambda: bank.balances(1) == (7, 0, 0, 0), 20, "the reserve is given back")
-        assert time.monotonic() - begin >= 1.0, "given back before its time"
+        until(lambda: bank.balances(1) == (7, 0, 0, 0), 20, "the reserved amount is released")
+        assert time.monotonic() - begin >= 1.0, "released before the timeout"
         until(lambda: bank.account(4).flags == AccountFlags.NONE, 20, "the account opens again")
         expect([bank.balances(one) for one in (2, 3, 4)], [(0, 0, 7, 0), (0, 0, 0, 0), (0, 0, 0, 0)])
 
         late = [post(201, 101), void(202, 101), post(203, 103), pending(101, 1, 2, 50, timeout=1)]
         expect(bank.transfers(*late), ["pending_transfer_expired"] * 3 + ["exists"])
         assert bank.results[0].timestamp >= made + SECOND, bank.results
-        # What remains of it: the transfer, and the other reserve.
+        # What remains: the transfer, and the other reserved amount.
         expect(bank.transfer(101).amount, 50)
         bank.move(post(204, 102), transfer(205, 3, 4, 1))
         expect(bank.balances(1), (0, 7, 0, 0))
@@ -162,19 +162,19 @@ def closing_an_account_and_opening_it_again(server):
                 "debit_account_already_closed",
             ],
         )
-        # A closed account lets nothing but voids through.
+        # A closed account allows only voids.
         bank.move(void(115, 102))
         expect(bank.balances(4), (0, 0, 0, 50))
         bank.move(void(116, 103))
         expect(bank.account(4).flags, AccountFlags.HISTORY)
-        # Open again, but those ids stay used.
+        # The account is open again, but those ids stay used.
         expect(bank.transfers(transfer(111, 4, 1, 1), transfer(211, 4, 1, 1)), ["id_already_failed", "created"])
-        # Both at once.
+        # Both accounts at once.
         both = TransferFlags.CLOSING_DEBIT | TransferFlags.CLOSING_CREDIT
         bank.move(pending(121, 2, 3, 8, flags=both))
         expect([one.flags for one in bank.client.lookup_accounts([2, 3])], [AccountFlags.CLOSED] * 2)
         expect(bank.balances(2), (8, 0, 0, 0))
-        # An account that is created again is the one of the request, closed since or not.
+        # An account that is created again exists, also when it was closed meanwhile.
         bank.move(void(122, 121))
         expect([one.flags for one in bank.client.lookup_accounts([2, 3])], [AccountFlags.NONE] * 2)
         expect(bank.accounts(account(2)), ["exists"])

@@ -1,4 +1,4 @@
-//! The books in JSON: sums over all accounts, a row a ledger.
+//! The books in JSON: totals of all accounts, a row for each ledger.
 
 use bezant_ledger::{Books, LedgerTotals};
 use serde::Serialize;
@@ -7,38 +7,38 @@ use utoipa::ToSchema;
 use super::number::Text64;
 use crate::assets::AssetBook;
 
-/// The whole ledger in a few numbers.
+/// Totals of the whole ledger.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BooksReply {
     /// Cluster time of the last entry that was applied.
     pub time: Text64,
-    /// Accounts.
+    /// Number of accounts.
     pub accounts: u64,
-    /// Rows of the history: transfers and expiries.
+    /// Number of rows of the history: transfers and expiries.
     pub movements: u64,
-    /// Ids that refused transfers used up.
+    /// Number of ids that refused transfers used up.
     pub refusals: u64,
-    /// Pending transfers without post, void or expiry.
+    /// Number of pending transfers without post, void or expiry.
     pub pending: u64,
-    /// True while an import is under way: no imported pending transfer expires.
+    /// True during an import: no imported pending transfer expires.
     pub expiry_paused: bool,
-    /// True when debits equal credits in every ledger: always.
+    /// True when debits equal credits in every ledger, which always holds.
     pub balanced: bool,
     /// One row a ledger.
     pub ledgers: Vec<LedgerReply>,
 }
 
-/// Sums over the accounts of one ledger.
+/// Totals of the accounts of one ledger.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LedgerReply {
-    /// Which.
+    /// The ledger's number.
     pub ledger: u32,
-    /// The asset's code; null = the ledger has none.
+    /// The code of the ledger's asset; null = the ledger has none.
     #[schema(required = true)]
     pub asset: Option<String>,
-    /// How many accounts.
+    /// Number of accounts.
     pub accounts: u64,
-    /// Sums, in minor units.
+    /// The sums, in minor units.
     pub balances: TotalsReply,
 }
 
@@ -93,7 +93,8 @@ impl BooksReply {
     }
 }
 
-/// Posted credits minus posted debits of a ledger that has an asset: 0 in books that balance, whatever their size.
+/// Posted credits minus posted debits of a ledger that has an asset; 0 in balanced books, however large the
+/// sums are.
 fn difference(totals: &LedgerTotals, assets: &AssetBook) -> Option<String> {
     let (credits, debits) = (totals.credits_posted, totals.debits_posted);
     if credits == debits {
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn books_say_whether_expiry_is_paused() {
+    fn books_show_whether_expiry_is_paused() {
         for expiry_is_paused in [false, true] {
             let books = Books { expiry_is_paused, ..Books::default() };
             assert_eq!(crate::v1::GetBooksReply::from(books.clone()).expiry_paused, expiry_is_paused);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn books_hold_sums_of_more_than_128_bits() {
+    fn books_show_sums_of_more_than_128_bits() {
         let sum = Total::from(u128::MAX).plus(u128::MAX);
         let totals = LedgerTotals {
             ledger: LedgerNumber(978),
@@ -137,8 +138,8 @@ mod tests {
         assert_eq!((&balances["debits_pending"], &balances["display"]), (&"0".into(), &"0.00 EUR".into()));
         assert_eq!(json(totals)["balanced"], true);
         let wrapped = LedgerTotals { credits_posted: Total::from(sum.low), ..totals };
-        assert_eq!(json(wrapped)["balanced"], false, "equal modulo 2^128 alone");
+        assert_eq!(json(wrapped)["balanced"], false, "equal only modulo 2^128");
         let message = crate::v1::LedgerTotals::from(totals);
-        assert!(message.carries.is_some(), "gRPC carries what 128 bits do not hold");
+        assert!(message.carries.is_some(), "the message has the bits above 128");
     }
 }

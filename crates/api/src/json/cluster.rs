@@ -1,96 +1,102 @@
-//! Where a node stands among the others, as JSON.
+//! The cluster as a node reports it, in JSON.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::v1;
 
-/// The node that was asked, and the others as it sees them.
+/// The node that answers, and the other nodes as it knows them.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ClusterReply {
-    /// The node that answers.
+    /// The number of the node that answers.
     pub node: u64,
     /// leader, follower or candidate.
     pub role: String,
-    /// False for a node that elects nobody, whatever its part: its disk is new or was damaged, and it lacks something
-    /// yet, or it is a learner. Null = not known.
+    /// False for a node that does not vote, whatever its part: its disk is new or was damaged and it still
+    /// lacks entries, or it is a learner. Null = not known.
     #[schema(required = true)]
     pub may_vote: Option<bool>,
-    /// Why its folder takes part in nothing (any more); null = it does.
+    /// Why its folder does not take part in the cluster, or no longer does; null = it does.
     #[schema(required = true)]
     pub removed: Option<String>,
-    /// Why it has stopped: it knows log entries to be committed that the others lack; null = it has not.
+    /// Why it has stopped: it has log entries that were committed and that the other nodes lack. Null = it
+    /// has not stopped.
     #[schema(required = true)]
     pub stopped: Option<String>,
-    /// Why it gives out no timestamps, and does not stay the leader: its clock is far off. Null = it is not.
+    /// Why it assigns no timestamps and does not stay the leader: its clock is far off. Null = its clock is
+    /// good.
     #[schema(required = true)]
     pub clock: Option<String>,
-    /// Why it answers neither stale reads nor those of a session yet: its disk is new or was damaged, or it has just
-    /// started; null = it does.
+    /// Why it does not answer stale or session reads yet: its disk is new or was damaged, or it has just
+    /// started. Null = it answers them.
     #[schema(required = true)]
     pub no_state: Option<String>,
-    /// Which nodes the first start of the cluster waits for, in words: no node leads before all have met. Null = none.
+    /// The nodes that the first start of the cluster waits for, as text: no node leads before all have met. Null =
+    /// none.
     #[schema(required = true)]
     pub first_start: Option<String>,
-    /// The reign.
+    /// The current term.
     pub term: u64,
-    /// Who leads; null = nobody is known to.
+    /// The leader; null = not known.
     #[schema(required = true)]
     pub leader: Option<u64>,
-    /// The last log entry that is agreed, as far as this node knows.
+    /// The last log entry that is known to this node as committed.
     pub committed: u64,
-    /// The last log entry that it has applied.
+    /// The last log entry that this node has applied.
     pub applied: u64,
-    /// The last entry behind which its state was found equal to that of others; null = none yet.
+    /// The last log entry after which the digest of its state matched those of other nodes; null = none yet.
     #[schema(required = true)]
     pub agreed: Option<u64>,
-    /// Nodes that had that state, this one included.
+    /// The number of nodes whose digests matched, this one included.
     pub agreed_nodes: u32,
-    /// Bytes of a checkpoint that it is fetching; null = it is fetching none.
+    /// The bytes of a checkpoint that it has fetched so far; null = it is fetching none.
     #[schema(required = true)]
     pub install_bytes: Option<u64>,
-    /// Of how many.
+    /// The size of that checkpoint in bytes; null = it is fetching none.
     #[schema(required = true)]
     pub install_size: Option<u64>,
-    /// Bytes that are left on its disk; null = not known.
+    /// The bytes that are available on its disk; null = not known.
     #[schema(required = true)]
     pub disk_available: Option<u64>,
-    /// Why it takes no writes; null = it does.
+    /// Why it accepts no writes; null = it does.
     #[schema(required = true)]
     pub read_only: Option<String>,
-    /// The log entry that made the nodes what they are; 0 = those with whom the cluster began.
+    /// The index of the log entry that set the current members; 0 = the members that the cluster started
+    /// with.
     pub members_index: u64,
-    /// What the cluster agrees with: raft or paxos; null for a node that is alone.
+    /// The consensus engine: raft or paxos; null for a standalone node.
     #[schema(required = true)]
     pub engine: Option<String>,
-    /// All nodes; empty for one that is alone.
+    /// All nodes of the cluster; empty for a standalone node.
     pub nodes: Vec<ClusterNodeReply>,
 }
 
-/// A node, as another one sees it.
+/// A node as the answering node knows it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ClusterNodeReply {
-    /// Which.
+    /// The node's number.
     pub node: u64,
-    /// Where its peers reach it.
+    /// The address that its peers use, HOST:PORT.
     pub address: String,
-    /// voter, learner (it is given everything and has no vote), joining (about to vote) or leaving.
+    /// voter, learner (receives all entries, without a vote), joining (about to vote) or leaving.
     pub part: String,
-    /// True when the node that answers has a connection to it, or is it.
+    /// True when the answering node has a connection to it, or is this node.
     pub connected: bool,
-    /// The last log entry that it is known to have on disk; null = not known, for only the leader knows.
+    /// The last log entry that is known to be on its disk; null = not known, because only the leader knows
+    /// it.
     #[schema(required = true)]
     pub matched: Option<u64>,
-    /// Its clock less that of the node that answers, in nanoseconds, and at most some 292 years either way; null = not met yet.
+    /// Its clock minus that of the answering node, in nanoseconds, at most about 292 years in either
+    /// direction; null = not measured yet.
     #[schema(required = true)]
     pub clock_offset: Option<i64>,
-    /// Why there is no connection to it, where one of the two refuses the other; or that two processes speak as it, of
-    /// which one is refused. Null = nobody is refused.
+    /// Why there is no connection to it, where one of the two nodes refuses the other; or that two processes
+    /// use its identity and one is refused. Null = no refusal.
     #[schema(required = true)]
     pub refused: Option<String>,
 }
 
-/// Nothing in place of 0.
+/// `None` in place of 0.
 fn unless_zero(number: u64) -> Option<u64> {
     (number != 0).then_some(number)
 }
@@ -133,17 +139,17 @@ impl From<v1::GetClusterReply> for ClusterReply {
     }
 }
 
-/// What is to change.
+/// The kind of a change of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterChangeBody {
-    /// A node is given everything from now on, and has no vote yet.
+    /// A node joins as a learner: it receives all entries and has no vote yet.
     Add,
-    /// A learner gets a vote.
+    /// A learner becomes a voter.
     Promote,
-    /// A node takes part no more.
+    /// A node leaves the cluster.
     Remove,
-    /// A node leads.
+    /// A node becomes the leader.
     Lead,
 }
 
@@ -158,15 +164,15 @@ impl From<ClusterChangeBody> for v1::ClusterChange {
     }
 }
 
-/// A change of who takes part in the cluster, or who leads it.
+/// A change of the cluster's members, or of its leader.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeClusterBody {
-    /// What.
+    /// The kind of the change.
     pub change: ClusterChangeBody,
-    /// Which node; not 0.
+    /// The node that the change concerns; not 0.
     pub node: u64,
-    /// Of a node that is added: where its peers reach it, HOST:PORT. Otherwise absent.
+    /// For `add`: the address that the node's peers use, HOST:PORT. Otherwise absent.
     #[serde(default)]
     pub address: String,
 }
@@ -178,7 +184,7 @@ impl From<ChangeClusterBody> for v1::ChangeClusterRequest {
     }
 }
 
-/// The change is agreed.
+/// The reply to a change that is committed.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct ChangeClusterReply {
     /// The last log entry that the leader had applied, the change included.

@@ -1,8 +1,8 @@
-//! The shapes of REST: JSON bodies on their way in, and answers on their way out.
+//! The shapes of REST: JSON bodies of requests and of answers.
 //!
-//! Integers of 64 bits and more travel as strings of decimal digits, because many JSON readers keep only 53
-//! bits of a number; an amount is minor units. What comes in is read strictly: a field that is not known is
-//! refused by its name, and so is a number that should be a string. Every function here is pure and total.
+//! Integers of 64 bits and more are strings of decimal digits, because many JSON parsers keep only 53 bits of
+//! a number; an amount is in minor units. Bodies of requests are parsed strictly: an unknown field is refused
+//! with its name, and so is a number that should be a string. Every function here is pure and total.
 
 mod books;
 mod cluster;

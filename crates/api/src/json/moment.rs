@@ -1,4 +1,4 @@
-//! Moments in query strings.
+//! Points in time in query strings.
 
 use bezant_types::Nanos;
 use serde::de::Error;
@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::parse_moment;
 
-/// A moment as people write it; never 0.
+/// A point in time, in ns since the Unix epoch; not 0. The text is one of the forms of [`parse_moment`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(pub Nanos);
 

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_are_strings_and_nothing_else() {
+    fn wide_integers_are_strings_and_never_numbers() {
         let largest = format!("\"{}\"", u128::MAX);
         let amount: Amount = serde_json::from_str(&largest).unwrap();
         assert_eq!(amount, Amount(u128::MAX));

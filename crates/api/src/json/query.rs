@@ -1,7 +1,8 @@
-//! Parameters of lists, `?ledger=978&limit=20`, and the filters that they mean.
+//! The parameters of lists, such as `?ledger=978&limit=20`, and the filters that they select.
 //!
-//! Lists are read in pages: [`Page`](super::Page) carries the cursor of the next one. A cursor holds the
-//! timestamp (or position) at which it goes on, and the fingerprint of all parameters but the limit.
+//! Lists are read in pages: [`Page`](super::Page) has the cursor of the next page. A cursor contains the
+//! timestamp (or position) at which the next page starts, and the fingerprint of all parameters except the
+//! limit.
 
 use bezant_codec::{account_filter_to_bytes, query_filter_to_bytes};
 use bezant_types::{
@@ -18,21 +19,21 @@ use super::number::{Amount, Text64};
 use crate::cursor::{self, CursorError, Fingerprint};
 use crate::error::{ErrorCode, Failure, Violation};
 
-/// Rows of a page unless told.
+/// Rows of a page where the request sets no limit.
 const LIMIT_DEFAULT: u32 = 100;
-/// Rows of a page at the most: about 1 MiB of JSON.
+/// The most rows of a page: about 1 MiB of JSON.
 pub(super) const LIMIT_MAX: u32 = 1000;
 
-/// Which side of an account's transfers.
+/// The side on which an account's transfers have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// Those that debit it and those that credit it.
+    /// Transfers that debit it and transfers that credit it.
     #[default]
     Both,
-    /// Those that debit it.
+    /// Transfers that debit it.
     Debits,
-    /// Those that credit it.
+    /// Transfers that credit it.
     Credits,
 }
 
@@ -59,39 +60,40 @@ fn some_number<'de, Source: Deserializer<'de>>(source: Source) -> Result<Option<
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountsQuery {
-    /// Only of this ledger, from 1 on.
+    /// Only rows of this ledger, from 1 on.
     #[serde(deserialize_with = "some_number")]
     #[param(minimum = 1)]
     pub ledger: Option<u32>,
-    /// Only of this asset; instead of `ledger`.
+    /// Only rows of this asset; instead of `ledger`.
     pub asset: Option<String>,
-    /// Only of this category, 1 to 65535.
+    /// Only rows of this category, 1 to 65535.
     #[serde(deserialize_with = "number")]
     #[param(minimum = 1)]
     pub code: u16,
-    /// Only with this key; 0 = any.
+    /// Only rows with this key; 0 = any.
     pub user_data_128: Amount,
-    /// Only with this key; 0 = any.
+    /// Only rows with this key; 0 = any.
     pub user_data_64: Text64,
-    /// Only with this key; 0 = any.
+    /// Only rows with this key; 0 = any.
     pub user_data_32: u32,
-    /// Not older; nanoseconds since the Unix epoch, inclusive.
+    /// Only rows from this time on, inclusive; nanoseconds since the Unix epoch.
     pub timestamp_min: Text64,
-    /// Not newer; nanoseconds since the Unix epoch, inclusive.
+    /// Only rows up to this time, inclusive; nanoseconds since the Unix epoch.
     pub timestamp_max: Text64,
-    /// From this moment on: a date (its midnight in UTC) or a time with an offset, `2026-11-01T09:30:00+01:00`.
+    /// From this moment on: a date (its midnight in UTC) or a time with an offset,
+    /// `2026-11-01T09:30:00+01:00`.
     pub since: Option<Moment>,
-    /// Before this moment, exclusive; written as `since`.
+    /// Before this moment, exclusive; in the form of `since`.
     pub until: Option<Moment>,
     /// Newest first.
     pub reversed: bool,
-    /// Rows of a page, 1 to 1000; 100 unless told.
+    /// Rows of a page, 1 to 1000; the default is 100.
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
 
-/// Parameters of `GET /v1/transfers`: the same as of accounts.
+/// Parameters of `GET /v1/transfers`: the same as those of accounts.
 pub type TransfersQuery = AccountsQuery;
 
 /// Parameters of the lists of one account's transfers, balances and history.
@@ -101,27 +103,28 @@ pub type TransfersQuery = AccountsQuery;
 pub struct HistoryQuery {
     /// `debits`, `credits` or `both`.
     pub side: Side,
-    /// Only of this category, 1 to 65535.
+    /// Only rows of this category, 1 to 65535.
     #[serde(deserialize_with = "number")]
     #[param(minimum = 1)]
     pub code: u16,
-    /// Only with this key; 0 = any.
+    /// Only rows with this key; 0 = any.
     pub user_data_128: Amount,
-    /// Only with this key; 0 = any.
+    /// Only rows with this key; 0 = any.
     pub user_data_64: Text64,
-    /// Only with this key; 0 = any.
+    /// Only rows with this key; 0 = any.
     pub user_data_32: u32,
-    /// Not older; nanoseconds since the Unix epoch, inclusive.
+    /// Only rows from this time on, inclusive; nanoseconds since the Unix epoch.
     pub timestamp_min: Text64,
-    /// Not newer; nanoseconds since the Unix epoch, inclusive.
+    /// Only rows up to this time, inclusive; nanoseconds since the Unix epoch.
     pub timestamp_max: Text64,
-    /// From this moment on: a date (its midnight in UTC) or a time with an offset, `2026-11-01T09:30:00+01:00`.
+    /// From this moment on: a date (its midnight in UTC) or a time with an offset,
+    /// `2026-11-01T09:30:00+01:00`.
     pub since: Option<Moment>,
-    /// Before this moment, exclusive; written as `since`.
+    /// Before this moment, exclusive; in the form of `since`.
     pub until: Option<Moment>,
     /// Newest first.
     pub reversed: bool,
-    /// Rows of a page, 1 to 1000; 100 unless told.
+    /// Rows of a page, 1 to 1000; the default is 100.
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
@@ -132,7 +135,7 @@ pub struct HistoryQuery {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct HoldsQuery {
-    /// Rows of a page, 1 to 1000; 100 unless told.
+    /// Rows of a page, 1 to 1000; the default is 100.
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
@@ -143,27 +146,28 @@ pub struct HoldsQuery {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventsQuery {
-    /// The first position wanted. Left out: a page begins at 0, a stream with what is new.
+    /// The first position of the answer. Left out: a page begins at 0, a stream with the next new event.
     pub from: Option<u64>,
-    /// The first event at or after this moment, instead of `from`: a date (its midnight in UTC) or a time with an
-    /// offset.
+    /// The first event at or after this moment, instead of `from`: a date (its midnight in UTC) or a time
+    /// with an offset.
     pub since: Option<Moment>,
-    /// Rows of a page, 1 to 1000; 100 unless told.
+    /// Rows of a page, 1 to 1000; the default is 100.
     pub limit: Option<u32>,
 }
 
-/// Reads the parameters of a list.
+/// Parses the parameters of a list.
 pub fn parse_query<Query: DeserializeOwned>(text: &str) -> Result<Query, Failure> {
     if let Some(pair) = text.split('&').find(|pair| percent_decode_str(pair).decode_utf8().is_err()) {
         let detail = format!("{pair}: the bytes are not UTF-8, as every parameter is");
         return Err(Failure::new(ErrorCode::InvalidQuery, detail));
     }
     serde_urlencoded::from_str(text).map_err(|error| {
-        // The reader does not say where it was: every parameter may stand alone, so that one is found which fails.
+        // The parser does not report which parameter failed. Each parameter can be parsed alone, so this
+        // finds the first one that fails.
         let wrong =
             text.split('&').find_map(|pair| Some((pair, serde_urlencoded::from_str::<Query>(pair).err()?)));
         let Some((pair, error)) = wrong else {
-            return Failure::new(ErrorCode::InvalidQuery, format!("the query cannot be read: {error}"));
+            return Failure::new(ErrorCode::InvalidQuery, format!("the query cannot be parsed: {error}"));
         };
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let what = match error.to_string() {
@@ -179,7 +183,7 @@ pub fn parse_query<Query: DeserializeOwned>(text: &str) -> Result<Query, Failure
     })
 }
 
-/// Rows of the page that was asked for.
+/// Rows of a page, checked against the limits.
 fn limit(limit: Option<u32>) -> Result<u32, Failure> {
     match limit.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(limit),
@@ -190,10 +194,10 @@ fn limit(limit: Option<u32>) -> Result<u32, Failure> {
     }
 }
 
-/// A filter for one page, and what its cursors are bound to.
+/// A filter of one page, and what the cursors of its list depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paged<Filter> {
-    /// Asks for one row more than the page has, to know whether another page follows.
+    /// The filter; it asks for one row more than the page has, to find out whether another page follows.
     pub filter: Filter,
     /// Rows of the page.
     pub limit: usize,
@@ -203,7 +207,7 @@ pub struct Paged<Filter> {
 }
 
 impl<Filter> Paged<Filter> {
-    /// Cuts the rows to a page; the cursor of the next one where there is more.
+    /// Truncates the rows to a page; returns the cursor of the next page where there are more rows.
     pub fn page<Row>(&self, rows: &mut Vec<Row>, timestamp: impl Fn(&Row) -> Nanos) -> Option<String> {
         let has_more = rows.len() > self.limit;
         rows.truncate(self.limit);
@@ -214,7 +218,7 @@ impl<Filter> Paged<Filter> {
 }
 
 impl AccountsQuery {
-    /// The filter of one page of `list`; `ledger` is that of the asset, where one is named.
+    /// The filter of one page of `list`; `ledger` is the ledger of the asset where the query names an asset.
     pub fn paged(&self, list: &str, ledger: LedgerNumber) -> Result<Paged<QueryFilter>, Failure> {
         let (timestamp_min, timestamp_max) =
             range((self.timestamp_min, self.timestamp_max), (self.since, self.until))?;
@@ -234,7 +238,7 @@ impl AccountsQuery {
         let limit = limit(self.limit)?;
         filter.limit = limit + 1;
         let (min, max) = (&mut filter.timestamp_min, &mut filter.timestamp_max);
-        go_on(self.cursor.as_deref(), fingerprint, self.reversed, min, max)?;
+        resume_at_cursor(self.cursor.as_deref(), fingerprint, self.reversed, min, max)?;
         Ok(Paged { filter, limit: row_count(limit), is_reversed: self.reversed, fingerprint })
     }
 }
@@ -264,22 +268,22 @@ impl HistoryQuery {
         let limit = limit(self.limit)?;
         filter.limit = limit + 1;
         let (min, max) = (&mut filter.timestamp_min, &mut filter.timestamp_max);
-        go_on(self.cursor.as_deref(), fingerprint, self.reversed, min, max)?;
+        resume_at_cursor(self.cursor.as_deref(), fingerprint, self.reversed, min, max)?;
         Ok(Paged { filter, limit: row_count(limit), is_reversed: self.reversed, fingerprint })
     }
 }
 
-/// A filter for one page of open holds, and what its cursors are bound to.
+/// A filter of one page of open holds, and what the cursors of its list depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PagedHolds {
-    /// Asks for one row more than the page has, to know whether another page follows.
+    /// The filter; it asks for one row more than the page has, to find out whether another page follows.
     pub filter: HoldFilter,
     limit: usize,
     fingerprint: Fingerprint,
 }
 
 impl HoldsQuery {
-    /// The filter of one page; account 0 = everyone's.
+    /// The filter of one page; account 0 = all accounts.
     pub fn paged(&self, account_id: AccountId) -> Result<PagedHolds, Failure> {
         let fingerprint = Fingerprint::of("holds", &[&account_id.0.to_le_bytes()]);
         let limit = limit(self.limit)?;
@@ -297,7 +301,7 @@ impl HoldsQuery {
 }
 
 impl PagedHolds {
-    /// Cuts the rows to a page; the cursor of the next one where there is more.
+    /// Truncates the rows to a page; returns the cursor of the next page where there are more rows.
     pub fn page(&self, rows: &mut Vec<Transfer>) -> Option<String> {
         let has_more = rows.len() > self.limit;
         rows.truncate(self.limit);
@@ -306,13 +310,13 @@ impl PagedHolds {
     }
 }
 
-/// First and last timestamp, inclusive, of what may be said in timestamps or in moments, but not in both.
+/// First and last timestamp, inclusive. Each may be given as a timestamp or as a moment, but not as both.
 fn range(
     (min, max): (Text64, Text64),
     (since, until): (Option<Moment>, Option<Moment>),
 ) -> Result<(Nanos, Nanos), Failure> {
     let twice = |name: &str, other: &str| {
-        let what = format!("say {name} or {other}, not both");
+        let what = format!("send {name} or {other}, not both");
         let violations = vec![Violation::new(name, what.clone())];
         Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) }
     };
@@ -323,7 +327,7 @@ fn range(
     };
     let max = match until {
         Some(_) if max.0 != 0 => return Err(twice("until", "timestamp_max")),
-        // A moment is never 0, and a maximum of 0 would stand for no end.
+        // A moment is never 0; a maximum of 0 would mean no maximum.
         Some(until) => Nanos(until.0.0 - 1),
         None => Nanos(max.0),
     };
@@ -331,17 +335,17 @@ fn range(
 }
 
 impl EventsQuery {
-    /// The moment that takes the place of a position; an error where both are said.
+    /// The moment that replaces a position; an error where both are given.
     pub fn since(&self) -> Result<Option<Nanos>, Failure> {
         if self.from.is_some() && self.since.is_some() {
-            let what = "say from or since, not both";
+            let what = "send from or since, not both";
             let violations = vec![Violation::new("since", what)];
             return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
         }
         Ok(self.since.map(|since| since.0))
     }
 
-    /// Rows of the page that was asked for.
+    /// Rows of the page, checked against the limits.
     pub fn limit(&self) -> Result<u32, Failure> {
         limit(self.limit)
     }
@@ -351,12 +355,12 @@ fn row_count(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// Says what is wrong with a range of timestamps; `is_valid` is the filter's own word on it.
+/// Describes what is wrong with a range of timestamps; `is_valid` is the filter's own check.
 fn check_range(min: Text64, max: Text64, is_valid: bool) -> Result<(), Failure> {
     let refuse = |detail: String| Err(Failure::new(ErrorCode::InvalidQuery, detail));
     for (name, timestamp) in [("timestamp_min", min.0), ("timestamp_max", max.0)] {
         if timestamp == u64::MAX {
-            return refuse(format!("{name} is 2^64 - 1, which no timestamp is: leave it out for no limit"));
+            return refuse(format!("{name} is 2^64 - 1, which is no timestamp: leave it out for no limit"));
         }
         if timestamp > Nanos::MAX.0 {
             return refuse(format!("{name} is above 2^63 - 1, the last moment that a timestamp can be"));
@@ -369,13 +373,13 @@ fn check_range(min: Text64, max: Text64, is_valid: bool) -> Result<(), Failure> 
         }
     }
     if max.0 != 0 && min > max {
-        return refuse("timestamp_min is above timestamp_max: nothing lies between them".to_owned());
+        return refuse("timestamp_min is above timestamp_max: no timestamp is between them".to_owned());
     }
-    if is_valid { Ok(()) } else { refuse("no timestamp lies in that range".to_owned()) }
+    if is_valid { Ok(()) } else { refuse("no timestamp is in that range".to_owned()) }
 }
 
-/// The unit in which a timestamp was meant, and its nanoseconds, when it lies in the years 2000 to 2100 in that unit.
-/// In nanoseconds it would be one of the first weeks of 1970.
+/// The unit that the client probably meant, and its nanoseconds: the unit in which the timestamp lies in the
+/// years 2000 to 2100. In nanoseconds such a timestamp would be in the first weeks of 1970.
 fn other_unit(timestamp: u64) -> Option<(&'static str, u64)> {
     const YEARS: std::ops::Range<u64> = 946_684_800..4_102_444_800;
     [("seconds", 1_000_000_000), ("milliseconds", 1_000_000), ("microseconds", 1_000)].into_iter().find(
@@ -386,8 +390,8 @@ fn other_unit(timestamp: u64) -> Option<(&'static str, u64)> {
     )
 }
 
-/// Narrows the range of timestamps to what the pages before did not show.
-fn go_on(
+/// Narrows the range of timestamps to the rows after the pages before.
+fn resume_at_cursor(
     text: Option<&str>,
     query: Fingerprint,
     is_reversed: bool,
@@ -433,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_that_no_timestamp_can_be_are_named() {
+    fn timestamps_out_of_range_are_named() {
         let query = |min, max| AccountsQuery {
             timestamp_min: Text64(min),
             timestamp_max: Text64(max),
@@ -453,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_read_strictly() {
+    fn parameters_are_parsed_strictly() {
         let query: AccountsQuery =
             parse_query("asset=EUR&limit=5&reversed=true&user_data_64=18446744073709551615").unwrap();
         assert_eq!((query.asset.as_deref(), query.limit, query.reversed), (Some("EUR"), Some(5), true));
@@ -491,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_said_in_moments_or_in_timestamps() {
+    fn a_range_is_given_in_moments_or_in_timestamps() {
         let query: HistoryQuery =
             parse_query("since=2026-11-01&until=2026-11-01T01%3A00%3A00%2B01%3A00").unwrap();
         assert_eq!(query.paged("history", AccountId(1)).unwrap_err().code, ErrorCode::InvalidQuery, "empty");
@@ -501,7 +505,7 @@ mod tests {
         assert_eq!((filter.timestamp_min, filter.timestamp_max), (Nanos(november), Nanos(december - 1)));
         let query: AccountsQuery = parse_query("since=2026-11-01&timestamp_min=1").unwrap();
         let failure = query.paged("accounts", LedgerNumber(0)).unwrap_err();
-        assert_eq!(failure.violations, [Violation::new("since", "say since or timestamp_min, not both")]);
+        assert_eq!(failure.violations, [Violation::new("since", "send since or timestamp_min, not both")]);
         let failure = parse_query::<AccountsQuery>("since=01.11.2026").unwrap_err();
         assert!(failure.detail.contains("2026-11-01T09:30:00Z"), "{}", failure.detail);
         assert!(parse_query::<EventsQuery>("since=1793491200").is_err(), "seconds are not nanoseconds");
@@ -538,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_said_to_be_none() {
+    fn bytes_that_are_not_utf_8_are_refused() {
         let failure = parse_query::<AccountsQuery>("limit=1&asset=%ff").unwrap_err();
         assert_eq!(failure.code, ErrorCode::InvalidQuery);
         assert!(failure.detail.starts_with("asset=%ff: the bytes are not UTF-8"), "{}", failure.detail);

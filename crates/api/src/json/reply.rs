@@ -1,5 +1,5 @@
-//! Answers of REST. Amounts are strings of minor units; where the ledger has an asset, `display` shows them
-//! as people read them.
+//! The answers of REST. Amounts are strings of minor units; where the ledger has an asset, `display` has them
+//! as text for people.
 
 use bezant_types::{
     AccountBalance, AccountView, Asset, Balances, Bounds, Chain, CreateTransferStatus, EventResult,
@@ -17,9 +17,9 @@ use bezant_ledger::Operation;
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Page<Row: ToSchema> {
-    /// In the order that was asked for.
+    /// The rows, in the requested order.
     pub items: Vec<Row>,
-    /// Send it as `cursor`, with all other parameters as they were, for the next page; null = the end.
+    /// Send it as `cursor`, with all other parameters unchanged, for the next page; null = the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
     /// True when another page follows.
@@ -27,21 +27,21 @@ pub struct Page<Row: ToSchema> {
 }
 
 impl<Row: ToSchema> Page<Row> {
-    /// A page, and the cursor of the one that follows; `None` = none does.
+    /// A page, and the cursor of the next page; `None` = the last page.
     pub const fn new(items: Vec<Row>, next_cursor: Option<String>) -> Self {
         let has_more = next_cursor.is_some();
         Self { items, next_cursor, has_more }
     }
 }
 
-/// Change events of a stretch of the history.
+/// A page of change events.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EventsPage {
-    /// In commit order.
+    /// The events, in commit order.
     pub items: Vec<ChangeReply>,
-    /// Send it as `from` to go on: now, or when there is more.
+    /// Send it as `from` to continue: at once when `has_more` is true, otherwise later.
     pub next: u64,
-    /// True when there is more already.
+    /// True when more events exist already.
     pub has_more: bool,
 }
 
@@ -97,7 +97,7 @@ impl From<Bounds> for BoundsReply {
 /// One of the two hash chains of an account.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChainReply {
-    /// How many transfers it holds.
+    /// Number of transfers in the chain.
     pub sequence: u64,
     /// SHA-256 in 64 hexadecimal digits.
     pub head: String,
@@ -112,40 +112,40 @@ impl From<Chain> for ChainReply {
 /// An account.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AccountReply {
-    /// Its id.
+    /// The account's id.
     pub id: Amount,
-    /// Its unique name; null = none.
+    /// The account's unique name; null = none.
     #[schema(required = true)]
     pub name: Option<String>,
-    /// Which asset.
+    /// The ledger's number, which identifies the asset.
     pub ledger: u32,
-    /// The asset's code; null = the ledger has none.
+    /// The code of the ledger's asset; null = the ledger has none.
     #[schema(required = true)]
     pub asset: Option<String>,
     /// The client's category.
     pub code: u16,
-    /// Names of its flags.
+    /// Names of the account's flags.
     pub flags: Vec<&'static str>,
-    /// What it owes and owns.
+    /// The account's balances.
     pub balances: BalancesReply,
-    /// The most that one debit may take now, in minor units: bounds, flags and what is reserved counted; null = no rule
-    /// of this account limits it.
+    /// The most that one debit may take now, in minor units, after bounds, flags and reserved amounts; null =
+    /// no rule of this account limits it.
     #[schema(required = true)]
     pub available: Option<Amount>,
-    /// The same as people read it, `10.50 EUR`; left out where nothing limits it, or the ledger has no asset.
+    /// The same amount as text, `10.50 EUR`; left out where nothing limits it, or the ledger has no asset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub available_display: Option<String>,
     /// Least and greatest balance.
     pub bounds: BoundsReply,
-    /// The client's own key.
+    /// A key that the client chooses.
     pub user_data_128: Amount,
-    /// The client's own key.
+    /// A key that the client chooses.
     pub user_data_64: Text64,
-    /// The client's own key.
+    /// A key that the client chooses.
     pub user_data_32: u32,
-    /// The transfers that debit it.
+    /// The chain of the transfers that debit it.
     pub spends: ChainReply,
-    /// The transfers that credit it.
+    /// The chain of the transfers that credit it.
     pub receipts: ChainReply,
     /// When it was created: nanoseconds since the Unix epoch.
     pub timestamp: Text64,
@@ -180,55 +180,56 @@ impl AccountReply {
 /// A transfer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TransferReply {
-    /// Its id.
+    /// The transfer's id.
     pub id: Amount,
-    /// Who paid.
+    /// The account that is debited.
     pub debit_account_id: Amount,
-    /// Who was paid.
+    /// The account that is credited.
     pub credit_account_id: Amount,
-    /// Minor units.
+    /// The amount in minor units.
     pub amount: Amount,
-    /// The amount as people read it; left out where the ledger has no asset.
+    /// The amount as text; left out where the ledger has no asset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display: Option<String>,
     /// The pending transfer that it posted or voided; "0" = none.
     pub pending_id: Amount,
-    /// Which asset.
+    /// The ledger's number, which identifies the asset.
     pub ledger: u32,
     /// The client's category.
     pub code: u16,
-    /// Names of its flags.
+    /// Names of the transfer's flags.
     pub flags: Vec<&'static str>,
-    /// Seconds until it expires, of a pending transfer; 0 = never.
+    /// Seconds until a pending transfer expires; 0 = never.
     pub timeout_seconds: u32,
-    /// The client's own key.
+    /// A key that the client chooses.
     pub user_data_128: Amount,
-    /// The client's own key.
+    /// A key that the client chooses.
     pub user_data_64: Text64,
-    /// The client's own key.
+    /// A key that the client chooses.
     pub user_data_32: u32,
     /// When it was accepted: nanoseconds since the Unix epoch.
     pub timestamp: Text64,
-    /// Of a pending transfer, where it stands at the moment of the read: `pending`, `posted`, `voided` or `expired`. Left
-    /// out of others, and of events.
+    /// The state of a pending transfer at the time of the read: `pending`, `posted`, `voided` or `expired`.
+    /// Left out of other transfers, and of events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
-    /// Of a pending transfer with a timeout: when it expires, or would have. Nanoseconds since the Unix epoch.
+    /// When a pending transfer with a timeout expires, or would have expired: nanoseconds since the Unix
+    /// epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Text64>,
-    /// Of a pending transfer that has ended: minor units that moved; "0" unless it was posted.
+    /// Minor units that a resolved pending transfer moved; "0" unless it was posted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub captured_amount: Option<Amount>,
-    /// The transfer that posted or voided it.
+    /// The transfer that posted or voided this pending transfer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_by: Option<Amount>,
-    /// When it was posted, voided or expired: nanoseconds since the Unix epoch.
+    /// When the pending transfer was posted, voided or expired: nanoseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Text64>,
 }
 
 impl TransferReply {
-    /// A transfer and what became of it as JSON.
+    /// A transfer and the state of its hold as JSON.
     pub fn of(view: &TransferView, assets: &AssetBook) -> Self {
         let hold = view.hold.as_ref();
         let ended = hold.filter(|hold| hold.state != HoldState::Pending);
@@ -286,25 +287,25 @@ impl BalanceReply {
     }
 }
 
-/// A change event: a row of the history. Its own hash is SHA-256 over the transfer's 128 bytes,
-/// `debit_head` and `credit_head`.
+/// A change event: a row of the history. Its hash is SHA-256 over the transfer's 128 bytes, `debit_head` and
+/// `credit_head`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChangeReply {
-    /// Its place in the history, counted from 0 without gaps.
+    /// The position in the history, counted from 0 without gaps.
     pub position: u64,
-    /// When it happened.
+    /// When the event happened: nanoseconds since the Unix epoch.
     pub timestamp: Text64,
     /// `single_phase`, `two_phase_pending`, `two_phase_posted`, `two_phase_voided` or `two_phase_expired`.
     pub kind: &'static str,
-    /// The transfer; of an expiry, the pending one that expired.
+    /// The transfer; for an expiry, the pending transfer that expired.
     pub transfer: TransferReply,
-    /// The debit account after it.
+    /// The balances of the debit account after the event.
     pub debit_account: BalancesReply,
-    /// The credit account after it.
+    /// The balances of the credit account after the event.
     pub credit_account: BalancesReply,
-    /// Head of the debit account's spends before it.
+    /// Head of the debit account's spends before the event.
     pub debit_head: String,
-    /// Head of the credit account's receipts before it.
+    /// Head of the credit account's receipts before the event.
     pub credit_head: String,
 }
 
@@ -328,11 +329,11 @@ impl ChangeReply {
 /// An asset.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AssetReply {
-    /// The number in accounts and transfers.
+    /// The ledger's number in accounts and transfers.
     pub ledger: u32,
-    /// The code.
+    /// The asset's code.
     pub code: String,
-    /// Digits behind the decimal point.
+    /// Digits after the decimal point.
     pub scale: u8,
     /// True for the currencies of ISO 4217.
     pub built_in: bool,
@@ -349,19 +350,21 @@ impl From<&Asset> for AssetReply {
     }
 }
 
-/// What became of one event.
+/// The result of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventReply {
-    /// The event's id; of an asset, its ledger.
+    /// The event's id; for an asset, its ledger's number.
     pub id: Amount,
-    /// The status: `created`, `exists`, `exceeds_credits`, ...; `unknown` where the outcome of a write is not known.
+    /// The status: `created`, `exists`, `exceeds_credits`, ...; `unknown` where the outcome of a write is not
+    /// known.
     pub status: &'static str,
     /// The number of the status; 4294967295 = created, 0 = unknown.
     pub status_code: u32,
-    /// Of `created`: its own. Of `exists`: the first one. Nanoseconds since the Unix epoch.
+    /// For `created`: the event's timestamp. For `exists`: that of the first one. Nanoseconds since the Unix
+    /// epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Text64>,
-    /// Of a refusal: what it means, in a sentence.
+    /// For a refusal: what it means, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -369,7 +372,7 @@ pub struct EventReply {
 const CREATED: u32 = u32::MAX;
 
 impl EventReply {
-    /// The outcome of an event of `operation`; `case` says which case a refusal is, where that is known.
+    /// The result of an event of `operation`; `case` is the detail of a refusal, where it is known.
     pub fn new(operation: Operation, id: u128, result: EventResult, case: Option<&str>) -> Self {
         let (status, meaning) = status_of(operation, result.status);
         let is_refused = !matches!(status, "created" | "exists");
@@ -385,7 +388,7 @@ impl EventReply {
         }
     }
 
-    /// Of an event whose outcome is not known.
+    /// The result of an event whose outcome is not known.
     fn unknown(id: u128) -> Self {
         Self { id: Amount(id), status: "unknown", status_code: 0, timestamp: None, detail: None }
     }
@@ -400,7 +403,7 @@ impl EventReply {
         self.detail.is_some()
     }
 
-    /// True for a refusal because of what is recorded already: 409 instead of 422.
+    /// True for a refusal that a recorded event causes: 409 instead of 422.
     pub fn is_conflict(&self) -> bool {
         self.status.starts_with("exists_with_different")
             || self.status.starts_with("pending_transfer_already")
@@ -409,74 +412,75 @@ impl EventReply {
     }
 }
 
-/// What to do about a refusal.
+/// What the client can do about a refusal.
 fn advice(operation: Operation, number: u32) -> &'static str {
     let is_transfer = matches!(operation, Operation::CreateTransfers | Operation::CreateTransfersExtended);
     let transfer = CreateTransferStatus::from_number(number).ok().filter(|_| is_transfer);
     if transfer.is_some_and(CreateTransferStatus::uses_up_id) {
-        return "Put right what is wrong, then send it with a new id, or with a new Idempotency-Key where it has no id.";
+        return "Correct the event, then send it with a new id, or with a new Idempotency-Key where it has no id.";
     }
     match status_of(operation, number).0 {
-        "linked_event_failed" => "Look at the status of the other events of the chain.",
+        "linked_event_failed" => "See the status of the other events of the chain.",
         "id_already_failed" => "Send it with a new id, or with a new Idempotency-Key where it has no id.",
         "shard_unavailable" | "too_many_pending" => "Nothing was recorded: try again later with the same id.",
         name if name.starts_with("exists_with_different") => {
-            "The id stands for what was recorded first: use a new id, or send the recorded fields."
+            "The id belongs to the event that was recorded first: use a new id, or send the recorded fields."
         }
-        _ => "Nothing was recorded: change it and send it again.",
+        _ => "Nothing was recorded: change the event and send it again.",
     }
 }
 
-/// What became of the events of an array.
+/// The results of the events of an array.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BatchReply {
     /// The log entry that carried the request.
     pub log_index: u64,
     /// Timestamp of the request's last event.
     pub timestamp: Text64,
-    /// How many events are `created`.
+    /// Number of events with the status `created`.
     pub created: usize,
-    /// How many are neither `created` nor `exists`.
+    /// Number of events with a status other than `created` and `exists`.
     pub refused: usize,
-    /// One an event, in order.
+    /// One result an event, in the order of the events.
     pub results: Vec<EventReply>,
 }
 
 /// An error in the shape of RFC 9457, `application/problem+json`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
-    /// Where this kind of error is explained.
+    /// A link to the explanation of this kind of error.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What this kind of error means.
+    /// The meaning of this kind of error.
     pub title: String,
-    /// The status of the answer.
+    /// The HTTP status.
     pub status: u16,
-    /// The stable name of the error; of a refused event, the name of its status.
+    /// The stable code of the error; for a refused event, the name of its status.
     pub code: String,
     /// What to change, in a sentence.
     pub detail: String,
-    /// When it is worth another try.
+    /// Milliseconds before a retry can succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// Of `position_after_end`: the position of the next event.
+    /// For `position_after_end`: the position of the next event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<u64>,
-    /// The fields that cannot be taken.
+    /// The fields with invalid values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
-    /// What became of the event that was refused, or of the one event whose outcome is not known.
+    /// The result of the event that was refused, or of the only event whose outcome is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventReply>,
-    /// Of a write whose outcome is not known: the ids of its events, in order. The same request with these ids tells.
+    /// For a write whose outcome is not known: the ids of its events, in order. The same request with these
+    /// ids returns the outcome.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<Amount>,
 }
 
-/// A field that cannot be taken.
+/// A field with an invalid value.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ProblemField {
-    /// Where: `[3].code`.
+    /// The path of the field, such as `[3].code`.
     pub field: String,
     /// What to change.
     pub detail: String,
@@ -542,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_say_what_to_do() {
+    fn refusals_have_advice() {
         let created = reply(CreateTransferStatus::Created);
         assert!(created.is_created() && !created.is_refused() && created.timestamp == Some(Text64(5)));
         assert!(!reply(CreateTransferStatus::Exists).is_refused());
@@ -568,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_show_numbers_as_strings_and_what_they_mean() {
+    fn accounts_have_numbers_as_strings_and_texts() {
         let mut view = AccountView::default();
         view.account.ledger = LedgerNumber(978);
         view.account.credits_posted = 1050;

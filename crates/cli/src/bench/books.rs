@@ -1,4 +1,4 @@
-//! The proof behind the figures: the server's books before and after, compared with what was sent.
+//! The check of the figures: the server's books before and after the load, compared with what was sent.
 
 use anyhow::{Context, Result, ensure};
 use bezant_api::v1;
@@ -15,7 +15,7 @@ use crate::frames::Frames;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BooksBefore(Totals);
 
-/// What a run changes.
+/// The totals of the books that a run changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Totals {
     accounts: u64,
@@ -25,7 +25,7 @@ struct Totals {
 }
 
 impl BooksBefore {
-    /// Reads them.
+    /// Reads the totals from the server.
     pub(super) async fn read(connection: &mut Connection) -> Result<Self> {
         Ok(Self(Totals::of(&read(connection).await?)?))
     }
@@ -41,7 +41,7 @@ impl BooksBefore {
         let expected = self.0.after(load.accounts, load.transfers, outcome.amount_sum);
         ensure!(
             after == expected,
-            "the books are not what was sent (does somebody else write to this server?): \
+            "the books are not what was sent (does another client write to this server?): \
              expected {expected:?}, found {after:?}"
         );
         Ok(())
@@ -101,7 +101,7 @@ impl Totals {
         })
     }
 
-    /// These totals and a run without a refusal.
+    /// The totals after a run in which every transfer was accepted.
     const fn after(self, accounts: u64, transfers: u64, amount_sum: u128) -> Self {
         Self {
             accounts: self.accounts + accounts,

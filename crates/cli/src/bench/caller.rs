@@ -1,5 +1,6 @@
-//! A client of the load: it goes on at another node of the cluster when the one that it talks to cannot, with the same
-//! ids, as any client would. How often it had to is part of the figures.
+//! A client of the load. When a node of a cluster fails or cannot serve a request, the client repeats the
+//! request with the same ids at another node, as any client would. The number of retries is part of the
+//! figures.
 
 use std::time::Duration;
 
@@ -7,29 +8,30 @@ use anyhow::Result;
 use bytes::Bytes;
 
 use super::Target;
-use super::grpc::Away;
+use super::grpc::Retryable;
 use super::wire::{Records, Wire};
 
-/// The first try; it doubles with every try of a request that has no answer, so that slow ones are not starved.
+/// Timeout of the first try. It doubles with every try that gets no answer, so that slow requests succeed,
+/// too.
 const ATTEMPT_FIRST: Duration = Duration::from_millis(500);
-/// Between two tries.
+/// The pause between two tries.
 const WAIT: Duration = Duration::from_millis(10);
 
-/// See the module.
+/// A client of the load; see the module.
 #[derive(Debug)]
 pub(super) struct Caller {
     target: Target,
     number: u64,
-    /// How often it has turned to another node.
+    /// How often the client has switched to another node.
     turns: u64,
-    /// `None` when it has to connect again.
+    /// `None` when the client has to connect again.
     wire: Option<Wire>,
-    /// Tries behind the first ones.
+    /// Tries after the first one, over all requests.
     pub(super) retries: u64,
 }
 
 impl Caller {
-    /// Connects; `number` tells the clients of a run apart.
+    /// Connects. `number` is the client's number: each client of a run has another.
     pub(super) async fn open(target: &Target, number: u64) -> Result<Self> {
         let mut caller = Self { target: target.clone(), number, turns: 0, wire: None, retries: 0 };
         for _ in 1..target.urls.len() {
@@ -54,8 +56,8 @@ impl Caller {
         self.connect().await?.submit(Records::Transfers, body).await
     }
 
-    /// The results of a request, and whether it was tried more than once: what an earlier try has done exists then.
-    /// Who waits must bound the time.
+    /// The results of a request, and whether it was tried more than once: an earlier try may have created its
+    /// events. At a cluster it retries without end: the caller must bound the time.
     pub(super) async fn submit(&mut self, body: Bytes) -> Result<(Bytes, bool)> {
         if !self.target.is_cluster() {
             return Ok((self.try_once(body).await?, false));
@@ -65,7 +67,7 @@ impl Caller {
         loop {
             match tokio::time::timeout(timeout, self.try_once(body.clone())).await {
                 Ok(Ok(results)) => return Ok((results, !is_first)),
-                Ok(Err(error)) if self.wire.is_some() && !error.is::<Away>() => return Err(error),
+                Ok(Err(error)) if self.wire.is_some() && !error.is::<Retryable>() => return Err(error),
                 Ok(Err(_)) => {}
                 Err(_) => timeout = timeout.saturating_mul(2),
             }

@@ -1,4 +1,4 @@
-//! The clients: each with a connection of its own and one request in flight, which fills the next request
+//! The clients of the load. Each has its own connection and one request in flight, and fills the next request
 //! while it waits for the answer.
 
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use super::grpc::WINDOW_BYTES;
 use super::load::Load;
 use super::wire::{Records, Wire};
 
-/// An answer of a query is at most so large.
+/// The largest reply to a query.
 const REPLY_BYTES_MAX: usize = 16 << 20;
-/// Ids that are remembered for the questions after the load.
+/// Ids that are kept for the queries after the load.
 const SAMPLE_MAX: usize = 4096;
-/// How long the server may answer nothing before the run is given up.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The run fails when the server sends no answer for so long.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A connection for questions and accounts.
+/// A gRPC connection for queries and for the books.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    /// The calls of the service.
+    /// The gRPC client.
     pub(super) calls: LedgerClient<Channel>,
 }
 
@@ -42,7 +42,7 @@ impl Connection {
         let channel = Endpoint::from_shared(url.to_owned())
             .with_context(|| format!("{url} is no address"))?
             .connect_timeout(Duration::from_secs(5))
-            .timeout(PATIENCE)
+            .timeout(ANSWER_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
@@ -52,7 +52,7 @@ impl Connection {
         Ok(Self { calls: LedgerClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX) })
     }
 
-    /// Connects to the first of them that answers; `None` where there is none to ask.
+    /// Connects to the first address that answers; `None` if `urls` is empty.
     pub(super) async fn open_any(urls: &[String]) -> Result<Option<Self>> {
         let Some((last, others)) = urls.split_last() else { return Ok(None) };
         for url in others {
@@ -63,8 +63,8 @@ impl Connection {
         Self::open_retrying(last, Duration::from_secs(30)).await.map(Some)
     }
 
-    /// Connects and waits for a first answer, as long as `patience`.
-    pub(super) async fn open_retrying(url: &str, patience: Duration) -> Result<Self> {
+    /// Connects and waits for a first answer, for at most `timeout`.
+    pub(super) async fn open_retrying(url: &str, timeout: Duration) -> Result<Self> {
         let start = Instant::now();
         loop {
             let answer = match Self::open(url).await {
@@ -74,8 +74,8 @@ impl Connection {
                 },
                 Err(error) => error,
             };
-            if start.elapsed() > patience {
-                return Err(answer).with_context(|| format!("no answer within {patience:?}"));
+            if start.elapsed() > timeout {
+                return Err(answer).with_context(|| format!("no answer within {timeout:?}"));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -99,22 +99,22 @@ pub(super) async fn create_accounts(load: &Load, wire: &mut Wire) -> Result<()> 
     Ok(())
 }
 
-/// What sending all transfers gave.
+/// The result of sending all transfers.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub(super) elapsed: Duration,
-    /// Microseconds from request to answer.
+    /// Microseconds from a request to its answer.
     pub(super) latencies: Histogram<u64>,
     /// Sum of the amounts, in minor units.
     pub(super) amount_sum: u128,
     /// Ids of some of the transfers.
     pub(super) sample: Vec<TransferId>,
-    /// How often a request was tried again, at another node.
+    /// How often a request was repeated at another node.
     pub(super) retries: u64,
 }
 
-/// What clients share: how many transfers have been handed out and how many answered.
+/// Shared by all clients: how many transfers have been taken to be sent, and how many are answered.
 #[derive(Debug, Default)]
 struct Progress {
     taken: AtomicU64,
@@ -135,14 +135,14 @@ pub(super) async fn send_transfers(load: &Load, target: &Target) -> Result<Outco
     }
     let total = tokio::select! {
         total = join(clients) => total?,
-        () = watch(&progress, load.transfers) => bail!("the server has answered nothing for {PATIENCE:?}"),
+        () = watch(&progress, load.transfers) => bail!("the server has answered nothing for {ANSWER_TIMEOUT:?}"),
     };
     let elapsed = start.elapsed();
     let ClientOutcome { latencies, amount_sum, sample, retries } = total;
     Ok(Outcome { elapsed, latencies, amount_sum, sample, retries })
 }
 
-/// What all clients together have done.
+/// Waits for all clients, and adds up their results.
 async fn join(mut clients: JoinSet<Result<ClientOutcome>>) -> Result<ClientOutcome> {
     let mut total = ClientOutcome::new()?;
     while let Some(client) = clients.join_next().await {
@@ -170,7 +170,7 @@ impl ClientOutcome {
     }
 }
 
-/// One client: sends requests until all transfers have been handed out.
+/// One client: sends requests until the clients have taken all transfers.
 async fn send(
     load: Load,
     client: u64,
@@ -195,7 +195,7 @@ async fn send(
         outcome.latencies.saturating_record(elapsed.max(1));
         let (results, is_retried) = results?;
         check_results(&results, count, |status| {
-            // What an earlier try has done.
+            // An earlier try has created it.
             let is_done = is_retried && status == CreateTransferStatus::Exists.number();
             (!is_done).then(|| {
                 CreateTransferStatus::from_number(status).map_or("unknown status", CreateTransferStatus::name)
@@ -213,8 +213,8 @@ async fn send(
     Ok(outcome)
 }
 
-/// An error unless there is a result for each of `count` events and every one is `created`, or has no name for what is
-/// wrong with it.
+/// An error unless there is one result for each of `count` events, and each is `created` or a status for
+/// which `name` returns `None`.
 fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> Option<&'static str>) -> Result<()> {
     let results = records::<RESULT_SIZE>(results).context("the results are cut")?;
     if u64::try_from(results.len()).ok() != Some(count) {
@@ -231,7 +231,7 @@ fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> Option<&'stat
     Ok(())
 }
 
-/// Draws how far the load is, on a terminal; returns when no answer has come for too long.
+/// Draws the progress of the load on a terminal; returns when no answer has come for [`ANSWER_TIMEOUT`].
 async fn watch(progress: &Progress, transfers: u64) {
     let bar = ProgressBar::new(transfers);
     let style = ProgressStyle::with_template(
@@ -242,7 +242,7 @@ async fn watch(progress: &Progress, transfers: u64) {
     }
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     let (mut seen, mut since) = (0, Instant::now());
-    while since.elapsed() < PATIENCE {
+    while since.elapsed() < ANSWER_TIMEOUT {
         ticks.tick().await;
         let answered = progress.answered.load(Ordering::Relaxed);
         if answered != seen {

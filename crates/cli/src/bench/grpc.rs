@@ -1,8 +1,8 @@
-//! The fast path over gRPC, spoken with as little as it takes: gRPC's framing by hand over one HTTP/2 connection.
+//! A minimal gRPC client for the fast path: it writes gRPC's framing itself, on one HTTP/2 connection.
 //!
-//! A benchmark on a small machine shares its processors with the server. The usual stack of a client costs as
-//! much as the server's own work on a single payment; this one costs less than half, and the server cannot
-//! tell the two apart. Records are not copied on their way out.
+//! A benchmark on a small machine shares its processors with the server. The usual client stack costs as much
+//! as the server's work on a single payment. This client costs less than half of that, and the server cannot
+//! tell the two apart. Large requests are sent without copying their records.
 
 use anyhow::{Context, Result, bail, ensure};
 use bezant_api::v1;
@@ -15,25 +15,27 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
-/// Large enough that a full request and its answer never wait for a window update.
+/// HTTP/2 window: large enough that a full request and its answer never wait for a window update.
 pub(super) const WINDOW_BYTES: u32 = 4 << 20;
-/// The largest frame that the server is told it may send.
+/// The largest HTTP/2 frame that the server may send.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
-/// The call of the fast path.
+/// The path of the call.
 const PATH: &str = "/bezant.v1.Ledger/Submit";
-/// Of a message on the wire: whether it is compressed, and its size.
+/// Size of the prefix of a message on the wire: a byte for the compression, and four for the message size.
 const PREFIX_SIZE: usize = 5;
-/// Up to this size records are copied beside their prefix, which is cheaper than a frame of their own.
+/// Up to this size, records are copied into the buffer of their prefix, which is cheaper than a separate
+/// frame.
 const COPIED_SIZE_MAX: usize = 16 << 10;
 
-/// The node cannot, or it cannot be told whether it could: another one may, and the ids tell what was done.
+/// The node did not serve the request, or the outcome is not known. The request may be repeated with the same
+/// ids at another node.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Away(String);
+pub(super) struct Retryable(String);
 
-/// What breaks a connection.
-fn away(error: impl std::fmt::Display) -> Away {
-    Away(format!("no answer: {error}"))
+/// An error of the connection, as one that allows a retry.
+fn retryable(error: impl std::fmt::Display) -> Retryable {
+    Retryable(format!("no answer: {error}"))
 }
 
 /// One connection with one request in flight.
@@ -45,10 +47,10 @@ pub(super) struct Grpc {
 }
 
 impl Grpc {
-    /// Connects once. The connection ends with the value.
+    /// Connects once. Dropping the value closes the connection.
     pub(super) async fn open(url: &str) -> Result<Self> {
         let uri: Uri = format!("{}{PATH}", url.trim_end_matches('/')).parse().context("no address")?;
-        ensure!(uri.scheme_str() == Some("http"), "{url}: only http is spoken here");
+        ensure!(uri.scheme_str() == Some("http"), "{url}: only http is supported here");
         let authority = uri.authority().context("the address has no host")?;
         let port = authority.port_u16().unwrap_or(80);
         let stream = TcpStream::connect((authority.host(), port)).await;
@@ -61,8 +63,8 @@ impl Grpc {
             .enable_push(false)
             .handshake(stream)
             .await
-            .context("the server does not speak HTTP/2")?;
-        // Its end shows in the next call.
+            .context("the server does not support HTTP/2")?;
+        // When the connection ends, the next call fails.
         tokio::spawn(async move { drop(connection.await) });
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -70,7 +72,7 @@ impl Grpc {
         Ok(Self { sender, uri, headers })
     }
 
-    /// The results of a request, 16 bytes an event.
+    /// The results of a request, 16 bytes per event.
     pub(super) async fn submit(&mut self, operation: v1::Operation, records: Bytes) -> Result<Bytes> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
@@ -78,12 +80,12 @@ impl Grpc {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
 
-        let mut sender = self.sender.clone().ready().await.map_err(away)?;
-        let (response, mut body) = sender.send_request(request, false).map_err(away)?;
+        let mut sender = self.sender.clone().ready().await.map_err(retryable)?;
+        let (response, mut body) = sender.send_request(request, false).map_err(retryable)?;
         for (chunk, is_last) in message(operation, records) {
-            body.send_data(chunk, is_last).map_err(away)?;
+            body.send_data(chunk, is_last).map_err(retryable)?;
         }
-        let response = response.await.map_err(away)?;
+        let response = response.await.map_err(retryable)?;
         ensure!(response.status() == StatusCode::OK, "the server answers {}", response.status());
         check_status(response.headers(), false)?;
         let message = read(response.into_body()).await?;
@@ -91,7 +93,7 @@ impl Grpc {
     }
 }
 
-/// The bytes of a request in one or two chunks; true for the last.
+/// The bytes of a request in one or two chunks, each with a flag that is true for the last chunk.
 fn message(operation: v1::Operation, records: Bytes) -> impl Iterator<Item = (Bytes, bool)> {
     let head = v1::SubmitRequest { operation: operation.into(), records: Bytes::new() };
     let head_size = head.encoded_len();
@@ -116,21 +118,22 @@ fn message(operation: v1::Operation, records: Bytes) -> impl Iterator<Item = (By
     std::iter::once((bytes.freeze(), is_copied)).chain(rest)
 }
 
-/// The message of an answer, whose status must be good.
+/// The message of an answer; an error unless its status is 0.
 async fn read(mut body: RecvStream) -> Result<Bytes> {
     let mut whole = Bytes::new();
     while let Some(chunk) = body.data().await {
-        let chunk = chunk.map_err(away)?;
-        body.flow_control().release_capacity(chunk.len()).map_err(away)?;
+        let chunk = chunk.map_err(retryable)?;
+        body.flow_control().release_capacity(chunk.len()).map_err(retryable)?;
         whole = if whole.is_empty() { chunk } else { Bytes::from([&whole[..], &chunk[..]].concat()) };
     }
-    let trailers = body.trailers().await.map_err(away)?.unwrap_or_default();
+    let trailers = body.trailers().await.map_err(retryable)?.unwrap_or_default();
     check_status(&trailers, true)?;
     ensure!(whole.first() == Some(&0) && whole.len() >= PREFIX_SIZE, "the answer is no plain message");
     Ok(whole.slice(PREFIX_SIZE..))
 }
 
-/// An error unless the status is 0; it must be there at the end of an answer, and may be there before.
+/// An error unless the status is 0. The status is required in the trailers (`is_end`), optional in the
+/// headers.
 fn check_status(headers: &HeaderMap, is_end: bool) -> Result<()> {
     match headers.get("grpc-status").map(HeaderValue::as_bytes) {
         Some(b"0") => Ok(()),
@@ -138,12 +141,14 @@ fn check_status(headers: &HeaderMap, is_end: bool) -> Result<()> {
         None => bail!("the answer has no status"),
         Some(_) => {
             let status = Status::from_header_map(headers).context("the answer has no status")?;
-            let may_fare_better_elsewhere = matches!(
+            let is_retryable = matches!(
                 status.code(),
                 Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted
             );
-            if may_fare_better_elsewhere {
-                return Err(Away(format!("status {}: {}", i32::from(status.code()), status.message())).into());
+            if is_retryable {
+                return Err(
+                    Retryable(format!("status {}: {}", i32::from(status.code()), status.message())).into()
+                );
             }
             bail!("status {}: {}", i32::from(status.code()), status.message())
         }
@@ -155,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_what_any_other_client_sends() {
+    fn messages_equal_those_of_the_usual_client() {
         for size in [0, 128, COPIED_SIZE_MAX, COPIED_SIZE_MAX + 128, 8189 * 128] {
             let records = Bytes::from(vec![7; size]);
             let chunks: Vec<_> = message(v1::Operation::CreateTransfers, records.clone()).collect();
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_status_is_an_error_with_its_words() {
+    fn a_bad_status_is_an_error_with_its_message() {
         let mut headers = HeaderMap::new();
         check_status(&headers, false).unwrap();
         check_status(&headers, true).unwrap_err();
@@ -179,6 +184,6 @@ mod tests {
         headers.insert("grpc-message", HeaderValue::from_static("too%20much"));
         assert_eq!(check_status(&headers, false).unwrap_err().to_string(), "status 3: too much");
         headers.insert("grpc-status", HeaderValue::from_static("14"));
-        assert!(check_status(&headers, false).unwrap_err().is::<Away>());
+        assert!(check_status(&headers, false).unwrap_err().is::<Retryable>());
     }
 }

@@ -1,7 +1,8 @@
-//! What the benchmark sends: accounts, and transfers between two of them chosen at random.
+//! What the benchmark sends: accounts, and transfers that each move money between two random accounts.
 //!
-//! A client's generator writes records straight into the bytes of the next request. Equal seed, run and
-//! number of clients make equal ids, accounts and amounts.
+//! Each client has a generator, which writes records directly into the bytes of the next request. With equal
+//! arguments and an equal run number, a client's n-th transfer has the same accounts and amount in every run,
+//! and the same id if ids are random. How many transfers a client sends depends on its speed.
 
 use bezant_codec::{account_to_bytes, put_trailer, transfer_to_bytes};
 use bezant_types::limits::RECORD_SIZE;
@@ -12,36 +13,37 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{BenchArgs, IdOrder};
 
-/// All money of the benchmark is of this ledger.
+/// The ledger of all accounts and transfers of the benchmark.
 pub(super) const LEDGER: LedgerNumber = LedgerNumber(1);
 /// Transfers carry the codes 1 to 16, chosen at random.
 pub(super) const CODES: u64 = 16;
 /// Amounts are 1 to 1000, chosen at random.
 const AMOUNT_MAX: u64 = 1000;
 
-/// The work of a run, the same for all its clients.
+/// The parameters of a run; all its clients have the same ones.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
-    /// How many accounts.
+    /// Number of accounts.
     pub(super) accounts: u64,
-    /// How many transfers.
+    /// Number of transfers.
     pub(super) transfers: u64,
-    /// Transfers in a request.
+    /// Transfers per request.
     pub(super) batch: u64,
-    /// Connections.
+    /// Number of clients, each with its own connection.
     pub(super) clients: u64,
     id_order: IdOrder,
     hot_percent: u64,
     has_history: bool,
     seed: u64,
     id_base: u128,
-    /// Requests end in the trailer of one batch.
+    /// True when a request ends in a trailer that describes its one batch, as TigerBeetle's protocol
+    /// requires.
     has_trailer: bool,
 }
 
 impl Load {
-    /// The load that the arguments describe; ids of different runs differ. With a trailer, requests are bodies of
-    /// TigerBeetle's protocol.
+    /// The load that the arguments describe. `run` is the number of the run: different runs have different
+    /// ids. With `has_trailer`, requests have the format of TigerBeetle's protocol.
     pub(super) fn new(args: &BenchArgs, run: u64, has_trailer: bool) -> Self {
         Self {
             accounts: args.accounts,
@@ -57,12 +59,12 @@ impl Load {
         }
     }
 
-    /// The id of an account, counted from 0.
+    /// The id of the account with that number, counted from 0.
     pub(super) fn account_id(&self, number: u64) -> AccountId {
         AccountId(self.id_base + u128::from(number) + 1)
     }
 
-    /// The records of `count` accounts from the one with that number on.
+    /// The records of `count` accounts, from number `first` on.
     pub(super) fn accounts_from(&self, first: u64, count: u64) -> Bytes {
         let mut bytes = BytesMut::new();
         for number in first..first + count {
@@ -84,14 +86,14 @@ impl Load {
         }
     }
 
-    /// What one client sends.
+    /// The generator of one client's transfers.
     pub(super) fn generator(&self, client: u64) -> Generator<'_> {
         let random = Random::new(self.seed ^ (client + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Generator { load: self, random, bytes: BytesMut::new(), amount_sum: 0 }
     }
 }
 
-/// One client's transfers.
+/// Generates the transfers of one client.
 #[derive(Debug)]
 pub(super) struct Generator<'load> {
     load: &'load Load,
@@ -102,10 +104,9 @@ pub(super) struct Generator<'load> {
 }
 
 impl Generator<'_> {
-    /// The records of `count` transfers of which the first is the run's transfer number `first`, and the id of
-    /// one of them.
+    /// The records of `count` transfers, from number `first` of the run on, and the id of the last one.
     pub(super) fn batch(&mut self, first: u64, count: u64) -> (Bytes, TransferId) {
-        // Reuses the memory of the batch before, once the transport has let it go.
+        // Reuses the memory of the previous batch once the transport has released it.
         self.bytes.reserve((usize::try_from(count).unwrap_or(0) + 1) * RECORD_SIZE);
         let mut id = TransferId(0);
         for number in first..first + count {
@@ -140,7 +141,8 @@ impl Generator<'_> {
     fn id(&mut self, number: u64) -> TransferId {
         match self.load.id_order {
             IdOrder::Sequential => TransferId(self.load.id_base + u128::from(number) + 1),
-            // Never 0 and never the greatest, which no id may be; the run keeps runs apart.
+            // 0 and the greatest number are not valid ids. All runs draw the same random numbers; the run
+            // number makes their ids different.
             IdOrder::Random => {
                 let id = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
                 TransferId((id ^ self.load.id_base).clamp(1, u128::MAX - 1))
@@ -148,7 +150,8 @@ impl Generator<'_> {
         }
     }
 
-    /// Two different accounts by number; one of them is account 0 in the hot share.
+    /// The numbers of two different accounts. In `hot_percent` of the transfers, one of them is account 0 (in
+    /// others it is so by chance).
     fn two_accounts(&mut self) -> (u64, u64) {
         let accounts = self.load.accounts;
         let first =
@@ -158,14 +161,15 @@ impl Generator<'_> {
     }
 }
 
-/// xorshift64*: a multiplication and three shifts a number, so that the client is not what is measured.
+/// The generator xorshift64*. It takes a multiplication and three shifts per number, too little to affect the
+/// figures of the benchmark.
 #[derive(Clone, Debug)]
 pub(super) struct Random {
     state: u64,
 }
 
 impl Random {
-    /// Any seed will do.
+    /// Accepts every seed, 0 included.
     pub(super) const fn new(seed: u64) -> Self {
         let state = seed ^ 0x2545_f491_4f6c_dd1d;
         Self { state: if state == 0 { 1 } else { state } }
@@ -179,7 +183,7 @@ impl Random {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `end`, uniform but for one part in 2^64 / `end`.
+    /// A random number below `end`. It is uniform, with a relative error of at most `end` / 2^64.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(end);
         u64::try_from(wide >> 64).unwrap_or(0)
@@ -230,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_differ_and_all_of_them_take_part() {
+    fn accounts_differ_and_all_of_them_are_used() {
         let load = load(IdOrder::Sequential, 0);
         let (transfers, sum) = transfers(&load);
         assert!(transfers.iter().all(|transfer| transfer.debit_account_id != transfer.credit_account_id));

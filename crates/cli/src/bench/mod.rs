@@ -1,11 +1,11 @@
-//! `bezant bench`: how fast a node is on this machine, with every transfer checked.
+//! `bezant bench`: measures how fast a node is on this machine, and checks every transfer.
 //!
-//! It starts a server of its own on a fresh folder (or takes one that runs), creates accounts, sends transfers
-//! in batches between accounts chosen at random, asks for histories, and prints what it measured. A
-//! figure is printed only when every transfer was accepted and the books agree with what was sent: their
-//! totals, their count, and debits equal to credits.
+//! It starts its own server on a new folder, or uses a running one. It creates accounts, sends transfers in
+//! batches between accounts chosen at random, queries histories, and prints the figures. It prints them only
+//! when every transfer was accepted and the books match what was sent: their totals, their count, and debits
+//! equal to credits.
 //!
-//! Never: the load is not prepared ahead of the run, so memory does not grow with its length.
+//! It never prepares the load ahead of the run, so its memory does not grow with the length of the run.
 
 mod books;
 mod caller;
@@ -44,13 +44,13 @@ use wire::Wire;
     bezant bench --id-order random --json           random ids, figures as JSON\n  \
     bezant bench --batch 1 --clients 64 --transfers 500000   single payments\n  \
     bezant bench --transfers 5000000 --restart      and the time of a restart after kill -9\n  \
-    bezant bench --server http://127.0.0.1:7070     a server that runs already\n  \
+    bezant bench --server http://127.0.0.1:7070     a running server\n  \
     bezant bench --server a:7070,b:7070,c:7070      the nodes of a cluster; when one fails, the load goes on at the others\n  \
-    bezant bench --tigerbeetle                      through the door for TigerBeetle's clients\n  \
-    bezant bench --tigerbeetle=127.0.0.1:3000       a TigerBeetle, or a Bezant, that runs already (cluster 0)\n\n\
-    Without --server, and without an address beside --tigerbeetle, it starts a node of its own, on a folder under \
-    --data-dir that is gone at the end. BEZANT_SERVER does not count here: a benchmark leaves its accounts and \
-    transfers behind for good, so a server that runs already has to be named.")]
+    bezant bench --tigerbeetle                      through the listener for TigerBeetle's clients\n  \
+    bezant bench --tigerbeetle=127.0.0.1:3000       a running TigerBeetle or Bezant (cluster 0)\n\n\
+    Without --server, and without an address for --tigerbeetle, it starts its own node, on a folder under \
+    --data-dir that it removes at the end. It ignores BEZANT_SERVER: the accounts and transfers of a benchmark \
+    stay on the server for good, so a running server has to be named explicitly.")]
 pub(crate) struct BenchArgs {
     /// Accounts to create
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..))]
@@ -58,13 +58,13 @@ pub(crate) struct BenchArgs {
     /// Transfers to send
     #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     transfers: u64,
-    /// Transfers in a request, 1 to 8189
+    /// Transfers per request, 1 to 8189
     #[arg(long, default_value_t = 8189, value_parser = clap::value_parser!(u64).range(1..=8189))]
     batch: u64,
-    /// Clients, each with a connection of its own and one request in flight
+    /// Clients, each with its own connection and one request in flight
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     clients: u64,
-    /// How the ids of the transfers follow each other
+    /// Order of the ids of the transfers
     #[arg(long, value_enum, default_value_t = IdOrder::Sequential)]
     id_order: IdOrder,
     /// Share of the transfers that debit or credit one account, in percent
@@ -73,19 +73,19 @@ pub(crate) struct BenchArgs {
     /// Gives the accounts the flag history
     #[arg(long)]
     history: bool,
-    /// Questions of each kind after the load
+    /// Queries of each kind after the load
     #[arg(long, default_value_t = 200)]
     queries: u64,
     /// Kills the server at the end and measures how long it takes to answer again
     #[arg(long)]
     restart: bool,
-    /// Speaks TigerBeetle's protocol; with an address, to the server there, whichever it is
+    /// Uses TigerBeetle's protocol; with an address: to the server there, a TigerBeetle or a Bezant
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     tigerbeetle: Option<String>,
-    /// Folder in which the server's data folder is made: chooses the disk
+    /// Folder in which the server's data folder is created: it decides which disk is used
     #[arg(long, value_name = "DIR", default_value = ".")]
     data_dir: PathBuf,
-    /// Leaves the server's data folder behind
+    /// Keeps the server's data folder
     #[arg(long)]
     keep: bool,
     /// Seed of the generator: the same seed makes the same load
@@ -96,44 +96,47 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
-/// How the ids of the transfers follow each other.
+/// The order of the ids of the transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum IdOrder {
-    /// Each one greater than the one before, as ids that begin with the time are.
+    /// Each id is greater than the previous one, as with ids that begin with the time.
     Sequential,
-    /// Without any order.
+    /// Random ids.
     Random,
 }
 
-const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help says");
+const _: () = assert!(EVENTS_MAX == 8189, "the help names the largest batch");
 
-/// Runs the benchmark against the server at `server`, or against one of its own; prints the figures. A benchmark leaves
-/// accounts and transfers behind for good, so `server` is what the command line names: `BEZANT_SERVER` alone does not
-/// choose a server here.
+/// Runs the benchmark against the server at `server`, or against its own; prints the figures. Accounts and
+/// transfers of a benchmark stay on the server for good. So `server` is the flag of the command line only:
+/// `BEZANT_SERVER` never chooses a server here.
 ///
-/// Of several nodes one may fail, and another lead: the load goes on, and the figures say how often it was tried again.
-/// An error says why there are no figures: the server cannot be started or reached, a transfer was refused,
-/// or the books do not agree with what was sent.
+/// In a cluster a node may fail and another may become the leader: the load goes on, and the figures contain
+/// the number of retries. An error says why there are no figures: the server cannot be started or reached, a
+/// transfer was refused, or the books do not match what was sent.
 pub(crate) async fn run(args: BenchArgs, server: Option<String>, as_json: bool) -> Result<ExitCode> {
     let servers = server.map_or_else(Vec::new, |list| addresses(&list));
     anyhow::ensure!(
         servers.is_empty() || args.tigerbeetle.is_none(),
-        "--server speaks gRPC: write --tigerbeetle=ADDRESS for a server that speaks TigerBeetle's protocol"
+        "--server uses gRPC: write --tigerbeetle=ADDRESS for a server with TigerBeetle's protocol"
     );
     let mut stop = StopSignals::new()?;
     let foreign = args.tigerbeetle.clone().filter(|address| !address.is_empty());
     let own = if servers.is_empty() && foreign.is_none() {
-        let speaks_frames = args.tigerbeetle.is_some();
-        let own = OwnServer::start(&args.data_dir, args.keep, speaks_frames);
+        let has_frames = args.tigerbeetle.is_some();
+        let own = OwnServer::start(&args.data_dir, args.keep, has_frames);
         Some(own.context("the server cannot be started")?)
     } else {
-        anyhow::ensure!(!args.restart, "--restart kills the server: it works with the benchmark's own only");
+        anyhow::ensure!(
+            !args.restart,
+            "--restart kills the server: it works only with the benchmark's own server"
+        );
         None
     };
     let urls = own.as_ref().map_or(servers, |own| vec![own.url().to_owned()]);
     let frames = own.as_ref().and_then(|own| own.frames().map(str::to_owned)).or(foreign);
-    // Interrupted, its own server and folder go with it.
+    // On a signal, dropping `own` kills the benchmark's server and removes its folder.
     let target = Target { urls, frames };
     let is_own = own.is_some();
     let report = tokio::select! {
@@ -147,28 +150,28 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>, as_json: bool) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the load goes.
+/// The servers that receive the load.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// For gRPC: the clients are spread over them, and questions go to the first. Empty for a server that is known by
-    /// its frames alone.
+    /// Addresses for gRPC: the clients are spread over them, and queries go to the first that answers. Empty
+    /// if the server has an address for TigerBeetle's protocol only.
     urls: Vec<String>,
-    /// For TigerBeetle's protocol: then the load goes there.
+    /// Address for TigerBeetle's protocol. If there is one, it receives the load.
     frames: Option<String>,
 }
 
 impl Target {
-    /// True for several nodes: what one cannot do, another may.
+    /// True for several nodes: a request that one node cannot serve is repeated at another.
     fn is_cluster(&self) -> bool {
         self.urls.len() > 1
     }
 
-    /// All that it names.
+    /// All addresses, as one text.
     fn name(&self) -> String {
         self.frames.clone().unwrap_or_else(|| self.urls.join(","))
     }
 
-    /// Where client `number` sends its load.
+    /// The address to which client `number` sends its load.
     fn of(&self, number: u64) -> &str {
         let count = self.urls.len().max(1) as u64;
         let url = usize::try_from(number % count).ok().and_then(|at| self.urls.get(at));
@@ -189,7 +192,7 @@ async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) 
 
     let outcome = clients::send_transfers(&load, target).await?;
     if outcome.retries > 0 {
-        // The node that was asked before may be gone.
+        // The node of the first connection may be down.
         connection = Connection::open_any(&target.urls).await?;
     }
     if let Wire::Frames(frames) = &mut wire {
@@ -218,7 +221,8 @@ async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) 
     Ok(report)
 }
 
-/// Kills the server and starts it again: microseconds until its first answer, which must be the same books.
+/// Kills the server and starts it again. Returns the microseconds until its first answer; an error if its
+/// books differ.
 async fn restart(
     own: &mut OwnServer,
     load: &Load,
@@ -234,8 +238,8 @@ async fn restart(
     Ok(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Where the ids of this run begin. A fresh server always sees the same ones; a server that runs may hold
-/// those of an earlier run, so there the time tells them apart.
+/// The number from which the ids of this run are made. It is always the same for a new server. A running
+/// server may hold the ids of an earlier run, so its number is the time.
 fn run_number(is_fresh: bool) -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     if is_fresh { 1 } else { u64::try_from(since.as_millis()).unwrap_or(1) }

@@ -1,4 +1,4 @@
-//! The questions after the load: look-ups by id, histories of accounts, queries by what transfers carry.
+//! The queries after the load: look-ups by id, histories of accounts, queries by the fields of transfers.
 
 use std::future::Future;
 use std::time::Instant;
@@ -12,21 +12,21 @@ use super::BenchArgs;
 use super::clients::Connection;
 use super::load::{CODES, LEDGER, Load, Random};
 
-/// How long questions of one kind took.
+/// The latencies of the queries of one kind.
 #[derive(Debug)]
 pub(super) struct QueryFigures {
-    /// What was asked.
+    /// The kind of query, as it is printed.
     pub(super) name: &'static str,
-    /// Rows found, all answers together.
+    /// Rows of all answers together.
     pub(super) rows: u64,
-    /// Microseconds from question to answer.
+    /// Microseconds from a query to its answer.
     pub(super) latencies: Histogram<u64>,
 }
 
-/// Rows of a page, as a user interface would ask for.
+/// Rows per page, as a user interface would request.
 const PAGE: u32 = 100;
 
-/// Asks every kind of question as often as the arguments say, one after the other.
+/// Sends the queries of every kind, one query at a time, `args.queries` of each.
 pub(super) async fn ask(
     load: &Load,
     args: &BenchArgs,
@@ -77,11 +77,11 @@ pub(super) async fn ask(
     Ok(figures)
 }
 
-/// Asks `count` times; an error when an answer is one.
+/// Sends `count` queries; an error when one fails.
 async fn figures_of<Answer>(
     name: &'static str,
     count: u64,
-    mut question: impl FnMut() -> Answer,
+    mut query: impl FnMut() -> Answer,
 ) -> Result<QueryFigures>
 where
     Answer: Future<Output = Result<usize>>,
@@ -90,7 +90,7 @@ where
     let mut figures = QueryFigures { name, rows: 0, latencies };
     for _ in 0..count {
         let start = Instant::now();
-        let rows = question().await.with_context(|| format!("the question '{name}' has no answer"))?;
+        let rows = query().await.with_context(|| format!("the query '{name}' failed"))?;
         let elapsed = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         figures.latencies.saturating_record(elapsed.max(1));
         figures.rows += u64::try_from(rows).unwrap_or(0);

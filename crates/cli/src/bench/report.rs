@@ -1,4 +1,4 @@
-//! The figures of a run, for people and for programs.
+//! The figures of a run, as a table or as JSON.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use super::clients::Outcome;
 use super::queries::QueryFigures;
 use super::{BenchArgs, IdOrder, Target};
 
-/// Everything that one run measured. Field names carry the units.
+/// All figures of one run. Field names carry the units.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     version: &'static str,
@@ -25,21 +25,21 @@ pub(super) struct Report {
     hot_percent: u64,
     elapsed_milliseconds: u64,
     transfers_per_second: u64,
-    /// How often a request was tried again at another node, because one had failed or another one leads.
+    /// How often a request was repeated at another node, because a node had failed or was not the leader.
     retries: u64,
     request_latency_microseconds: Latency,
     queries: Vec<QueryReport>,
-    /// `null` when the server is not the benchmark's own, as everything below.
+    /// `null` when the server is not the benchmark's own; so are all fields below.
     pub(super) server_memory_peak_bytes: Option<u64>,
-    /// Blocks that the data folder takes on disk after the run, everything in it.
+    /// Disk space of the data folder after the run, in whole blocks.
     pub(super) disk_bytes: Option<u64>,
-    /// The same, by transfer.
+    /// `disk_bytes` per transfer.
     pub(super) disk_bytes_per_transfer: Option<u64>,
-    /// From the start of a killed server to its first answer; `null` without `--restart`.
+    /// Time from the restart of the killed server to its first answer; `null` without `--restart`.
     pub(super) restart_microseconds: Option<u64>,
 }
 
-/// Half of the requests, all but one in a hundred, and all of them were answered within so many microseconds.
+/// The median, the 99th percentile and the maximum, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct Latency {
     p50: u64,
@@ -51,7 +51,7 @@ struct Latency {
 struct QueryReport {
     name: &'static str,
     count: u64,
-    /// Rows found, all answers together.
+    /// Rows of all answers together.
     rows: u64,
     latency_microseconds: Latency,
 }
@@ -67,7 +67,7 @@ impl Latency {
 }
 
 impl Report {
-    /// The figures of the load and of the questions.
+    /// The figures of the load and of the queries.
     pub(super) fn new(
         args: &BenchArgs,
         target: &Target,
@@ -166,12 +166,12 @@ fn write_latency(out: &mut impl Write, name: &str, latency: Latency) -> io::Resu
     writeln!(out, "{name:<36} {p50:>12} {p99:>12} {p100:>12}")
 }
 
-/// `count` things in so many nanoseconds, by the second, rounded down.
+/// `count` events in so many nanoseconds, as a rate per second, rounded down.
 fn per_second(count: u64, nanoseconds: u128) -> u64 {
     u64::try_from(u128::from(count) * 1_000_000_000 / nanoseconds.max(1)).unwrap_or(u64::MAX)
 }
 
-/// A number with its last `places` digits behind a point: 1234 with 3 is `1.234`.
+/// A number with its last `places` digits after a decimal point: 1234 with 3 is `1.234`.
 fn decimal(number: u64, places: usize) -> String {
     let digits = format!("{number:0>width$}", width = places + 1);
     let (whole, fraction) = digits.split_at(digits.len() - places);
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_for_people() {
+    fn numbers_are_written_with_separators() {
         assert_eq!(thousands(2_000_000), "2,000,000");
         assert_eq!(thousands(819), "819");
         assert_eq!(decimal(12_345, 3), "12.345");

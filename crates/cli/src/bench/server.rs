@@ -1,4 +1,4 @@
-//! A server of the benchmark's own: a process of this same program on a fresh folder, which ends with it.
+//! The benchmark's own server: a process of this program on a new folder. It ends with the benchmark.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,16 +13,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::own_program;
 
-/// How long the server may take to say where it listens: recovery of a large folder comes before it.
+/// How long the server may take to print its address: it first recovers its folder, which may be large.
 const START_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long it may take to stop before it is killed.
+/// How long the server may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// The folder is settled when its size has not changed for so long.
+/// Background work counts as complete when the size of the folder has not changed for so long.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
-/// A folder that does not settle is measured as it is after that time.
+/// The folder is measured after that time even if its size still changes.
 const SETTLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The process and its folder. Dropped, it kills the one and removes the other.
+/// The process and its folder. Dropping the value kills the process and removes the folder.
 #[derive(Debug)]
 pub(super) struct OwnServer {
     folder: PathBuf,
@@ -30,22 +30,22 @@ pub(super) struct OwnServer {
     process: Process,
 }
 
-/// What runs and what is known of it.
+/// The running process and its addresses.
 #[derive(Debug)]
 struct Process {
     child: Child,
     url: String,
-    /// Of the door for TigerBeetle's clients.
+    /// Address of the listener for TigerBeetle's clients; `None` if there is none.
     frames: Option<String>,
     complaints: Complaints,
 }
 
-/// The end of what a server writes to its standard error: told when it fails, kept back when it does not.
+/// The end of the server's standard error: printed only when the server fails.
 #[derive(Clone, Debug, Default)]
 struct Complaints(Arc<Mutex<String>>);
 
 impl Complaints {
-    /// Bytes that are kept.
+    /// How many bytes are kept, at most.
     const SIZE_MAX: usize = 4096;
 
     fn push(&self, line: &str) {
@@ -64,49 +64,49 @@ impl Complaints {
 }
 
 impl OwnServer {
-    /// Makes a fresh folder inside `parent` and starts a server on it.
-    pub(super) fn start(parent: &Path, keep: bool, speaks_frames: bool) -> Result<Self> {
+    /// Creates a new folder inside `parent` and starts a server on it.
+    pub(super) fn start(parent: &Path, keep: bool, has_frames: bool) -> Result<Self> {
         let folder = parent.join(format!("bezant-bench-{}", std::process::id()));
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-        let started = spawn(&folder, speaks_frames);
+        let started = spawn(&folder, has_frames);
         if started.is_err() {
-            // Nothing but an empty folder or the leavings of a failed start: the error says more than they do.
+            // The folder is empty or holds the files of a failed start; the error already names the cause.
             drop(fs::remove_dir_all(&folder));
         }
         Ok(Self { folder, keep, process: started? })
     }
 
-    /// Where it listens.
+    /// The server's URL.
     pub(super) fn url(&self) -> &str {
         &self.process.url
     }
 
-    /// Where it listens for TigerBeetle's clients, if it does.
+    /// The server's address for TigerBeetle's clients, if it has one.
     pub(super) fn frames(&self) -> Option<&str> {
         self.process.frames.as_deref()
     }
 
-    /// Ends it at once, as a crash would.
+    /// Kills the server, as a crash would.
     pub(super) fn kill(&mut self) -> Result<()> {
         self.process.child.kill().context("the server cannot be killed")?;
         self.process.child.wait().context("the server does not end")?;
         Ok(())
     }
 
-    /// Starts it on the same folder after [`kill`](Self::kill).
+    /// Starts the server on the same folder after [`kill`](Self::kill).
     pub(super) fn start_again(&mut self) -> Result<()> {
         self.process = spawn(&self.folder, self.process.frames.is_some())?;
         Ok(())
     }
 
-    /// The most memory that it has held, in bytes; `None` where the system does not tell.
+    /// Peak memory of the server, in bytes; `None` where the system does not report it.
     pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).ok()?;
         peak_in(&status)
     }
 
-    /// What its folder takes on disk, in bytes, once background work has settled.
+    /// Disk space of its folder, in bytes, after background work has finished.
     pub(super) fn disk_bytes_settled(&self) -> u64 {
         let start = Instant::now();
         let mut size = disk_bytes(&self.folder);
@@ -122,7 +122,7 @@ impl OwnServer {
         size
     }
 
-    /// Asks it to stop and waits for it; an error when it has failed, or has to be killed.
+    /// Asks the server to stop and waits for its end; an error when it fails or does not stop in time.
     pub(super) fn stop(mut self) -> Result<()> {
         let pid = i32::try_from(self.process.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.context("the server has no process id")?, Signal::TERM)
@@ -131,7 +131,10 @@ impl OwnServer {
         while start.elapsed() < STOP_TIMEOUT {
             if let Some(status) = self.process.child.try_wait().context("the server does not end")? {
                 let complaints = self.process.complaints.text();
-                anyhow::ensure!(status.success(), "the server did not stop well: {status}\n{complaints}");
+                anyhow::ensure!(
+                    status.success(),
+                    "the server failed when it stopped: {status}\n{complaints}"
+                );
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -142,7 +145,7 @@ impl OwnServer {
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        // Both fail when there is nothing left to end or to remove, which is what is wanted.
+        // Both fail when the process has ended or the folder is removed already, which is fine.
         drop(self.process.child.kill());
         drop(self.process.child.wait());
         if !self.keep {
@@ -151,11 +154,11 @@ impl Drop for OwnServer {
     }
 }
 
-/// Starts this program as a server on `folder` and reads from its output where it listens.
-fn spawn(folder: &Path, speaks_frames: bool) -> Result<Process> {
+/// Starts this program as a server on `folder` and reads its addresses from its output.
+fn spawn(folder: &Path, has_frames: bool) -> Result<Process> {
     let mut command = own_program()?;
     command.arg("start").arg("--data-dir").arg(folder).args(["--listen", "127.0.0.1:0"]);
-    if speaks_frames {
+    if has_frames {
         command.args(["--tigerbeetle-listen", "127.0.0.1:0"]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -163,7 +166,8 @@ fn spawn(folder: &Path, speaks_frames: bool) -> Result<Process> {
     let (sender, addresses) = mpsc::channel();
     for_each_line(child.stdout.take().context("the server has no output")?, move |line| {
         if let Some(address) = address_in(line) {
-            // The first is that of gRPC, the second that of the other door; nobody waits for more.
+            // The first address is for gRPC, the second for TigerBeetle's protocol; later ones are not
+            // received.
             drop(sender.send(address));
         }
     });
@@ -172,7 +176,7 @@ fn spawn(folder: &Path, speaks_frames: bool) -> Result<Process> {
     for_each_line(child.stderr.take().context("the server has no output")?, move |line| kept.push(line));
     let address = || addresses.recv_timeout(START_TIMEOUT).ok();
     if let Some(http) = address()
-        && let frames = speaks_frames.then(address)
+        && let frames = has_frames.then(address)
         && frames != Some(None)
     {
         let (url, frames) = (format!("http://{http}"), frames.flatten());
@@ -183,7 +187,7 @@ fn spawn(folder: &Path, speaks_frames: bool) -> Result<Process> {
     bail!("it ended before it listened: {status}\n{}", complaints.text())
 }
 
-/// Reads to the end on a thread, so that the server never waits for somebody to read what it prints.
+/// Reads the output to its end on a thread, so that the server never blocks on a full pipe.
 fn for_each_line(output: impl Read + Send + 'static, mut take: impl FnMut(&str) + Send + 'static) {
     std::thread::spawn(move || {
         BufReader::new(output).lines().map_while(Result::ok).for_each(|line| take(&line));
@@ -201,14 +205,14 @@ fn address_in(line: &str) -> Option<String> {
     port.parse::<u16>().ok().filter(|port| *port != 0).map(|port| format!("127.0.0.1:{port}"))
 }
 
-/// The line `VmHWM` of a process's status, in bytes.
+/// The value of `VmHWM` in a process's status, in bytes.
 fn peak_in(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
 
-/// What a folder takes on disk: the blocks of everything in it. Files that vanish meanwhile count nothing.
+/// Disk space of a folder: the blocks of all its files. A file that is removed meanwhile counts as 0.
 fn disk_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -224,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_found_in_what_the_server_prints() {
+    fn addresses_are_found_in_the_servers_output() {
         let line = "Bezant 0.1.0 listens on http://127.0.0.1:41873 (gRPC and REST)";
         assert_eq!(address_in(line).as_deref(), Some("127.0.0.1:41873"));
         assert_eq!(address_in("listens on 127.0.0.1:41873.").as_deref(), Some("127.0.0.1:41873"));

@@ -1,4 +1,4 @@
-//! A connection that carries the load, in either protocol: one request in flight, 16 bytes of result an event.
+//! A connection for the load, in either protocol: one request in flight, 16 bytes of result per event.
 
 use anyhow::Result;
 use bezant_api::v1;
@@ -12,14 +12,14 @@ use crate::frames::Frames;
 /// All benchmarks of TigerBeetle's protocol use cluster 0.
 const CLUSTER: u128 = 0;
 
-/// What the records of a request are.
+/// The type of the records of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Records {
     Accounts,
     Transfers,
 }
 
-/// See the module.
+/// A connection in one of the two protocols.
 #[derive(Debug)]
 pub(super) enum Wire {
     Grpc(Box<Grpc>),
@@ -27,7 +27,7 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    /// Connects once; `number` tells the clients of a run apart.
+    /// Connects once. `number` is the client's number: each client of a run has another.
     pub(super) async fn open(target: &Target, number: u64) -> Result<Self> {
         Ok(match &target.frames {
             Some(address) => Self::Frames(Box::new(Frames::open(address, CLUSTER, number).await?)),

@@ -1,7 +1,7 @@
 //! `bezant cluster add`, `promote`, `remove`, `replace` and `transfer-leader`.
 //!
-//! Every command is a few changes, one after the other, each agreed by the cluster before the next is asked for. One
-//! that was interrupted is run again: a step that was made already is passed over.
+//! Every command makes a few changes in sequence. Each change is committed before the command requests the
+//! next one. A command that was interrupted can be run again: it skips the changes that are already made.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,12 +17,13 @@ use crate::output::{self, Format};
 use crate::session::{Global, Session, parse_duration};
 use crate::start::{find_token, is_address};
 
-/// How often the cluster is looked at while something is waited for.
+/// The pause between two looks at the cluster while the command waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// How long to wait where nobody says.
+/// How long to wait if neither `--wait` nor `--timeout` is given.
 const WAIT_DEFAULT: Duration = Duration::from_mins(10);
-/// After that long a node that does not come is worth a word.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one look at the cluster may take: the longest timeout of one node, and how long failed looks are
+/// repeated.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A node, and how long to wait.
 #[derive(Debug, Args)]
@@ -31,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
   bezant cluster remove 2 --server a.example:7070,b.example:7070 --token-file token
   bezant cluster transfer-leader 1 -o json          at a node on loopback
 
-Any node may be asked. A node that leads hands the lead over before it is removed; a change that would leave too \
-few nodes to agree on anything is refused. A node that other machines reach asks for the cluster's token: \
+The command works at any node. A leader transfers its leadership before it is removed. A change is refused if the \
+reachable voters would be no majority after it. A node that other machines reach requires the cluster's token: \
 --token-file FILE, or BEZANT_TOKEN.")]
 pub(crate) struct NodeArgs {
     /// Number of the node
@@ -42,7 +43,7 @@ pub(crate) struct NodeArgs {
     wait: WaitArgs,
 }
 
-/// A node, and where it is.
+/// A new node and its address.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant cluster add 4=d.example:7071 --token-file token
@@ -52,19 +53,19 @@ and on the machine of the new node, before or after:
   bezant start --node 4 --join a.example:7071,b.example:7071 \\
     --peer-listen 0.0.0.0:7071 --token-file token
 
-It is given a vote once it has everything that the others have.")]
+The node receives a vote when it has all data of the others.")]
 pub(crate) struct AddArgs {
-    /// Number of the new node, and where the others reach it
+    /// Number of the new node, and the address at which the others reach it
     #[arg(value_name = "NODE=HOST:PORT", value_parser = parse_member)]
     member: (u64, String),
-    /// It learns everything and gets no vote
+    /// Adds the node as a learner: it receives all data and never votes
     #[arg(long)]
     learner: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// A node, and where it begins anew.
+/// A node, and the address of its replacement.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant cluster replace 3 --token-file token                          the same address
@@ -74,32 +75,34 @@ and on the machine of the new node, with an empty folder:
   bezant start --node 3 --join a.example:7071,b.example:7071 \\
     --peer-listen 0.0.0.0:7071 --token-file token
 
-The old disk takes part in nothing from then on, even if it comes back.")]
+The cluster rejects the old disk from then on, even if it comes back.")]
 pub(crate) struct ReplaceArgs {
     /// Number of the node
     #[arg(value_name = "NODE")]
     node: u64,
-    /// Where the others reach it from now on [default: where they did]
+    /// Address at which the others reach the new node [default: the old address]
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     address: Option<String>,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// How long to wait, and what proves that the caller may ask.
+/// How long to wait, and the token that authorizes the caller.
 #[derive(Clone, Debug, Args)]
 struct WaitArgs {
-    /// How long to wait until the change is complete: 30s, 10m [default: --timeout, or 10m where there is none]
+    /// How long to wait until the change is complete: 30s, 10m [default: --timeout, or 10m where there is
+    /// none]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait: Option<Duration>,
-    /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself. A node on loopback does not ask for it
+    /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself. A node on loopback does not
+    /// ask for it
     #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 impl WaitArgs {
-    /// Who says how long to try, and nothing of waiting, wants an answer by then.
-    fn patience(&self, timeout: Option<Duration>) -> Duration {
+    /// The time to wait. A `--timeout` without a `--wait` bounds the wait, too.
+    fn time(&self, timeout: Option<Duration>) -> Duration {
         self.wait.or(timeout).unwrap_or(WAIT_DEFAULT)
     }
 }
@@ -116,35 +119,35 @@ fn parse_member(text: &str) -> Result<(u64, String), String> {
     }
 }
 
-/// What a command ends with.
+/// The result of a command, as JSON.
 #[derive(Debug, Serialize)]
 struct Done {
     node: u64,
-    /// What became of it.
+    /// `votes`, `learns`, `leads`, `is removed` or `is replaced`.
     outcome: &'static str,
     members_index: u64,
-    /// Nodes with a vote.
+    /// Numbers of the nodes with a vote.
     voters: Vec<u64>,
     leader: u64,
 }
 
-/// A command under way.
+/// A command in progress.
 struct Work<'global> {
     global: &'global Global,
     client: Client,
     until: Instant,
-    /// The log entry behind which the last change is made.
+    /// Log index of the last change that this command made; 0 = none.
     made_at: u64,
-    /// The command that goes on after this one.
+    /// The command that continues if this one fails.
     repeat: String,
-    /// What was said last.
-    said: String,
+    /// The last progress line that was printed.
+    last_line: String,
 }
 
-/// What a node is to be in the end.
+/// The required role of a node at the end of a command.
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
-    Nobody,
+    Absent,
     Member,
     Voter,
 }
@@ -153,7 +156,7 @@ impl Wanted {
     fn is_met(self, cluster: &ClusterReply, node: u64) -> bool {
         let part = cluster.nodes.iter().find(|member| member.node == node).map(|member| member.part.as_str());
         match self {
-            Self::Nobody => part.is_none(),
+            Self::Absent => part.is_none(),
             Self::Member => part.is_some(),
             Self::Voter => part == Some("voter"),
         }
@@ -162,29 +165,29 @@ impl Wanted {
 
 impl<'global> Work<'global> {
     async fn begin(global: &'global Global, wait: &WaitArgs) -> Result<Self, Failure> {
-        let until = Instant::now() + wait.patience(global.timeout_asked());
+        let until = Instant::now() + wait.time(global.timeout_asked());
         let mut builder = Session::builder(global)?;
         if let Some(token) = find_token(wait.token_file.as_deref(), None)? {
             builder = builder.token(token);
         }
         let client = builder.connect().await?;
-        Ok(Self { global, client, until, made_at: 0, repeat: this_command(&[]), said: String::new() })
+        Ok(Self { global, client, until, made_at: 0, repeat: this_command(&[]), last_line: String::new() })
     }
 
-    /// What is left of the time to wait; a moment at least, so that whoever is asked can answer.
+    /// The rest of the time to wait; at least [`LOOK_INTERVAL`], so that a node has time to answer.
     fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now()).max(LOOK_INTERVAL)
     }
 
-    /// A line for people, once.
-    fn say(&mut self, text: &str) {
-        if self.global.output != Format::Json && self.said != text {
+    /// Prints a progress line, unless it equals the last one or the output is JSON.
+    fn note(&mut self, text: &str) {
+        if self.global.output != Format::Json && self.last_line != text {
             output::note(text);
-            text.clone_into(&mut self.said);
+            text.clone_into(&mut self.last_line);
         }
     }
 
-    /// Waits before the next look; an error once it has taken too long.
+    /// Waits before the next look; an error after the time to wait.
     async fn pause(&self, what: &str) -> Result<(), Failure> {
         if Instant::now() >= self.until {
             return Err(Failure::Unavailable(format!("{what}, and the time to wait is over")));
@@ -193,7 +196,7 @@ impl<'global> Work<'global> {
         Ok(())
     }
 
-    /// What a failure means for the change: a part of it may be made.
+    /// The failure of the whole command: a part of its changes may be made.
     fn explain(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Unavailable(reason) | Failure::TimedOut(reason) if self.made_at > 0 => {
@@ -203,7 +206,9 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// Makes a change. `Ok(false)`: it was made before, maybe by a try of the client whose answer was lost. Who is removed was a member.
+    /// Makes a change. `Ok(false)`: it was made before, maybe by a try of the client whose answer was lost.
+    /// The caller has checked that a node to remove was a member, so `NotFound` means that it is removed
+    /// already.
     async fn change(&mut self, change: ClusterChange, node: u64, address: &str) -> Result<bool, Failure> {
         loop {
             match self.client.change_cluster(change, node, address).await {
@@ -214,10 +219,10 @@ impl<'global> Work<'global> {
                 Err(ClientError::FailedPrecondition { code, reason }) => match code.as_str() {
                     "member_exists" => return Ok(false),
                     "node_behind" => {
-                        self.say(&reason);
+                        self.note(&reason);
                         self.pause(&reason).await?;
                     }
-                    "node_leads" => self.move_lead(node).await?,
+                    "node_leads" => self.move_leadership(node).await?,
                     _ => return Err(Failure::Refused(reason)),
                 },
                 Err(ClientError::NotFound { .. }) if change == ClusterChange::Remove => return Ok(false),
@@ -226,13 +231,14 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// The cluster as its leader sees it, or else the node that knows most of those that were named.
+    /// The status of the cluster as the leader reports it; without a leader, as the named node with the
+    /// highest applied index reports it.
     async fn look(&self) -> Result<ClusterReply, Failure> {
         let begun = Instant::now();
         loop {
             match self.look_once().await {
-                // Between two leaders, or while a node starts, nobody may answer for a moment.
-                Err(_) if begun.elapsed() < PATIENCE && Instant::now() < self.until => {
+                // Between two leaders, or while a node starts, there may be no answer for a moment.
+                Err(_) if begun.elapsed() < LOOK_TIMEOUT && Instant::now() < self.until => {
                     tokio::time::sleep(LOOK_INTERVAL).await;
                 }
                 found => return found,
@@ -244,7 +250,7 @@ impl<'global> Work<'global> {
         let mut best: Option<ClusterReply> = None;
         let mut failure = Failure::Unavailable("no node answers".to_owned());
         for server in status::servers(self.global) {
-            match status::ask(&server, self.global.timeout().min(PATIENCE).min(self.left())).await {
+            match status::ask(&server, self.global.timeout().min(LOOK_TIMEOUT).min(self.left())).await {
                 Ok(found) => {
                     let rank = |it: &ClusterReply| (it.role == "leader", it.applied);
                     if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
@@ -257,35 +263,37 @@ impl<'global> Work<'global> {
         best.ok_or(failure)
     }
 
-    /// Lets another node lead, whichever is able to.
-    async fn move_lead(&mut self, leader: u64) -> Result<(), Failure> {
+    /// Transfers the leadership from `leader` to another voter: a connected one, with most of the log.
+    async fn move_leadership(&mut self, leader: u64) -> Result<(), Failure> {
         let cluster = self.look().await?;
         let others = cluster.nodes.iter().filter(|node| node.node != leader && node.part == "voter");
-        // The next leader would refuse it, and the lead would have moved for nothing.
+        // The next leader would refuse the change, and the transfer would have been useless.
         if !enough_stay(&cluster.nodes, leader) {
             return Err(Failure::Refused(format!(
-                "without node {leader}, too few of the voters that are left can be reached to agree on anything"
+                "without node {leader}, the reachable voters are no majority of the voters that are left"
             )));
         }
         let Some(other) = others.max_by_key(|node| (node.connected, node.matched)) else {
-            return Err(Failure::Refused(format!("node {leader} leads, and no other could")));
+            return Err(Failure::Refused(format!(
+                "node {leader} leads, and there is no other voter that could lead"
+            )));
         };
-        self.say(&format!("node {leader} leads: node {} is asked to", other.node));
+        self.note(&format!("node {leader} leads: its leadership is transferred to node {}", other.node));
         self.lead(other.node).await
     }
 
-    /// Until that node leads.
+    /// Transfers the leadership to a node, and waits until the node leads.
     async fn lead(&mut self, node: u64) -> Result<(), Failure> {
         loop {
             match self.client.change_cluster(ClusterChange::Lead, node, "").await {
                 Ok(_) => {}
                 Err(ClientError::FailedPrecondition { code, reason }) if code == "node_behind" => {
-                    self.say(&reason);
+                    self.note(&reason);
                 }
                 Err(ClientError::FailedPrecondition { reason, .. }) => return Err(Failure::Refused(reason)),
                 Err(error) => return Err(error.into()),
             }
-            // An election takes a moment: it is not asked again before that.
+            // An election takes a moment, so the next request comes only after several looks.
             for _ in 0..4 {
                 if self.look().await?.leader == node {
                     return Ok(());
@@ -295,16 +303,16 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// Until the last change is complete, somebody leads, and the node is what it was to become: a change that was made by
-    /// an earlier try has no entry of which is known that all who answer have it.
+    /// Waits until the last change is complete, a node leads, and the node is what it was to become. The
+    /// applied index alone is not enough: the index of a change that an earlier try made is not known here.
     async fn settle(&mut self, node: u64, wanted: Wanted) -> Result<ClusterReply, Failure> {
         loop {
-            // Between two leaders nobody may answer for a moment.
+            // Between two leaders there may be no answer for a moment.
             if let Ok(cluster) = self.look().await {
                 let is_changing =
                     cluster.nodes.iter().any(|node| ["joining", "leaving"].contains(&node.part.as_str()));
                 let is_up_to_date = cluster.applied >= self.made_at;
-                // One that was removed hears no more of it.
+                // A node that was removed receives no later changes.
                 let is_gone =
                     cluster.nodes.iter().any(|node| node.node == cluster.node && node.part == "leaving");
                 let is_done = !is_changing && cluster.leader != 0 && wanted.is_met(&cluster, node);
@@ -316,17 +324,18 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// What is known of a node; `None` for one that takes no part.
+    /// The status of a node in the list of members; `None` if it is not a member.
     async fn node(&self, node: u64) -> Result<Option<ClusterNode>, Failure> {
         let cluster = self.look().await?;
         Ok(cluster.nodes.into_iter().find(|member| member.node == node))
     }
 
-    /// Until a new node has come; says how to start it. How far behind it is is told when it is to vote.
+    /// Waits until a new node is connected; prints how to start it. Its lag is reported later, when it is
+    /// promoted.
     async fn wait_for(&mut self, node: u64) -> Result<(), Failure> {
         while !self.node(node).await?.is_some_and(|node| node.connected) {
             if let Some(line) = start_line(&self.look().await?.nodes, node) {
-                self.say(&format!(
+                self.note(&format!(
                     "waits for node {node}: start it on its machine, on an empty folder, with the token of the cluster:\n  {line}"
                 ));
             }
@@ -357,13 +366,14 @@ impl<'global> Work<'global> {
     }
 }
 
-/// Whether those who stay without that voter can agree, as far as they are connected.
+/// Whether the connected voters are a majority of the voters without `leaving`.
 fn enough_stay(members: &[ClusterNode], leaving: u64) -> bool {
     let staying = || members.iter().filter(|node| node.node != leaving && node.part == "voter");
     staying().filter(|node| node.connected).count() * 2 > staying().count()
 }
 
-/// The whole line that starts a new member; `None` while the one that answers does not know it.
+/// The whole command that starts a new member; `None` while the node that answers does not have it in its
+/// list.
 fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
     let address = &members.iter().find(|member| member.node == node)?.address;
     let (host, port) = address.rsplit_once(':')?;
@@ -373,7 +383,7 @@ fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
         .map(|other| other.address.as_str())
         .collect();
     let listen = if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
-        // Beside the others on one machine: a folder and a port of its own.
+        // On the same machine as the others it needs its own folder and port.
         format!("--peer-listen {address} --listen {host}:0 --data-dir ./bezant-data-{node}")
     } else {
         format!("--peer-listen 0.0.0.0:{port} --listen 0.0.0.0:7070")
@@ -392,7 +402,7 @@ async fn add_to(work: &mut Work<'_>, args: &AddArgs) -> Result<(), Failure> {
     if !work.change(ClusterChange::Add, *node, address).await? {
         let known = work.node(*node).await?.map(|node| node.address).unwrap_or_default();
         if known != *address {
-            let text = format!("node {node} takes part already, and is reached at {known}");
+            let text = format!("node {node} is a member already, and is reached at {known}");
             return Err(Failure::Refused(text));
         }
     }
@@ -421,7 +431,7 @@ pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failu
     }
     let removed = async {
         work.change(ClusterChange::Remove, args.node, "").await?;
-        work.end(args.node, Wanted::Nobody, "is removed").await
+        work.end(args.node, Wanted::Absent, "is removed").await
     };
     let removed = removed.await;
     removed.map_err(|failure| work.explain(failure))
@@ -441,30 +451,30 @@ async fn replace_in(work: &mut Work<'_>, args: &ReplaceArgs) -> Result<(), Failu
         (None, Some(known)) => known.address.clone(),
         (None, None) => {
             let text = format!(
-                "the cluster has no node {node} (any more): say with --address HOST:PORT where it begins anew"
+                "the cluster has no node {node} (any more): name the address of the new node with --address HOST:PORT"
             );
             return Err(Failure::NotFound(text));
         }
     };
-    // One that learns is the new one already, of an earlier try.
+    // A learner is already the new node, added by an earlier try.
     if let Some(known) = known.filter(|known| known.part != "learner") {
         if known.connected {
             return Err(Failure::Refused(format!(
-                "node {node} works, and is connected to the node that answers: stop it first, if its disk is to go"
+                "node {node} runs, and is connected to the node that answers: stop it first if you want to replace its disk"
             )));
         }
         if args.address.is_none() {
-            // Once the old one is out, the cluster does not know its address any more.
+            // After the removal the cluster no longer has the address.
             work.repeat = this_command(&["--address", &address]);
         }
         work.change(ClusterChange::Remove, node, "").await?;
-        work.settle(node, Wanted::Nobody).await?;
+        work.settle(node, Wanted::Absent).await?;
         let text = format!(
-            "node {node} is removed: what its old disk says is not believed any more. If this command ends early, \
-             this goes on from here: {}",
+            "node {node} is removed: the cluster rejects its old disk from now on. If this command ends early, \
+             continue with: {}",
             work.repeat
         );
-        work.say(&text);
+        work.note(&text);
     }
     work.change(ClusterChange::Add, node, &address).await?;
     work.wait_for(node).await?;
@@ -483,7 +493,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_to_start_a_member_is_whole() {
+    fn the_command_to_start_a_member_is_complete() {
         let member = |node, address: &str, part: &str| ClusterNode {
             node,
             address: address.to_owned(),
@@ -505,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_stays_where_too_few_others_could_agree() {
+    fn a_leader_is_not_removed_without_a_majority_of_others() {
         let member = |node, part: &str, connected| ClusterNode {
             node,
             part: part.to_owned(),
@@ -513,7 +523,7 @@ mod tests {
             ..ClusterNode::default()
         };
         let mut members = [member(1, "voter", true), member(2, "voter", false), member(3, "voter", true)];
-        assert!(!enough_stay(&members, 3), "of two, one is away");
+        assert!(!enough_stay(&members, 3), "one of two is not connected");
         assert!(enough_stay(&members, 2));
         members[1].connected = true;
         assert!(enough_stay(&members, 3));
@@ -523,10 +533,10 @@ mod tests {
     #[test]
     fn a_timeout_bounds_the_wait_unless_a_wait_is_named() {
         let (short, long) = (Duration::from_secs(5), Duration::from_mins(2));
-        let patience = |wait, timeout| WaitArgs { wait, token_file: None }.patience(timeout);
-        assert_eq!(patience(None, None), WAIT_DEFAULT);
-        assert_eq!(patience(None, Some(short)), short);
-        assert_eq!(patience(Some(long), Some(short)), long);
+        let time = |wait, timeout| WaitArgs { wait, token_file: None }.time(timeout);
+        assert_eq!(time(None, None), WAIT_DEFAULT);
+        assert_eq!(time(None, Some(short)), short);
+        assert_eq!(time(Some(long), Some(short)), long);
     }
 
     #[test]

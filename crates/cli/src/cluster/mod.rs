@@ -1,4 +1,4 @@
-//! `bezant cluster`: where the nodes of a cluster stand, and who takes part.
+//! `bezant cluster`: shows the status of the nodes of a cluster, and changes its members.
 
 mod change;
 mod status;
@@ -8,20 +8,20 @@ use clap::Subcommand;
 use crate::exit::Failure;
 use crate::session::Global;
 
-/// About the cluster.
+/// The commands about a cluster.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// Show what every node says of itself
+    /// Show the status of every node
     Status(status::StatusArgs),
-    /// Add a node: it learns everything that the others have, and then votes
+    /// Add a node: it fetches all data of the others, and then votes
     Add(change::AddArgs),
     /// Give a learner a vote
     Promote(change::NodeArgs),
     /// Remove a node for good
     Remove(change::NodeArgs),
-    /// Replace a node whose disk is lost: its number begins anew on an empty folder
+    /// Replace a node whose disk is lost: its number starts again on an empty folder
     Replace(change::ReplaceArgs),
-    /// Let a node lead
+    /// Transfer the leadership to a node
     TransferLeader(change::NodeArgs),
 }
 

@@ -1,4 +1,4 @@
-//! `bezant cluster status`: what every node says of itself.
+//! `bezant cluster status`: the status of every node, as the node reports it.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use crate::exit::Failure;
 use crate::output::{self, Align, Format};
 use crate::session::{Global, SERVER_DEFAULT, addresses};
 
-/// How long one node may take to answer before it counts as not reachable.
-const PATIENCE_MAX: Duration = Duration::from_secs(2);
-/// A clock that is farther off is marked.
+/// How long one node may take to answer before it counts as unreachable, at most.
+const TIMEOUT_MAX: Duration = Duration::from_secs(2);
+/// A larger difference between two clocks is reported.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 
-/// Nothing but the connection.
+/// No arguments but those of the connection.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant cluster status --server a.example:7070,b.example:7070,c.example:7070
   bezant cluster status --server 127.0.0.1:7070 -o json
 
-Every address is asked by itself, and answers of itself. A member that none of those who answer is, is listed with \
-the address at which its peers reach it, and \"not asked\": name where it listens for clients, to have its word too. \
-It does not change the exit code. Exit code 3 when one does not answer, or none leads. Exit \
-code 1 when all answer, and one takes part in nothing, has stopped because it knows more than the others, does not \
-talk with another because one refuses the other, knows that two processes speak as one node, \
-has a clock that is minutes off those of the others, or has the part of a voter and may not vote: its \
-disk is new or was damaged, and it has not everything again.")]
+The command asks every address separately, and each node reports its own status. A member at none of these addresses \
+is listed with the address at which its peers reach it, and \"not asked\": add its address for clients to --server \
+to see its status, too. Such a member does not change the exit code. Exit code 3 when a node does not answer, or no \
+node leads. Exit code 1 when all nodes answer, and one of them is not a member, has stopped because it has committed \
+entries that contradict the others, is not connected to another node because one refuses the other, has received \
+messages of two processes with the same number, has a clock that differs by minutes from the others, or is a voter \
+that may not vote: its disk is new or was damaged, and it does not have all data again.")]
 pub(crate) struct StatusArgs {}
 
-/// One address and what it said.
+/// One address, and its status or the error.
 #[derive(Debug, Serialize)]
 struct Row {
     server: String,
@@ -41,19 +41,20 @@ struct Row {
     status: Option<ClusterJson>,
 }
 
-/// A member of the cluster that is none of those who answered: what another one says of it.
+/// A member of the cluster that did not answer itself: its status as another node reports it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct NotAsked {
     node: u64,
-    /// Always false: it tells these lines from the others.
+    /// Always false: the field distinguishes these lines from the others.
     asked: bool,
-    /// Where its peers reach it.
+    /// The address at which its peers reach it.
     address: String,
     part: String,
     connected: bool,
 }
 
-/// The members that are none of those who answered, as the one that knows most of them sees them.
+/// The members that did not answer themselves, as the answering node with the newest list of members reports
+/// them.
 fn not_asked<'row>(answers: &(impl Iterator<Item = &'row ClusterJson> + Clone)) -> Vec<NotAsked> {
     let rank = |it: &&ClusterJson| (it.removed.is_none(), it.members_index, it.role == "leader");
     let Some(best) = answers.clone().max_by_key(rank).filter(|best| best.removed.is_none()) else {
@@ -70,12 +71,12 @@ fn not_asked<'row>(answers: &(impl Iterator<Item = &'row ClusterJson> + Clone)) 
     missing.map(line).collect()
 }
 
-/// All addresses that were named.
+/// All addresses of `--server`.
 pub(super) fn servers(global: &Global) -> Vec<String> {
     addresses(global.server.as_deref().unwrap_or(SERVER_DEFAULT))
 }
 
-/// Asks one node where it stands.
+/// Asks one node for its status.
 pub(super) async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply, Failure> {
     let client = Client::builder()
         .address(address)
@@ -88,7 +89,7 @@ pub(super) async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply
 }
 
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
-    let timeout = global.timeout().min(PATIENCE_MAX);
+    let timeout = global.timeout().min(TIMEOUT_MAX);
     let servers = servers(global);
     let mut rows = Vec::new();
     let mut offsets = Vec::new();
@@ -118,19 +119,19 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         table(&rows, &others)?;
         offsets.iter().for_each(|text| output::note(text));
     }
-    let silent: Vec<_> = rows.iter().filter(|row| row.error.is_some()).map(|row| &*row.server).collect();
-    if !silent.is_empty() {
-        return Err(Failure::Unavailable(format!("no answer from {}", silent.join(", "))));
+    let unanswered: Vec<_> = rows.iter().filter(|row| row.error.is_some()).map(|row| &*row.server).collect();
+    if !unanswered.is_empty() {
+        return Err(Failure::Unavailable(format!("no answer from {}", unanswered.join(", "))));
     }
-    let told = || rows.iter().filter_map(|row| row.status.as_ref());
-    let troubles: Vec<String> = told().flat_map(troubles).collect();
-    if told().all(|status| status.leader.is_none()) {
-        return Err(Failure::Unavailable(no_leader(told(), &troubles)));
+    let answers = || rows.iter().filter_map(|row| row.status.as_ref());
+    let troubles: Vec<String> = answers().flat_map(troubles).collect();
+    if answers().all(|status| status.leader.is_none()) {
+        return Err(Failure::Unavailable(no_leader(answers(), &troubles)));
     }
     if troubles.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(troubles.join("\nbezant: ")).into()) }
 }
 
-/// That no node leads, and what the nodes say of why.
+/// The message that no node leads, with the reasons that the nodes report.
 fn no_leader<'row>(answers: impl Iterator<Item = &'row ClusterJson>, troubles: &[String]) -> String {
     let mut waits: Vec<&str> = answers.filter_map(|status| status.first_start.as_deref()).collect();
     waits.sort_unstable();
@@ -140,7 +141,7 @@ fn no_leader<'row>(answers: impl Iterator<Item = &'row ClusterJson>, troubles: &
     troubles.fold(format!("no node leads{why}"), |text, trouble| text + &trouble)
 }
 
-/// How far a clock is from another one, as people say it.
+/// The difference of two clocks as text, in a unit that fits.
 fn distance(offset: i64) -> String {
     const SECOND: u64 = 1_000_000_000;
     const DAY: u64 = 86_400 * SECOND;
@@ -153,15 +154,15 @@ fn distance(offset: i64) -> String {
         _ if off < 730 * DAY => format!("{} days", off / DAY),
         _ => format!("{} years", off / (365 * DAY)),
     };
-    format!("{span} {}", if offset < 0 { "behind" } else { "ahead of" })
+    format!("{span} {}", if offset < 0 { "earlier than" } else { "later than" })
 }
 
-/// What keeps a node that answers from being one of those that decide.
+/// The reasons why a node that answers does not work as a full member of the quorum.
 fn troubles(status: &ClusterJson) -> Vec<String> {
     let node = status.node;
     let mut troubles = Vec::new();
     if let Some(reason) = &status.removed {
-        troubles.push(format!("node {node} takes part in nothing: {reason}"));
+        troubles.push(format!("node {node} is not a member: {reason}"));
     }
     if let Some(reason) = &status.stopped {
         troubles.push(format!("node {node} has stopped: {reason}"));
@@ -171,27 +172,29 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
     }
     for other in &status.nodes {
         match &other.refused {
-            // One of two processes is refused, and the other is not.
-            Some(reason) if other.connected => troubles.push(format!("node {node} says: {reason}")),
+            // Two processes have that node's number: one is connected, and the other is refused.
+            Some(reason) if other.connected => troubles.push(format!("node {node} reports: {reason}")),
             Some(reason) => {
-                troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
+                troubles.push(format!("node {node} and node {} do not communicate: {reason}", other.node));
             }
             None => {}
         }
     }
     if lacks_vote(status) {
-        troubles.push(format!("node {node} is a voter, and may not vote: it has not everything (yet)"));
+        troubles.push(format!("node {node} is a voter, and may not vote: it does not have all data (yet)"));
     }
     troubles
 }
 
-/// True for a node that is to vote, and does not. Before a cluster has begun, no node votes.
+/// True for a voter that may not vote. Before the first start of a cluster is complete, no node votes: that
+/// does not count.
 fn lacks_vote(status: &ClusterJson) -> bool {
-    let takes_part = status.removed.is_none() && status.stopped.is_none() && status.first_start.is_none();
-    status.may_vote == Some(false) && takes_part && part(status) == "voter"
+    let is_active = status.removed.is_none() && status.stopped.is_none() && status.first_start.is_none();
+    status.may_vote == Some(false) && is_active && part(status) == "voter"
 }
 
-/// What the node may decide, as it sees it; "removed" for one that takes no part any more.
+/// The node's part in its own list of members; "removed" if it is no longer a member, "alone" without a
+/// cluster.
 fn part(status: &ClusterJson) -> String {
     let is_in = status.removed.is_none();
     let own = status.nodes.iter().find(|node| is_in && node.node == status.node);
@@ -239,7 +242,7 @@ fn table(rows: &[Row], others: &[NotAsked]) -> Result<(), Failure> {
         ("PART", Align::Left),
         ("TERM", Align::Right),
         ("APPLIED", Align::Right),
-        ("BEHIND", Align::Right),
+        ("LAG", Align::Right),
         ("SAME STATE", Align::Right),
         ("CONNECTED", Align::Right),
         ("DISK LEFT", Align::Right),
@@ -262,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    fn told(may_vote: Option<bool>, part: &str, removed: &str, refused: &str) -> Vec<String> {
+    fn reported(may_vote: Option<bool>, part: &str, removed: &str, refused: &str) -> Vec<String> {
         let node = |node, part: &str, refused: &str| ClusterNode {
             node,
             part: part.to_owned(),
@@ -307,23 +310,23 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_of_clocks_is_told_in_a_unit_that_fits() {
+    fn the_difference_of_clocks_has_a_unit_that_fits() {
         let hour = 3_600_000_000_000;
         for (offset, text) in [
-            (600_000_000, "600 ms ahead of"),
-            (-90_500_000_000, "90 s behind"),
-            (30 * hour, "30 hours ahead of"),
-            (-72 * hour, "3 days behind"),
-            (24 * 365 * 56 * hour, "56 years ahead of"),
-            (i64::MAX, "292 years or more ahead of"),
-            (i64::MIN, "292 years or more behind"),
+            (600_000_000, "600 ms later than"),
+            (-90_500_000_000, "90 s earlier than"),
+            (30 * hour, "30 hours later than"),
+            (-72 * hour, "3 days earlier than"),
+            (24 * 365 * 56 * hour, "56 years later than"),
+            (i64::MAX, "292 years or more later than"),
+            (i64::MIN, "292 years or more earlier than"),
         ] {
             assert_eq!(distance(offset), text);
         }
     }
 
     #[test]
-    fn what_the_first_start_waits_for_is_told_once() {
+    fn the_reason_for_waiting_is_reported_once() {
         let answer = |node, first_start: &str| {
             let part = "voter".to_owned();
             ClusterJson::from(ClusterReply {
@@ -342,39 +345,37 @@ mod tests {
             "no node votes before the cluster has begun"
         );
         assert_eq!(no_leader(answers.iter(), &[]), format!("no node leads: {waits}"));
-        let refused = ["node 1 and node 3 do not talk: another token".to_owned()];
+        let refused = ["node 1 and node 3 do not communicate: another token".to_owned()];
         let text = no_leader([answer(1, "")].iter(), &refused);
-        assert_eq!(text, "no node leads\nbezant: node 1 and node 3 do not talk: another token");
+        assert_eq!(text, "no node leads\nbezant: node 1 and node 3 do not communicate: another token");
     }
 
     #[test]
-    fn a_node_that_cannot_decide_is_told() {
+    fn a_node_that_is_no_full_member_is_reported() {
         let nothing: [&str; 0] = [];
-        assert_eq!(told(Some(true), "voter", "", ""), nothing);
-        assert_eq!(told(None, "voter", "", ""), nothing, "an earlier version");
-        assert_eq!(told(Some(false), "learner", "", ""), nothing, "it is not to vote");
-        assert!(told(Some(false), "voter", "", "")[0].contains("may not vote"));
+        assert_eq!(reported(Some(true), "voter", "", ""), nothing);
+        assert_eq!(reported(None, "voter", "", ""), nothing, "an earlier version");
+        assert_eq!(reported(Some(false), "learner", "", ""), nothing, "a learner never votes");
+        assert!(reported(Some(false), "voter", "", "")[0].contains("may not vote"));
         assert!(
-            told(Some(true), "voter", "", "another disk")[0].contains("node 1 do not talk: another disk")
+            reported(Some(true), "voter", "", "another disk")[0]
+                .contains("node 1 do not communicate: another disk")
         );
-        let removed = told(Some(false), "voter", "another disk", "");
-        assert!(
-            removed.len() == 1 && removed[0].contains("takes part in nothing: another disk"),
-            "{removed:?}"
-        );
+        let removed = reported(Some(false), "voter", "another disk", "");
+        assert!(removed.len() == 1 && removed[0].contains("is not a member: another disk"), "{removed:?}");
         let stopped = troubles(&ClusterJson::from(ClusterReply {
             node: 2,
             may_vote: Some(false),
-            stopped: "it knows the log up to entry 9".to_owned(),
+            stopped: "its log is committed up to entry 9".to_owned(),
             ..ClusterReply::default()
         }));
-        assert_eq!(stopped, ["node 2 has stopped: it knows the log up to entry 9"]);
+        assert_eq!(stopped, ["node 2 has stopped: its log is committed up to entry 9"]);
         let off =
             ClusterReply { node: 2, clock: "its clock shows 2326".to_owned(), ..ClusterReply::default() };
         assert_eq!(troubles(&ClusterJson::from(off)), ["node 2 has a wrong clock: its clock shows 2326"]);
         let twins =
             ClusterNode { node: 3, connected: true, refused: "two".to_owned(), ..ClusterNode::default() };
         let twins = ClusterReply { node: 2, nodes: vec![twins], ..ClusterReply::default() };
-        assert_eq!(troubles(&ClusterJson::from(twins)), ["node 2 says: two"]);
+        assert_eq!(troubles(&ClusterJson::from(twins)), ["node 2 reports: two"]);
     }
 }

@@ -1,4 +1,5 @@
-//! `bezant demo`: three nodes, payments without a pause, and the leader killed in the middle of them.
+//! `bezant demo`: starts three nodes and clients that pay without a pause. Meanwhile it makes a node fail, by
+//! default the leader. At the end it verifies the result.
 
 mod nodes;
 mod payers;
@@ -20,23 +21,23 @@ use crate::output;
 use crate::stop::StopSignals;
 
 const NODES: usize = 3;
-/// How long one node is away.
-const AWAY: Duration = Duration::from_secs(2);
+/// How long the failed node stays down or paused.
+const DOWN_TIME: Duration = Duration::from_secs(2);
 
-/// What happens to a node.
+/// The fault of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum How {
     /// The leader is killed (kill -9).
     Kill,
-    /// The leader is told to stop (SIGTERM).
+    /// The leader is asked to stop (SIGTERM).
     Stop,
-    /// The leader sleeps (SIGSTOP).
+    /// The leader is paused (SIGSTOP).
     Pause,
     /// A follower is killed (kill -9).
     KillFollower,
 }
 
-/// What to show.
+/// Arguments of the demo.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant demo                              three nodes, payments, the leader killed once, the proof
@@ -44,38 +45,38 @@ enum How {
   bezant demo --engine paxos               the same on the other engine
   bezant demo --how pause --rounds 20 --quiet
 
-The nodes are processes of this program on a folder under the system's folder for temporary files. All of it \
-is gone at the end, also after Ctrl-C or when the terminal closes. They take nothing from BEZANT_ variables.
+The nodes are processes of this program on a folder under the system's folder for temporary files. The folder is \
+removed at the end, also after Ctrl-C or when the terminal closes. The nodes ignore BEZANT_ variables.
 
 The gap of a round is the longest time that any single client waited from one answer to the next while it paid \
-without a pause: what a caller feels. Beside it stands the longest time in which no client had an answer. The \
-clients are those that anybody has, with the timeouts that they come with.
+without a pause. The demo also prints the longest time in which no client had an answer. The clients are ordinary \
+clients with their default timeouts.
 
-The proof looks at every node by itself: each acknowledged payment is found by its id and stands once in the \
-history. The state that is shown of a node is a hash over all accounts, with balances and heads of their chains, \
+The proof checks every node separately: each acknowledged payment is found by its id, and is in the history exactly \
+once. The state that is printed for a node is a hash over all accounts, with balances and heads of their chains, \
 and over every row of the history.")]
 pub(crate) struct DemoArgs {
-    /// What happens to a node in every round
+    /// Fault of a node in every round
     #[arg(long, value_enum, default_value_t = How::Kill)]
     how: How,
-    /// What the nodes agree with: raft or paxos
+    /// Consensus engine of the nodes: raft or paxos
     #[arg(long, value_name = "ENGINE", default_value_t = EngineKind::Raft)]
     engine: EngineKind,
-    /// How often it happens
+    /// Number of rounds
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Clients that pay
     #[arg(long, default_value_t = 16, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     clients: u16,
-    /// Payments in a call
+    /// Payments per call
     #[arg(long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=8189))]
     batch: u16,
-    /// Print the figures alone
+    /// Print only the figures
     #[arg(long)]
     quiet: bool,
 }
 
-/// Runs the demo; whatever happens, the nodes end and their folder goes.
+/// Runs the demo. In every case, an error or a signal included, it stops the nodes and removes their folder.
 pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
     let mut nodes = Nodes::start(NODES, args.engine)?;
@@ -89,27 +90,27 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn show(args: &DemoArgs, nodes: &mut Nodes) -> Result<()> {
-    let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
+    let print = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
     let begun = Instant::now();
     let (leader, term) = nodes.leader(None).await?;
-    say(format!(
+    print(format!(
         "{NODES} nodes began; node {leader} leads in term {term}, after {} ms",
         begun.elapsed().as_millis()
     ))?;
     make_accounts(&connect(&nodes.urls()).await?).await?;
     let payers = Payers::start(&nodes.urls(), args.clients.into(), args.batch.into()).await?;
-    say(format!("{} clients pay, {} payments a call", args.clients, args.batch))?;
-    tell_rate(&payers, args.quiet, Duration::from_secs(2)).await?;
+    print(format!("{} clients pay, {} payments a call", args.clients, args.batch))?;
+    print_rate(&payers, args.quiet, Duration::from_secs(2)).await?;
     let mut gaps = Gaps::default();
     for round in 1..=args.rounds {
-        let (of_one, of_all) = strike(args, nodes, &payers).await?;
+        let (of_one, of_all) = fail_node(args, nodes, &payers).await?;
         if args.rounds > 1 {
             output::note(&format!("round {round} of {}: {} ms", args.rounds, of_one.as_millis()));
         }
         gaps.of_one.push(of_one);
         gaps.of_all.push(of_all);
     }
-    let errors = payers.look(|told| told.errors);
+    let errors = payers.look(|tally| tally.errors);
     let paid = payers.stop().await?;
     let index = nodes.level().await?;
     let proof = proof::prove(nodes, NODES, &paid).await?;
@@ -130,12 +131,12 @@ async fn show(args: &DemoArgs, nodes: &mut Nodes) -> Result<()> {
     Ok(())
 }
 
-/// The longest gaps, a round each.
+/// The gaps of all rounds: each list has one value per round.
 #[derive(Debug, Default)]
 struct Gaps {
-    /// Of any single client.
+    /// The longest gap of any single client.
     of_one: Vec<Duration>,
-    /// In which no client at all had an answer.
+    /// The longest time in which no client had an answer.
     of_all: Vec<Duration>,
 }
 
@@ -159,35 +160,36 @@ impl Gaps {
     }
 }
 
-/// The first half of a digest: enough to see by eye that they are equal; they were compared as a whole.
+/// The first half of a digest, which a person can compare on the screen. The proof compares whole digests.
 fn first(digest: &[u8; 32]) -> [u8; 16] {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
-/// Does it to a node, and brings it back; the longest gap of any single client, and the longest time in which none had
-/// an answer.
-async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<(Duration, Duration)> {
-    let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
+/// One round: makes a node fail, waits, and starts or resumes the node again. Returns the longest gap of any
+/// single client, and the longest time in which no client had an answer, both until the node is started
+/// again.
+async fn fail_node(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<(Duration, Duration)> {
+    let print = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
     nodes.healthy().await?;
     let (leader, _) = nodes.leader(None).await?;
     let victim = if args.how == How::KillFollower { leader % NODES + 1 } else { leader };
     let (signal, word) = match args.how {
         How::Kill | How::KillFollower => (Signal::KILL, "killed"),
-        How::Stop => (Signal::TERM, "told to stop"),
-        How::Pause => (Signal::STOP, "put to sleep"),
+        How::Stop => (Signal::TERM, "asked to stop"),
+        How::Pause => (Signal::STOP, "paused"),
     };
-    payers.begin_anew();
+    payers.reset_gaps();
     let begun = Instant::now();
     nodes.signal(victim, signal)?;
     let role = if victim == leader { "leads" } else { "follows" };
-    say(format!("node {victim}, which {role}, was {word}"))?;
+    print(format!("node {victim}, which {role}, was {word}"))?;
     if victim == leader {
         let (next, term) = nodes.leader(Some(victim)).await?;
-        say(format!("node {next} leads in term {term}, seen after {} ms", begun.elapsed().as_millis()))?;
+        print(format!("node {next} leads in term {term}, seen after {} ms", begun.elapsed().as_millis()))?;
     }
-    tell_rate(payers, args.quiet, AWAY.saturating_sub(begun.elapsed())).await?;
-    let (of_one, of_all) = payers.look(|told| (told.gap_of_one, told.gap_of_all));
-    say(format!(
+    print_rate(payers, args.quiet, DOWN_TIME.saturating_sub(begun.elapsed())).await?;
+    let (of_one, of_all) = payers.look(|tally| (tally.gap_of_one, tally.gap_of_all));
+    print(format!(
         "the longest gap of a single client: {} ms; no client at all had an answer for {} ms",
         of_one.as_millis(),
         of_all.as_millis()
@@ -200,18 +202,18 @@ async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<(
         }
         How::Kill | How::KillFollower => nodes.start_one(victim)?,
     }
-    say(format!("node {victim} is back"))?;
-    tell_rate(payers, args.quiet, Duration::from_secs(1)).await?;
+    print(format!("node {victim} is back"))?;
+    print_rate(payers, args.quiet, Duration::from_secs(1)).await?;
     Ok((of_one, of_all))
 }
 
-/// Lets the clients pay for a while, and says how fast they are.
-async fn tell_rate(payers: &Payers, is_quiet: bool, time: Duration) -> Result<()> {
-    let before = payers.look(|told| told.paid.len());
+/// Lets the clients pay for `time`, and prints their rate and latencies.
+async fn print_rate(payers: &Payers, is_quiet: bool, time: Duration) -> Result<()> {
+    let before = payers.look(|tally| tally.paid.len());
     let begun = Instant::now();
     tokio::time::sleep(time).await;
-    let (after, p50, p99) = payers.look(|told| {
-        (told.paid.len(), told.latency.value_at_quantile(0.5), told.latency.value_at_quantile(0.99))
+    let (after, p50, p99) = payers.look(|tally| {
+        (tally.paid.len(), tally.latency.value_at_quantile(0.5), tally.latency.value_at_quantile(0.99))
     });
     let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(1).max(1);
     let rate = (after - before) as u64 * 1000 / millis;

@@ -1,4 +1,4 @@
-//! The demo's nodes: processes of this same program on fresh folders, which end with it.
+//! The demo's nodes: processes of this program on new folders. They end with the demo.
 
 use std::fs;
 use std::io;
@@ -14,14 +14,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::ports::free_address;
 use crate::child::{last_lines, own_program};
 
-/// How long a node may take for what it was asked.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A node that is so many entries behind follows closely: the status of each is a moment old.
-const BEHIND_MAX: u64 = 500;
-/// How often something is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long the demo waits for a state of the nodes before it fails.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// A node that lags by at most so many entries counts as up to date: its status is already old when it is
+/// read.
+const LAG_MAX: u64 = 500;
+/// The pause between two looks at the nodes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// One node.
+/// One node of the demo. `child` is `None` while the node is down.
 #[derive(Debug)]
 struct Node {
     number: usize,
@@ -29,7 +30,7 @@ struct Node {
     child: Option<Child>,
 }
 
-/// All nodes, and the folder that they share. Dropped, it kills the ones and removes the other.
+/// All nodes, and the folder that they share. Dropping the value kills the nodes and removes the folder.
 #[derive(Debug)]
 pub(super) struct Nodes {
     folder: PathBuf,
@@ -40,7 +41,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Starts that many on a fresh folder.
+    /// Starts `count` nodes on a new folder.
     pub(super) fn start(count: usize, engine: EngineKind) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("bezant-demo-{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
@@ -77,22 +78,22 @@ impl Nodes {
         Ok(())
     }
 
-    /// Where a node complains.
+    /// The file with a node's standard error.
     fn log(&self, number: usize) -> PathBuf {
         self.folder.join(format!("node-{number}.err"))
     }
 
-    /// What went wrong, and what the nodes said last: the folder with all that they said goes with the demo.
+    /// An error with the last log lines of all nodes: the folder with their logs is removed at the end.
     fn failure(&self, what: &str) -> anyhow::Error {
-        let said = self.all.iter().map(|node| {
+        let lines = self.all.iter().map(|node| {
             let log = fs::read_to_string(self.log(node.number)).unwrap_or_default();
-            let said = last_lines(&log);
-            format!("\nnode {}:{}", node.number, if said.is_empty() { " nothing" } else { &said })
+            let lines = last_lines(&log);
+            format!("\nnode {}:{}", node.number, if lines.is_empty() { " nothing" } else { &lines })
         });
-        anyhow!("{what}; what the nodes said last:{}", said.collect::<String>())
+        anyhow!("{what}; the last log lines of the nodes:{}", lines.collect::<String>())
     }
 
-    /// An error when a node has ended that nobody has ended.
+    /// An error when a node has ended that the demo did not end.
     fn ensure_running(&mut self, except: Option<usize>) -> Result<()> {
         for at in 0..self.all.len() {
             let node = &mut self.all[at];
@@ -101,7 +102,7 @@ impl Nodes {
                 && let Some(child) = &mut node.child
                 && let Some(status) = child.try_wait()?
             {
-                return Err(self.failure(&format!("node {number} ended by itself ({status})")));
+                return Err(self.failure(&format!("node {number} ended unexpectedly ({status})")));
             }
         }
         Ok(())
@@ -116,7 +117,7 @@ impl Nodes {
         self.all.iter().map(|node| self.url(node.number)).collect()
     }
 
-    /// Sends a signal to a node; after one that ends it, waits for the end.
+    /// Sends a signal to a node. After SIGKILL it waits for the end of the process.
     pub(super) fn signal(&mut self, number: usize, signal: Signal) -> Result<()> {
         let node = &mut self.all[number - 1];
         let Some(child) = &mut node.child else { return Ok(()) };
@@ -129,33 +130,33 @@ impl Nodes {
         Ok(())
     }
 
-    /// Waits until a node that was told to stop has ended.
+    /// Waits until a node that was asked to stop has ended.
     pub(super) async fn wait_for_end(&mut self, number: usize) -> Result<()> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < WAIT_MAX {
             let Some(child) = &mut self.all[number - 1].child else { return Ok(()) };
             if let Some(status) = child.try_wait()? {
                 self.all[number - 1].child = None;
-                anyhow::ensure!(status.success(), "node {number} did not stop well: {status}");
+                anyhow::ensure!(status.success(), "node {number} failed when it stopped: {status}");
                 return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
         bail!("node {number} does not stop")
     }
 
-    /// What a node says of itself; `None` when it says nothing.
+    /// The status of a node; `None` when it does not answer in time.
     pub(super) async fn status(&self, number: usize) -> Option<ClusterReply> {
-        let patience = Duration::from_millis(500);
-        let builder = Client::builder().address(self.url(number)).deadline(patience);
-        let client = builder.connect_timeout(patience).attempt_timeout(patience).connect().await.ok()?;
+        let timeout = Duration::from_millis(500);
+        let builder = Client::builder().address(self.url(number)).deadline(timeout);
+        let client = builder.connect_timeout(timeout).attempt_timeout(timeout).connect().await.ok()?;
         client.cluster().await.ok()
     }
 
-    /// Waits until a node leads that is not `except`; its number and term.
+    /// Waits until a node other than `except` leads; returns its number and term.
     pub(super) async fn leader(&mut self, except: Option<usize>) -> Result<(usize, u64)> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < WAIT_MAX {
             self.ensure_running(except)?;
             for node in self.all.iter().filter(|node| Some(node.number) != except) {
                 if let Some(status) = self.status(node.number).await
@@ -164,15 +165,15 @@ impl Nodes {
                     return Ok((node.number, status.term));
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        Err(self.failure(&format!("no node leads after {} s", PATIENCE.as_secs())))
+        Err(self.failure(&format!("no node leads after {} s", WAIT_MAX.as_secs())))
     }
 
-    /// Waits until all nodes answer, and follow closely: what happens next must not happen to a second one.
+    /// Waits until all nodes answer and are up to date, so that at most one node is down at a time.
     pub(super) async fn healthy(&mut self) -> Result<()> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < WAIT_MAX {
             self.ensure_running(None)?;
             let mut applied = Vec::new();
             let mut committed = 0;
@@ -183,19 +184,19 @@ impl Nodes {
                 }
             }
             let least = applied.iter().min().copied().unwrap_or(0);
-            if applied.len() == self.all.len() && committed - least.min(committed) <= BEHIND_MAX {
+            if applied.len() == self.all.len() && committed - least.min(committed) <= LAG_MAX {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
         Err(self.failure("a node does not catch up"))
     }
 
-    /// Waits until all nodes have applied the same entry, and nothing behind it is on its way.
+    /// Waits until all nodes have applied the same entry, and no later entry is in progress.
     pub(super) async fn level(&mut self) -> Result<u64> {
         let begun = Instant::now();
         let mut last = None;
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < WAIT_MAX {
             self.ensure_running(None)?;
             let mut applied = Vec::new();
             for node in &self.all {
@@ -210,7 +211,7 @@ impl Nodes {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Err(self.failure("the nodes do not come level"))
+        Err(self.failure("the nodes do not reach the same log entry"))
     }
 }
 
@@ -218,7 +219,7 @@ impl Drop for Nodes {
     fn drop(&mut self) {
         for node in &mut self.all {
             if let Some(child) = &mut node.child {
-                // It may have ended by itself; what matters is that it has.
+                // Both fail when the process has already ended, which is fine.
                 drop(child.kill());
                 drop(child.wait());
             }

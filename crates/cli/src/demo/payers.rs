@@ -1,4 +1,4 @@
-//! Clients that pay without a pause, and remember every answer and the gaps between them.
+//! Clients that pay without a pause. They record every answer and the gaps between the answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,36 +11,38 @@ use bezant_client::{
 };
 use hdrhistogram::Histogram;
 
-/// Accounts between which money moves.
+/// Number of accounts between which money moves.
 pub(super) const ACCOUNTS: u128 = 16;
 const EURO: u32 = 978;
-/// A call that takes longer counts as so long: a minute.
+/// The longest latency that the histogram can record: one minute. A longer call is recorded as one minute.
 const LATENCY_MAX_MICROS: u64 = 60_000_000;
 
-/// What all payers were told.
+/// The results of all payers.
 #[derive(Debug)]
-pub(super) struct Told {
-    /// Every payment that was acknowledged.
+pub(super) struct Tally {
+    /// The ids of all acknowledged payments.
     pub(super) paid: Vec<TransferId>,
-    /// Microseconds of calls since the beginning anew.
+    /// Latencies of calls in microseconds, since the last reset.
     pub(super) latency: Histogram<u64>,
-    /// When each client had its last answer, from when on it paid again.
+    /// When each client had its last answer; before its first answer, when the payers were started.
     last: Vec<Instant>,
-    /// The longest time since that any client waited from one answer to the next, what it waits for now included.
+    /// The longest time that any client waited from one answer to the next. A wait counts with its whole
+    /// length when it ended after the last reset, or has not ended yet.
     pub(super) gap_of_one: Duration,
-    /// The longest time since in which no client had an answer.
+    /// The longest time in which no client had an answer, counted like `gap_of_one`.
     pub(super) gap_of_all: Duration,
+    /// Calls that ended without an answer; a reset does not change it.
     pub(super) errors: u64,
 }
 
-impl Told {
-    /// Client `number` has an answer.
+impl Tally {
+    /// Records an answer to client `number`.
     fn note_answer(&mut self, number: usize) {
         self.note_gaps(&[number]);
         self.last[number] = Instant::now();
     }
 
-    /// Counts the time that those clients have waited by now, and all together.
+    /// Updates the gaps with the time that those clients, and all clients together, have waited until now.
     fn note_gaps(&mut self, numbers: &[usize]) {
         for number in numbers {
             self.gap_of_one = self.gap_of_one.max(self.last[*number].elapsed());
@@ -50,21 +52,21 @@ impl Told {
     }
 }
 
-/// The clients.
+/// The clients that pay, each in a task.
 #[derive(Debug)]
 pub(super) struct Payers {
-    told: Arc<Mutex<Told>>,
+    tally: Arc<Mutex<Tally>>,
     is_over: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<Result<()>>>,
 }
 
-/// A client of all nodes, as anybody has it: nothing is set that a user would have to set.
+/// A client of all nodes with default settings, as an ordinary user has it.
 pub(super) async fn connect(urls: &[String]) -> Result<Client> {
     let builder = urls.iter().fold(Client::builder(), |builder, url| builder.address(url.as_str()));
     Ok(builder.connect().await?)
 }
 
-/// Makes the accounts.
+/// Creates the accounts; an account that exists already is no error.
 pub(super) async fn make_accounts(client: &Client) -> Result<()> {
     let accounts: Vec<NewAccount> =
         (1..=ACCOUNTS).map(|id| NewAccount::new(AccountId(id), EURO, 1)).collect();
@@ -76,9 +78,9 @@ pub(super) async fn make_accounts(client: &Client) -> Result<()> {
 }
 
 impl Payers {
-    /// Begins to pay: so many clients, each one call of so many payments after the other.
+    /// Starts `clients` clients. Each sends one call after another, with `batch` payments in a call.
     pub(super) async fn start(urls: &[String], clients: usize, batch: usize) -> Result<Self> {
-        let told = Arc::new(Mutex::new(Told {
+        let tally = Arc::new(Mutex::new(Tally {
             paid: Vec::new(),
             latency: Histogram::new_with_max(LATENCY_MAX_MICROS, 3)?,
             last: vec![Instant::now(); clients],
@@ -90,37 +92,37 @@ impl Payers {
         let mut tasks = Vec::new();
         for number in 0..clients {
             let client = connect(urls).await?;
-            let (told, is_over) = (Arc::clone(&told), Arc::clone(&is_over));
-            tasks.push(tokio::spawn(async move { pay(&client, number, batch, &told, &is_over).await }));
+            let (tally, is_over) = (Arc::clone(&tally), Arc::clone(&is_over));
+            tasks.push(tokio::spawn(async move { pay(&client, number, batch, &tally, &is_over).await }));
         }
-        Ok(Self { told, is_over, tasks })
+        Ok(Self { tally, is_over, tasks })
     }
 
-    /// Looks at what was told since the last look: payments in all, the longest gap, latencies.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<usize> = (0..told.last.len()).collect();
-        told.note_gaps(&all);
-        look(&mut told)
+    /// Updates the gaps until now, and calls `look` with the results.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&mut Tally) -> T) -> T {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<usize> = (0..tally.last.len()).collect();
+        tally.note_gaps(&all);
+        look(&mut tally)
     }
 
-    /// Forgets gaps and latencies so far.
-    pub(super) fn begin_anew(&self) {
-        self.look(|told| {
-            told.gap_of_one = Duration::ZERO;
-            told.gap_of_all = Duration::ZERO;
-            told.latency.reset();
+    /// Resets gaps and latencies.
+    pub(super) fn reset_gaps(&self) {
+        self.look(|tally| {
+            tally.gap_of_one = Duration::ZERO;
+            tally.gap_of_all = Duration::ZERO;
+            tally.latency.reset();
         });
     }
 
-    /// Lets every call under way end; all that was paid.
+    /// Waits for the calls in progress, and returns the ids of all acknowledged payments.
     pub(super) async fn stop(self) -> Result<Vec<TransferId>> {
         self.is_over.store(true, Ordering::Release);
         for task in self.tasks {
             task.await.context("a payer broke down")??;
         }
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(told.paid.clone())
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(tally.paid.clone())
     }
 }
 
@@ -128,7 +130,7 @@ async fn pay(
     client: &Client,
     number: usize,
     batch: usize,
-    told: &Mutex<Told>,
+    tally: &Mutex<Tally>,
     is_over: &AtomicBool,
 ) -> Result<()> {
     let generator = IdGenerator::new();
@@ -146,22 +148,22 @@ async fn pay(
         round += 1;
         let begun = Instant::now();
         let result = client.create_transfers(&payments).await;
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(outcomes) => {
-                told.note_answer(number);
+                tally.note_answer(number);
                 let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-                told.latency.saturating_record(micros);
+                tally.latency.saturating_record(micros);
                 for (id, outcome) in ids.iter().zip(outcomes) {
                     let is_paid = matches!(
                         outcome.status,
                         CreateTransferStatus::Created | CreateTransferStatus::Exists
                     );
                     anyhow::ensure!(is_paid, "a payment was refused: {}", outcome.status);
-                    told.paid.push(*id);
+                    tally.paid.push(*id);
                 }
             }
-            Err(error) if error.is_unavailable() => told.errors += 1,
+            Err(error) if error.is_unavailable() => tally.errors += 1,
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,17 +1,18 @@
-//! Addresses for nodes that are killed and started again. The system lends high ports to outgoing connections: it may
-//! lend the one of a node that is down just then. So these are below.
+//! Addresses for nodes that are killed and started again. The system assigns high ports to outgoing
+//! connections, and could assign the port of a node that is down. So the ports of the nodes are below that
+//! range.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const PORT_FIRST: u16 = 10_000;
-/// Linux lends from 32,768 on, others from 49,152 on.
+/// Number of ports in the range. Linux assigns ports from 32,768 on, other systems from 49,152 on.
 const PORTS: u32 = 22_000;
-/// Ports between the places where two processes begin to look.
+/// Distance between the first ports that two processes with successive ids try.
 const STRIDE: u32 = 20;
 
-/// An address of this machine that nobody listens on, and that is given once by this process.
+/// An address of this machine on which no process listens. This process returns each address only once.
 pub(crate) fn free_address() -> io::Result<String> {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     for _ in 0..PORTS {

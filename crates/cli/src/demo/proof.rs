@@ -1,5 +1,5 @@
-//! The proof at the end of the demo: nothing that was acknowledged is missing at any node, nothing is there twice, and
-//! all nodes have the same state.
+//! The proof at the end of the demo: every node has every acknowledged payment exactly once, and all nodes
+//! have the same state.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,20 @@ use sha2::{Digest, Sha256};
 use super::nodes::Nodes;
 use super::payers::ACCOUNTS;
 
-/// Transfers that one question asks for.
+/// Transfers per look-up.
 const LOOKUP: usize = 8_000;
 
-/// What was found.
+/// The result of the proof.
 #[derive(Debug)]
 pub(super) struct Proof {
     pub(super) acknowledged: usize,
     pub(super) movements: u64,
-    /// Of every node: SHA-256 over all accounts, with their balances and the heads of their chains, and behind them
-    /// over every row of the history.
+    /// One digest per node: SHA-256 over all accounts, with their balances and the heads of their chains, and
+    /// then over every row of the history.
     pub(super) digests: Vec<[u8; 32]>,
 }
 
-/// Looks at every node by itself.
+/// Checks every node separately.
 pub(super) async fn prove(nodes: &Nodes, count: usize, paid: &[TransferId]) -> Result<Proof> {
     let distinct: BTreeSet<TransferId> = paid.iter().copied().collect();
     ensure!(distinct.len() == paid.len(), "an id was acknowledged twice");
@@ -65,7 +65,7 @@ async fn take_accounts(client: &Client, digest: &mut Sha256) -> Result<()> {
     Ok(())
 }
 
-/// The ids of the whole history; an error when one has two movements.
+/// The ids of the whole history; an error when an id has two movements.
 async fn take_history(client: &Client, digest: &mut Sha256) -> Result<BTreeSet<TransferId>> {
     let mut ids = BTreeSet::new();
     let mut rows = client.movements_paged(MovementNumber(0));

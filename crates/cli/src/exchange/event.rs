@@ -14,23 +14,23 @@ use super::input;
 use super::units::Context;
 use crate::session::Session;
 
-/// A request carries so many accounts with names or bounds.
+/// The most accounts with names or bounds that one request carries.
 const NAMED_ACCOUNTS_MAX: usize = 4096;
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It is there since now.
+    /// The row was created by this import.
     Created,
-    /// It was there before, just the same.
+    /// The row existed before, with the same fields.
     Existed,
     /// The ledger refused it.
     Refused {
         /// The name of the status.
         status: &'static str,
-        /// What the status means.
+        /// The meaning of the status.
         meaning: &'static str,
-        /// Which case it is; `None` = the status says all, or it could not be read.
+        /// The exact case; `None` = the status alone is complete, or the case could not be read.
         detail: Option<String>,
     },
 }
@@ -41,12 +41,12 @@ impl Answer {
     }
 }
 
-/// What a row creates.
+/// An account or a transfer, as a row of an import creates it.
 pub(crate) trait Event: Sized {
     /// The fields of a row.
     const FIELDS: &'static [&'static str];
 
-    /// Understands a row. `names` are the accounts that the input calls by name.
+    /// Parses a row. `names` are the accounts that the input refers to by name.
     fn read(
         fields: &Fields,
         context: Context<'_>,
@@ -56,18 +56,18 @@ pub(crate) trait Event: Sized {
     /// True of a row that succeeds or fails together with the next one.
     fn is_linked_row(fields: &Fields) -> Result<bool, String>;
 
-    /// The same of what was read.
+    /// The same, for an event that was parsed.
     fn is_linked(&self) -> bool;
 
-    /// The id that it brings.
+    /// The id in the row.
     fn id(&self) -> u128;
 
-    /// So many events of a chain travel in one request with those events.
+    /// The most events of one chain that a request with `events` can carry.
     fn chain_size_max<'event>(events: impl Iterator<Item = &'event Self>) -> usize
     where
         Self: 'event;
 
-    /// Creates them; an answer for each, in order.
+    /// Creates the events; returns one answer per event, in order.
     async fn create(session: &Session, events: &[Self]) -> Result<Vec<Answer>, ClientError>;
 }
 

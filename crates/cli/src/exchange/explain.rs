@@ -1,9 +1,8 @@
-//! Which case the refusals of an import are: which account, which bound or flag, what was asked for, what
-//! there is.
+//! The details of an import's refusals: the account, the bound or flag, the requested and the actual value.
 //!
-//! Rows travel on the fast path, whose answer is a status alone. So what the refusals of a batch are about is
-//! read after it, in a few calls for all of them together. What cannot be read is left out: the refusal
-//! itself is known.
+//! Rows travel on the fast path, whose answer is a status alone. So the details of a batch's refusals are
+//! read after it, in a few calls for all of them together. A detail that cannot be read is left out: the
+//! refusal itself is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +18,14 @@ use bezant_ledger::{ExtendedAccount, name_to_bytes};
 
 use crate::session::Session;
 
-/// So many ids of a batch that an earlier refusal has used up are asked for, one by one: no read of many tells of
-/// them. The import says of how many others nothing is said.
+/// The most ids of a batch, used up by earlier refusals, that are looked up. Each takes a separate call,
+/// since no batch read returns them. The import reports how many others have no detail.
 pub(super) const USED_UP_MAX: usize = 100;
 
-/// A refused row of a batch: its place, what was sent, and why not.
+/// A refused row of a batch: its index in the batch, the event that was sent, and the status.
 type Refused<'batch, New, Status> = (usize, &'batch New, Status);
 
-/// The cases of refused transfers, by their place in the batch.
+/// The details of refused transfers, by their index in the batch.
 pub(super) async fn transfers(
     session: &Session,
     refused: &[Refused<'_, NewTransfer, CreateTransferStatus>],
@@ -64,8 +63,8 @@ pub(super) async fn transfers(
     cases
 }
 
-/// What the server says of an id that a refusal has used up. Nothing comes of the id any more, so it can be
-/// sent again.
+/// The server's explanation for an id that a refusal has used up. Such an id can never be created any more,
+/// so it is safe to send it again.
 async fn first_refusal(session: &Session, new: &NewTransfer) -> Option<String> {
     let flags = new.transfer.flags.without(TransferFlags::LINKED);
     let new = NewTransfer { transfer: Transfer { flags, ..new.transfer }, ..*new };
@@ -73,7 +72,7 @@ async fn first_refusal(session: &Session, new: &NewTransfer) -> Option<String> {
     Some(case).filter(|case| !case.is_empty())
 }
 
-/// The cases of refused accounts, the same.
+/// The details of refused accounts, by their index in the batch.
 pub(super) async fn accounts(
     session: &Session,
     refused: &[Refused<'_, NewAccount, CreateAccountStatus>],
@@ -86,7 +85,7 @@ pub(super) async fn accounts(
     let (named, others): (Vec<_>, Vec<_>) =
         refused.iter().partition(|(_, _, status)| *status == CreateAccountStatus::NameTaken);
     let names: Vec<&str> = named.iter().map(|(_, new, _)| new.name.as_str()).collect();
-    // One that was found by a name which is written otherwise has the normal form of it.
+    // An account that was found by another spelling of its name has the normal form of that name.
     let normal = |name: &str| bezant_api::name::normalized(name).map(std::borrow::Cow::into_owned);
     let by_name = session.client.lookup_accounts_by_name(&names).await.unwrap_or_default();
     let by_name: BTreeMap<_, _> = by_name.into_iter().map(|view| (view.name.clone(), view)).collect();
@@ -128,7 +127,7 @@ async fn known_accounts(
     Ok(found.into_iter().map(|view| (view.account.id, view)).collect())
 }
 
-/// The assets as they are known here.
+/// The server's assets; none when they cannot be read.
 async fn assets(session: &Session) -> AssetBook {
     let known = session.assets().await;
     known.map_or_else(|_| AssetBook::default(), |assets| assets.all().iter().copied().collect())

@@ -13,7 +13,7 @@ use crate::output;
 use crate::session::Session;
 use crate::stop::StopSignals;
 
-/// What to export.
+/// The arguments of `bezant export`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant export > ledger.jsonl
@@ -37,12 +37,12 @@ pub(crate) struct ExportArgs {
     to: Option<PathBuf>,
 }
 
-/// Writes it.
+/// Writes the export.
 pub(crate) async fn run(session: &Session, args: &ExportArgs) -> Result<(), Failure> {
     let format = format_of(args.format, args.to.as_deref())?;
     let Some(path) = &args.to else { return export(session, args, format).await };
     let mut stop = StopSignals::new()?;
-    // Dropped in the middle, an export takes its half of a file away.
+    // An export that is dropped before its end removes its partial file.
     tokio::select! {
         result = export(session, args, format) => result,
         () = stop.next() => {
@@ -60,7 +60,7 @@ async fn export(session: &Session, args: &ExportArgs, format: FileFormat) -> Res
     let account = whose.as_ref().map(|view| view.account.id.to_string());
     let sink = BufWriter::new(Sink::open(args.to.as_deref())?);
     let mut writer = LineWriter::new(sink, format, account)?;
-    // An account's rows skip those of others: their number says nothing about the length of the export.
+    // The rows of one account skip those of others, so the ledger's count is not the length of the export.
     let bar = output::progress(if whose.is_some() { 0 } else { before }, "movements");
     let (accounts, movements, last) = match &whose {
         Some(view) => one(session, view, &mut writer, &bar).await?,
@@ -77,7 +77,7 @@ async fn export(session: &Session, args: &ExportArgs, format: FileFormat) -> Res
     output::remark(session.output, &format!("{movements} movements exported"))
 }
 
-/// The format that `--format` says, or the ending of the file.
+/// The format named by `--format`, or else by the ending of the file.
 fn format_of(asked: Option<FileFormat>, to: Option<&Path>) -> Result<FileFormat, Failure> {
     let ending = to.and_then(Path::extension).map(|ending| ending.to_string_lossy().to_ascii_lowercase());
     let named = match ending.as_deref() {
@@ -93,14 +93,14 @@ fn format_of(asked: Option<FileFormat>, to: Option<&Path>) -> Result<FileFormat,
     }
     match (asked, named) {
         (Some(asked), Some(named)) if asked != named => Err(Failure::Usage(
-            "--format says another format than the ending of the file in --to: leave one of them out"
+            "--format names another format than the ending of the file in --to: leave one of them out"
                 .to_owned(),
         )),
         (asked, named) => Ok(asked.or(named).unwrap_or(FileFormat::Jsonl)),
     }
 }
 
-/// Stdout or a file.
+/// The destination of an export: stdout or a file.
 enum Sink {
     Stdout(std::io::Stdout),
     File(Target),
@@ -111,7 +111,7 @@ impl Sink {
         path.map_or_else(|| Ok(Self::Stdout(std::io::stdout())), |path| Target::create(path).map(Self::File))
     }
 
-    /// Ends it: a file gets its path.
+    /// Finishes the output: a file is renamed to its final path.
     fn keep(self) -> Result<(), Failure> {
         match self {
             Self::Stdout(mut stdout) => Ok(stdout.flush()?),
@@ -136,7 +136,7 @@ impl Write for Sink {
     }
 }
 
-/// One account and its rows; how many accounts and rows, and the position behind the last row.
+/// Writes one account and its rows; returns the counts of both, and the position after the last row.
 async fn one(
     session: &Session,
     view: &AccountView,
@@ -153,7 +153,7 @@ async fn one(
     Ok((1, movements, last))
 }
 
-/// All accounts and rows.
+/// Writes all accounts and rows; returns the same as `one`.
 async fn all(
     session: &Session,
     writer: &mut LineWriter<BufWriter<Sink>>,
@@ -188,7 +188,7 @@ fn write_page(
     Ok(())
 }
 
-/// Both sides of an account, from the beginning.
+/// The filter for both sides of an account, from the beginning.
 pub(crate) fn all_rows_of(view: &AccountView) -> AccountFilter {
     AccountFilter {
         account_id: view.account.id,
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(format(None, "e.csv"), Some(FileFormat::Csv));
         assert_eq!(format(None, "E.CSV"), Some(FileFormat::Csv));
         assert_eq!(format(None, "e.jsonl"), Some(FileFormat::Jsonl));
-        assert_eq!(format(None, "e.jsonl.gz"), None, "it would not be what its name says");
+        assert_eq!(format(None, "e.jsonl.gz"), None, "the content would not match the ending");
         assert_eq!(format(None, "e.csv.old"), Some(FileFormat::Jsonl));
         assert_eq!(format(Some(FileFormat::Csv), "e.txt"), Some(FileFormat::Csv));
         assert_eq!(format(Some(FileFormat::Csv), "e.csv"), Some(FileFormat::Csv));

@@ -1,5 +1,5 @@
-//! The fields of one row of an import, by name. A row is understood whole or refused: a key that stands there twice,
-//! a value of the wrong JSON type and a name that is no field are errors, never dropped.
+//! The fields of one row of an import, by name. A row is parsed whole or refused: a duplicate key, a value of
+//! the wrong JSON type and an unknown field name are errors, never dropped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 /// An integer with a range that an error can name.
 pub(crate) trait Integer: FromStr {
-    /// From the least to the greatest.
+    /// The least and the greatest value, as text.
     const RANGE: &str;
 }
 
@@ -40,8 +40,8 @@ impl Fields {
         Ok(Self(fields))
     }
 
-    /// Reads an object of strings, integers and `null`; flags may also be a list of strings. An integer of more than 64
-    /// bits must be a string: as a number many programs would round it.
+    /// Reads an object of strings, integers and `null`; flags may also be a list of strings. An integer of
+    /// more than 64 bits must be a string: as a number many programs would round it.
     pub(crate) fn from_json(text: &str) -> Result<Self, String> {
         let Object(entries) = serde_json::from_str(text).map_err(|error| {
             let what = error.to_string();
@@ -59,7 +59,7 @@ impl Fields {
         Ok(Self(fields))
     }
 
-    /// A field as it stands there; `None` = not given or empty.
+    /// The text of a field; `None` = not given or empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
@@ -74,7 +74,7 @@ impl Fields {
         if self.text(name).is_none() { Ok(otherwise) } else { self.required(name) }
     }
 
-    /// The integer in a field that must be there: digits alone.
+    /// The integer in a required field: digits alone.
     pub(crate) fn required<T: Integer>(&self, name: &str) -> Result<T, String> {
         let text = self.text(name).ok_or_else(|| format!("{name} is missing"))?;
         let is_digits = text.bytes().all(|letter| letter.is_ascii_digit());
@@ -84,7 +84,7 @@ impl Fields {
         })
     }
 
-    /// An error unless every field is one of those.
+    /// An error unless every field is one of `known`.
     pub(crate) fn check_names(&self, known: &[&str]) -> Result<(), String> {
         self.0.keys().try_for_each(|name| check_name(name, known))
     }
@@ -98,7 +98,8 @@ pub(crate) fn check_name(name: &str, known: &[&str]) -> Result<(), String> {
     Err(format!("there is no field {name:?}; the fields are {}", known.join(", ")))
 }
 
-/// A line break in a cell comes from a quote that is not closed, a NUL from another encoding.
+/// An error if the value holds a control character: a line break comes from an unclosed quote, a NUL from
+/// another encoding.
 fn check_text(name: &str, value: &str) -> Result<(), String> {
     match value.chars().find(|letter| letter.is_control()) {
         None => Ok(()),
@@ -108,7 +109,7 @@ fn check_text(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// The keys and values of an object, doubles too.
+/// The keys and values of an object, duplicates included.
 struct Object(Vec<(String, Cell)>);
 
 /// A value of an object.
@@ -117,7 +118,7 @@ enum Cell {
     Text(String),
     Integer(String),
     List(Vec<Self>),
-    /// What no field takes, by its name.
+    /// A value that no field accepts: its name for an error text.
     Other(&'static str),
 }
 
@@ -183,7 +184,7 @@ impl<'de> Deserialize<'de> for Cell {
     }
 }
 
-/// Takes every kind of value, so that the error about it can name the field.
+/// Accepts every kind of value, so that the error about it can name the field.
 struct AnyCell;
 
 impl<'de> Visitor<'de> for AnyCell {
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_read_as_a_row_of_a_table_is() {
+    fn an_object_is_read_like_a_row_of_csv() {
         let row = Fields::from_json(r#"{"id":7,"name":null,"code":"3","flags":["linked","pending"],"x":-5}"#);
         let cells = [("id", "7"), ("name", ""), ("code", "3"), ("flags", "linked,pending"), ("x", "-5")];
         let cells = cells.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_names_its_field() {
+    fn errors_name_the_field() {
         for (text, words) in [
             (r#"{"amount":"1","amount":"2"}"#, "amount is given twice"),
             (r#"{"amount":"1","\u0061mount":"1"}"#, "amount is given twice"),

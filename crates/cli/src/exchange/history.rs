@@ -1,16 +1,18 @@
 //! `bezant import history`: a ledger rebuilt from an export of everything, with its ids and timestamps.
 //!
-//! The file is verified first, seals and chains; nothing is sent of one that does not verify. Then accounts
-//! and rows are sent in their order, flagged `imported`. A row of the export is a row of the ledger: so the
-//! length of the ledger's history says where an import that broke off goes on, and the row there must be the
-//! export's. A reserve that expired is voided at the moment of its expiry, by a void whose id is made from
-//! the reserve's; so rows and sums stay the same. At the end the sums of every account are compared.
+//! The file is verified first, seals and chains; a file that does not verify is never sent. Then accounts and
+//! rows are sent in their order, flagged `imported`. A row of the export becomes one row of the ledger. So
+//! the length of the ledger's history is the place where an interrupted import goes on, and the last row
+//! there must be the export's. A reserve that expired is voided at the moment of its expiry, by a void whose
+//! id is derived from the reserve's id; so rows and sums stay the same. At the end the sums of every account
+//! are compared.
 //!
-//! Reserves keep their timeouts. Expiry is paused (`pause`) until all rows are there: a row of an expiry here would be
-//! newer than those to come. Then what is open expires when it would have at the source.
+//! Reserves keep their timeouts. Expiry is paused (`pause`) until all rows are imported: the row of an expiry
+//! here would be newer than the rows still to come. Then an open reserve expires when it would have at the
+//! source.
 //!
-//! Bounds are set last: those of an export are the newest ones, and older rows need not keep them. Heads
-//! differ from the source's, since the flag is part of what is hashed.
+//! Bounds are set last: an export holds the newest bounds, and older rows need not satisfy them. Heads differ
+//! from the source's, since the flag is part of what is hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -38,57 +40,58 @@ use crate::output::Format;
 use crate::session::Session;
 use crate::verify::{Checked, check_file};
 
-/// Which export to rebuild.
+/// The arguments of `bezant import history`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant export --to ledger.jsonl
   bezant import history ledger.jsonl --server http://127.0.0.1:7080
 
 Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified \
-first. Accounts and transfers keep their ids and timestamps and get the flag imported; one \
-that breaks off is simply started again. At the end all balances are compared.
+first. Accounts and transfers keep their ids and timestamps and get the flag imported. \
+Start an interrupted import again: it goes on where it ended. At the end all balances are compared.
 
-An account whose name no new account can have (version 0.1 took names with characters that \
-cannot be seen) is rebuilt with the normal form of the name, or without a name where there is \
+An account whose name no new account can have (version 0.1 accepted names with invisible \
+characters) is rebuilt with the normal form of the name, or without a name where there is \
 none. stderr and the JSON answer (renamed) list each; the exit code is 0.
 
-What differs from the source: the heads of the hash chains; assets of your own, which no \
-export holds (register them as they were); the flag linked, which is dropped. An expiry \
+What differs from the source: the heads of the hash chains; assets that you registered, \
+which no export holds (register them again); the flag linked, which is dropped. An expiry \
 becomes a void of the same moment. A reserve that is still pending keeps its timeout, and \
 expires when it would have at the source; at once where that moment has passed.
 
-An export that grows is not followed: the import ends with the file, reserves expire from then on, \
-and a later export of the same source no longer fits once one has expired here.
+An import ends with its file, and reserves expire from then on. Once a reserve has expired here, a \
+later export of the same source can no longer be imported.
 
-Expiry is paused until the import ends. One that fails lets it run again; one that is interrupted \
-keeps the pause: start it again, or see `bezant import resume-expiry`. Started again after its \
-end, it says how many movements came after it.")]
+Expiry is paused until the import ends. An import that fails resumes it. An interrupted import \
+keeps the pause: start it again, or see `bezant import resume-expiry`. An import that is started \
+again after its end reports how many movements came after it.")]
 pub(crate) struct HistoryArgs {
     /// Export of everything, in JSON Lines
     file: PathBuf,
 }
 
-/// What was rebuilt.
+/// The result of an import, also its JSON answer.
 #[derive(Debug, Serialize)]
 struct Rebuilt {
     accounts: usize,
     movements: u64,
-    /// Rows that were there from an earlier try.
+    /// Rows that an earlier run had imported.
     movements_before: u64,
-    /// Rows of the ledger's own, which came after a complete import. Nothing was compared then.
+    /// Rows that the ledger added after a complete import. If there are any, balances were not compared.
     movements_after: u64,
     /// Reserves that are still pending: those with a timeout expire in time.
     pending: u64,
     /// Accounts whose names no new account can have.
     renamed: Vec<Renamed>,
-    /// Reserves that are still pending and expire at the source alone.
+    /// Reserves that are still pending and expire only at the source.
     without_timeout: Timeless,
-    /// Accounts that have bounds at the source alone.
+    /// Accounts that have bounds only at the source.
     without_bounds: Boundless,
 }
 
-/// Accounts with bounds in the export and none here. Bounds are set last: an import that broke off before that, in a ledger
-/// that went on since, has left them so. Nobody but the operator knows whether that is meant.
+/// Accounts with bounds in the export and none here. Bounds are set last, so an import that was interrupted
+/// before that, in a ledger that went on since, leaves accounts without them. Only the operator can tell
+/// whether this is intended.
 #[derive(Debug, Default, Serialize)]
 struct Boundless {
     count: usize,
@@ -112,17 +115,17 @@ impl Boundless {
         Ok(found)
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         if let Self { count, first_id: Some(Text(first)) } = self {
             output::note(&format!(
-                "warning: {count} of the accounts have bounds in the export and none here, as an import leaves them that broke off \
-                 before its end: set them (`bezant account bounds`); the first is account {first}"
+                "warning: {count} of the accounts have bounds in the export and none here: an earlier import ended before it set \
+                 them. Set them with `bezant account bounds`; the first is account {first}"
             ));
         }
     }
 }
 
-/// Rebuilds it.
+/// Rebuilds the ledger.
 pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     let mut pause = Pause::default();
     let rebuilt = rebuild(session, args, &mut pause).await;
@@ -198,7 +201,7 @@ async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Re
 }
 
 fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
-    names::tell(session.output, &rebuilt.renamed)?;
+    names::report(session.output, &rebuilt.renamed)?;
     if session.output == Format::Json {
         return output::json(rebuilt);
     }
@@ -214,17 +217,17 @@ fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
             output::note(&reserves_go_on(rebuilt.pending));
         }
     }
-    rebuilt.without_timeout.tell();
-    rebuilt.without_bounds.tell();
+    rebuilt.without_timeout.report();
+    rebuilt.without_bounds.report();
     Ok(())
 }
 
-/// What is said of an import that has nothing left to bring to a ledger that went on.
+/// The message of an import that is complete, in a ledger that went on after it.
 pub(super) fn is_complete(after: u64) -> String {
     format!("this import is complete; {after} movements came after it")
 }
 
-/// What is said of the reserves that are open when all rows are there.
+/// The message about reserves that are open after the last row.
 pub(super) fn reserves_go_on(count: u64) -> String {
     format!(
         "{count} reserves are still pending; those with a timeout expire when they would have at the source"
@@ -238,7 +241,7 @@ pub(super) fn not_empty(what: &str) -> Failure {
     ))
 }
 
-/// The accounts of an export of everything, by their place in time.
+/// The accounts of an export of everything, by their timestamps.
 fn accounts_of(checked: &Checked) -> Result<BTreeMap<Nanos, AccountView>, Failure> {
     if let Some(id) = checked.account {
         return Err(Failure::Usage(format!("this is the export of account {id} alone: export everything")));
@@ -257,7 +260,7 @@ fn accounts_of(checked: &Checked) -> Result<BTreeMap<Nanos, AccountView>, Failur
     Ok(views.map(|view| (view.account.timestamp, view.clone())).collect())
 }
 
-/// The accounts that the ledger does not have yet. All that it has must be the export's.
+/// The accounts that the ledger does not have yet. Every account in the ledger must be one of the export.
 pub(super) async fn missing_accounts(
     session: &Session,
     accounts: &BTreeMap<Nanos, AccountView>,
@@ -273,7 +276,7 @@ pub(super) async fn missing_accounts(
     Ok(missing.into_values().map(|view| imported_account(&view)).collect())
 }
 
-/// The account as it was created: without sums and bounds, and open unless it never was.
+/// The account as it was created: without sums and bounds. It is open, unless it was created closed.
 pub(super) fn imported_account(view: &AccountView) -> NewAccount {
     let flags = view.account.flags.without(AccountFlags::LINKED).union(AccountFlags::IMPORTED);
     let is_unused = view.spends.sequence == 0 && view.receipts.sequence == 0;
@@ -289,7 +292,7 @@ pub(super) fn imported_account(view: &AccountView) -> NewAccount {
     NewAccount::from(account).name(view.name.as_str())
 }
 
-/// The transfer that makes this row of the history in another ledger.
+/// The transfer that creates this row of the history in another ledger.
 pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
     let transfer = &movement.transfer;
     if movement.kind == MovementKind::Expired {
@@ -303,7 +306,7 @@ pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
     NewTransfer::from(Transfer { flags, ..*transfer })
 }
 
-/// Waits for the outcomes of rows, and notes for a failure or a signal how far the import has come.
+/// Waits for the outcomes of rows, and records for a failure or a signal how far the import has come.
 pub(super) async fn send<T>(
     session: &Session,
     create: impl Future<Output = Result<T, ClientError>>,
@@ -336,7 +339,7 @@ pub(super) async fn create_transfers(session: &Session, batch: &[NewTransfer]) -
     Ok(())
 }
 
-/// An error unless the last of the ledger's `count` movements is that transfer.
+/// An error unless the last of the ledger's `count` movements is the transfer `expected`.
 pub(super) async fn check_newest(
     session: &Session,
     count: u64,
@@ -355,7 +358,7 @@ fn refused(what: &str, name: &str, meaning: &str) -> Failure {
     Failure::Refused(format!("{what}: {name}: {meaning} Begin again with an empty folder."))
 }
 
-/// What changes when a file is written to or replaced.
+/// Metadata that changes when a file is written to or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     is_pipe: bool,
@@ -379,10 +382,11 @@ impl Stamp {
     }
 }
 
-/// The rows of a file that was verified, from the first on. One that is written to meanwhile breaks a seal.
+/// The rows of a verified file, from the first on. If the file is written to meanwhile, a seal no longer
+/// matches.
 struct Rows {
     reader: FileReader,
-    /// Reserves of the rows so far that are open and have a timeout.
+    /// The open reserves with a timeout, among the rows that were read so far.
     timed: BTreeSet<TransferId>,
 }
 
@@ -409,7 +413,7 @@ impl Rows {
         Ok(None)
     }
 
-    /// Passes over the first `count` rows, the last of which the ledger must have in the same place.
+    /// Skips the first `count` rows. The ledger must have the last of them at the same position.
     async fn skip_those_there(&mut self, session: &Session, count: u64) -> Result<(), Failure> {
         let mut last = None;
         for _ in 0..count {
@@ -418,7 +422,7 @@ impl Rows {
         check_newest(session, count, last.as_ref()).await
     }
 
-    /// After the last row: the reserves that expire at the source and not here.
+    /// The reserves that expire at the source and not here. Called after the last row.
     async fn without_timeout(&self, session: &Session) -> Result<Timeless, Failure> {
         if self.timed.is_empty() {
             return Ok(Timeless::default());
@@ -428,7 +432,7 @@ impl Rows {
         Ok(Timeless::new(&ids))
     }
 
-    /// As many rows as one request carries; `None` after the last.
+    /// The next rows, at most as many as one request carries; `None` after the last.
     fn batch(&mut self) -> Result<Option<Vec<NewTransfer>>, Failure> {
         let mut batch = Vec::new();
         while batch.len() < EVENTS_MAX {
@@ -444,7 +448,7 @@ async fn compare(session: &Session, checked: &Checked) -> Result<(), Failure> {
     compare_sums(session, checked.walk.accounts().map(|(id, _, expected)| (id, *expected))).await
 }
 
-/// An error unless the ledger has those accounts, with those sums, and no others.
+/// An error unless the ledger has exactly these accounts, with these sums.
 pub(super) async fn compare_sums(
     session: &Session,
     accounts: impl Iterator<Item = (AccountId, Balances)>,
@@ -474,7 +478,7 @@ pub(super) async fn compare_sums(
     })
 }
 
-/// The four sums of an account as people read them.
+/// The four sums of an account as text, in units of its asset.
 fn sums(unit: Unit, balances: &Balances) -> String {
     format!(
         "debits {} and {} pending, credits {} and {} pending",
@@ -492,7 +496,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expiry_becomes_a_void_of_its_moment_with_the_same_id_each_time() {
+    fn an_expiry_becomes_a_void_with_a_stable_id() {
         let transfer = Transfer {
             id: TransferId(7),
             amount: 5,
@@ -514,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_amounts() {
+    fn sums_are_printed_in_units_of_the_asset() {
         let asset = Asset { ledger: LedgerNumber(978), code: "EUR".parse().unwrap(), scale: 2 };
         let unit = Unit { ledger: asset.ledger, asset: Some(asset) };
         let balances = Balances { debits_posted: 1050, credits_pending: 7, ..Balances::default() };
@@ -538,7 +542,10 @@ mod tests {
     fn an_account_that_a_transfer_closed_is_created_open() {
         let mut view = AccountView::default();
         view.account.flags = AccountFlags::CLOSED;
-        assert!(imported_account(&view).account.flags.contains(AccountFlags::CLOSED), "from the beginning");
+        assert!(
+            imported_account(&view).account.flags.contains(AccountFlags::CLOSED),
+            "it was created closed"
+        );
         view.spends.sequence = 1;
         view.account.debits_pending = 3;
         let account = imported_account(&view).account;

@@ -1,11 +1,13 @@
 //! `bezant import`: accounts and transfers from JSON Lines or CSV, in batches.
 //!
-//! A file is read twice: once through to the end, so that a row that cannot be understood is named before anything is
-//! sent, and once to send it. A checksum of every batch ties the second reading to the first. A pipe can be read
-//! once only: of it every batch is understood whole before it is sent.
+//! A file is read twice. The first reading parses every row and sends nothing, so a row that cannot be parsed
+//! is reported before the ledger changes. The second reading sends the rows. A checksum after every batch
+//! (its seal) proves that both readings had the same rows. A pipe can be read only once: each of its batches
+//! is parsed whole before it is sent.
 //!
-//! Every row brings its id, so an import that broke off is simply started again: what is there already
-//! answers `exists` and counts as done. Rows that the ledger refuses are written to a file beside the input.
+//! Every row contains the id of its event. So the user can start an interrupted import again: for a row that
+//! exists already the ledger answers `exists`, and the row counts as done. Rows that the ledger refuses are
+//! written to a file next to the input.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,10 +36,10 @@ use crate::output;
 use crate::output::Format;
 use crate::session::Session;
 
-/// So many names of accounts are kept, about 100 MiB.
+/// The maximal number of account names in the cache. With so many names it takes about 100 MiB.
 const NAMES_MAX: usize = 1 << 20;
 
-/// Imports
+/// The subcommands of `bezant import`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
     /// Create accounts from a file
@@ -46,8 +48,8 @@ pub(crate) enum ImportCommand {
   bezant import accounts accounts.csv
 
 Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64, \
-user_data_32, timestamp. An id and an asset or ledger must be there. A bound that is empty or \
-none is no limit; else it is written as an amount of a transfer is: -500.00 EUR, or -500.00 beside \
+user_data_32, timestamp. An id and an asset or ledger are required. A bound that is empty or \
+none is no limit; any other is written like an amount of a transfer: -500.00 EUR, or -500.00 with \
 the field asset, or -50000 minor units (see `bezant import transfers --help`).
 
   {\"id\":\"1001\",\"name\":\"alice\",\"asset\":\"EUR\",\"flags\":\"history\"}
@@ -66,16 +68,16 @@ here: see `bezant import history`.")]
   payouts | bezant import transfers - --assume minor
 
 Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id, \
-timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. A transfer that posts says \
-how much, or all.
+timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. A transfer that posts needs \
+an amount, or all.
 
 Amounts:
   10.50 EUR, 10 EUR             units of the asset
   10.50  and the field asset    units of the asset
   1050   and the field asset    minor units (10.50 EUR); with --assume major units
   1050   and the field ledger   minor units
-The third line beside one of the first two in one file is refused, unless --assume says what is \
-meant; from a pipe it always needs --assume.
+A file that mixes the third line with one of the first two is refused without --assume; from a \
+pipe the third line always needs --assume.
 
   {\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}
 
@@ -87,22 +89,23 @@ here: see `bezant import history`.")]
     Transfers(FileArgs),
     /// Rebuild a ledger from an export of everything
     History(HistoryArgs),
-    /// Read everything that a TigerBeetle holds
+    /// Read everything that a TigerBeetle cluster holds
     #[command(name = "tigerbeetle")]
     TigerBeetle(TigerBeetleArgs),
-    /// Let reserves expire again after an import that was interrupted
+    /// Let pending transfers expire again after an import that was interrupted
     ResumeExpiry(ResumeArgs),
 }
 
-/// What to import.
+/// The arguments of `bezant import accounts` and `bezant import transfers`.
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
     /// File to read: JSON Lines, or CSV with a line of headings; - is stdin
     file: PathBuf,
-    /// How to read an amount without a point beside the field asset
+    /// How to read an amount without a point, given with the field asset
     #[arg(long, value_enum, value_name = "UNIT")]
     assume: Option<Notation>,
-    /// File for the rows that the ledger refuses; FILE.refused.jsonl when not given, of a pipe import.refused.jsonl
+    /// File for the rows that the ledger refuses. When it is not given: FILE.refused.jsonl, or
+    /// import.refused.jsonl if the input is a pipe
     #[arg(
         long,
         value_name = "FILE",
@@ -111,17 +114,17 @@ pub(crate) struct FileArgs {
     refused: Option<PathBuf>,
 }
 
-/// What became of the rows.
+/// The number of rows with each outcome. `--output json` prints this.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     created: u64,
-    /// There before, just the same.
+    /// Rows whose event existed before, with the same fields.
     existed: u64,
     refused: u64,
 }
 
 impl ImportCommand {
-    /// Does it.
+    /// Runs the command.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::Accounts(args) => import::<bezant_client::NewAccount>(session, &args).await,
@@ -146,7 +149,7 @@ async fn import<E: Event>(session: &Session, args: &FileArgs) -> Result<(), Fail
     import.finish(session.output)
 }
 
-/// Reads all rows of a file; the seals of its batches. Nothing was sent when it fails.
+/// The first reading: parses all rows of a file, and returns the seals of its batches. Sends nothing.
 async fn read_through<E: Event>(
     session: &Session,
     input: &Input,
@@ -165,25 +168,25 @@ async fn read_through<E: Event>(
     if seals.is_empty() {
         output::remark(session.output, &format!("{} holds headings and no rows", input.name()))?;
     }
-    if let Some(line) = batches.rule.first_unsaid() {
+    if let Some(line) = batches.rule.first_default() {
         let text = format!(
             "amounts without a point are read as minor units, from line {line} on, such as 10 for 0.10 EUR; \
-             --assume minor says that this is meant, --assume major reads 10 as 10.00"
+             --assume minor confirms this, --assume major reads 10 as 10.00"
         );
         output::remark(session.output, &text)?;
     }
     Ok(seals)
 }
 
-/// The rows of one request, which were understood.
+/// The parsed rows of one request.
 struct Batch<E> {
-    /// Each with its line.
+    /// Each event with the number of its line.
     rows: Vec<(u64, E)>,
-    /// A checksum of all rows up to here.
+    /// The checksum of all rows of the input up to the last of this batch.
     seal: u64,
 }
 
-/// The rows of an input, as many together as a request carries. Chains are never cut.
+/// The rows of an input, in batches of at most one request. All rows of a linked chain are in one batch.
 struct Batches<'run, E> {
     session: &'run Session,
     assets: &'run Assets,
@@ -209,7 +212,7 @@ impl<'run, E: Event> Batches<'run, E> {
         })
     }
 
-    /// The next ones; `None` after the last.
+    /// The next batch; `None` after the last.
     async fn next(&mut self) -> Result<Option<Batch<E>>, Failure> {
         let rows = self.read()?;
         self.names.learn(self.session, rows.iter().flat_map(|(_, fields)| input::names(fields))).await?;
@@ -223,7 +226,7 @@ impl<'run, E: Event> Batches<'run, E> {
         Ok(Some(Batch { rows, seal: self.seal }).filter(|batch| !batch.rows.is_empty()))
     }
 
-    /// The fields of the next rows.
+    /// The fields of the next batch's rows, unparsed.
     fn read(&mut self) -> Result<Vec<(u64, Fields)>, Failure> {
         let mut rows: Vec<(u64, Fields)> = Vec::new();
         let mut chain_size = 0;
@@ -245,16 +248,16 @@ impl<'run, E: Event> Batches<'run, E> {
     }
 }
 
-/// The checksum of a row after those before it.
+/// The checksum of a row and of all rows before it; `seed` is the checksum of those.
 fn seal(seed: u64, line: u64, fields: &Fields) -> u64 {
     let seed = checksum_seeded(seed, &line.to_le_bytes());
     fields.iter().fold(seed, |seed, (name, value)| {
-        // No name and no value holds a NUL.
+        // NUL is a safe separator: names and values of fields never contain it.
         checksum_seeded(seed, format!("{name}\0{value}\0").as_bytes())
     })
 }
 
-/// An error unless every chain is closed, and fits into a request.
+/// Returns an error unless every linked chain ends in these rows and fits into one request.
 fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
     let size_max = E::chain_size_max(rows.iter().map(|(_, event)| event));
     let mut chain_size = 0;
@@ -278,7 +281,7 @@ fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
     }
 }
 
-/// Accounts by name, learned batch by batch.
+/// A cache of account ids by name; the names of a batch are looked up in one call.
 #[derive(Debug, Default)]
 struct Names(BTreeMap<String, AccountId>);
 
@@ -302,30 +305,31 @@ impl Names {
     }
 }
 
-/// An import under way.
+/// The state of a running import.
 struct Import {
     refused: RefusedFile,
     summary: Summary,
     bar: ProgressBar,
-    /// How far it came.
+    /// The rows that were sent; `None` before the first.
     sent: Option<Sent>,
-    /// Rows whose id an earlier refusal has used up, and of which no case is known.
+    /// The number of refused rows without a detail whose id was used up by an earlier refusal.
     unexplained: u64,
 }
 
-/// The rows that were sent.
+/// The rows that were sent, by their lines.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// The line of the first one of the input.
+    /// The line of the first row that was sent, which is the first of the input.
     first: u64,
-    /// The line of the first row whose outcome is not known; `None` = all are known.
+    /// The line of the first row whose outcome is not known; `None` when all outcomes are known.
     unknown_from: Option<u64>,
-    /// The line of the last one.
+    /// The line of the last row that was sent.
     last: u64,
 }
 
 impl Import {
-    /// Sends all rows. Those of a file must be the ones that were read before, by the seals of their batches.
+    /// Sends all rows. `seals` are those of the first reading, and the batches must have the same ones;
+    /// `None` for a pipe.
     async fn send<E: Event>(
         &mut self,
         session: &Session,
@@ -357,7 +361,7 @@ impl Import {
         self.sent = Some(sent);
         session.changes.send_rows(self.state());
         let answers = match E::create(session, &events).await {
-            // The server has not taken them.
+            // The error proves that the server did not execute the batch.
             Err(error) if error.unknown_ids().is_empty() => {
                 self.sent = before;
                 session.changes.rows_are_known(false, self.state());
@@ -388,7 +392,7 @@ impl Import {
         Ok(())
     }
 
-    /// What was sent and what to do, for an import that broke off.
+    /// The text for an interrupted import: what was sent, and what the user can do.
     fn state(&self) -> String {
         let Some(Sent { first, unknown_from, last }) = self.sent else {
             return "Nothing was sent".to_owned();

@@ -1,5 +1,5 @@
-//! One row of an import, read into an account or a transfer. What a row says and this does not know is an error,
-//! never ignored.
+//! Parses one row of an import into an account or a transfer. Unknown fields and values are errors, never
+//! ignored.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::flags::{parse_account_flags, parse_transfer_flags};
 use crate::money::{Assets, NO_LIMIT, Unit};
 use crate::session::parse_account_id;
 
-/// What stands for everything that a pending transfer reserved.
+/// The word for the whole amount that a pending transfer reserved.
 const ALL: &str = "all";
 
 /// Fields of an account.
@@ -60,7 +60,7 @@ fn unit(fields: &Fields, assets: &Assets) -> Result<Option<Unit>, String> {
     }
 }
 
-/// The accounts that the row calls by name.
+/// The names of accounts in the row; sides given by id are left out.
 pub(crate) fn names(fields: &Fields) -> impl Iterator<Item = &str> {
     ["from", "to"]
         .into_iter()
@@ -113,7 +113,7 @@ pub(crate) fn account(fields: &Fields, context: Context<'_>) -> Result<NewAccoun
     Ok(NewAccount::from(account).bounds(bounds).name(fields.text("name").unwrap_or("")))
 }
 
-/// The transfer of a row; `names` are the accounts with a name.
+/// The transfer of a row; `names` maps the names of accounts to their ids.
 pub(crate) fn transfer(
     fields: &Fields,
     context: Context<'_>,
@@ -153,8 +153,8 @@ pub(crate) fn transfer(
     }))
 }
 
-/// The amount of a transfer and its unit, where the row names one. Everything that is reserved is posted only when
-/// the row says so: a cell that was left empty by mistake must not.
+/// The amount of a transfer and its unit, where the row names one. A post of the whole reserved amount needs
+/// the word `all`: a cell that was left empty by mistake must not post everything.
 fn amount(
     fields: &Fields,
     context: Context<'_>,
@@ -200,7 +200,7 @@ mod tests {
         transfer(&Fields::from_json(text)?, context, &accounts()).map(|new| new.transfer)
     }
 
-    /// A payment from alice to bob that says `rest` besides.
+    /// A payment from alice to bob with the further fields `rest`.
     fn read_payment(rest: &str) -> Result<Transfer, String> {
         read_transfer_as(&format!(r#"{{"id":"5","from":"alice","to":"2",{rest}}}"#), Notation::Minor)
     }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_post_says_how_much() {
+    fn a_post_needs_an_amount() {
         let read = |rest: &str| {
             read_transfer_as(&format!(r#"{{"id":"5","pending_id":"4",{rest}}}"#), Notation::Minor)
         };
@@ -254,11 +254,11 @@ mod tests {
         assert!(
             read(r#""flags":"post_pending_transfer","amount":"1""#).unwrap_err().contains("asset is missing")
         );
-        assert!(read(r#""amount":"all""#).is_err(), "a payment has no whole");
+        assert!(read(r#""amount":"all""#).is_err(), "all is for posts only");
     }
 
     #[test]
-    fn amounts_that_may_be_meant_otherwise_are_refused() {
+    fn ambiguous_amounts_are_refused() {
         for amount in [
             "3.000 EUR",
             "3.0000 EUR",
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_that_may_be_meant_otherwise_are_refused() {
+    fn ambiguous_bounds_are_refused() {
         for bound in [
             "none EUR",
             "None",
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_an_error() {
+    fn unknown_fields_and_values_are_errors() {
         assert!(read_account(r#"{"id":"7","asset":"EUR","colour":"red"}"#).unwrap_err().contains("colour"));
         assert!(read_account(r#"{"id":"7","asset":"EUR","colour":null}"#).unwrap_err().contains("colour"));
         assert!(read_payment(r#""amount":"1 EUR","code":"65536""#).unwrap_err().contains("0 to 65535"));

@@ -1,16 +1,16 @@
-//! The text of an export: one record a line, each sealed to all lines before it.
+//! The text of an export: one record a line, each with a checksum over all lines before it.
 //!
-//! JSON Lines (`bezant-export/1`): a first line that says whose history it is, the accounts, the movements in
-//! commit order, and a last line that counts them. CSV: a line with the names of the columns, the
+//! JSON Lines (`bezant-export/1`): a first line that names the exported account, the accounts, the movements
+//! in commit order, and a last line that counts them. CSV: a line with the names of the columns, the
 //! movements, and a last line `end,COUNT` that counts them.
 //!
 //! Every line ends in a checksum, 16 hexadecimal digits: CRC-64/NVME over the checksum of the line before
-//! (8 bytes little-endian, 0 for the first) and the bytes of this line in front of the checksum's field. So
+//! (8 bytes little-endian, 0 for the first) and the bytes of this line before the checksum's field. So
 //! an accident (a flipped bit, a lost, doubled or moved line) is found and its line named. Against a forger,
-//! who can compute checksums, stand the hash chains, compared with heads that the reader holds.
+//! who can compute checksums, the hash chains protect: they are compared with heads that the reader holds.
 //!
-//! A byte order mark and line ends of CR LF, which other systems' programs add, are no part of the text. A file that was
-//! packed with gzip is read as what is in it.
+//! A byte order mark and line ends of CR LF, which programs of other systems add, are no part of the text. A
+//! file that was compressed with gzip is read as its content.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
@@ -27,14 +27,14 @@ use crate::exit::Failure;
 
 /// The format that this program writes and reads.
 const FORMAT: &str = "bezant-export/1";
-/// How the first line of JSON begins.
+/// The beginning of the first line of a JSON Lines export.
 const JSON_BEGINNING: &str = "{\"type\":\"export\",\"format\":\"bezant-export/";
-/// How the last line of a CSV file begins: no position of a movement does.
+/// The beginning of the last line of a CSV export. No position of a movement begins so.
 const CSV_END: &str = "end,";
-/// A line of this size at the most: a row of CSV or JSON is about 2 KiB.
+/// The largest size of a line, in bytes: a row of CSV or JSON is about 2 KiB.
 const LINE_SIZE_MAX: usize = 64 << 10;
 
-/// How an export is written.
+/// The format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum FileFormat {
     /// JSON Lines, with the accounts
@@ -47,43 +47,44 @@ pub(crate) enum FileFormat {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Record {
-    /// The first one.
+    /// The first record.
     Export(Header),
     /// An account, as it was before the last movement or later.
     Account(AccountRow),
     /// A row of the history.
     Movement(MovementRow),
-    /// The last one.
+    /// The last record.
     End(End),
 }
 
-/// What an export is about.
+/// The first line of an export: its format and its account.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Header {
     format: String,
-    /// Whose history; `null` = everybody's.
+    /// The id of the account whose history it is; `null` = all accounts.
     pub(crate) account: Option<String>,
 }
 
 impl Header {
-    /// Of this program's format.
+    /// A header with this program's format.
     pub(crate) fn new(account: Option<String>) -> Self {
         Self { format: FORMAT.to_owned(), account }
     }
 }
 
-/// What an export holds.
+/// The last line of an export: counts of its records.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Accounts in it.
+    /// The count of accounts.
     pub(crate) accounts: u64,
-    /// Movements in it.
+    /// The count of movements.
     pub(crate) movements: u64,
-    /// True when nothing was written while it was made: reserves of accounts and movements agree too.
+    /// True when the ledger did not change during the export: then the reserves of accounts match the
+    /// movements, too.
     pub(crate) is_exact: bool,
 }
 
-/// Writes sealed lines.
+/// Writes lines with their checksums.
 #[derive(Debug)]
 pub(crate) struct LineWriter<Sink: Write> {
     sink: Sink,
@@ -92,7 +93,7 @@ pub(crate) struct LineWriter<Sink: Write> {
 }
 
 impl<Sink: Write> LineWriter<Sink> {
-    /// Begins a file.
+    /// Begins a file: writes its first line.
     pub(crate) fn new(sink: Sink, format: FileFormat, account: Option<String>) -> Result<Self, Failure> {
         let mut writer = Self { sink, format, seal: 0 };
         match format {
@@ -102,7 +103,7 @@ impl<Sink: Write> LineWriter<Sink> {
         Ok(writer)
     }
 
-    /// One account; CSV has none.
+    /// Writes one account; in CSV, nothing.
     pub(crate) fn account(&mut self, view: &AccountView) -> Result<(), Failure> {
         match self.format {
             FileFormat::Jsonl => self.record(&Record::Account(view.into())),
@@ -110,7 +111,7 @@ impl<Sink: Write> LineWriter<Sink> {
         }
     }
 
-    /// One movement.
+    /// Writes one movement.
     pub(crate) fn movement(&mut self, number: MovementNumber, movement: &Movement) -> Result<(), Failure> {
         let row = MovementRow::new(number, movement);
         match self.format {
@@ -119,7 +120,7 @@ impl<Sink: Write> LineWriter<Sink> {
         }
     }
 
-    /// Ends the file, and gives back what it was written to.
+    /// Writes the last line, and returns the sink.
     pub(crate) fn end(mut self, end: End) -> Result<Sink, Failure> {
         match self.format {
             FileFormat::Jsonl => self.record(&Record::End(end))?,
@@ -131,7 +132,7 @@ impl<Sink: Write> LineWriter<Sink> {
 
     fn record(&mut self, record: &Record) -> Result<(), Failure> {
         let mut text = serde_json::to_string(record).map_err(anyhow::Error::from)?;
-        // The closing brace comes back behind the checksum.
+        // The closing brace is written again after the checksum.
         text.pop();
         self.seal = checksum_seeded(self.seal, text.as_bytes());
         writeln!(self.sink, "{text},\"checksum\":\"{:016x}\"}}", self.seal)?;
@@ -168,12 +169,12 @@ fn csv_end(text: &[u8]) -> Result<Record, String> {
     Ok(Record::End(End { accounts: 0, movements, is_exact: false }))
 }
 
-/// A file of something else.
+/// The failure for a file that is no export.
 fn not_an_export() -> Failure {
     Failure::Usage("line 1: this is no export of Bezant that this version reads".to_owned())
 }
 
-/// A line that is not what its checksum says, or cannot be read.
+/// The failure for a line whose checksum does not match, or that cannot be parsed.
 fn damaged(line: u64, text: &[u8], what: &str) -> Failure {
     let text = String::from_utf8_lossy(text);
     let place = |name: &str| {
@@ -188,10 +189,10 @@ fn damaged(line: u64, text: &[u8], what: &str) -> Failure {
     Failure::Verification(format!("line {line}{row}: {what}"))
 }
 
-/// Reads the sealed lines of a file.
+/// Reads the lines of an export file, and checks them.
 pub(crate) type FileReader = LineReader<BufReader<Content>>;
 
-/// Opens the file of an export, packed with gzip or not.
+/// Opens the file of an export, compressed with gzip or not.
 pub(crate) fn open(path: &Path) -> Result<FileReader, Failure> {
     let cannot = |error| Failure::NotFound(format!("{} cannot be read: {error}", path.display()));
     let file = File::open(path).map_err(cannot)?;
@@ -202,7 +203,8 @@ pub(crate) fn open(path: &Path) -> Result<FileReader, Failure> {
     })
 }
 
-/// True when most letters of a first line are those of an export's: such a line is damaged, and any other file is none.
+/// True when at least half of the first line equals that of an export: such a line is damaged. Any other file
+/// is no export.
 fn is_like_export(line: &[u8]) -> Result<bool, Failure> {
     let columns = columns()?;
     let is_like = |first: &[u8]| {
@@ -213,7 +215,7 @@ fn is_like_export(line: &[u8]) -> Result<bool, Failure> {
     Ok(is_like(JSON_BEGINNING.as_bytes()) || is_like(columns.as_bytes()))
 }
 
-/// Of a line that cannot be read: what does not unpack is damaged.
+/// The failure for a line that cannot be read: a gzip error means damage, any other is an error of the disk.
 fn unreadable(line: u64, error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::InvalidData {
         return Failure::Verification(format!("line {line}: {error}"));
@@ -221,7 +223,7 @@ fn unreadable(line: u64, error: io::Error) -> Failure {
     error.into()
 }
 
-/// Reads sealed lines.
+/// Reads lines and checks their checksums.
 #[derive(Debug)]
 pub(crate) struct LineReader<Source: BufRead> {
     source: Source,
@@ -232,7 +234,7 @@ pub(crate) struct LineReader<Source: BufRead> {
 }
 
 impl<Source: BufRead> LineReader<Source> {
-    /// Reads the first line, which tells the format.
+    /// Reads the first line, which determines the format.
     pub(crate) fn new(mut source: Source) -> Result<Self, Failure> {
         let head = source.fill_buf()?;
         if let Some(advice) = packed::advice(head) {
@@ -263,7 +265,7 @@ impl<Source: BufRead> LineReader<Source> {
         Ok(reader)
     }
 
-    /// What the first line says; `None` in CSV, which does not say.
+    /// The header of the first line; `None` in CSV, which has none.
     pub(crate) const fn header(&self) -> Option<&Header> {
         self.header.as_ref()
     }
@@ -294,7 +296,7 @@ impl<Source: BufRead> LineReader<Source> {
         record.map(Some).map_err(|error| damaged(self.line, &text, &format!("it cannot be read: {error}")))
     }
 
-    /// The next line without its checksum, which agrees.
+    /// The next line without its checksum, which matches; `None` after the last.
     fn sealed(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let mut text = Vec::new();
         let mut limited = Read::take(&mut self.source, LINE_SIZE_MAX as u64);

@@ -1,4 +1,4 @@
-//! Files that a ledger's history leaves and enters by: exports, which can be verified, and imports.
+//! Exports of a ledger's history, which can be verified without a server, and imports.
 
 mod event;
 mod explain;

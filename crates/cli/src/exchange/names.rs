@@ -1,9 +1,9 @@
-//! Names of an export that no new account can have: version 0.1 took some that show nothing, or that look
-//! like others.
+//! Names of an export that no new account can have: version 0.1 accepted some that are invisible, or that
+//! look like others.
 //!
 //! Such an account is rebuilt with the normal form of its name where no other account has that, else without
-//! a name. It keeps its id, and people are told. What it is depends on the export alone: an import that is
-//! started again says the same.
+//! a name. It keeps its id, and the import reports the change. The new name depends on the export alone: an
+//! import that is started again reports the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ pub(super) struct Renamed {
     name_here: Option<String>,
 }
 
-/// Gives every account a name that a new account can have, and says which ones that changes.
+/// Gives every account a name that a new account can have; returns the accounts whose names changed.
 pub(super) fn settle(accounts: &mut BTreeMap<Nanos, AccountView>) -> Vec<Renamed> {
     let is_normal = |name: &str| normalized(name).is_some_and(|normal| normal == name);
     let mut taken: BTreeSet<String> =
@@ -40,8 +40,8 @@ pub(super) fn settle(accounts: &mut BTreeMap<Nanos, AccountView>) -> Vec<Renamed
     renamed
 }
 
-/// Says on stderr which accounts have lost their names.
-pub(super) fn tell(format: Format, renamed: &[Renamed]) -> Result<(), Failure> {
+/// Reports on stderr which accounts have lost their names.
+pub(super) fn report(format: Format, renamed: &[Renamed]) -> Result<(), Failure> {
     for Renamed { account_id, name, name_here } in renamed {
         let here = match name_here {
             Some(here) => format!("its name here is {here}"),
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_no_new_account_can_have_are_changed_and_told() {
+    fn names_that_no_new_account_can_have_are_changed() {
         let names =
             ["Jose\u{301}", "car\u{200b}ol", "Jos\u{e9}", "a\u{a0}b", "a\u{2003}b", "", "bob", "\u{2800}"];
         let accounts = names.into_iter().zip(1_u64..).map(|(name, number)| {
@@ -70,8 +70,8 @@ mod tests {
         let renamed = settle(&mut accounts);
         let now: Vec<&str> = accounts.values().map(|view| view.name.as_str()).collect();
         assert_eq!(now, ["", "", "Jos\u{e9}", "a b", "", "", "bob", ""]);
-        let told: Vec<_> = renamed.iter().map(|one| (one.account_id.0.0, one.name_here.as_deref())).collect();
-        assert_eq!(told, [(1, None), (2, None), (4, Some("a b")), (5, None), (8, None)]);
-        assert_eq!(settle(&mut accounts), [], "what is settled stays");
+        let found: Vec<_> = renamed.iter().map(|it| (it.account_id.0.0, it.name_here.as_deref())).collect();
+        assert_eq!(found, [(1, None), (2, None), (4, Some("a b")), (5, None), (8, None)]);
+        assert_eq!(settle(&mut accounts), [], "a second run changes nothing");
     }
 }

@@ -1,21 +1,21 @@
-//! Files that were packed: gzip is unpacked while it is read, everything else is named with the program that
+//! Compressed files: gzip is unpacked while it is read; for any other format the error names the program that
 //! unpacks it.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// How gzip begins.
+/// The first bytes of a gzip file.
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// So many bytes tell what a file is.
+/// The number of first bytes by which a file's format is recognized.
 pub(crate) const HEAD_SIZE: u64 = 64;
 
 /// The first bytes of a content, and the rest.
 pub(crate) type Content = io::Chain<Cursor<Vec<u8>>, Box<dyn Read>>;
 
-/// What a source holds, unpacked where it is gzip: the first bytes, fewer only when there are no more, and
-/// the rest.
+/// The content of a source, unpacked where it is gzip: the first `HEAD_SIZE` bytes, fewer only when there are
+/// no more, and the rest.
 pub(crate) fn unpack(mut source: impl Read + 'static) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
     let head = head_of(&mut source)?;
     if !head.starts_with(GZIP) {
@@ -31,7 +31,8 @@ fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// What bytes are that begin so and that no command reads, and what to do; `None` when they are not packed.
+/// For a compressed format that no command reads: its name and how to unpack it; `None` when it is not
+/// packed.
 pub(crate) fn advice(head: &[u8]) -> Option<&'static str> {
     const ADVICE: [(&[u8], &str); 6] = [
         (GZIP, "is compressed twice: unpack it with gunzip"),
@@ -44,12 +45,13 @@ pub(crate) fn advice(head: &[u8]) -> Option<&'static str> {
     ADVICE.into_iter().find(|(beginning, _)| head.starts_with(beginning)).map(|(_, advice)| advice)
 }
 
-/// What gzip holds. Damage of it is invalid data, whichever it is; an error of the disk stays one.
+/// Reads the content of a gzip file. Every kind of damage becomes `InvalidData`; an error of the disk stays
+/// as it is.
 ///
-/// Members follow each other. Zeros after the last one are padding, as gzip has it, of tapes and block devices;
-/// anything else after it is damage.
+/// Members follow each other. Zeros after the last member are padding, as `gzip` accepts it from tapes and
+/// block devices; anything else after it is damage.
 struct Unpacked<Source: Read> {
-    /// `None` after the last.
+    /// The current member; `None` after the last.
     member: Option<GzDecoder<BufReader<Source>>>,
 }
 
@@ -122,17 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_unpacked_and_the_rest_stays() {
+    fn gzip_is_unpacked_and_other_bytes_stay() {
         for bytes in [&b""[..], b"\x1f", b"id", b"id,name\n"] {
             assert_eq!(read(bytes).unwrap(), bytes);
             assert_eq!(read(&packed(bytes)).unwrap(), bytes);
         }
         let parts = [packed(b"one "), packed(b"two")].concat();
-        assert_eq!(read(&parts).unwrap(), b"one two", "files that were packed and put together");
+        assert_eq!(read(&parts).unwrap(), b"one two", "concatenated gzip files");
     }
 
     #[test]
-    fn zeros_after_what_is_packed_are_padding() {
+    fn zeros_after_gzip_are_padding() {
         for size in [1, 7, 512, 20_000] {
             let parts = [packed(b"one "), packed(b"two"), vec![0; size]].concat();
             assert_eq!(read(&parts).unwrap(), b"one two", "{size} zeros");
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_of_what_is_packed_is_told() {
+    fn damaged_gzip_is_an_error() {
         let whole = packed(b"id,name\n1,alice\n2,bob\n");
         for size in 2..whole.len() {
             let error = read(&whole[..size]).unwrap_err();
@@ -151,7 +153,11 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{rest:?}: {error}");
         }
         let late = [whole.clone(), vec![0; 20_000], whole.clone()].concat();
-        assert_eq!(read(&late).unwrap_err().kind(), io::ErrorKind::InvalidData, "gzip ignores it");
+        assert_eq!(
+            read(&late).unwrap_err().kind(),
+            io::ErrorKind::InvalidData,
+            "the program gzip ignores it"
+        );
         let mut bent = whole.clone();
         bent[whole.len() - 6] ^= 1;
         assert_eq!(read(&bent).unwrap_err().kind(), io::ErrorKind::InvalidData);

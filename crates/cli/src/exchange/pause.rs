@@ -1,7 +1,7 @@
 //! The pause of expiry around an import: it begins before anything is created, and ends with the import.
 //!
-//! An import that fails for good lets expiry run again before it says so. One that is interrupted keeps the pause, since
-//! the next one goes on; it says that expiry is paused, and how that ends.
+//! An import that fails for good resumes expiry before it reports the failure. An interrupted import keeps
+//! the pause, since the next one goes on; it reports that expiry is paused, and how to end the pause.
 
 use bezant_client::{ClientError, ExpiryStatus, TransferId};
 use bezant_types::{HoldFilter, HoldPlace, Nanos};
@@ -15,7 +15,7 @@ use crate::output;
 use crate::output::Format;
 use crate::session::Session;
 
-/// What is said of an import that was interrupted.
+/// The message of an import that was interrupted.
 pub(super) const STATE: &str = "Start the same import again: it goes on where this one ended, and nothing is done twice. \
      Until then expiry is paused, and imported reserves do not expire here: it runs again at the end of an import, at the \
      first transfer that is not imported, or with `bezant import resume-expiry`";
@@ -27,11 +27,11 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    /// Pauses expiry of a ledger that has so many movements.
+    /// Pauses the expiry of a ledger that has `movements` movements.
     pub(super) async fn begin(&mut self, session: &Session, movements: u64) -> Result<(), Failure> {
         let asked = async {
             match session.client.pause_expiry(movements).await {
-                // An operation that the server does not know.
+                // An older server has no such operation.
                 Err(ClientError::Invalid { .. }) => Ok(None),
                 outcome => outcome.map(|outcome| Some(outcome.status)),
             }
@@ -54,19 +54,19 @@ impl Pause {
         }
     }
 
-    /// True when this import has paused expiry and not let it run again.
+    /// True when this import has paused expiry and not resumed it.
     pub(super) const fn is_on(&self) -> bool {
         self.is_on
     }
 
-    /// Everything is there: expiry runs.
+    /// Resumes expiry, after everything was imported.
     pub(super) async fn end(&mut self, session: &Session) -> Result<(), Failure> {
         send(session, session.client.resume_expiry()).await?;
         self.is_on = false;
         Ok(())
     }
 
-    /// What the import came to.
+    /// Turns the import's result into the command's: resumes expiry after a final failure, else adds a hint.
     pub(super) async fn settle<T>(self, session: &Session, result: Result<T, Failure>) -> Result<T, Failure> {
         match result {
             Err(failure) if self.is_on && is_final(&failure) => {
@@ -98,21 +98,21 @@ const fn is_final(failure: &Failure) -> bool {
   bezant import resume-expiry --server http://127.0.0.1:7080
 
 `bezant import history` and `bezant import tigerbeetle` pause the expiry of imported reserves, \
-and let it run again when they are through. After one that was interrupted, and that you do not \
-want to start again, this command does it: what is late expires at once, the rest in its time. An \
-import of the same source cannot go on then, once a reserve has expired here.
+and resume it at their end. If an import was interrupted, and you do not want to start it again, \
+this command resumes expiry: overdue reserves expire at once, the others in time. Once a reserve \
+has expired here, an import of the same source cannot go on.
 
-The first transfer that is not imported does the same. `bezant books` says whether expiry is \
+The first transfer that is not imported does the same. `bezant books` shows whether expiry is \
 paused. Where it is not, nothing changes.")]
 pub(crate) struct ResumeArgs {}
 
-/// Its answer.
+/// The answer of `bezant import resume-expiry`.
 #[derive(Debug, Serialize)]
 struct Resumed {
     was_paused: bool,
 }
 
-/// Lets expiry run again.
+/// Resumes expiry.
 pub(super) async fn resume(session: &Session) -> Result<(), Failure> {
     let was_paused = session.client.books().await?.expiry_is_paused;
     session.client.resume_expiry().await?;
@@ -139,8 +139,8 @@ impl Timeless {
         Self { count: ids.len(), first_id: ids.first().copied().map(Text) }
     }
 
-    /// Says that they do not expire.
-    pub(super) fn tell(&self) {
+    /// Reports on stderr that these reserves do not expire.
+    pub(super) fn report(&self) {
         if let Self { count, first_id: Some(Text(first)) } = self {
             output::note(&format!(
                 "{count} of the reserves that are still pending have a timeout at the source and none here, since an \

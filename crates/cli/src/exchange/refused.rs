@@ -1,8 +1,8 @@
 //! The file for the rows that the ledger refuses, one JSON document a row.
 //!
-//! It is opened before the first row is sent, so that a path that cannot be written is noticed in time. What an
-//! earlier run left there is replaced, and told; anything else that exists there is left alone. A run without a refusal
-//! leaves no file.
+//! It is opened before the first row is sent, so that a path that cannot be written is an error in time. The
+//! refused rows of an earlier run are replaced, with a remark on stderr; any other file at the path is left
+//! alone. A run without a refusal leaves no file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Write};
@@ -15,23 +15,23 @@ use crate::exit::Failure;
 use crate::json::Text;
 use crate::output::{self, Format};
 
-/// How a row of such a file begins.
+/// The beginning of every row of such a file.
 const BEGINNING: &[u8] = b"{\"line\":";
-/// Where the rows of an input go that has no path.
+/// The default file for an input without a path.
 const PIPE_DEFAULT: &str = "import.refused.jsonl";
 
 /// A row that the ledger refused.
 #[derive(Debug, Serialize)]
 pub(crate) struct Refused {
-    /// Where it begins in the input.
+    /// The line of the input on which the row begins.
     pub(crate) line: u64,
-    /// Its id.
+    /// The id of the account or transfer.
     pub(crate) id: Text<u128>,
     /// The name of the status.
     pub(crate) status: &'static str,
-    /// What the status means.
+    /// The meaning of the status.
     pub(crate) meaning: &'static str,
-    /// Which case it is: account, bound, what was asked for, what there is.
+    /// The exact case: account, bound, requested and actual value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
 }
@@ -41,14 +41,15 @@ pub(crate) struct Refused {
 pub(crate) struct RefusedFile {
     path: PathBuf,
     sink: BufWriter<File>,
-    /// True when it holds nothing but rows of this run: an empty one goes at the end, also one that a killed run left.
+    /// True when it holds only rows of this run. Such a file is removed at the end if it is empty, also when
+    /// a killed run had left it.
     is_own: bool,
     is_stale: bool,
     rows: u64,
 }
 
 impl RefusedFile {
-    /// Opens it, without a change to what is there.
+    /// Opens the file, without changing its content.
     pub(crate) fn open(asked: Option<&Path>, input: &Input) -> Result<Self, Failure> {
         let path = asked.map_or_else(|| default_path(input), Path::to_owned);
         let cannot = |error: std::io::Error| {
@@ -88,7 +89,7 @@ impl RefusedFile {
         })
     }
 
-    /// Begins the results of this run: what an earlier one left is gone from here on.
+    /// Begins the results of this run: removes the rows of an earlier run.
     pub(crate) fn begin(&mut self, format: Format) -> Result<(), Failure> {
         if self.is_stale {
             let path = self.path.display();
@@ -110,12 +111,12 @@ impl RefusedFile {
         Ok(())
     }
 
-    /// Hands all rows to the operating system.
+    /// Writes all buffered rows to the operating system.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.sink.flush()?)
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -124,13 +125,13 @@ impl RefusedFile {
 impl Drop for RefusedFile {
     fn drop(&mut self) {
         if self.is_own && self.rows == 0 {
-            // An empty file that stays is no harm.
+            // An error is ignored: an empty file that stays does no harm.
             drop(std::fs::remove_file(&self.path));
         }
     }
 }
 
-/// Beside the input, or in the current folder where it has no path.
+/// A path next to the input, or in the current folder where the input has no path.
 fn default_path(input: &Input) -> PathBuf {
     let Some(path) = input.file_path() else { return PIPE_DEFAULT.into() };
     let mut name = path.to_owned().into_os_string();
@@ -173,16 +174,16 @@ mod tests {
         assert_eq!(fs::read(&refused_path).unwrap(), first, "a run that never began changes nothing");
         let mut refused = RefusedFile::open(None, &input).unwrap();
         refused.begin(Format::Table).unwrap();
-        assert_eq!(fs::read(&refused_path).unwrap(), b"", "an earlier result is none of this run");
+        assert_eq!(fs::read(&refused_path).unwrap(), b"", "the rows of the earlier run are gone");
         drop(refused);
         assert!(!refused_path.exists(), "no refusal, no file");
         fs::write(&refused_path, "").unwrap();
         drop(RefusedFile::open(None, &input).unwrap());
-        assert!(!refused_path.exists(), "an empty one of a run that was stopped");
+        assert!(!refused_path.exists(), "an empty file of a stopped run is removed");
     }
 
     #[test]
-    fn it_is_never_the_input_or_a_file_of_something_else() {
+    fn it_is_never_the_input_or_a_foreign_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.csv");
         fs::write(&path, "{\"line\":\n").unwrap();

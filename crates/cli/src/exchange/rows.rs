@@ -1,7 +1,7 @@
-//! Rows of an export: every field of a movement, flat, so that JSON and CSV carry the same names.
+//! Rows of an export: every field of a movement, flat, so that JSON and CSV have the same names.
 //!
-//! Integers of 64 and 128 bits are strings of digits, heads are 64 hexadecimal digits in lower case, flags are
-//! their number. Reading a row gives exactly what was written, or an error.
+//! Integers of 64 and 128 bits are strings of digits, heads are 64 hexadecimal digits in lower case, flags
+//! are their number. Reading a row returns exactly what was written, or an error.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Hex {
     }
 }
 
-/// A movement.
+/// A movement as a row of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MovementRow {
@@ -117,7 +117,7 @@ impl MovementRow {
         }
     }
 
-    /// The movement of a row; `None` when its kind has no meaning.
+    /// The movement of a row; `None` when its kind is unknown.
     pub(crate) fn movement(&self) -> Option<(MovementNumber, Movement)> {
         let kind =
             (0..=u8::MAX).map_while(MovementKind::from_number).find(|kind| kind.name() == self.kind)?;
@@ -159,7 +159,7 @@ impl MovementRow {
     }
 }
 
-/// An account.
+/// An account as a row of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccountRow {
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_back_as_they_went() {
+    fn movement_rows_survive_a_round_trip() {
         let mut bytes: [u8; bezant_codec::MOVEMENT_SIZE] =
             core::array::from_fn(|at| u8::try_from(at % 251).unwrap());
         bytes[328] = 4;
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_come_back_as_they_went() {
+    fn account_rows_survive_a_round_trip() {
         let view = AccountView {
             name: "users:\"é\"".to_owned(),
             bounds: Bounds { minimum: -5, maximum: i128::MAX },

@@ -1,9 +1,8 @@
-//! The file of an import: what it is, and its rows one by one.
+//! The file of an import: its format, and its rows one by one.
 //!
-//! JSON Lines and CSV with headings are read, in UTF-8, with or without a byte order mark, lines ended by LF or CRLF,
-//! packed with gzip or not.
-//! Everything else that people hand over is named, with the way to make it readable. A row never takes more than
-//! `ROW_SIZE_MAX` bytes of memory, whatever the file holds.
+//! JSON Lines and CSV with headings are read, in UTF-8, with or without a byte order mark, lines ended by LF
+//! or CRLF, compressed with gzip or not. For any other format the error names it, and the way to make it
+//! readable. A row never takes more than `ROW_SIZE_MAX` bytes of memory, for any file.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
@@ -17,9 +16,9 @@ use super::fields::{Fields, check_name};
 use super::packed::{self, Content, HEAD_SIZE};
 use crate::exit::Failure;
 
-/// A row takes so many bytes at the most; one of a real file is below 2 KiB.
+/// The largest size of a row, in bytes; a row of a real file is below 2 KiB.
 const ROW_SIZE_MAX: u64 = 1 << 20;
-/// What some programs begin UTF-8 with.
+/// The mark that some programs write at the beginning of UTF-8 text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An open input.
@@ -27,7 +26,7 @@ pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(crate) struct Input {
     path: PathBuf,
     file: File,
-    /// Where its first row begins: a shell may hand over a file that was read in part.
+    /// The offset of the first row, in bytes: a shell may pass a file of which a part was read.
     start: u64,
     metadata: Metadata,
 }
@@ -50,12 +49,12 @@ impl Input {
         Ok(Self { path: path.to_owned(), file, start, metadata })
     }
 
-    /// True when it can be read once only: a pipe, a terminal.
+    /// True when it can be read only once: a pipe, a terminal.
     pub(crate) fn is_pipe(&self) -> bool {
         !self.metadata.is_file()
     }
 
-    /// True of the same file, by whatever path.
+    /// True of the same file (device and inode), by any path.
     pub(crate) fn is_same(&self, other: &Metadata) -> bool {
         (self.metadata.dev(), self.metadata.ino()) == (other.dev(), other.ino())
     }
@@ -65,7 +64,7 @@ impl Input {
         Some(self.path.as_path()).filter(|path| !self.is_pipe() && *path != Path::new("-"))
     }
 
-    /// What to call it.
+    /// The name of the input in messages.
     pub(crate) fn name(&self) -> String {
         if self.path == Path::new("-") { "stdin".to_owned() } else { self.path.display().to_string() }
     }
@@ -90,14 +89,14 @@ impl Input {
     }
 }
 
-/// What a file holds.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     JsonLines,
     Csv,
 }
 
-/// What a file holds that begins so; an error says what it is instead, and what to do.
+/// The format of a file with these first bytes. The error names any other format, and what to do.
 fn shape(head: &[u8]) -> Result<Shape, String> {
     let is_utf16 = head.starts_with(b"\xff\xfe")
         || head.starts_with(b"\xfe\xff")
@@ -121,7 +120,7 @@ fn shape(head: &[u8]) -> Result<Shape, String> {
     }
 }
 
-/// How much of its source a reader may still take for the row that it reads.
+/// The bytes that a reader may still read from its source for the current row.
 #[derive(Clone, Debug)]
 struct Budget(Rc<Cell<u64>>);
 
@@ -132,13 +131,13 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// For the next row.
+    /// Resets the budget for the next row.
     fn renew(&self) {
         self.0.set(ROW_SIZE_MAX);
     }
 }
 
-/// A source that gives up when one row takes all of its budget.
+/// A source that returns an error when one row has used up its budget.
 pub(crate) struct Limited {
     source: Content,
     left: Budget,
@@ -156,14 +155,14 @@ impl Read for Limited {
     }
 }
 
-/// Rows of an input and the lines that they begin on.
+/// The rows of an input, with the lines on which they begin.
 pub(crate) enum Rows {
     Json(JsonRows),
     Csv(CsvRows),
 }
 
 impl Rows {
-    /// The next one; `None` after the last.
+    /// The next row; `None` after the last.
     pub(crate) fn next(&mut self) -> Result<Option<(u64, Fields)>, Failure> {
         match self {
             Self::Json(rows) => rows.next(),
@@ -172,12 +171,12 @@ impl Rows {
     }
 }
 
-/// An error in the row of that line.
+/// The failure for an error in the row at `line`.
 pub(crate) fn at_line(line: u64, what: &str) -> Failure {
     Failure::Usage(format!("line {line}: {what}"))
 }
 
-/// One object a line; empty lines are passed over.
+/// One object a line; empty lines are skipped.
 pub(crate) struct JsonRows {
     reader: BufReader<Limited>,
     line: u64,
@@ -206,7 +205,7 @@ fn not_utf8(error: std::str::Utf8Error) -> String {
     format!("byte {} is no UTF-8: convert the file with iconv", error.valid_up_to() + 1)
 }
 
-/// Comma-separated values below their headings.
+/// Comma-separated values after a line of headings.
 pub(crate) struct CsvRows {
     rows: csv::StringRecordsIntoIter<BufReader<Limited>>,
     columns: csv::StringRecord,
@@ -258,7 +257,7 @@ fn check_headings(columns: &csv::StringRecord, known: &[&str]) -> Result<(), Str
     Ok(())
 }
 
-/// What is wrong with a row of CSV, at its line.
+/// The failure for a row of CSV that cannot be read, with its line.
 fn csv_error(error: &csv::Error) -> Failure {
     let line = error.position().map_or(1, csv::Position::line);
     match error.kind() {
@@ -284,7 +283,7 @@ mod tests {
 
     const KNOWN: &[&str] = &["id", "name", "amount"];
 
-    /// The rows of a file that holds `bytes`, or what is wrong with it.
+    /// The rows of a file that holds `bytes`, or its error.
     fn read(bytes: &[u8]) -> Result<Vec<(u64, Fields)>, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_named() {
+    fn errors_name_other_formats() {
         let utf16: Vec<u8> = "id,name\n1,a\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let with_mark = [b"\xff\xfe".as_slice(), &utf16].concat();
         let huge = [b"id,name\n1,\"".as_slice(), &vec![b'x'; 3 << 20]].concat();

@@ -1,7 +1,9 @@
-//! The file that an export is written to: beside its path first, and at its path only when it is whole and on disk.
+//! The file that an export is written to: first next to its path, and renamed to its path only when it is
+//! complete and durable.
 //!
-//! So an export that is interrupted leaves what was there before. It takes its own half away, unless it was killed
-//! with SIGKILL: then `PATH.PID.partial` stays. What is no regular file (a pipe, `/dev/null`) is written directly.
+//! So an export that is interrupted leaves the old file in place. It removes its own partial file, unless it
+//! was killed with SIGKILL: then `PATH.PID.partial` stays. A path that is no regular file (a pipe,
+//! `/dev/null`) is written directly.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -10,15 +12,15 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::Failure;
 
-/// Where an export goes.
+/// The destination of an export.
 #[derive(Debug)]
 pub(crate) struct Target {
     file: File,
-    /// The path that it gets when it is whole, and the one that it has until then.
+    /// The final path, and the partial file that is renamed to it; `None` = written directly.
     rename: Option<(PathBuf, Partial)>,
 }
 
-/// A file that goes when it is dropped before it was kept.
+/// A partial file; removed when it is dropped, unless it was kept.
 #[derive(Debug)]
 struct Partial {
     path: PathBuf,
@@ -28,14 +30,14 @@ struct Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.is_kept {
-            // There is nothing else to do about a file that stays.
+            // The error is ignored: the file then stays, and nothing else can be done.
             drop(fs::remove_file(&self.path));
         }
     }
 }
 
 impl Target {
-    /// Opens what becomes the file at `path`.
+    /// Opens the file that becomes the file at `path`.
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
         Self::open(path)
             .map_err(|error| Failure::Usage(format!("{} cannot be written: {error}", path.display())))
@@ -50,10 +52,10 @@ impl Target {
         if existing.as_ref().is_some_and(|metadata| !metadata.is_file()) {
             return Ok(Self { file: OpenOptions::new().write(true).open(path)?, rename: None });
         }
-        // A link stays a link: the file that it names is replaced.
+        // A link stays a link: the file that it points to is replaced.
         let path = if existing.is_some() { fs::canonicalize(path)? } else { path.to_owned() };
         if existing.is_some() {
-            // Who may not write the file may not replace it either.
+            // A user without permission to write the file must not replace it either.
             drop(OpenOptions::new().append(true).open(&path)?);
         }
         let mut partial: OsString = path.clone().into_os_string();
@@ -67,7 +69,7 @@ impl Target {
         Ok(Self { file, rename: Some((path, partial)) })
     }
 
-    /// Puts the whole file at its path, where it outlives a power cut.
+    /// Renames the complete file to its path, and makes both durable.
     pub(crate) fn keep(self) -> Result<(), Failure> {
         let Some((path, mut partial)) = self.rename else { return Ok(()) };
         self.file.sync_all()?;
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_file_stays_until_the_new_one_is_whole() {
+    fn the_old_file_stays_until_the_new_one_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keep.jsonl");
         fs::write(&path, "old").unwrap();
@@ -112,7 +114,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(target);
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(names(folder.path()), ["keep.jsonl"], "no half of a file");
+        assert_eq!(names(folder.path()), ["keep.jsonl"], "no partial file stays");
 
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_written_directly() {
+    fn a_device_is_written_directly() {
         let mut target = Target::create(Path::new("/dev/null")).unwrap();
         target.write_all(b"new").unwrap();
         target.keep().unwrap();

@@ -1,11 +1,11 @@
-//! `bezant import tigerbeetle`: the accounts and the history of a TigerBeetle, read through its own protocol, with ids
-//! and timestamps.
+//! `bezant import tigerbeetle`: the accounts and the history of a TigerBeetle, read through its own protocol,
+//! with ids and timestamps.
 //!
-//! Accounts come from queries, everything that moved from change events, which tell of expiries too. The newest
-//! movement of the ledger says where an earlier import ended: the next one reads the source from there on. So the
-//! source may be in use while most of it is copied. Once it stands still, the sums of every account are read from it
-//! and compared, and what is still pending begins to expire here: until then expiry is paused, since a row of this
-//! ledger's own would be newer than those to come.
+//! Accounts come from queries, movements from change events, which include expiries. The newest movement of
+//! the ledger is the place where an earlier import ended: the next one reads the source from there on. So the
+//! source may be in use while most of it is copied. Once the source has no more writes, the sums of every
+//! account are read from it and compared, and pending reserves begin to expire here. Until then expiry is
+//! paused, since the row of an expiry here would be newer than the rows still to come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,7 +35,7 @@ use crate::output;
 use crate::output::Format;
 use crate::session::Session;
 
-/// Which TigerBeetle to read.
+/// The arguments of `bezant import tigerbeetle`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant import tigerbeetle 127.0.0.1:3000
@@ -43,14 +43,14 @@ use crate::session::Session;
 
 Reads a TigerBeetle of the 0.17 line (or a Bezant that listens for its clients) into an empty \
 ledger: name the replica that leads. Accounts and transfers keep their ids and timestamps and get \
-the flag imported. Import again, after a break or while the source is in use: that brings only \
-what is new. So moving takes as long as the last import: stop what writes to the source, import \
-once more, which compares all balances when the source stands still, and go on here. Nothing else \
-may write to this ledger before.
+the flag imported. Import again, after an interruption or while the source is in use: that imports \
+only new rows. So the downtime is as long as the last import: stop all writes to the source, import \
+once more, which compares all balances when the source has no new rows, and go on here. Nothing \
+else may write to this ledger before.
 
 A reserve that is still pending keeps its timeout. It begins to expire here, when it would have at \
-the source, once an import has found the source standing still, and this ledger is then no longer a \
-copy. Of a source that only pauses, import with --more-follows until the last time.
+the source, once an import has found no new rows at the source; this ledger is then no longer a \
+copy. While the source will go on, import with --more-follows, except for the last time.
 
 The flag linked is dropped: chains that failed are not in the history, those that succeeded are \
 whole. An expiry becomes a void of the same moment.")]
@@ -60,31 +60,32 @@ pub(crate) struct TigerBeetleArgs {
     /// Number of its cluster
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     cluster: u128,
-    /// The source goes on after this import, even if it stands still now: reserves do not expire here yet
+    /// The source will go on after this import, even if it has no new rows now: reserves do not expire here
+    /// yet
     #[arg(long)]
     more_follows: bool,
 }
 
-/// What was imported.
+/// The result of an import, also its JSON answer.
 #[derive(Debug, Serialize)]
 struct Imported {
     accounts: usize,
     movements: u64,
-    /// Rows that were there from an earlier try.
+    /// Rows that an earlier run had imported.
     movements_before: u64,
-    /// Rows of the ledger's own, which came after a complete import. Nothing was compared then.
+    /// Rows that the ledger added after a complete import. If there are any, balances were not compared.
     movements_after: u64,
     /// Reserves that are still pending.
     pending: u64,
-    /// True when those with a timeout expire here from now on.
+    /// True when the pending reserves with a timeout expire here from now on.
     expires: bool,
-    /// True when the source stood still, so that all balances were compared.
+    /// True when the source had no more movements, so that all balances were compared.
     is_whole: bool,
-    /// Reserves that are still pending and expire at the source alone.
+    /// Reserves that are still pending and expire only at the source.
     without_timeout: Timeless,
 }
 
-/// Imports it.
+/// Imports the source.
 pub(crate) async fn run(session: &Session, args: &TigerBeetleArgs) -> Result<(), Failure> {
     let mut pause = Pause::default();
     let imported = bring(session, args, &mut pause).await;
@@ -121,7 +122,7 @@ async fn bring(session: &Session, args: &TigerBeetleArgs, pause: &mut Pause) -> 
     create_accounts(session, &missing).await?;
     import_movements(session, &mut source, &mut accounts, &mut events, first).await?;
     let sums = source.accounts_from(Nanos(0)).await?;
-    // Of sums that were read while the source went on nothing can be said.
+    // Sums that were read while the source went on cannot be compared.
     let is_whole = sums.len() == accounts.known.len() && events.is_at_end(&mut source).await?;
     if is_whole {
         compare_sums(session, sums.iter().map(|account| (account.id, account.balances()))).await?;
@@ -145,7 +146,7 @@ async fn bring(session: &Session, args: &TigerBeetleArgs, pause: &mut Pause) -> 
     })
 }
 
-/// Imports what the ledger does not have: `first`, and what comes after it.
+/// Imports the movements that the ledger does not have: `first`, and all after it.
 async fn import_movements(
     session: &Session,
     source: &mut Source,
@@ -156,7 +157,7 @@ async fn import_movements(
     let bar = output::progress(0, "movements");
     let mut next = first;
     while let Some(batch) = next {
-        // An account may be younger than the list of accounts, as its source goes on.
+        // An account may be newer than the list of accounts, since the source goes on.
         if batch.iter().any(|new| !accounts.has_those_of(new)) {
             accounts.follow(session, source).await?;
         }
@@ -168,7 +169,7 @@ async fn import_movements(
     Ok(())
 }
 
-/// How many of the newest movements of a ledger no import has brought. All of them, if the first was not imported.
+/// The count of movements after the last imported one; all of them, if none was imported.
 async fn own_movements(session: &Session, there: u64) -> Result<u64, Failure> {
     let mut end = there;
     while end > 0 {
@@ -191,18 +192,19 @@ async fn own_movements(session: &Session, there: u64) -> Result<u64, Failure> {
 #[derive(Default)]
 struct Accounts {
     known: BTreeSet<AccountId>,
-    /// When the newest of them was created.
+    /// The timestamp of the newest account.
     newest: Nanos,
 }
 
 impl Accounts {
-    /// Creates those that came after the newest.
+    /// Creates the accounts of the source that are newer than `newest`.
     async fn follow(&mut self, session: &Session, source: &mut Source) -> Result<(), Failure> {
         let missing = self.find(session, source).await?;
         create_accounts(session, &missing).await
     }
 
-    /// Those that came after the newest, and that the ledger does not have: at first it may have some of an earlier import.
+    /// The accounts of the source that are newer than `newest` and missing in the ledger. At the first call
+    /// the ledger may have some from an earlier import.
     async fn find(&mut self, session: &Session, source: &mut Source) -> Result<Vec<NewAccount>, Failure> {
         let accounts = source.accounts_from(Nanos(self.newest.0 + 1)).await?;
         let mut views = BTreeMap::new();
@@ -219,7 +221,7 @@ impl Accounts {
         Ok(missing)
     }
 
-    /// True when both sides of a transfer are known; those of a post or a void may be left out.
+    /// True when both accounts of a transfer are known; a post or a void may leave them out (id 0).
     fn has_those_of(&self, new: &NewTransfer) -> bool {
         let Transfer { debit_account_id, credit_account_id, .. } = new.transfer;
         [debit_account_id, credit_account_id].iter().all(|id| id.0 == 0 || self.known.contains(id))
@@ -233,7 +235,7 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
     let Imported { accounts, movements, movements_before, movements_after, pending, .. } = imported;
     if *movements_after > 0 {
         output::line(&is_complete(*movements_after))?;
-        imported.without_timeout.tell();
+        imported.without_timeout.report();
         return Ok(());
     }
     let new = movements - movements_before;
@@ -248,7 +250,7 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    imported.without_timeout.tell();
+    imported.without_timeout.report();
     if *pending > 0 {
         output::note(&if imported.expires {
             reserves_go_on(*pending)
@@ -262,28 +264,28 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Questions to the source.
+/// The connection to the source.
 struct Source {
     frames: Frames,
     address: String,
 }
 
 impl Source {
-    async fn open(args: &TigerBeetleArgs, patience: Duration) -> Result<Self, Failure> {
+    async fn open(args: &TigerBeetleArgs, timeout: Duration) -> Result<Self, Failure> {
         let address = args.address.clone();
         let stream =
             Frames::dial(&address).await.map_err(|error| Failure::Unavailable(format!("{error:#}")))?;
-        match Frames::open_on(stream, args.cluster, 0, patience).await {
+        match Frames::open_on(stream, args.cluster, 0, timeout).await {
             Ok(frames) => Ok(Self { frames, address }),
             Err(error) => Err(Failure::Unavailable(format!(
-                "{address}: {error:#}. A server answers clients of its own cluster only: {} was asked for, --cluster \
+                "{address}: {error:#}. A server answers only clients of its cluster: {} was asked for, --cluster \
                  names another. Name the replica that leads",
                 args.cluster
             ))),
         }
     }
 
-    /// Everything that one filter finds.
+    /// All records that a filter finds.
     async fn find<const SIZE: usize>(
         &mut self,
         operation: Operation,
@@ -296,7 +298,7 @@ impl Source {
         Ok(records::<RECORD_SIZE>(&found).map_err(|error| self.damaged(&error.to_string()))?.to_vec())
     }
 
-    /// The open reserves here that have a timeout at the source alone.
+    /// The open reserves here that have a timeout only at the source.
     async fn without_timeout(&mut self, session: &Session) -> Result<Timeless, Failure> {
         let mut found = Vec::new();
         for ids in open_without_timeout(session).await?.chunks(EVENTS_MAX) {
@@ -321,7 +323,7 @@ impl Source {
         movements.ok_or_else(|| self.damaged("a change event of an unknown kind"))
     }
 
-    /// All accounts from that moment on, in the order in which they were created.
+    /// All accounts with a timestamp of at least `first`, in the order of their creation.
     async fn accounts_from(&mut self, first: Nanos) -> Result<Vec<Account>, Failure> {
         let limit = u32::try_from(EVENTS_MAX).unwrap_or(u32::MAX);
         let mut filter = QueryFilter { limit, timestamp_min: first, ..QueryFilter::default() };
@@ -336,7 +338,7 @@ impl Source {
         }
     }
 
-    /// The account as a new ledger gets it: one that a transfer has closed was created open.
+    /// The account as it was created: an account that a transfer has closed was created open.
     async fn as_created(&mut self, account: &Account) -> Result<AccountView, Failure> {
         let mut view = AccountView { account: *account, ..AccountView::default() };
         if account.flags.contains(AccountFlags::CLOSED) && self.has_moved(account.id).await? {
@@ -367,16 +369,16 @@ fn unavailable(address: &str, error: &anyhow::Error) -> Failure {
 
 /// The change events of the source, in their order.
 struct Events {
-    /// Of the last event that was read.
+    /// The timestamp of the last event that was read; 0 = none was.
     seen: Nanos,
-    /// So many were read.
+    /// The count of events that were read.
     count: u64,
     has_ended: bool,
 }
 
 impl Events {
-    /// Those that come after the ledger's `before` movements, the last of which must be the source's, too. After them the
-    /// ledger has `own` others: if there are any, none may be left at the source.
+    /// The events after the ledger's first `before` movements, the last of which must be the source's, too.
+    /// The ledger has `own` movements after those: if there are any, the source must have no more events.
     async fn after(session: &Session, source: &mut Source, before: u64, own: u64) -> Result<Self, Failure> {
         let mut events = Self { seen: Nanos(0), count: 0, has_ended: false };
         let Some(newest) = before.checked_sub(1) else {
@@ -389,14 +391,15 @@ impl Events {
         events.seen = timestamp;
         if own > 0 && !events.is_at_end(source).await? {
             return Err(not_empty(&format!(
-                "{own} movements came here, as a reserve that has expired here, since an import found the source \
-                 standing still, and the source went on (of a source that only pauses, import with --more-follows)"
+                "{own} movements came here, such as a reserve that has expired here, since an import found no new rows \
+                 at the source, and the source went on (while a source will go on, import with --more-follows)"
             )));
         }
         Ok(events)
     }
 
-    /// What makes the next movements in another ledger, at most as many as a request carries; `None` after the last.
+    /// The transfers that create the next movements here, at most as many as a request carries; `None` after
+    /// the last.
     async fn batch(&mut self, source: &mut Source) -> Result<Option<Vec<NewTransfer>>, Failure> {
         let mut batch = Vec::new();
         while !self.has_ended && batch.len() + MOVEMENTS_MAX <= EVENTS_MAX {
@@ -410,19 +413,19 @@ impl Events {
         Ok(Some(batch).filter(|batch| !batch.is_empty()))
     }
 
-    /// True when nothing came after the last event that was read.
+    /// True when the source has no event after the last one that was read.
     async fn is_at_end(&self, source: &mut Source) -> Result<bool, Failure> {
         Ok(source.changes(&filter(Nanos(self.seen.0 + 1), 1)).await?.is_empty())
     }
 }
 
-/// Change events from that moment on.
+/// The filter for change events with a timestamp of at least `timestamp_min`.
 fn filter(timestamp_min: Nanos, limit: u32) -> MovementFilter {
     MovementFilter { timestamp_min, limit, ..MovementFilter::default() }
 }
 
-/// The transfer that makes this event. An expiry is none: the reserve that expired may stand in the field of the
-/// pending id alone.
+/// The transfer that creates the row of this event. An expiry has no transfer: the id of the expired
+/// reserve may be in `pending_id` alone.
 fn transfer_of(event: &Movement) -> NewTransfer {
     let Transfer { id, pending_id, .. } = event.transfer;
     if event.kind == MovementKind::Expired && id.0 == 0 {

@@ -1,21 +1,21 @@
-//! In which unit a row of an import writes its amounts.
+//! The unit in which a row of an import gives its amounts.
 //!
-//! | what the row says | how it is read |
+//! | text of the row | read as |
 //! |---|---|
-//! | `10.50 EUR`, `10 EUR` | units of the asset, as people write them |
+//! | `10.50 EUR`, `10 EUR` | units of the asset |
 //! | `10.50` and the field asset | units of the asset |
 //! | `1050` and the field asset | minor units; with `--assume major` units of the asset |
 //! | `1050` and the field ledger | minor units: ledger numbers are for programs |
 //! | no asset and no ledger | refused |
 //!
-//! Only the third line can be meant in two ways. So a file in which it stands beside one of the first two is refused,
-//! unless `--assume` says what is meant. Of a pipe only what has come can be known: there it always needs `--assume`.
+//! Only the third line is ambiguous. So a file that mixes it with one of the first two is refused without
+//! `--assume`. Of a pipe, the rows to come are unknown: there the third line always needs `--assume`.
 
 use super::fields::Fields;
 use crate::exit::Failure;
 use crate::money::{Assets, NO_LIMIT, Unit, split_code};
 
-/// How an amount is written.
+/// The reading of an amount that has no point and no asset in its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Notation {
     /// 1050 is 10.50 EUR
@@ -24,36 +24,36 @@ pub(crate) enum Notation {
     Major,
 }
 
-/// What is known of the notation of a whole input.
+/// Checks that a whole input uses one notation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnitRule {
-    /// Said by the caller.
+    /// The notation given with `--assume`.
     assumed: Option<Notation>,
     is_pipe: bool,
-    /// The first amount whose notation counts, and its line.
+    /// The notation and the line of the first amount that counts; `None` = none was read yet.
     seen: Option<(Notation, u64)>,
 }
 
 impl UnitRule {
-    /// For an input of which nothing was read yet.
+    /// The rule for an input of which nothing was read yet.
     pub(crate) const fn new(assumed: Option<Notation>, is_pipe: bool) -> Self {
         Self { assumed, is_pipe, seen: None }
     }
 
-    /// How an amount without a point and without an asset of its own is read.
+    /// The reading of an amount that has no point and no asset in its text.
     pub(crate) fn bare(&self) -> Notation {
         self.assumed.unwrap_or(Notation::Minor)
     }
 
-    /// The line of the first amount that is read as minor units because nothing says otherwise.
-    pub(crate) const fn first_unsaid(&self) -> Option<u64> {
+    /// The line of the first amount that is read as minor units by default.
+    pub(crate) const fn first_default(&self) -> Option<u64> {
         match self.seen {
             Some((Notation::Minor, line)) => Some(line),
             _ => None,
         }
     }
 
-    /// An error unless the amounts of the row are written as those before it.
+    /// An error unless the amounts of the row have the notation of the rows before it.
     pub(crate) fn check(&mut self, line: u64, fields: &Fields, assets: &Assets) -> Result<(), String> {
         if self.assumed.is_some() {
             return Ok(());
@@ -61,8 +61,8 @@ impl UnitRule {
         for (name, notation) in notations(fields, assets) {
             if self.is_pipe && notation == Notation::Minor {
                 return Err(format!(
-                    "{name} may be minor units or not, and a pipe cannot be read through before: write 10.00 EUR, or \
-                     say --assume minor or --assume major"
+                    "{name} may be minor units or not, and a pipe cannot be checked in advance: write 10.00 EUR, or \
+                     give --assume minor or --assume major"
                 ));
             }
             let (first, first_line) = *self.seen.get_or_insert((notation, line));
@@ -70,7 +70,7 @@ impl UnitRule {
                 return Err(format!(
                     "{name} is written in another way than on line {first_line}: an amount without a point and \
                      without its asset is minor units, beside 10.00 or 10 EUR it may be meant otherwise. Write all in \
-                     one way, or say --assume minor or --assume major"
+                     one way, or give --assume minor or --assume major"
                 ));
             }
         }
@@ -78,7 +78,7 @@ impl UnitRule {
     }
 }
 
-/// The amounts of a row that count for its notation: those that are no zero, of an asset that has minor units.
+/// The amounts of a row that count for its notation: all except zeros, of assets that have minor units.
 fn notations<'row>(
     fields: &'row Fields,
     assets: &'row Assets,
@@ -98,12 +98,12 @@ pub(crate) struct Written<'row> {
     name: &'static str,
     text: &'row str,
     is_minor: bool,
-    /// The ledger that it belongs to.
+    /// The ledger of the amount.
     pub(crate) unit: Unit,
 }
 
 impl<'row> Written<'row> {
-    /// The field `name`, which says `text`, of a row whose asset or ledger is `given`.
+    /// The field `name` with the content `text`, of a row whose asset or ledger is `given`.
     pub(crate) fn new(
         name: &'static str,
         text: &'row str,
@@ -115,7 +115,7 @@ impl<'row> Written<'row> {
         if let Some(code) = code {
             let unit = context.assets.by_code(code).map_err(|error| format!("{name}: {error}"))?;
             if let Some(given) = given.filter(|given| *given != unit) {
-                return Err(format!("{name} is in {code}, the row says {}", given.label()));
+                return Err(format!("{name} is in {code}, the row is in {}", given.label()));
             }
             return Ok(Self { name, text, is_minor: false, unit });
         }
@@ -127,7 +127,7 @@ impl<'row> Written<'row> {
         Ok(Self { name, text, is_minor, unit })
     }
 
-    /// In minor units.
+    /// The amount in minor units.
     pub(crate) fn amount(&self) -> Result<u128, String> {
         self.read(|unit| unit.parse(self.text))
     }
@@ -157,12 +157,12 @@ impl<'row> Written<'row> {
     }
 }
 
-/// What the rows of an input are read with.
+/// The settings with which the rows of an input are read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'run> {
     /// The assets of the server.
     pub(crate) assets: &'run Assets,
-    /// How an amount without a point and without an asset of its own is read.
+    /// The reading of an amount that has no point and no asset in its text.
     pub(crate) bare: Notation,
 }
 
@@ -180,7 +180,7 @@ mod tests {
         Assets::new(vec![asset(978, "EUR", 2), asset(392, "JPY", 0)])
     }
 
-    /// The first line that does not fit those before it.
+    /// The first line whose notation differs from those before it.
     fn refused(rule: UnitRule, rows: &[&str]) -> Option<u64> {
         let mut rule = rule;
         (1..).zip(rows).find_map(|(line, row)| {

@@ -1,4 +1,4 @@
-//! `bezant sim --trace` and `--html`: one run, drawn for people.
+//! `bezant sim --trace` and `--html`: draws one run, as text or as a page.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use super::Totals;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 
-/// What of a run is drawn, and how.
+/// Which part of a run is drawn, and how.
 #[derive(Debug, Args)]
 pub(super) struct TraceArgs {
-    /// Draw what happens: time downwards, a lane a node, an arrow a message
+    /// Draw the run as text: time runs downwards, each node has a lane, each message an arrow
     #[arg(long, conflicts_with = "seeds")]
     trace: bool,
-    /// Write the drawing as a page for a browser, complete in itself
+    /// Write the drawing as one self-contained page for a browser
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     html: Option<PathBuf>,
     /// Draw from this simulated millisecond on [default: the beginning]
@@ -28,7 +28,7 @@ pub(super) struct TraceArgs {
     /// Draw up to this simulated millisecond [default: the end]
     #[arg(long, value_name = "MS")]
     until: Option<u64>,
-    /// Draw these nodes alone, as 1,2 (text)
+    /// Draw only these nodes, such as 1,2 (text)
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "trace")]
     nodes: Vec<u64>,
     /// Draw heartbeats too (text; a page has a box for them)
@@ -37,10 +37,10 @@ pub(super) struct TraceArgs {
 }
 
 impl TraceArgs {
-    /// An error for a part of a run that nobody draws.
+    /// An error for `--from` or `--until` without a drawing.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let is_idle = !self.is_asked() && (self.from.is_some() || self.until.is_some());
-        let text = "--from and --until say what is drawn: say how with --trace or --html FILE";
+        let text = "--from and --until select what is drawn: add --trace or --html FILE";
         if is_idle { Err(Failure::Usage(text.to_owned())) } else { Ok(()) }
     }
 
@@ -49,7 +49,7 @@ impl TraceArgs {
         self.trace || self.html.is_some()
     }
 
-    /// Runs one seed and draws it; what it did follows.
+    /// Runs one seed, draws it, and then prints its totals.
     pub(super) fn run(&self, options: SimOptions, format: Format) -> Result<ExitCode, Failure> {
         let begun = Instant::now();
         let until_millis = self.until.unwrap_or(u64::MAX);
@@ -59,7 +59,7 @@ impl TraceArgs {
         if self.trace {
             let drawing = trace.drawing().with_nodes(&self.nodes);
             let drawing = if self.all { drawing.with_heartbeats() } else { drawing };
-            // Documents alone go to stdout when those are asked for.
+            // With JSON, stdout holds only documents.
             match format {
                 Format::Table => output::line(drawing.to_string().trim_end())?,
                 Format::Json => output::note(drawing.to_string().trim_end()),
@@ -78,8 +78,8 @@ impl TraceArgs {
                 output::note(&format!("seed {}: {reason}", options.seed));
             }
         }
-        totals.tell(format)?;
-        // With a mistake on purpose, found is what it should be.
+        totals.report(format)?;
+        // With a deliberate bug, the run must fail.
         let is_good = result.is_err() == options.bug.is_some();
         Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -1,4 +1,4 @@
-//! What a node must be told to be one of several: by flags, by the environment, or by one file for all nodes.
+//! The settings of a node of a cluster: from flags, from the environment, or from one file for all nodes.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use serde::Deserialize;
 
 use crate::exit::Failure;
 
-/// Characters that a token has at least: as many as 16 random bytes in base64.
+/// Minimum length of a token, in bytes. 16 random bytes in base64 are longer.
 const TOKEN_LENGTH_MIN: usize = 16;
-/// Nodes of a cluster, at most.
+/// Maximum number of nodes of a cluster.
 const NODES_MAX: usize = bezant_types::limits::MEMBERS_MAX;
 
-/// The flags of a node among others.
+/// The flags of a node of a cluster.
 #[derive(Debug, Default, Args)]
 pub(super) struct ClusterArgs {
     /// Number of this node in its cluster, from 1 on [default: alone]
@@ -26,12 +26,12 @@ pub(super) struct ClusterArgs {
     /// All nodes and where they reach each other: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT
     #[arg(long, env = "BEZANT_NODES", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) nodes: Vec<String>,
-    /// Joins a cluster that works already: where its nodes reach each other, HOST:PORT,HOST:PORT. For an empty folder; one
-    /// of a member knows its cluster, and needs it no more
+    /// Joins a running cluster: the addresses at which its nodes reach each other, HOST:PORT,HOST:PORT. Only
+    /// needed with an empty folder: the folder of a member contains the addresses
     #[arg(long, env = "BEZANT_JOIN", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) join: Vec<String>,
-    /// What a new cluster agrees with, for good and on all its nodes: raft or paxos [default: raft; of a node that joins:
-    /// what the others have]
+    /// Consensus engine of a new cluster, for good and on all its nodes: raft or paxos [default: raft; of a
+    /// node that joins: the engine of the others]
     #[arg(long, env = "BEZANT_ENGINE", value_name = "ENGINE", help_heading = "Cluster")]
     pub(super) engine: Option<EngineKind>,
     /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself
@@ -42,12 +42,12 @@ pub(super) struct ClusterArgs {
     pub(super) peer_listen: Option<String>,
 }
 
-/// A node in the file that all nodes share; what it does not say is taken from the top of the file.
+/// A node in the file that all nodes share. A missing setting is taken from the top level of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileNode {
     pub(super) id: u64,
-    /// Where the other nodes reach it.
+    /// The address at which the other nodes reach it.
     pub(super) peer: String,
     pub(super) peer_listen: Option<String>,
     pub(super) listen: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct FileNode {
     pub(super) tigerbeetle_listen: Option<String>,
 }
 
-/// A node and its place among the others, before the address is taken.
+/// A node and its cluster, before it listens on its address for the other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) node: NodeId,
@@ -67,7 +67,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `None` for a node that is alone.
+    /// Checks the settings. `None` for a node that is alone.
     pub(super) fn new(
         args: &ClusterArgs,
         file_nodes: &[FileNode],
@@ -82,13 +82,13 @@ impl Place {
         let Some(node) = args.node else {
             if args.engine.is_some() && nodes.is_empty() && args.join.is_empty() {
                 return Err(usage(
-                    "a node that is alone agrees with nobody: --engine belongs to --nodes or --join",
+                    "a node that is alone has no consensus engine: --engine requires --nodes or --join",
                 ));
             }
             if nodes.is_empty() && args.join.is_empty() {
                 return Ok(None);
             }
-            return Err(usage("which of the nodes is this one? say it with --node NUMBER"));
+            return Err(usage("the number of this node is missing: add --node NUMBER"));
         };
         if args.join.is_empty() {
             check(node, &nodes)?;
@@ -104,7 +104,7 @@ impl Place {
             .or_else(|| from_file.and_then(|known| known.peer_listen.clone()))
             .or(own)
             .ok_or_else(|| {
-                usage("where do the other nodes reach this one? say it with --peer-listen HOST:PORT")
+                usage("the address for the other nodes is missing: add --peer-listen HOST:PORT")
             })?;
         let token = token(args.token_file.as_deref(), file_token)?;
         let from_file = file_engine
@@ -114,7 +114,7 @@ impl Place {
         Ok(Some(Self { node, nodes, join: args.join.clone(), peer_listen, engine, token }))
     }
 
-    /// Takes the address for the other nodes.
+    /// Listens on the address for the other nodes.
     pub(super) fn listen(self) -> Result<ClusterOptions, Failure> {
         let listener = TcpListener::bind(&self.peer_listen).map_err(|error| {
             Failure::Unavailable(format!(
@@ -168,9 +168,7 @@ fn check(node: u64, nodes: &[(NodeId, String)]) -> Result<(), Failure> {
         return Err(usage("nodes are numbered from 1 on"));
     }
     if nodes.is_empty() {
-        return Err(usage(
-            "who are the other nodes? say it with --nodes 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT",
-        ));
+        return Err(usage("the list of nodes is missing: add --nodes 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT"));
     }
     if nodes.len() > NODES_MAX {
         return Err(usage(&format!("a cluster has at most {NODES_MAX} nodes")));
@@ -185,7 +183,7 @@ fn check(node: u64, nodes: &[(NodeId, String)]) -> Result<(), Failure> {
     }
     for (at, (id, address)) in nodes.iter().enumerate() {
         if nodes[..at].iter().any(|(other, same)| other == id || same == address) {
-            return Err(usage(&format!("node {id} or its address {address} stands twice in the list")));
+            return Err(usage(&format!("node {id} or its address {address} is twice in the list")));
         }
     }
     Ok(())
@@ -194,13 +192,13 @@ fn check(node: u64, nodes: &[(NodeId, String)]) -> Result<(), Failure> {
 fn token(file: Option<&Path>, from_config: Option<&str>) -> Result<String, Failure> {
     find_token(file, from_config)?.ok_or_else(|| {
         usage(
-            "a cluster needs a token that all its nodes know: put one into a file for --token-file, or into \
-             BEZANT_TOKEN; `head -c 24 /dev/urandom | base64` draws one",
+            "a cluster needs a token, the same at all nodes: put it into a file for --token-file, or into \
+             BEZANT_TOKEN; `head -c 24 /dev/urandom | base64` generates one",
         )
     })
 }
 
-/// The cluster's token: of the file, of the environment, or of the settings, in this order.
+/// The cluster's token from `file`, the environment or the settings; the first that exists counts.
 pub(crate) fn find_token(file: Option<&Path>, from_config: Option<&str>) -> Result<Option<String>, Failure> {
     let text = match (file, std::env::var("BEZANT_TOKEN"), from_config) {
         (Some(path), ..) => std::fs::read_to_string(path)
@@ -224,7 +222,7 @@ fn usage(text: &str) -> Failure {
 mod tests {
     use super::*;
 
-    /// Node, nodes, token, and a word of the refusal.
+    /// Node, nodes, token, and a word of the expected error.
     type Case = (Option<u64>, &'static [&'static str], Option<&'static str>, &'static str);
 
     const TOKEN: Option<&str> = Some("a token of some length");
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_finds_its_place_in_the_list() {
+    fn a_node_finds_its_address_in_the_list() {
         let place = Place::new(&args(Some(2), &["1=a:7", "2=b:8"]), &[], TOKEN, None).unwrap().unwrap();
         assert_eq!((place.node, place.peer_listen.as_str()), (NodeId(2), "b:8"));
         assert_eq!(place.nodes, [(NodeId(1), "a:7".to_owned()), (NodeId(2), "b:8".to_owned())]);
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_joins_needs_no_list_but_an_address_of_its_own() {
+    fn a_node_that_joins_needs_its_own_address_but_no_list() {
         let joining = |join: &[&str], listen: Option<&str>| {
             let join = join.iter().map(|text| (*text).to_owned()).collect();
             let args = ClusterArgs { join, peer_listen: listen.map(str::to_owned), ..args(Some(4), &[]) };
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn errors_name_the_missing_or_wrong_setting() {
         let cases: [Case; 8] = [
             (None, &["1=a:7"], TOKEN, "--node"),
             (Some(1), &[], TOKEN, "--nodes"),

@@ -1,4 +1,4 @@
-//! What a start says when other machines reach the node.
+//! The warning of a start when other machines can reach the node.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use bezant_server::Listeners;
 use crate::exit::Failure;
 use crate::output;
 
-/// One line on stderr for all listeners that other machines reach; nothing when there is none.
+/// Prints one line on stderr for all listeners that other machines can reach; nothing when there is none.
 pub(super) fn warn(listeners: &Listeners, has_token: bool) -> Result<(), Failure> {
     let mut addresses = vec![listeners.http.local_addr()?];
     if let Some((listener, _)) = &listeners.tigerbeetle {
@@ -27,8 +27,8 @@ fn warning(addresses: &[SocketAddr], has_token: bool) -> Option<String> {
     }
     let changes = if has_token { "; changes of the cluster need its token" } else { "" };
     Some(format!(
-        "WARNING: clients are NOT authenticated: whoever reaches {} reads all accounts and moves money; keep it in a \
-         private network{changes}",
+        "WARNING: clients are NOT authenticated: every client that reaches {} can read all accounts and move money; keep \
+         it in a private network{changes}",
         open.join(" or ")
     ))
 }

@@ -1,4 +1,4 @@
-//! `bezant start`: one node, alone or among others, that serves until it is told to stop.
+//! `bezant start`: runs one node, alone or in a cluster, until a signal asks it to stop.
 
 mod cluster;
 mod exposure;
@@ -25,17 +25,17 @@ use crate::exit::Failure;
 use crate::output;
 use crate::stop::StopSignals;
 
-/// Where a node listens unless it is told otherwise.
+/// The default address of a node.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
-/// Where a node keeps its data unless it is told otherwise.
+/// The default data folder of a node.
 const DATA_DIR_DEFAULT: &str = "./bezant-data";
 
-/// How to start.
+/// Arguments of a start.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant start
   bezant start --data-dir /var/lib/bezant --listen 0.0.0.0:7070
-  bezant start --allowed-hosts ledger.example     behind a proxy of that name
+  bezant start --allowed-hosts ledger.example     with a proxy of that name in front of it
   bezant start --config bezant.toml
   bezant start --listen 127.0.0.1:0        any free port; it is printed
   bezant start --tigerbeetle-listen 127.0.0.1:3001        also for TigerBeetle's clients
@@ -59,17 +59,18 @@ A file for all nodes of a cluster; each is started with its --node:
     { id = 3, peer = \"c.example:7071\", data_dir = \"/data/bezant\" },
   ]
 
-A flag counts before the environment, the environment before the file. Ctrl-C, SIGTERM or a \
-closed terminal (SIGHUP, unless nohup has it ignored) stops the node in good order; a second \
-one ends it at once, and loses nothing that was acknowledged.")]
+Flags take precedence over the environment, and the environment over the file. Ctrl-C, SIGTERM or a \
+closed terminal (SIGHUP, unless nohup ignores it) stops the node in good order; a second signal \
+ends it at once, and loses nothing that was acknowledged.")]
 pub(crate) struct StartArgs {
-    /// Folder with everything that the node keeps [default: ./bezant-data]
+    /// Folder with all data of the node [default: ./bezant-data]
     #[arg(long, env = "BEZANT_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1:7070]
     #[arg(long, env = "BEZANT_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Hosts that requests may name, beside those of loopback: NAME,NAME [default: on loopback none, elsewhere any]
+    /// Hosts that requests may name, in addition to those of loopback: NAME,NAME [default: on loopback none,
+    /// elsewhere any]
     #[arg(long, env = "BEZANT_ALLOWED_HOSTS", value_name = "LIST", value_delimiter = ',')]
     allowed_hosts: Vec<HostName>,
     /// Address to listen on for TigerBeetle's clients of the 0.17 line [default: none]
@@ -81,8 +82,8 @@ pub(crate) struct StartArgs {
     /// TOML file with the same settings
     #[arg(long, env = "BEZANT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The clock of this machine is right, though it does not fit the last entry of the ledger: for one start of a node
-    /// that is alone, or of all nodes when none of their clocks fits
+    /// Accepts the clock of this machine although it does not fit the last entry of the ledger: for one start
+    /// of a node that is alone, or of all nodes when none of their clocks fits
     #[arg(long)]
     accept_clock: bool,
     #[command(flatten)]
@@ -98,7 +99,7 @@ struct FileSettings {
     #[serde(default)]
     allowed_hosts: Vec<String>,
     tigerbeetle_listen: Option<String>,
-    /// A string may hold what a number in TOML cannot.
+    /// A number, or a string for numbers that TOML cannot hold.
     tigerbeetle_cluster: Option<ClusterNumber>,
     token: Option<String>,
     engine: Option<String>,
@@ -106,7 +107,7 @@ struct FileSettings {
     nodes: Vec<FileNode>,
 }
 
-/// A number of up to 128 bits: as a number where it fits in 63, else as a string.
+/// A number of up to 128 bits. In the file it is a number if it fits into 63 bits, else a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "ClusterText")]
 struct ClusterNumber(u128);
@@ -129,7 +130,7 @@ impl TryFrom<ClusterText> for ClusterNumber {
     }
 }
 
-/// What counts in the end.
+/// The settings that result from flags, environment and file.
 #[derive(Debug, PartialEq, Eq)]
 struct Settings {
     data_dir: PathBuf,
@@ -167,7 +168,7 @@ impl Settings {
     }
 }
 
-/// Hosts of the flag or the environment, else those of the file.
+/// The hosts of the flag or the environment; if there are none, those of the file.
 fn allowed_hosts(args: &StartArgs, of_file: Vec<String>) -> Result<Vec<HostName>, Failure> {
     if !args.allowed_hosts.is_empty() {
         return Ok(args.allowed_hosts.clone());
@@ -182,7 +183,7 @@ fn read_file(path: &Path) -> Result<FileSettings, Failure> {
     toml::from_str(&text).map_err(|error| wrong(format!("{}{}", place(&text, &error), error.message())))
 }
 
-/// The line of a file that an error is about, and what stands there: messages of the parser name no key.
+/// The line of the file with the error, and its key: messages of the parser name no key.
 fn place(text: &str, error: &toml::de::Error) -> String {
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return String::new() };
     let at = before.matches('\n').count();
@@ -191,11 +192,12 @@ fn place(text: &str, error: &toml::de::Error) -> String {
     format!("line {}{key}: ", at + 1)
 }
 
-/// Open files that are kept for the node itself: its log, checkpoints and history. A client must not be able to
-/// take the last one by opening connections: a node that cannot open a file takes no writes any more.
+/// Open files that are reserved for the node itself: its log, checkpoints and history. Clients must not use
+/// up all files with connections: a node that cannot open a file takes no writes any more.
 const FILES_KEPT: u64 = 256;
 
-/// The server's limits, with no more connections than the system allows files, less what the node needs.
+/// The server's limits. The number of connections is bounded by the open files that the system allows, less
+/// those of the node.
 fn limits(has_frames: bool) -> Limits {
     let defaults = Limits::default();
     let frames_wanted = if has_frames { defaults.frame_connections_max } else { 0 };
@@ -214,13 +216,13 @@ fn limits(has_frames: bool) -> Limits {
     Limits { connections_max, frame_connections_max, ..defaults }
 }
 
-/// Connections for gRPC and REST, and for TigerBeetle's clients, which get up to half where there are few.
+/// The connections for gRPC and REST, and those for TigerBeetle's clients. If there are few, each gets half.
 fn share(all: usize, frames_wanted: usize) -> (usize, usize) {
     let frames = frames_wanted.min(all / 2);
     (all - frames, frames)
 }
 
-/// Raises the limit of open files to what is wanted, where the system lets us; the limit then.
+/// Raises the limit of open files to `wanted`, as far as the system allows it; returns the new limit.
 fn allow_files(wanted: u64) -> u64 {
     let now = getrlimit(Resource::Nofile);
     let (Some(current), most) = (now.current, now.maximum) else { return u64::MAX };
@@ -232,17 +234,17 @@ fn allow_files(wanted: u64) -> u64 {
     if setrlimit(Resource::Nofile, change).is_ok() { raised } else { current }
 }
 
-/// Connections for which there are files: at least half of all are the node's where there are few.
+/// The number of connections that the open files allow. If there are few files, the node keeps half of them.
 fn connections_for(files: u64, most: usize) -> usize {
     let spare = files.saturating_sub(FILES_KEPT.min(files / 2)).max(1);
     usize::try_from(spare).map_or(most, |spare| spare.min(most))
 }
 
-/// Serves until it is told to stop.
+/// Runs the node until a signal asks it to stop.
 pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let file = args.config.as_deref().map(read_file).transpose()?;
     let mut settings = Settings::new(args, file.unwrap_or_default())?;
-    // Signals count from here on, so that one during recovery is not lost.
+    // Signals are received from here on, so that a signal during recovery is not lost.
     let mut stop = StopSignals::new()?;
     if settings.data_dir.exists() && !settings.data_dir.is_dir() {
         let path = settings.data_dir.display();
@@ -286,7 +288,7 @@ fn begin(options: &Options, cluster: Option<ClusterOptions>) -> Result<Running<L
     }
 }
 
-/// Takes the addresses before anything else, so that a second node on them says so at once.
+/// Listens on the addresses before anything else, so that a second node on them fails at once.
 async fn listen(settings: &Settings) -> Result<Listeners, Failure> {
     let bind = async |flag, address: &str| {
         TcpListener::bind(address).await.map_err(|error| why_not_listening(flag, address, &error))
@@ -299,7 +301,7 @@ async fn listen(settings: &Settings) -> Result<Listeners, Failure> {
     Ok(Listeners { http, tigerbeetle })
 }
 
-/// An address that is none, or one that cannot be had now.
+/// The failure for an address that is not valid, or one that is not available now.
 fn why_not_listening(flag: &str, listen: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::InvalidInput {
         return Failure::Usage(format!(
@@ -309,7 +311,7 @@ fn why_not_listening(flag: &str, listen: &str, error: &io::Error) -> Failure {
     Failure::Unavailable(format!("cannot listen on {listen}: {error}; {flag} takes another address"))
 }
 
-/// A folder that is not the one that the settings mean, one that cannot be used now, or one that is damaged.
+/// The failure for a folder of another node or cluster, one that cannot be used now, or one that is damaged.
 fn why_not(data_dir: &Path, error: &StartError) -> Failure {
     let text = format!("{}: {error}", data_dir.display());
     match error {
@@ -333,17 +335,17 @@ fn why_not(data_dir: &Path, error: &StartError) -> Failure {
     Failure::Damaged(text)
 }
 
-/// Serves until the first signal, then stops in good order or, at a second one, at once.
+/// Serves until the first signal, then stops in good order. A second signal stops the node at once.
 async fn serve(
     listeners: Listeners,
     running: Running<Ledger>,
     options: ServerOptions,
     stop: &mut StopSignals,
 ) -> Result<(), Failure> {
-    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let (stop_sender, stop_receiver) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move {
-        // The sender goes away only with the whole program.
-        drop(told.await);
+        // The sender is dropped without a message only when the whole program ends.
+        drop(stop_receiver.await);
     };
     let server = bezant_server::serve(listeners, running.handle(), options, shutdown);
     let mut server = pin!(server);
@@ -356,9 +358,9 @@ async fn serve(
         return result.map_err(|error| anyhow::Error::from(error).into());
     }
     output::note("stopping; again to stop at once");
-    running.handle().hand_over();
-    let is_serving = tell.send(()).is_ok();
-    tracing::debug!(is_serving, "told to stop");
+    running.handle().transfer_leadership();
+    let is_serving = stop_sender.send(()).is_ok();
+    tracing::debug!(is_serving, "the server was asked to stop");
     let in_good_order = async {
         let served = server.await;
         tokio::task::spawn_blocking(move || running.stop()).await.map_err(anyhow::Error::from)?;
@@ -370,7 +372,7 @@ async fn serve(
     }
 }
 
-/// What a start found in the folder, in one line. One of several is not ready before there is a leader.
+/// What a start found in the folder, in one line. A node of a cluster is not ready before there is a leader.
 fn what_was_found(report: &StartReport, is_alone: bool) -> String {
     let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
     let (history, millis) = (report.history.movements, report.elapsed.as_millis());
@@ -418,11 +420,11 @@ fn greet(
     if let Some(cut) = &report.cut {
         let (bytes, file, reason) = (cut.bytes, &cut.file, cut.reason);
         output::line(&format!(
-            "cut {bytes} bytes off {file}: a crash had torn its end, nobody was told of them ({reason})"
+            "cut {bytes} bytes off {file}: a crash had torn its end, and no client had an answer for them ({reason})"
         ))?;
     }
     let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
-    // The end of what a start says, for scripts that wait for it.
+    // An empty line ends the output of a start: scripts wait for it.
     output::line("")?;
     if !report.is_new {
         return Ok(());
@@ -434,13 +436,13 @@ fn greet(
     tokio::spawn(async move {
         let leader = cluster.wait_for(|cluster| cluster.leader.is_some()).await;
         let leader = leader.ok().and_then(|cluster| cluster.leader);
-        // A terminal that is gone reads no suggestions.
+        // A write to a closed terminal fails, which does not matter here.
         leader.map(|leader| output::line(&format!("node {leader} leads")).and_then(|()| suggest(&server)))
     });
     Ok(())
 }
 
-/// What to try with a new ledger that takes writes.
+/// Prints the commands to try with a new ledger that takes writes.
 fn suggest(server: &str) -> Result<(), Failure> {
     output::line("Try next, in another terminal:")?;
     output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
@@ -473,11 +475,11 @@ mod tests {
             assert!(line.starts_with(words) || line.contains(words), "{line}");
         }
         let line = what_was_found(&report(true, 0), false);
-        assert!(!line.contains("ready"), "one of several takes no writes before there is a leader: {line}");
+        assert!(!line.contains("ready"), "a cluster takes no writes before there is a leader: {line}");
     }
 
     #[test]
-    fn a_flag_counts_before_the_file_and_the_file_before_the_default() {
+    fn flags_precede_the_file_and_the_file_precedes_defaults() {
         let file = || FileSettings {
             data_dir: Some("from-file".into()),
             tigerbeetle_cluster: Some(ClusterNumber(7)),
@@ -515,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn both_doors_get_connections_where_there_are_few() {
+    fn both_listeners_get_connections_when_there_are_few() {
         assert_eq!(share(4096 + 1024, 1024), (4096, 1024));
         assert_eq!(share(768, 1024), (384, 384));
         assert_eq!(share(768, 0), (768, 0));
@@ -535,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_another_node_is_wrong_use_and_no_damage() {
+    fn a_folder_of_another_node_is_wrong_use_not_damage() {
         let node = bezant_types::NodeId(1);
         let code = |error: &StartError| why_not(Path::new("d"), error).number();
         let engine = bezant_runtime::EngineKind::Raft;

@@ -1,4 +1,4 @@
-//! Exports that are bent, cut and forged.
+//! Exports that are changed, cut and forged.
 
 use std::io::Write;
 
@@ -29,7 +29,7 @@ fn fails(bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn an_honest_export_verifies() {
+fn a_correct_export_verifies() {
     let (rows, views) = history();
     for format in [FileFormat::Jsonl, FileFormat::Csv] {
         let report = verify(&file(format, &views, &rows)).unwrap();
@@ -38,7 +38,7 @@ fn an_honest_export_verifies() {
 }
 
 #[test]
-fn a_packed_export_verifies_and_its_damage_is_told() {
+fn a_packed_export_verifies_and_its_damage_is_found() {
     let (rows, views) = history();
     for format in [FileFormat::Jsonl, FileFormat::Csv] {
         let whole = packed(&file(format, &views, &rows));
@@ -61,9 +61,9 @@ fn every_flipped_bit_of_the_file_is_found() {
     for format in [FileFormat::Jsonl, FileFormat::Csv] {
         let bytes = file(format, &views, &rows);
         for at in 0..bytes.len() {
-            let mut bent = bytes.clone();
-            bent[at] ^= 1 << (at % 8);
-            assert!(fails(&bent), "{format:?}: a bit of byte {at} is not found");
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            assert!(fails(&changed), "{format:?}: a bit of byte {at} is not found");
         }
     }
 }
@@ -80,18 +80,18 @@ fn a_file_of_something_else_is_not_called_damaged() {
 }
 
 #[test]
-fn an_export_of_one_account_is_asked_for_its_account() {
+fn an_export_of_one_account_needs_its_account() {
     let (rows, _) = history();
     let id = AccountId(1);
-    let takes_part = |movement: &Movement| {
+    let is_own = |movement: &Movement| {
         let transfer = &movement.transfer;
         let is_side = [transfer.debit_account_id, transfer.credit_account_id].contains(&id);
         is_side && movement.kind != bezant_client::MovementKind::Expired
     };
-    let own: Vec<_> = rows.into_iter().filter(|(_, movement)| takes_part(movement)).collect();
+    let own: Vec<_> = rows.into_iter().filter(|(_, movement)| is_own(movement)).collect();
     let bytes = file(FileFormat::Csv, &[], &own);
     let error = verify(&bytes).unwrap_err().to_string();
-    assert!(error.contains("say whose with --of"), "{error}");
+    assert!(error.contains("name the account with --of"), "{error}");
     let mut of_one = tempfile::NamedTempFile::new().unwrap();
     of_one.write_all(&bytes).unwrap();
     assert_eq!(verify_file(of_one.path(), Some(id)).unwrap().movements, own.len() as u64);
@@ -112,13 +112,13 @@ fn a_cut_file_is_found() {
 fn a_damaged_line_is_named_with_its_movement_and_transfer() {
     let (rows, views) = history();
     let text = String::from_utf8(file(FileFormat::Jsonl, &views, &rows)).unwrap();
-    let bent = text.replacen("\"amount\":\"7\"", "\"amount\":\"8\"", 1);
-    let error = verify(bent.as_bytes()).unwrap_err().to_string();
+    let changed = text.replacen("\"amount\":\"7\"", "\"amount\":\"8\"", 1);
+    let error = verify(changed.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("line 7 (movement 2, transfer 12)"), "{error}");
 }
 
 #[test]
-fn a_forged_row_with_good_checksums_meets_the_chains() {
+fn a_forged_row_with_good_checksums_breaks_the_chains() {
     let (mut rows, views) = history();
     rows[2].1.transfer.amount += 1;
     rows[2].1.debit.debits_posted += 1;

@@ -1,4 +1,4 @@
-//! `bezant verify`: recomputes hash chains and sums, from a live server or from an exported file.
+//! `bezant verify`: recomputes hash chains and sums, from a running server or from an exported file.
 
 mod walk;
 
@@ -26,11 +26,11 @@ use walk::{Broken, Covered, Scope, Walk};
   bezant verify --file ledger.jsonl       an export, without a server
   bezant verify --file alice.csv --of alice
 
-Ends with code 5 at the first row that does not follow from those before it, and names its \
-number, its transfer and what differs. An export that somebody may have forged proves as \
-much as the heads that it is compared with: keep those that `bezant account show` printed. \
+Ends with code 5 at the first row that does not follow from the rows before it, and names its \
+number, its transfer and what differs. An export may be forged: it proves only as much as the heads that it is \
+compared with. So keep the heads that `bezant account show` printed. \
 A CSV file of one account needs --of, with the id or the name of that account (a name is looked up at the server): \
-without it, the file is read as one of everything, and the first gap in it counts as damage.")]
+without it, the file is read as an export of all accounts, and the first gap in it counts as damage.")]
 pub(crate) struct VerifyArgs {
     /// Id or name of the account whose chains to verify
     account: Option<String>,
@@ -45,19 +45,20 @@ pub(crate) struct VerifyArgs {
     of: Option<String>,
 }
 
-/// What was found to be in order.
+/// The result of a verification without errors.
 #[derive(Debug, Serialize)]
 struct Report {
     movements: u64,
     transfers: u64,
     accounts: u64,
-    /// False when something was written meanwhile, or the file says so: reserves were not compared.
+    /// False when the server took writes meanwhile, or the file was exported during writes. Then reserves
+    /// were not compared.
     is_exact: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     chains: Vec<ChainReport>,
 }
 
-/// Where the two chains of an account lead.
+/// The lengths and heads of the two chains of an account.
 #[derive(Debug, Serialize)]
 struct ChainReport {
     account_id: Text<AccountId>,
@@ -73,7 +74,7 @@ impl From<Broken> for Failure {
     }
 }
 
-/// Verifies it.
+/// Verifies the file, the account or the whole server.
 pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
     let report = if let Some(path) = &args.file {
         let of = match &args.of {
@@ -95,7 +96,7 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failur
     print(global.output, &report)
 }
 
-/// The id of the account whose export a file is: only for a name the server is asked.
+/// The id of the account of an exported file. Only a name is looked up at the server.
 async fn account_of(global: &Global, text: &str) -> Result<AccountId, Failure> {
     if let Some(id) = parse_account_id(text)? {
         return Ok(id);
@@ -113,7 +114,7 @@ impl Report {
         Self { movements, transfers, accounts, is_exact, chains: Vec::new() }
     }
 
-    /// With the heads of one account.
+    /// The report with the heads of one account.
     fn with_chains(mut self, walk: &Walk, id: AccountId) -> Self {
         if let Some((spends, receipts)) = walk.chains(id) {
             self.chains.push(ChainReport {
@@ -151,7 +152,7 @@ async fn verify_all(session: &Session) -> Result<Report, Failure> {
         )));
     }
     let is_exact = walk.movements() == before.history.movements;
-    // An account may be younger than the list of accounts, but it must exist.
+    // An account may have been created after the list of accounts was read, but it must exist.
     let younger = walk.unknown_accounts();
     let found = session.client.lookup_accounts(&younger).await?;
     if let Some(missing) = younger.iter().find(|id| !found.iter().any(|view| view.account.id == **id)) {
@@ -181,13 +182,13 @@ async fn verify_account(session: &Session, text: &str) -> Result<Report, Failure
     Ok(Report::new(covered, false).with_chains(&walk, id))
 }
 
-/// A file that verified.
+/// A file that was verified without errors.
 pub(crate) struct Checked {
-    /// The walk along its rows, at its end.
+    /// The walk over its rows, after the last row.
     pub(crate) walk: Walk,
-    /// Whose rows it holds; `None` = everybody's.
+    /// The account whose rows the file holds; `None` = all accounts.
     pub(crate) account: Option<AccountId>,
-    /// False of CSV, which holds movements only.
+    /// False for CSV, which holds only movements.
     pub(crate) has_accounts: bool,
     covered: Covered,
     is_exact: bool,
@@ -202,7 +203,7 @@ fn verify_file(path: &Path, of: Option<AccountId>) -> Result<Report, Failure> {
     })
 }
 
-/// Verifies an exported file: seals, chains and sums, and that its end is there.
+/// Verifies an exported file: its seals, chains and sums, and that its last line exists.
 pub(crate) fn check_file(path: &Path, of: Option<AccountId>) -> Result<Checked, Failure> {
     let mut reader = lines::open(path)?;
     let wrong = |line: u64, what: &str| Failure::Verification(format!("line {line}: {what}"));
@@ -220,13 +221,13 @@ pub(crate) fn check_file(path: &Path, of: Option<AccountId>) -> Result<Checked, 
     while let Some(record) = reader.record()? {
         let line = reader.line();
         if end.is_some() {
-            return Err(wrong(line, "it stands behind the end"));
+            return Err(wrong(line, "it follows the end"));
         }
         match record {
             Record::Export(_) => return Err(wrong(line, "an export begins within another")),
             Record::Account(row) => {
                 if walk.movements() > 0 {
-                    return Err(wrong(line, "an account stands among the movements"));
+                    return Err(wrong(line, "an account follows the first movement"));
                 }
                 walk.expect(row.into())?;
                 accounts += 1;
@@ -234,10 +235,10 @@ pub(crate) fn check_file(path: &Path, of: Option<AccountId>) -> Result<Checked, 
             Record::Movement(row) => {
                 let (number, movement) =
                     row.movement().ok_or_else(|| wrong(line, "a kind of movement that does not exist"))?;
-                // CSV does not say whose it is.
+                // CSV does not contain the account.
                 let is_maybe_of_one = !has_accounts && account.is_none() && number.0 > walk.movements();
                 walk.step(number, &movement).map_err(|broken| {
-                    let advice = "; if this is the export of one account, say whose with --of ACCOUNT";
+                    let advice = "; if this is the export of one account, name the account with --of ACCOUNT";
                     let advice = if is_maybe_of_one { advice } else { "" };
                     Failure::Verification(format!("{broken}{advice}"))
                 })?;
@@ -257,7 +258,7 @@ pub(crate) fn check_file(path: &Path, of: Option<AccountId>) -> Result<Checked, 
         );
         return Err(wrong(reader.line(), &what));
     }
-    // The end of a CSV file counts movements only; what it says of accounts cannot be compared.
+    // A CSV file holds only movements: the accounts cannot be compared.
     let is_exact = end.is_exact && has_accounts;
     let covered = walk.finish(is_exact)?;
     Ok(Checked { walk, account, has_accounts, covered, is_exact })

@@ -1,15 +1,16 @@
-//! The chains of a history, recomputed row by row: the part of `bezant verify` that trusts nobody.
+//! The walk of `bezant verify`: recomputes the chains and sums of a history row by row, and trusts no stored
+//! value.
 //!
-//! Every transfer is hashed over its final record and two heads, the payer's last spend and the payee's last
-//! receipt; the hash becomes the new head of both. A walk holds for each account the heads and sums that it
-//! computed itself and compares each row with them, so that a changed bit is found at the row that carries it
-//! or at the first that builds on it. Where an account is known from elsewhere (a live server, the
-//! accounts of an export), its heads and sums are compared when the walk reaches its place in the chains.
+//! The hash of a transfer covers its final record and two heads: the payer's last spend and the payee's last
+//! receipt. The hash becomes the new head of both chains. A walk computes the heads and sums of each account
+//! itself, and compares each row with them. So a changed bit is found at its row, or at the first row that
+//! builds on it. If an account is also known from another source (a running server, the accounts of an
+//! export), the walk compares its heads and sums when it reaches the same place in the chains.
 //!
 //! A walk over the whole history checks everything, sums of reserves included. A walk over one account's rows
-//! links that account's own chain; of each counterpart it sees the head as part of the hash, and reserves it
-//! cannot sum up, since rows of expiry belong to no account. The moment of an expiry, which no hash holds, can only be
-//! placed: not before it is due, and before the next row.
+//! checks that account's own chains. It has the heads of the other accounts only as part of the hashes. It
+//! cannot sum up reserves, because rows of expiry belong to no account. No hash covers the time of an expiry:
+//! the walk only checks that it is not before the transfer expires, and before the next row.
 
 use std::collections::BTreeMap;
 
@@ -21,45 +22,46 @@ use bezant_ledger::chain::{initial_head, next_head};
 use bezant_types::ChainSide;
 use thiserror::Error;
 
-/// What a history is not, and where.
+/// The first error of a history, and its place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Broken {
-    /// A row that does not follow from those before it.
+    /// A row that does not follow from the rows before it.
     #[error("movement {number} (transfer {transfer_id}): {what}")]
     Row {
-        /// Its place in the history.
+        /// The number of the row in the history.
         number: MovementNumber,
-        /// Its transfer.
+        /// The transfer of the row.
         transfer_id: TransferId,
-        /// What differs.
+        /// The difference.
         what: String,
     },
-    /// An account that is not what its rows make of it.
+    /// An account that does not match its rows.
     #[error("account {id}: {what}")]
     Account {
-        /// Which.
+        /// The account.
         id: AccountId,
-        /// What differs.
+        /// The difference.
         what: String,
     },
 }
 
-/// Whose rows are walked.
+/// The rows of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Everybody's, without gaps, expiries included.
+    /// All rows of the history, without gaps, expiries included.
     All,
-    /// One account's transfers.
+    /// The rows of one account's transfers.
     Account(AccountId),
 }
 
-/// What the walk knows of an account.
+/// The state of an account in a walk.
 #[derive(Clone, Debug)]
 struct Walked {
     spends: Chain,
     receipts: Chain,
     balances: Balances,
-    /// As it is known from elsewhere; `None` = younger than that, or not known.
+    /// The account from another source; `None` if that source does not have it, for example because it is
+    /// older.
     expected: Option<AccountView>,
 }
 
@@ -80,7 +82,7 @@ impl Walked {
 pub(crate) struct Walk {
     scope: Scope,
     accounts: BTreeMap<AccountId, Walked>,
-    /// The pending transfers that are not resolved. Only when all rows are walked.
+    /// The pending transfers that are not resolved. Empty unless the walk covers all rows.
     pending: BTreeMap<TransferId, Transfer>,
     /// The lowest number that the next row may have.
     next: u64,
@@ -90,19 +92,19 @@ pub(crate) struct Walk {
     transfers: u64,
 }
 
-/// What a walk has covered.
+/// What a walk has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Covered {
-    /// Rows.
+    /// Number of rows.
     pub(crate) movements: u64,
-    /// Rows that are transfers: the others are expiries.
+    /// Number of rows that are transfers; the others are expiries.
     pub(crate) transfers: u64,
-    /// Accounts that were compared with what is known of them from elsewhere.
+    /// Number of accounts that were compared with another source.
     pub(crate) accounts: u64,
 }
 
 impl Walk {
-    /// Begins before the first row. `expected` are accounts as they are known from elsewhere, none twice.
+    /// Begins before the first row. `expected` are the accounts from another source, none twice.
     pub(crate) fn new(scope: Scope, expected: Vec<AccountView>) -> Result<Self, Broken> {
         let mut walk = Self {
             scope,
@@ -119,7 +121,7 @@ impl Walk {
         Ok(walk)
     }
 
-    /// Adds an account as it is known from elsewhere, before the first row.
+    /// Adds an account from another source, before the first row.
     pub(crate) fn expect(&mut self, view: AccountView) -> Result<(), Broken> {
         let id = view.account.id;
         let walked = Walked::new(id, Some(view));
@@ -132,12 +134,12 @@ impl Walk {
         }
     }
 
-    /// How many rows were walked.
+    /// Number of rows checked so far.
     pub(crate) const fn movements(&self) -> u64 {
         self.movements
     }
 
-    /// Checks one row against all before it.
+    /// Checks one row against all rows before it.
     pub(crate) fn step(&mut self, number: MovementNumber, movement: &Movement) -> Result<(), Broken> {
         let transfer_id = movement.transfer.id;
         let broken = |what: String| Broken::Row { number, transfer_id, what };
@@ -169,7 +171,7 @@ impl Walk {
     fn check_place(&self, number: MovementNumber, movement: &Movement) -> Result<(), String> {
         match self.scope {
             Scope::All if number.0 != self.next => {
-                return Err(format!("it stands where movement {} has to be", self.next));
+                return Err(format!("movement {} has to be at this place", self.next));
             }
             Scope::Account(_) if number.0 < self.next => {
                 return Err(format!("its number is not above {}", self.next.saturating_sub(1)));
@@ -206,7 +208,7 @@ impl Walk {
         Ok(())
     }
 
-    /// What the row takes out of the reserves; keeps the list of unresolved pending transfers.
+    /// The amount that the row releases from the reserves. Updates the list of unresolved pending transfers.
     fn released(&mut self, movement: &Movement) -> Result<u128, String> {
         let transfer = &movement.transfer;
         let pending_id = match movement.kind {
@@ -232,7 +234,7 @@ impl Walk {
         if is_same { Ok(pending.amount) } else { Err(format!("it is not what {pending_id} reserved")) }
     }
 
-    /// A row of one account's history: its own side, posted sums.
+    /// A row of one account's history: checks the account's own chain and its posted sums.
     fn step_account(&mut self, id: AccountId, movement: &Movement) -> Result<(), String> {
         let transfer = &movement.transfer;
         let (side, head, row) = if transfer.debit_account_id == id {
@@ -240,10 +242,10 @@ impl Walk {
         } else if transfer.credit_account_id == id {
             (ChainSide::Receipts, movement.credit_head, &movement.credit)
         } else {
-            return Err(format!("account {id} takes no part in it"));
+            return Err(format!("account {id} is neither debited nor credited"));
         };
         if movement.kind == MovementKind::Expired {
-            return Err("an expiry stands among the transfers of an account".to_owned());
+            return Err("an expiry is among the transfers of an account".to_owned());
         }
         let walked = self.accounts.entry(id).or_insert_with(|| Walked::new(id, None));
         link(walked, side, id, head, movement)?;
@@ -257,8 +259,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Ends the walk: every account that is known from elsewhere must have been reached. With `is_exact`
-    /// nothing was written since, so that the reserves must agree too, and all accounts are known.
+    /// Ends the walk: it must have reached the state of every account from the other source. With `is_exact`
+    /// the source is as new as the history: the reserves must match, too, and the source has all accounts.
     pub(crate) fn finish(&self, is_exact: bool) -> Result<Covered, Broken> {
         if is_exact
             && self.scope == Scope::All
@@ -295,35 +297,35 @@ impl Walk {
         self.accounts.get(&id).map(|walked| (walked.spends, walked.receipts))
     }
 
-    /// Every account: as it is known from elsewhere, and the sums that its rows make.
+    /// Every account: its view from the other source, and the sums that the walk computed.
     pub(crate) fn accounts(&self) -> impl Iterator<Item = (AccountId, Option<&AccountView>, &Balances)> {
         self.accounts.iter().map(|(id, walked)| (*id, walked.expected.as_ref(), &walked.balances))
     }
 
-    /// The accounts that were met and are not known from elsewhere.
+    /// The accounts in the rows that the other source does not have.
     pub(crate) fn unknown_accounts(&self) -> Vec<AccountId> {
         self.accounts.iter().filter(|(_, walked)| walked.expected.is_none()).map(|(id, _)| *id).collect()
     }
 }
 
-/// What a row must be by itself.
+/// Checks a row without the rows before it.
 fn check_record(movement: &Movement) -> Result<(), String> {
     let transfer = &movement.transfer;
     let kind = MovementKind::of(transfer.flags);
     if movement.kind == MovementKind::Expired {
         if !transfer.flags.contains(TransferFlags::PENDING) {
-            return Err("it says that a transfer expired which was not pending".to_owned());
+            return Err("it is the expiry of a transfer that was not pending".to_owned());
         }
         if transfer.expires_at().is_none_or(|expires_at| movement.timestamp < expires_at) {
             return Err("the transfer expired before its time".to_owned());
         }
         if !movement.debit_head.is_none() || !movement.credit_head.is_none() {
-            return Err("it is an expiry, which no chain holds, and has heads".to_owned());
+            return Err("it is an expiry, which is in no chain, and has heads".to_owned());
         }
         return Ok(());
     }
     if movement.kind != kind {
-        return Err(format!("it says {}, its flags say {}", movement.kind.name(), kind.name()));
+        return Err(format!("its kind is {}, but its flags mean {}", movement.kind.name(), kind.name()));
     }
     if transfer.timestamp != movement.timestamp {
         return Err(format!("its time {} is not the transfer's, {}", movement.timestamp, transfer.timestamp));
@@ -331,7 +333,7 @@ fn check_record(movement: &Movement) -> Result<(), String> {
     Ok(())
 }
 
-/// Hangs a transfer on one chain of an account, after comparing the head that it was made over.
+/// Adds a transfer to one chain of an account, after comparing the head over which it was made.
 fn link(
     walked: &mut Walked,
     side: ChainSide,
@@ -354,7 +356,7 @@ fn link(
     Ok(())
 }
 
-/// The sums of one side's account after a row; `None` when they do not fit.
+/// The sums of the account on `side` after a row; `None` when they overflow.
 fn moved(before: &Balances, side: ChainSide, movement: &Movement, released: u128) -> Option<Balances> {
     let mut after = *before;
     let (pending, posted) = match side {
@@ -387,7 +389,8 @@ fn compare_balances(id: AccountId, walked: &Balances, row: &Balances) -> Result<
     }
 }
 
-/// Compares an account with what is known of it from elsewhere, if the walk has reached that place.
+/// Compares an account with its view from the other source, if the walk has reached the same place in the
+/// chain.
 fn compare_chain(id: AccountId, walked: &Walked, side: ChainSide) -> Result<(), Broken> {
     let Some(expected) = &walked.expected else { return Ok(()) };
     let account = &expected.account;
@@ -414,7 +417,7 @@ fn compare_chain(id: AccountId, walked: &Walked, side: ChainSide) -> Result<(), 
         ));
     }
     if sum != posted {
-        return broken(format!("its {name} sum up to {sum}, but its balance says {posted}"));
+        return broken(format!("its {name} sum up to {sum}, but its balance is {posted}"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A small honest history, and every way of bending it.
+//! Tests of the walk: a small correct history, and changed, lost, doubled and moved rows.
 
 use super::*;
 use bezant_client::{Account, LedgerNumber};
@@ -6,7 +6,7 @@ use bezant_client::{Account, LedgerNumber};
 const ALICE: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
 
-/// Makes movements as an honest server does.
+/// Makes movements as a correct server does.
 #[derive(Default)]
 struct Server {
     accounts: BTreeMap<AccountId, (Chain, Chain, Balances)>,
@@ -84,7 +84,8 @@ fn transfer(id: u128, from: AccountId, to: AccountId, amount: u128) -> Transfer 
     }
 }
 
-/// Payments both ways, a reserve that is posted in part, one that is voided, one that expires.
+/// A history with payments in both directions, a reserve that is posted in part, one that is voided, and one
+/// that expires.
 pub(crate) fn history() -> (Vec<(MovementNumber, Movement)>, Vec<AccountView>) {
     let mut server = Server::default();
     let third = AccountId(3);
@@ -111,7 +112,7 @@ pub(crate) fn history() -> (Vec<(MovementNumber, Movement)>, Vec<AccountView>) {
     (server.rows.clone(), server.views())
 }
 
-/// Walks everything.
+/// Walks over all rows and ends the walk.
 fn walk(
     scope: Scope,
     views: Vec<AccountView>,
@@ -130,7 +131,7 @@ fn rows_of(id: AccountId, rows: &[(MovementNumber, Movement)]) -> Vec<(MovementN
 }
 
 #[test]
-fn an_honest_history_verifies() {
+fn a_correct_history_verifies() {
     let (rows, views) = history();
     let covered = walk(Scope::All, views.clone(), &rows, true).unwrap();
     assert_eq!(covered, Covered { movements: 9, transfers: 8, accounts: 3 });
@@ -146,15 +147,15 @@ fn every_flipped_bit_of_the_whole_history_is_found() {
     let (rows, views) = history();
     for at in 0..rows.len() {
         for bit in 0..bezant_codec::MOVEMENT_SIZE * 8 {
-            // The moment of an expiry may lie anywhere between when it is due and the next row.
+            // The time of an expiry may be any between the due time and the next row.
             if rows[at].1.kind == MovementKind::Expired && (320..328).contains(&(bit / 8)) {
                 continue;
             }
             let mut bytes = bezant_codec::movement_to_bytes(&rows[at].1);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let Ok(bent) = bezant_codec::movement_from_bytes(&bytes) else { continue };
+            let Ok(changed) = bezant_codec::movement_from_bytes(&bytes) else { continue };
             let mut rows = rows.clone();
-            rows[at].1 = bent;
+            rows[at].1 = changed;
             let result = walk(Scope::All, views.clone(), &rows, true);
             assert!(result.is_err(), "bit {bit} of row {at} is not found");
         }
@@ -162,21 +163,21 @@ fn every_flipped_bit_of_the_whole_history_is_found() {
 }
 
 #[test]
-fn every_flipped_bit_that_one_accounts_chain_holds_is_found() {
+fn every_flipped_bit_that_one_accounts_chain_covers_is_found() {
     let (rows, views) = history();
     let alice = views.into_iter().find(|view| view.account.id == ALICE).unwrap();
     let rows = rows_of(ALICE, &rows);
     for at in 0..rows.len() {
         let own = if rows[at].1.transfer.debit_account_id == ALICE { 128..192 } else { 192..256 };
-        // The transfer, both heads, the time: what the hash and the order of the rows hold.
+        // The transfer, both heads and the time are covered by the hash and the order of the rows.
         for byte in (0..128).chain(256..329) {
             assert!(!own.contains(&byte), "balances are compared by their posted sums");
             for bit in 0..8 {
                 let mut bytes = bezant_codec::movement_to_bytes(&rows[at].1);
                 bytes[byte] ^= 1 << bit;
-                let Ok(bent) = bezant_codec::movement_from_bytes(&bytes) else { continue };
+                let Ok(changed) = bezant_codec::movement_from_bytes(&bytes) else { continue };
                 let mut rows = rows.clone();
-                rows[at].1 = bent;
+                rows[at].1 = changed;
                 let result = walk(Scope::Account(ALICE), vec![alice.clone()], &rows, true);
                 assert!(result.is_err(), "bit {bit} of byte {byte} of row {at} is not found");
             }
@@ -213,7 +214,7 @@ fn the_error_names_the_row_and_what_differs() {
 }
 
 #[test]
-fn writes_that_go_on_do_not_disturb() {
+fn concurrent_writes_are_no_error() {
     let (rows, views) = history();
     let earlier: Vec<_> = views
         .into_iter()

@@ -1,5 +1,5 @@
-//! The load of the tests with several nodes: clients that pay into a counter, one that reads it, and what must be so
-//! afterwards.
+//! The load of the tests with several nodes: clients that pay into a counter, a client that reads it, and the
+//! checks afterwards.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,14 +12,14 @@ use bezant_types::{AccountId, Nanos, TransferId};
 
 use super::common::check_history;
 
-/// Accounts, with the numbers from 1 on.
+/// The count of accounts, whose ids are 1 and up.
 const ACCOUNTS: u128 = 12;
 /// The account that every payment credits with 1, which makes it a counter.
 pub(crate) const COUNTER: AccountId = AccountId(1);
-/// No step may take longer.
+/// The longest time that a step may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Connects to whichever node answers first.
+/// Connects to the first node that answers.
 pub(crate) async fn connect(urls: &[String]) -> Client {
     let begun = Instant::now();
     loop {
@@ -34,18 +34,20 @@ pub(crate) async fn connect(urls: &[String]) -> Client {
     }
 }
 
-/// What the clients know.
+/// The outcomes that the clients received, and counters.
 #[derive(Default)]
 pub(crate) struct Known {
-    pub(crate) told: Mutex<BTreeMap<TransferId, Nanos>>,
-    /// Payments that somebody has begun, and that were acknowledged: the bounds of the counter.
+    /// Acknowledged payments, with their timestamps.
+    pub(crate) timestamps: Mutex<BTreeMap<TransferId, Nanos>>,
+    /// Payments that a client has begun: the upper bound of the counter.
     pub(crate) begun: AtomicU64,
+    /// Payments that were acknowledged: the lower bound of the counter.
     pub(crate) acknowledged: AtomicU64,
     pub(crate) reads: AtomicU64,
     pub(crate) is_over: AtomicBool,
 }
 
-/// Pays 1 to the counter, in calls of one or of a hundred; every call is retried until its outcome is known.
+/// Pays 1 to the counter, in calls of 1 or 100 payments; every call is retried until its outcome is known.
 pub(crate) async fn pay(client: Client, known: Arc<Known>, number: u128) {
     let ids = IdGenerator::new();
     let size = if number == 0 { 100 } else { 1 };
@@ -60,16 +62,16 @@ pub(crate) async fn pay(client: Client, known: Arc<Known>, number: u128) {
         known.begun.fetch_add(batch.len() as u64, Ordering::AcqRel);
         let outcomes = client.create_transfers(&batch).await.expect("the outcome becomes known");
         known.acknowledged.fetch_add(batch.len() as u64, Ordering::AcqRel);
-        let mut told = known.told.lock().expect("no test thread panicked");
+        let mut timestamps = known.timestamps.lock().expect("no test thread panicked");
         for (new, outcome) in batch.iter().zip(outcomes) {
             assert!(outcome.is_done(), "{:?}: {}", new.transfer.id, outcome.status);
-            told.insert(new.transfer.id, outcome.timestamp);
+            timestamps.insert(new.transfer.id, outcome.timestamp);
         }
         round += 1;
     }
 }
 
-/// Reads the counter: it shows all that was acknowledged before, and nothing that nobody has begun.
+/// Reads the counter: it includes every payment that was acknowledged before, and none that was not begun.
 pub(crate) async fn read(client: Client, known: Arc<Known>) {
     while !known.is_over.load(Ordering::Acquire) {
         let least = known.acknowledged.load(Ordering::Acquire);
@@ -82,7 +84,7 @@ pub(crate) async fn read(client: Client, known: Arc<Known>) {
     }
 }
 
-/// Waits until somebody was paid, after whatever happened.
+/// Waits until 300 more payments were acknowledged; `what` names the fault before.
 pub(crate) async fn wait_for_progress(known: &Known, what: &str) {
     let before = known.acknowledged.load(Ordering::Acquire);
     let begun = Instant::now();
@@ -92,16 +94,20 @@ pub(crate) async fn wait_for_progress(known: &Known, what: &str) {
     }
 }
 
-/// Makes the accounts.
+/// Creates the accounts.
 pub(crate) async fn make_accounts(client: &Client) {
     let accounts: Vec<NewAccount> = (1..=ACCOUNTS).map(|id| NewAccount::new(AccountId(id), 978, 1)).collect();
     let made = client.create_accounts(&accounts).await.expect("accounts");
     assert!(made.iter().all(bezant_client::AccountOutcome::is_done));
 }
 
-/// All that was told is there, the books balance; the accounts with their balances and chains.
-pub(crate) async fn check_node(client: &Client, told: &BTreeMap<TransferId, Nanos>) -> Vec<AccountView> {
-    check_history(client, told).await;
+/// Checks that all acknowledged payments are on the node, and that the books balance; returns the accounts
+/// with their balances and chains.
+pub(crate) async fn check_node(
+    client: &Client,
+    timestamps: &BTreeMap<TransferId, Nanos>,
+) -> Vec<AccountView> {
+    check_history(client, timestamps).await;
     let books = client.books().await.expect("books");
     assert!(books.ledgers.iter().all(LedgerTotals::is_balanced), "{books:?}");
     let ids: Vec<AccountId> = (1..=ACCOUNTS).map(AccountId).collect();

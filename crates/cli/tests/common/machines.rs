@@ -1,4 +1,4 @@
-//! Three nodes as processes, each with a folder, a log and addresses of its own, and the command to ask them.
+//! Three nodes as processes, each with its own folder, log and addresses, and the command to ask them.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::ports::free_address;
 
 const TOKEN: &str = "a token for this test alone";
-/// No step may take longer.
+/// The longest time that a step may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) struct Machines {
     folder: PathBuf,
     pub(crate) listen: Vec<String>,
     peer_listen: Vec<String>,
-    /// Those of the three nodes, and of a copy of one.
+    /// The processes of the three nodes, and of a copy of one.
     pub(crate) children: [Option<Child>; 4],
     engine: &'static str,
 }
@@ -33,9 +33,9 @@ impl Machines {
         self.start_as(node, node, joins);
     }
 
-    /// The folder and the addresses are those of `node`.
-    pub(crate) fn start_as(&mut self, node: usize, speaks_as: usize, joins: bool) {
-        let number = (speaks_as + 1).to_string();
+    /// Starts a node with the folder and the addresses of `node`, and the number of `numbered_as`.
+    pub(crate) fn start_as(&mut self, node: usize, numbered_as: usize, joins: bool) {
+        let number = (numbered_as + 1).to_string();
         let peers = &self.peer_listen[..3];
         let numbered = peers.iter().zip(1..).map(|(at, number)| format!("{number}={at}"));
         let list = if joins { peers.join(",") } else { numbered.collect::<Vec<_>>().join(",") };
@@ -61,12 +61,12 @@ impl Machines {
         self.folder.join(format!("{}.err", node + 1))
     }
 
-    /// What it printed when it started.
+    /// The file with the output of its start.
     pub(crate) fn words(&self, node: usize) -> PathBuf {
         self.folder.join(format!("{}.out", node + 1))
     }
 
-    /// Where the others reach it.
+    /// The address at which its peers reach it.
     pub(crate) fn peer_address(&self, node: usize) -> &str {
         &self.peer_listen[node]
     }
@@ -78,7 +78,7 @@ impl Machines {
         }
     }
 
-    /// Stops it in good order.
+    /// Stops it with SIGTERM.
     pub(crate) fn stop(&mut self, node: usize) {
         if let Some(mut child) = self.children[node].take() {
             kill_process(Pid::from_child(&child), Signal::TERM).expect("the node was running");
@@ -91,7 +91,7 @@ impl Machines {
         self.run_for(nodes, arguments, "20s")
     }
 
-    /// The same, for as long as that.
+    /// The same, with a timeout.
     pub(crate) fn run_for(&self, nodes: &[usize], arguments: &[&str], timeout: &str) -> Output {
         let servers: Vec<&str> = nodes.iter().map(|node| &*self.listen[*node]).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_bezant"));
@@ -99,7 +99,7 @@ impl Machines {
         command.output().expect("the program runs")
     }
 
-    /// The same until it succeeds; what it printed.
+    /// The same until it succeeds; returns its output.
     pub(crate) fn succeed(&self, nodes: &[usize], arguments: &[&str]) -> String {
         let begun = Instant::now();
         loop {
@@ -107,18 +107,18 @@ impl Machines {
             if output.status.success() {
                 return String::from_utf8(output.stdout).expect("text");
             }
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(begun.elapsed() < TIMEOUT, "{arguments:?}: {said}");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(begun.elapsed() < TIMEOUT, "{arguments:?}: {stderr}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Waits until a node has said that in its log.
+    /// Waits until the log of a node contains `words`.
     pub(crate) fn wait_for_words(&self, node: usize, words: &str) {
         Self::wait_for(node, &self.log(node), words);
     }
 
-    /// Waits until a node has printed that.
+    /// Waits until the output of a node contains `words`.
     pub(crate) fn wait_for_output(&self, node: usize, words: &str) {
         Self::wait_for(node, &self.words(node), words);
     }
@@ -130,7 +130,7 @@ impl Machines {
             if log.contains(words) {
                 return;
             }
-            assert!(begun.elapsed() < TIMEOUT, "node {} never said {words:?}, but\n{log}", node + 1);
+            assert!(begun.elapsed() < TIMEOUT, "node {} never printed {words:?}, but\n{log}", node + 1);
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -138,13 +138,13 @@ impl Machines {
     pub(crate) fn leader(&self, node: usize) -> usize {
         let begun = Instant::now();
         loop {
-            let told = self.succeed(&[node], &["cluster", "status", "-o", "json"]);
-            let told: serde_json::Value =
-                serde_json::from_str(told.lines().next().unwrap_or("{}")).expect("JSON");
-            if let Some(leader) = told["leader"].as_u64() {
+            let status = self.succeed(&[node], &["cluster", "status", "-o", "json"]);
+            let status: serde_json::Value =
+                serde_json::from_str(status.lines().next().unwrap_or("{}")).expect("JSON");
+            if let Some(leader) = status["leader"].as_u64() {
                 return usize::try_from(leader).expect("a small number") - 1;
             }
-            assert!(begun.elapsed() < TIMEOUT, "nobody leads: {told}");
+            assert!(begun.elapsed() < TIMEOUT, "no node leads: {status}");
         }
     }
 

@@ -1,10 +1,10 @@
-//! Readers that count on less than linearizability while everything goes wrong: a session that asks another node every
-//! time, and somebody who takes what a node has.
+//! Readers without linearizability, during faults: a session that asks another node every time, and a reader
+//! of stale state.
 //!
-//! An answer names the log entry that it shows, so there is one history to hold it against: what two answers show at
-//! the same entry is the same, at whichever node and in whichever way they were read, and a later entry shows no less.
-//! A session never goes backwards: not in the entry, and not in what it sees of it, be it the books, an account or the
-//! rows of the history. Nobody sees a payment that nobody has begun.
+//! An answer names the log entry that it shows, so all answers are compared with one history. Two answers at
+//! the same entry show the same, at any node and with any call, and a later entry shows no less. A session
+//! never goes backwards: neither its entry, nor the books, an account or the rows of the history. No reader
+//! finds a payment that was not begun.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,39 +18,39 @@ use tonic::{Code, Request, Response, Status};
 
 use super::load::{COUNTER, Known};
 
-/// A node that sleeps is left after that time.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// The timeout of one call: a node that is suspended is left after that time.
+const CALL_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What an answer shows: payments, and up to which log entry.
+/// The content of an answer: the count of payments, at the log entry `index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shown {
     index: u64,
     payments: u64,
 }
 
-/// In which way is asked.
+/// The call with which a reader asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Call {
     Books,
     Account,
     /// The end of the history.
     Rows,
 }
 
-const WAYS: [Way; 3] = [Way::Books, Way::Rows, Way::Account];
+const CALLS: [Call; 3] = [Call::Books, Call::Rows, Call::Account];
 
-/// What was seen, by everybody who holds it.
+/// The answers of all readers.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// Payments by log entry.
     at: BTreeMap<u64, u64>,
-    /// Answers of each kind.
+    /// The count of answers of each kind.
     pub(crate) session_reads: u64,
     pub(crate) stale_reads: u64,
 }
 
 impl Seen {
-    /// What does not go with the answers before.
+    /// An error if the answer contradicts earlier answers.
     fn check(&self, shown: Shown) -> Result<(), String> {
         let Shown { index, payments } = shown;
         if let Some((at, known)) = self.at.range(..=index).next_back()
@@ -74,7 +74,7 @@ pub(crate) struct Reader {
     nodes: Vec<LedgerClient<Channel>>,
     known: Arc<Known>,
     is_session: bool,
-    /// The last that this reader has seen.
+    /// The last answer that this reader received.
     last: Shown,
 }
 
@@ -82,31 +82,31 @@ impl Reader {
     pub(crate) fn new(urls: &[String], known: Arc<Known>, is_session: bool) -> Self {
         let connect = |url: &String| {
             let endpoint = Endpoint::from_shared(url.clone()).expect("an address");
-            LedgerClient::new(endpoint.connect_timeout(PATIENCE).connect_lazy())
+            LedgerClient::new(endpoint.connect_timeout(CALL_TIMEOUT).connect_lazy())
         };
         let nodes = urls.iter().map(connect).collect();
         Self { nodes, known, is_session, last: Shown { index: 0, payments: 0 } }
     }
 
-    /// Reads until all is over; what was seen.
+    /// Reads until the end of the test, and adds the answers to `seen`.
     pub(crate) async fn run(mut self, seen: Arc<std::sync::Mutex<Seen>>) {
         let mut round = 0_usize;
         while !self.known.is_over.load(Ordering::Acquire) {
             round += 1;
-            let way = WAYS[round % WAYS.len()];
-            // Not in step with the ways: every node is asked in every way.
-            let node = (round / WAYS.len() + round) % self.nodes.len();
-            let answer = tokio::time::timeout(PATIENCE, self.ask(node, way)).await;
+            let call = CALLS[round % CALLS.len()];
+            // The node changes in another cycle than the call, so that every node gets every call.
+            let node = (round / CALLS.len() + round) % self.nodes.len();
+            let answer = tokio::time::timeout(CALL_TIMEOUT, self.ask(node, call)).await;
             if let Ok(Err(status)) = &answer {
-                // However far the node lags: another one has told where the history goes to.
-                assert_ne!(status.code(), Code::OutOfRange, "a position that was told is refused: {status}");
+                // The node may lag, but another node has already shown that the history is that long.
+                assert_ne!(status.code(), Code::OutOfRange, "a position that exists is refused: {status}");
             }
             let Ok(Ok(shown)) = answer else {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 continue;
             };
             let most = self.known.begun.load(Ordering::Acquire);
-            let how = format!("{way:?} of node {}, session: {}", node + 1, self.is_session);
+            let how = format!("{call:?} of node {}, session: {}", node + 1, self.is_session);
             assert!(shown.payments <= most, "{most} were begun, and {} are shown ({how})", shown.payments);
             let mut seen = seen.lock().expect("no test thread panicked");
             self.take(shown, &how, &mut seen);
@@ -133,7 +133,7 @@ impl Reader {
 
     fn request<Message>(&self, message: Message) -> Request<Message> {
         let mut request = Request::new(message);
-        request.set_timeout(PATIENCE);
+        request.set_timeout(CALL_TIMEOUT);
         let read = if self.is_session { "session" } else { "stale" };
         request.metadata_mut().insert("bezant-read", read.parse().expect("text"));
         if self.is_session {
@@ -142,16 +142,16 @@ impl Reader {
         request
     }
 
-    async fn ask(&self, node: usize, way: Way) -> Result<Shown, Status> {
+    async fn ask(&self, node: usize, call: Call) -> Result<Shown, Status> {
         let mut node = self.nodes[node].clone();
-        match way {
-            Way::Books => {
+        match call {
+            Call::Books => {
                 let reply = node.get_books(self.request(v1::GetBooksRequest {})).await?;
                 let index = self.index_of(&reply);
                 let payments = reply.get_ref().movements;
                 Ok(Shown { index, payments })
             }
-            Way::Account => {
+            Call::Account => {
                 let by = v1::account_ref::Reference::Id(uint128(COUNTER.0));
                 let accounts = vec![v1::AccountRef { reference: Some(by) }];
                 let reply =
@@ -161,11 +161,12 @@ impl Reader {
                 let posted = account.and_then(|account| account.balances.as_ref()?.credits_posted.as_ref());
                 Ok(Shown { index, payments: posted.map_or(0, |posted| posted.low) })
             }
-            Way::Rows => self.end_of_history(node).await,
+            Call::Rows => self.end_of_history(node).await,
         }
     }
 
-    /// Where the history ends, from the last row on that a session has seen; of a stale one, from some way before.
+    /// The end of the history: searched from the last row that a session has read; for a stale read, from
+    /// 2000 rows before.
     async fn end_of_history(&self, mut node: LedgerClient<Channel>) -> Result<Shown, Status> {
         let last = v1::GetMovementsRequest {
             from: self.last.payments,
@@ -186,7 +187,7 @@ impl Reader {
             let index = self.index_of(&reply);
             let rows = reply.get_ref().positions.len() as u64;
             if rows == 0 && !self.is_session && from > 0 {
-                return Err(Status::unavailable("its history ends somewhere before"));
+                return Err(Status::unavailable("its history ends before this row"));
             }
             if rows < 1000 {
                 return Ok(Shown { index, payments: from + rows });
@@ -195,13 +196,13 @@ impl Reader {
         }
     }
 
-    /// The entry that an answer shows; of a stale one, also its age must be told.
+    /// The entry that an answer shows. The answer to a stale read must contain its age, too.
     fn index_of<Message>(&self, reply: &Response<Message>) -> u64 {
         let text = |name| reply.metadata().get(name).and_then(|text| text.to_str().ok());
         let number = |text: &str| text.parse::<u64>().ok();
-        // Right after its start a node does not know it yet.
+        // Right after its start the age is unknown to a node.
         let age = text("bezant-age-ms").map(|age| age == "unknown" || number(age).is_some());
-        assert_eq!(age, (!self.is_session).then_some(true), "stale answers say how old they are");
+        assert_eq!(age, (!self.is_session).then_some(true), "stale answers contain their age");
         text("bezant-index").and_then(number).unwrap_or(0)
     }
 }

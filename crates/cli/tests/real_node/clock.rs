@@ -1,4 +1,4 @@
-//! A folder whose ledger is of another time than this machine's clock.
+//! A folder whose ledger has a time far from this machine's clock.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::node::{Answer, Node, program};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A folder with account 1, which was created so long after today.
+/// A folder with account 1, whose creation time is `ahead` of today.
 fn folder_from(ahead: Duration) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Clock::new(move || {
@@ -30,7 +30,7 @@ fn folder_from(ahead: Duration) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_ledger_of_the_future_starts_when_the_clock_is_accepted() {
+fn a_ledger_of_the_future_starts_with_accept_clock() {
     let folder = folder_from(90 * DAY);
     let refused = program()
         .args(["start", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -42,7 +42,7 @@ fn a_ledger_of_the_future_starts_when_the_clock_is_accepted() {
     for words in [
         "this machine's clock shows 20",
         "and the last entry of the ledger is of 20",
-        "that is more than a day earlier: time would stand still",
+        "that is more than a day earlier: cluster time would not advance",
         "Set the clock; when it is right, start the node with --accept-clock",
     ] {
         assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
@@ -52,14 +52,14 @@ fn a_ledger_of_the_future_starts_when_the_clock_is_accepted() {
     node.done(&["account", "create", "--asset", "EUR", "--id", "2"]);
     node.done(&["pay", "1", "2", "1 EUR"]);
     node.kill();
-    // It was for one start.
+    // The acceptance was for one start only.
     let again =
         program().args(["start", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path()).output();
     assert_eq!(Answer::new(again).code, 3);
 }
 
 #[test]
-fn a_ledger_of_an_hour_later_starts() {
+fn a_ledger_one_hour_ahead_starts() {
     let folder = folder_from(Duration::from_hours(1));
     let node = Node::start(folder.path());
     node.done(&["account", "create", "--asset", "EUR", "--id", "2"]);

@@ -1,4 +1,4 @@
-//! A node that other machines reach: it says so, and changes of its cluster need the token.
+//! A node that other machines reach: it warns of that, and changes of its cluster need the token.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -32,7 +32,7 @@ impl Exposed {
         let mut lines = BufReader::new(stdout).lines().map(|line| line.expect("text"));
         // The last line comes after the warning.
         let greeting: Vec<String> = lines.by_ref().take_while(|line| !line.contains("bezant pay")).collect();
-        let port = greeting[0].rsplit_once(':').expect("it says where it listens").1.to_owned();
+        let port = greeting[0].rsplit_once(':').expect("it prints where it listens").1.to_owned();
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address: format!("127.0.0.1:{port}") }
     }
@@ -65,7 +65,7 @@ impl Drop for Exposed {
 }
 
 #[test]
-fn changes_of_the_cluster_need_the_token_where_others_reach_the_node() {
+fn changes_of_an_exposed_cluster_need_the_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let token = folder.path().join("token");
     std::fs::write(&token, format!("{TOKEN}\n")).expect("the token is written");
@@ -77,7 +77,7 @@ fn changes_of_the_cluster_need_the_token_where_others_reach_the_node() {
         &["--node", "1", "--nodes", &nodes, "--token-file", token],
     );
     let add = ["cluster", "add", "2=127.0.0.1:1", "--learner", "--wait", "1s"];
-    // To a browser its listener for the other nodes is a connection that ends.
+    // The listener for peers closes a browser's connection without an answer.
     let peer = nodes.strip_prefix("1=").expect("an address");
     let mut stream = TcpStream::connect(peer).expect("it listens");
     let page = format!(
@@ -89,7 +89,7 @@ fn changes_of_the_cluster_need_the_token_where_others_reach_the_node() {
     // A reset is a way to close, too.
     drop(stream.read_to_end(&mut bytes));
     assert!(!bytes.windows(4).any(|part| part == b"HTTP"), "{}", String::from_utf8_lossy(&bytes));
-    // Until it leads, which takes a moment, nothing can be changed: the token is asked for before.
+    // The token is checked even before the node leads, when no change is possible yet.
     let refused = node.run(&add);
     assert!(refused.code == 2 && refused.stderr.contains("--token-file"), "{}", refused.stderr);
     let wrong = folder.path().join("wrong");
@@ -110,7 +110,7 @@ fn changes_of_the_cluster_need_the_token_where_others_reach_the_node() {
         );
         assert!(answer.contains("token_required"), "{answer}");
     }
-    // What comes through is answered by the cluster.
+    // A request with the token gets the cluster's answer.
     let answer = node.change(&format!("authorization: Bearer {TOKEN}\r\n"));
     assert!(!answer.starts_with("HTTP/1.1 401"), "{answer}");
     let added = node.run(&[&add[..], &["--token-file", token]].concat());
@@ -125,7 +125,7 @@ fn changes_of_the_cluster_need_the_token_where_others_reach_the_node() {
 }
 
 #[test]
-fn a_node_on_loopback_answers_for_the_hosts_that_it_was_given() {
+fn a_node_on_loopback_answers_only_for_its_hosts() {
     let folder = tempfile::tempdir().expect("a folder");
     let hosts = ["--allowed-hosts", "other.example,a.example"];
     let node = Exposed::start(folder.path(), "127.0.0.1:0", &hosts);
@@ -133,7 +133,7 @@ fn a_node_on_loopback_answers_for_the_hosts_that_it_was_given() {
     assert!(answer.contains("change_refused") && answer.contains("alone"), "{answer}");
     drop(node);
     let node = Exposed::start(folder.path(), "127.0.0.1:0", &[]);
-    assert!(node.change("").contains("misdirected_request"), "a name that it does not know");
+    assert!(node.change("").contains("misdirected_request"), "a host name that it was not given");
     drop(node);
     assert_eq!(
         std::fs::read_to_string(folder.path().join("err")).expect("its log"),

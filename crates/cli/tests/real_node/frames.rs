@@ -1,5 +1,5 @@
-//! A client of TigerBeetle's protocol whose server is killed with signal 9 in the middle of its requests: each is done
-//! once, and a retry at the next server gets the bytes that the first one sent.
+//! A client of TigerBeetle's protocol whose server is killed with signal 9 during requests: each request is
+//! executed once, and a retry at the next server gets the bytes that the first server sent.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,19 +11,20 @@ use bezant_types::{Account, AccountId, ClientId, LedgerNumber, Transfer, Transfe
 
 use crate::node::Node;
 
-/// Kills of a run.
+/// The count of kills.
 const KILLS: u32 = 12;
-/// Transfers of a request.
+/// The count of transfers in a request.
 const EVENTS: u128 = 200;
 
-/// The address of the door.
-pub(crate) fn door(node: &Node) -> &str {
-    let rest = node.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
+/// The address at which a node listens for TigerBeetle clients.
+pub(crate) fn listener(node: &Node) -> &str {
+    let rest =
+        node.greeting.split_once("TigerBeetle clients: ").expect("it listens for TigerBeetle clients").1;
     rest.split(',').next().unwrap_or_default()
 }
 
 fn connect(node: &Node) -> TcpStream {
-    let stream = TcpStream::connect(door(node)).expect("the door is open");
+    let stream = TcpStream::connect(listener(node)).expect("it listens for TigerBeetle clients");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
     stream
 }
@@ -70,7 +71,7 @@ impl Peer {
         [&self.client.request(operation, &body)[..], &body].concat()
     }
 
-    /// Sends a request, as often as it is asked to; the one reply that comes to each.
+    /// Sends a request, and returns its reply.
     fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
         self.stream.write_all(request).expect("the server takes it");
         read_frame(&mut self.stream).expect("the server answers")
@@ -92,7 +93,7 @@ impl Peer {
 }
 
 #[test]
-fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
+fn a_retry_after_a_kill_gets_the_first_reply() {
     let folder = tempfile::tempdir().expect("a folder");
     let start = || Node::start_with(folder.path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
     let mut node = start();
@@ -108,9 +109,10 @@ fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
         let first = 1 + u128::from(kill) * 1_000_000;
         peer.done(Operation::CreateTransfers, payments(first));
         let request = peer.request(Operation::CreateTransfers, payments(first + 500_000));
-        // Every other time the client hears the answer before the server dies; else nobody knows how far it came.
-        let heard = (kill % 2 == 0).then(|| peer.exchange(&request));
-        if heard.is_none() {
+        // In every other round the client receives the answer before the kill. In the rest, the server may be
+        // killed at any step of the request.
+        let first_reply = (kill % 2 == 0).then(|| peer.exchange(&request));
+        if first_reply.is_none() {
             peer.stream.write_all(&request).expect("the server takes it");
             std::thread::yield_now();
         }
@@ -118,7 +120,7 @@ fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
         node = start();
         peer.stream = connect(&node);
         let again = peer.exchange(&request);
-        assert!(heard.is_none_or(|heard| heard == again), "the bytes of the first reply");
+        assert!(first_reply.is_none_or(|first_reply| first_reply == again), "the bytes of the first reply");
         peer.stream = connect(&node);
         assert_eq!(peer.exchange(&request), again, "and on another connection");
         peer.take(&again);
@@ -140,12 +142,12 @@ fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
     node.done(&["verify", "--all"]);
 }
 
-/// The command that reads the source through its door.
+/// Imports the source through its TigerBeetle listener.
 fn import(source: &Node, target: &Node) -> String {
-    target.done(&["import", "tigerbeetle", door(source)])
+    target.done(&["import", "tigerbeetle", listener(source)])
 }
 
-/// What `account list` says of balances and flags; the flag of an import left out.
+/// Balances and flags from `account list`, without the flag `imported`.
 fn books(node: &Node) -> String {
     let accounts = node.done(&["account", "list", "-o", "json"]);
     let lines = accounts.lines().map(|line| {
@@ -157,7 +159,7 @@ fn books(node: &Node) -> String {
 }
 
 #[test]
-fn what_a_tigerbeetle_holds_is_imported_with_its_expiries() {
+fn a_tigerbeetle_is_imported_with_its_expiries() {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let source = Node::start_with(folders[0].path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
     let target = Node::start(folders[1].path());
@@ -189,11 +191,11 @@ fn what_a_tigerbeetle_holds_is_imported_with_its_expiries() {
     target.done(&["pay", "1", "2", "1", "--id", "99"]);
     assert_eq!(import(&source, &target), "this import is complete; 1 movements came after it\n");
     source.done(&["pay", "alice", "bob", "1", "--id", "98"]);
-    let refused = target.fails(2, &["import", "tigerbeetle", door(&source)]);
+    let refused = target.fails(2, &["import", "tigerbeetle", listener(&source)]);
     assert!(refused.contains("neither empty") && refused.contains("1 movements came here"), "{refused}");
 }
 
-/// Where a hold stands: its state and the moment of its expiry.
+/// The state of a hold, and the moment of its expiry.
 fn hold(node: &Node, id: &str) -> (String, String) {
     let shown = node.done(&["transfer", "show", id, "-o", "json"]);
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
@@ -209,7 +211,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[test]
-fn an_open_hold_expires_here_when_it_would_have_at_the_source() {
+fn an_imported_hold_expires_as_it_would_at_the_source() {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let source = Node::start_with(folders[0].path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
     let target = Node::start(folders[1].path());
@@ -221,17 +223,17 @@ fn an_open_hold_expires_here_when_it_would_have_at_the_source() {
         source.done(&[&pending[..], &["--expires-in", seconds]].concat());
     }
 
-    // Of a source that only pauses: nothing expires here until the source says that it did.
-    let answer = target.run(&["import", "tigerbeetle", door(&source), "--more-follows"]);
+    // With --more-follows a reserve expires here only by the source's own expiry.
+    let answer = target.run(&["import", "tigerbeetle", listener(&source), "--more-follows"]);
     assert!(answer.stdout.contains("4 movements imported") && answer.stdout.contains("all balances agree"));
     assert!(answer.stderr.contains("4 reserves are still pending and do not expire"), "{}", answer.stderr);
     for id in ["11", "12", "13", "14"] {
-        assert_eq!(hold(&target, id).1, hold(&source, id).1, "{id} keeps its time");
+        assert_eq!(hold(&target, id).1, hold(&source, id).1, "{id} keeps its expiry");
     }
     wait_until("a hold of five seconds expires", || hold(&source, "14").0 == "expired");
     assert_eq!(hold(&target, "14").0, "pending");
 
-    let answer = target.run(&["import", "tigerbeetle", door(&source), "-o", "json"]);
+    let answer = target.run(&["import", "tigerbeetle", listener(&source), "-o", "json"]);
     assert!(answer.stdout.contains("\"expires\":true"), "{}", answer.stdout);
     assert_eq!(hold(&target, "14").0, "voided");
     wait_until("a hold of ten seconds expires", || hold(&target, "11").0 == "expired");
@@ -239,12 +241,12 @@ fn an_open_hold_expires_here_when_it_would_have_at_the_source() {
     assert_eq!([hold(&target, "12").0, hold(&target, "13").0], ["pending", "pending"]);
     assert_eq!(books(&source), books(&target));
     target.done(&["verify", "--all"]);
-    let refused = target.fails(2, &["import", "tigerbeetle", door(&source)]);
+    let refused = target.fails(2, &["import", "tigerbeetle", listener(&source)]);
     assert!(refused.contains("has expired here"), "{refused}");
 }
 
 #[test]
-fn a_source_in_use_is_imported_until_it_stands_still() {
+fn a_source_in_use_is_imported_until_its_last_write() {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let source = Node::start_with(folders[0].path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
     let target = Node::start(folders[1].path());
@@ -256,7 +258,7 @@ fn a_source_in_use_is_imported_until_it_stands_still() {
         let user = scope.spawn(|| {
             let mut id = 100;
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                // Accounts come into being meanwhile, too.
+                // Accounts are created meanwhile, too.
                 let [account, payment] = [id.to_string(), (id + 1).to_string()];
                 source.done(&["account", "create", "--asset", "EUR", "--id", &account]);
                 source.done(&["pay", "1", &account, "1", "--id", &payment]);
@@ -272,18 +274,18 @@ fn a_source_in_use_is_imported_until_it_stands_still() {
     assert!(import(&source, &target).contains("all balances agree"));
     assert!(import(&source, &target).contains(" 0 movements imported"));
     assert_eq!(books(&source), books(&target));
-    // A program that creates its accounts when it starts finds them.
+    // Creating the same accounts again, as many programs do at their start, returns exists.
     target.done(&["account", "create", "--asset", "EUR", "--id", "1"]);
     target.fails(1, &["account", "create", "--asset", "EUR", "--id", "1", "--code", "7"]);
 }
 
 #[test]
-fn another_cluster_is_hinted_at() {
+fn the_error_for_another_cluster_names_the_option() {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let arguments = ["--tigerbeetle-listen", "127.0.0.1:0", "--tigerbeetle-cluster", "7"];
     let source = Node::start_with(folders[0].path(), &arguments);
     let target = Node::start(folders[1].path());
-    let refused = target.fails(3, &["import", "tigerbeetle", door(&source), "--timeout", "2s"]);
+    let refused = target.fails(3, &["import", "tigerbeetle", listener(&source), "--timeout", "2s"]);
     assert!(refused.contains("0 was asked for, --cluster names another"), "{refused}");
-    target.done(&["import", "tigerbeetle", door(&source), "--cluster", "7"]);
+    target.done(&["import", "tigerbeetle", listener(&source), "--cluster", "7"]);
 }

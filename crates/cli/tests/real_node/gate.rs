@@ -1,5 +1,5 @@
-//! Stands between the program and a node, and does something to the calls that come after an import has paused expiry, or
-//! to that call itself.
+//! A proxy between the program and a node. It disturbs the call with which an import pauses expiry, or the
+//! calls after it.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,27 +13,29 @@ pub(crate) const HEADERS: u8 = 1;
 const DATA: u8 = 0;
 /// The head of a frame: size in 3 bytes, type in 1, and more.
 const HEAD_SIZE: usize = 9;
-/// Where the operation of a call `Submit` is: after the frame's head, 5 bytes of gRPC's, and the field's number.
+/// The offset of the operation in a call `Submit`: after the frame's head, 5 bytes of gRPC, and the field's
+/// number.
 const OPERATION_AT: usize = HEAD_SIZE + 6;
-/// How a pause begins there: operation 14, 16 bytes of records, of which the first is 1.
+/// The beginning of a pause there: operation 14, 16 bytes of records, of which the first is 1.
 const PAUSE: [u8; 4] = [14, 0x12, 16, 1];
-/// An operation that no server knows.
+/// The number of no operation.
 const UNKNOWN: u8 = 99;
 
-/// What the gate does.
+/// The fault that the gate injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// The call of that number after the pause never arrives, and nothing ends: the next one is 1.
+    /// The call with this number after the pause never arrives, and its connection stays open. The call after
+    /// the pause has number 1.
     Hold(usize),
-    /// Its connection breaks, and there is no other one any more.
+    /// The connection of the call with this number breaks, and no other connection is accepted.
     Cut(usize),
-    /// The server does not know the operation that pauses expiry, as those of version 0.1.
+    /// The operation that pauses expiry is unknown to the server, as in version 0.1.
     IsOld,
 }
 
-/// Where the program connects in place of the node.
+/// The proxy to which the program connects in place of the node.
 pub(crate) struct Gate {
-    /// As `http://127.0.0.1:PORT`.
+    /// Its address, as `http://127.0.0.1:PORT`.
     pub(crate) url: String,
     /// True once a call was held.
     is_held: Arc<AtomicBool>,
@@ -66,17 +68,17 @@ impl Gate {
     }
 }
 
-/// What the connections of one gate know together.
+/// The state that the connections of one gate share.
 #[derive(Clone)]
 struct Passage {
     trouble: Trouble,
     is_held: Arc<AtomicBool>,
-    /// Calls since the pause, which counts itself; 0 = it has not come.
+    /// The count of calls from the pause on, which counts as 1; 0 = it has not come.
     later_calls: Arc<AtomicUsize>,
 }
 
 impl Passage {
-    /// True once no connection is taken any more.
+    /// True once no connection is accepted any more.
     fn is_cut(&self) -> bool {
         matches!(self.trouble, Trouble::Cut(last) if self.later_calls.load(SeqCst) > last)
     }
@@ -91,12 +93,12 @@ impl Passage {
                 match self.trouble {
                     Trouble::Hold(call) if later >= call => {
                         self.is_held.store(true, SeqCst);
-                        // Until the program ends: whatever else it sends is swallowed.
+                        // Everything else that the program sends is dropped, until the program ends.
                         while next_frame(&mut client).is_some() {}
                         return;
                     }
                     Trouble::Cut(call) if later >= call => {
-                        // Its reader lets go of it, too. It may be closed already.
+                        // This ends the thread that reads answers, too. The sockets may be closed already.
                         drop(client.shutdown(Shutdown::Both));
                         drop(server.shutdown(Shutdown::Both));
                         return;

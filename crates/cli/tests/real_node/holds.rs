@@ -1,4 +1,4 @@
-//! Holds, one bound at a time, and names that must not reach a terminal as they are.
+//! Tests of holds, of changes of one bound, and of the escaping of names for a terminal.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn a_hold_shows_what_became_of_it_and_open_ones_are_listed() {
+fn a_hold_shows_its_state_and_open_holds_are_listed() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     node.done(&["account", "create", "alice", "--asset", "EUR", "--id", "1"]);
@@ -54,7 +54,7 @@ fn a_bound_that_is_not_given_stays() {
 }
 
 #[test]
-fn what_cannot_be_seen_does_not_reach_the_terminal() {
+fn invisible_letters_do_not_reach_the_terminal() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     let refused = node.fails(1, &["account", "create", "a\u{202e}b", "--asset", "EUR"]);

@@ -1,4 +1,5 @@
-//! Imports and exports of files against a real node: what is sent of a file that is wrong, and what is left on disk.
+//! Imports and exports of files with a real node: which rows of a wrong file are sent, and which files stay
+//! on disk.
 
 use std::fs;
 use std::io::Write;
@@ -34,7 +35,7 @@ impl Bench {
         self.path(name).to_str().expect("text").to_owned()
     }
 
-    /// Movements of the node.
+    /// The count of the node's movements.
     fn movements(&self) -> u64 {
         let books: Value = serde_json::from_str(&self.node.done(&["books", "-o", "json"])).expect("JSON");
         books["movements"].as_u64().expect("a number")
@@ -58,21 +59,21 @@ impl Bench {
             .spawn()
             .expect("the program starts");
         let mut stdin = child.stdin.take().expect("stdin is piped");
-        // A program that refuses the beginning does not read the rest.
+        // The write may fail: a program that refuses the beginning does not read the rest.
         drop(stdin.write_all(input));
         drop(stdin);
         Answer::new(child.wait_with_output())
     }
 }
 
-/// So many payments of `amount` in CSV.
+/// `count` payments of `amount` in CSV.
 fn payments(count: usize, amount: &str) -> String {
     let rows = (1..=count).map(|id| format!("{id},alice,bob,{amount},EUR\n"));
     std::iter::once("id,from,to,amount,asset\n".to_owned()).chain(rows).collect()
 }
 
 #[test]
-fn a_file_is_read_through_before_its_first_row_is_sent() {
+fn a_file_is_checked_before_its_first_row_is_sent() {
     let bench = Bench::new();
     let count = 9000;
     for (name, last, words) in [
@@ -100,12 +101,12 @@ fn a_file_is_read_through_before_its_first_row_is_sent() {
     let path = bench.write("good.csv", payments(count, "10"));
     let answer = bench.node.run(&["import", "transfers", &path]);
     assert!(answer.stdout.contains("9000 created"), "{}{}", answer.stdout, answer.stderr);
-    assert!(answer.stderr.contains("minor units, from line 2 on"), "it is told: {}", answer.stderr);
+    assert!(answer.stderr.contains("minor units, from line 2 on"), "the unit is reported: {}", answer.stderr);
     assert_eq!(bench.balance_of_bob(), "90000");
 }
 
 #[test]
-fn the_unit_of_bare_amounts_can_be_said() {
+fn an_option_sets_the_unit_of_bare_amounts() {
     let bench = Bench::new();
     let path = bench.write("rows.csv", payments(2, "10"));
     let answer = bench.node.run(&["import", "transfers", &path, "--assume", "major"]);
@@ -118,7 +119,7 @@ fn the_unit_of_bare_amounts_can_be_said() {
 }
 
 #[test]
-fn a_pipe_says_its_unit_and_how_far_it_came() {
+fn a_pipe_needs_a_unit_and_reports_its_progress() {
     let bench = Bench::new();
     let import = &["import", "transfers", "-"];
     let answer = bench.pipe(import, payments(3, "10").as_bytes());
@@ -142,14 +143,14 @@ fn a_pipe_says_its_unit_and_how_far_it_came() {
     assert!(answer.stderr.contains("import.refused.jsonl"), "{}", answer.stderr);
     assert!(bench.path("import.refused.jsonl").exists());
     assert!(!bench.path("-.refused.jsonl").exists());
-    // A file on stdin is a file.
+    // A file on stdin is read like a file, not like a pipe.
     let file = fs::File::open(bench.write("rows.csv", payments(2, "10"))).expect("the file");
     let output = program().args(["--server", &bench.node.url]).args(import).stdin(file).output();
     assert!(Answer::new(output).stdout.contains("2 there before"));
 }
 
 #[test]
-fn refused_rows_are_of_this_run_and_never_over_the_input() {
+fn refused_rows_never_overwrite_the_input() {
     let bench = Bench::new();
     let rows = "id,from,to,amount\n1,alice,alice,1 EUR\n2,alice,bob,1 EUR\n";
     let path = bench.write("rows.csv", rows);
@@ -252,7 +253,7 @@ fn an_export_in_a_pipe_is_not_read() {
 }
 
 #[test]
-fn what_is_no_table_sends_nothing() {
+fn files_of_other_formats_send_nothing() {
     let bench = Bench::new();
     let utf16: Vec<u8> =
         "id,from,to,amount\n1,alice,bob,1 EUR\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -287,7 +288,7 @@ fn what_is_no_table_sends_nothing() {
 }
 
 #[test]
-fn an_export_replaces_a_file_only_when_it_is_whole() {
+fn an_export_replaces_a_file_only_when_complete() {
     let bench = Bench::new();
     bench.node.done(&["import", "transfers", &bench.write("rows.csv", payments(9000, "10.00"))]);
     let keep = bench.write("keep.jsonl", "what was there");
@@ -303,7 +304,7 @@ fn an_export_replaces_a_file_only_when_it_is_whole() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    // The half of a file that is there while it writes.
+    // The partial file exists while the export is written.
     while names() == before && child.try_wait().expect("it runs or has ended").is_none() {}
     let stop = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     stop.expect("kill runs");
@@ -329,7 +330,7 @@ fn an_export_replaces_a_file_only_when_it_is_whole() {
 }
 
 #[test]
-fn an_import_whose_server_dies_says_what_is_done() {
+fn an_import_whose_server_dies_reports_its_progress() {
     let bench = Bench::new();
     let mut child = program()
         .current_dir(bench.files.path())
@@ -348,7 +349,7 @@ fn an_import_whose_server_dies_says_what_is_done() {
     stdin.write_all(b"9001,alice,bob,1.00,EUR\n9002,1,2,1.00,EUR\n").expect("a second batch");
     drop(stdin);
     let answer = Answer::new(child.wait_with_output());
-    // A connection that is refused carries no row; one that breaks in the middle may have.
+    // No row was sent over a refused connection; a connection that breaks may have carried rows.
     let end = match answer.code {
         8 => "The rows up to line 8190 are done (8189 created",
         6 => "from line 8191 to 8192 were sent, and what became of them is not known",
@@ -363,7 +364,8 @@ fn an_import_whose_server_dies_says_what_is_done() {
 #[test]
 fn a_file_that_grows_while_it_is_sent_is_noticed() {
     let bench = Bench::new();
-    // The last batch is read after the first one was sent; whether the row comes in time is up to the machine.
+    // The last batch is read after the first one was sent. Whether the new row comes in time depends on the
+    // machine.
     let is_noticed = (1..=5).any(|round| {
         let first = round * 1_000_000;
         let rows = (first..first + 8189 * 4 * round).map(|id| format!("{id},1,2,1.00,EUR\n"));
@@ -391,7 +393,8 @@ fn a_file_that_grows_while_it_is_sent_is_noticed() {
     assert!(is_noticed);
 }
 
-/// The lines of an export in JSON with other words, sealed anew as version 0.1 would have.
+/// The lines of an export in JSON with `old` replaced by `new`, and new checksums, as version 0.1 would write
+/// them.
 fn sealed_anew(export: &str, old: &str, new: &str) -> String {
     let mut seal = 0;
     let changed = export.replace(old, new);
@@ -404,7 +407,7 @@ fn sealed_anew(export: &str, old: &str, new: &str) -> String {
 }
 
 #[test]
-fn an_export_with_names_that_are_refused_now_is_rebuilt() {
+fn an_export_with_names_refused_now_is_rebuilt() {
     let bench = Bench::new();
     bench.node.done(&["account", "create", "Jose", "--asset", "EUR", "--id", "3", "--min", "0"]);
     bench.node.done(&["pay", "alice", "Jose", "1 EUR"]);

@@ -1,5 +1,4 @@
-//! The built program as people run it: a real node on a folder of its own, and the commands and the client
-//! against it.
+//! Tests of the built program: a real node on its own folder, and the commands and the client against it.
 
 mod clock;
 mod exposed;

@@ -1,4 +1,4 @@
-//! A real node for tests: the built program on a folder of its own and a free port, killed when dropped.
+//! A real node for tests: the built program on its own folder and a free port, killed when dropped.
 
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -7,13 +7,13 @@ use std::process::{Child, Command, Output, Stdio};
 /// A running node.
 pub(crate) struct Node {
     child: Child,
-    /// Where it listens, as `http://127.0.0.1:PORT`.
+    /// The address at which it listens, as `http://127.0.0.1:PORT`.
     pub(crate) url: String,
-    /// What it printed when it started, up to the empty line.
+    /// Its output at the start, up to the empty line.
     pub(crate) greeting: String,
 }
 
-/// The built program, without what the environment would say to it.
+/// The built program, without the environment variables that it reads.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bezant"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEZANT_")) {
@@ -23,7 +23,7 @@ pub(crate) fn program() -> Command {
 }
 
 impl Node {
-    /// Starts it and waits until it says where it listens.
+    /// Starts it and waits until it prints where it listens.
     pub(crate) fn start(folder: &Path) -> Self {
         Self::start_with(folder, &[])
     }
@@ -42,8 +42,8 @@ impl Node {
         let greeting: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
         let greeting = greeting.join("\n");
         let url = greeting.split_once("http://").and_then(|(_, rest)| rest.lines().next());
-        let url = format!("http://{}", url.expect("it says where it listens"));
-        // Whoever stops reading a pipe stops the writer.
+        let url = format!("http://{}", url.expect("it prints where it listens"));
+        // The pipe is read to its end: a full pipe would block the node.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url, greeting }
     }
@@ -53,7 +53,7 @@ impl Node {
         self.child.id()
     }
 
-    /// Ends it without warning.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it ends");
@@ -69,7 +69,7 @@ impl Node {
         Answer::new(program().args(["--server", &self.url]).args(arguments).output())
     }
 
-    /// What a command prints, answers and complaints in the order in which a terminal shows them.
+    /// The output of a command, stdout and stderr in the order in which a terminal shows them.
     pub(crate) fn merged(&self, arguments: &[&str]) -> String {
         let mut file = tempfile::tempfile().expect("a file");
         let copy = || file.try_clone().expect("a copy");
@@ -82,14 +82,14 @@ impl Node {
         text
     }
 
-    /// Runs a command that must succeed, and gives what it printed.
+    /// Runs a command that must succeed; returns its stdout.
     pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let answer = self.run(arguments);
         assert_eq!(answer.code, 0, "{arguments:?}: {}", answer.stderr);
         answer.stdout
     }
 
-    /// Runs a command that must fail with that code in one line, and gives the line.
+    /// Runs a command that must fail with `code` and one line on stderr; returns the line.
     pub(crate) fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let answer = self.run(arguments);
         assert_eq!(answer.code, code, "{arguments:?}: {}{}", answer.stdout, answer.stderr);
@@ -106,18 +106,18 @@ impl Drop for Node {
     }
 }
 
-/// What a command left behind.
+/// The result of a command.
 pub(crate) struct Answer {
     /// Its exit code.
     pub(crate) code: i32,
-    /// Its answer.
+    /// Its stdout.
     pub(crate) stdout: String,
-    /// Its complaint.
+    /// Its stderr.
     pub(crate) stderr: String,
 }
 
 impl Answer {
-    /// Of a command that ended.
+    /// The result of a command that ended.
     pub(crate) fn new(output: std::io::Result<Output>) -> Self {
         let output = output.expect("the program runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");

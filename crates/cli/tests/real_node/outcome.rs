@@ -1,5 +1,5 @@
-//! What a command says when its outcome is not known, or its answer cannot be shown: a payment is never made twice by
-//! who believes it.
+//! The message of a command whose outcome is not known, or whose answer cannot be printed: following it never
+//! makes a payment twice.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,13 +18,13 @@ use crate::node::{Answer, Node, program};
 /// Calls of `bezant pay`: the assets, both accounts, the payment.
 const CALLS: usize = 4;
 
-/// Passes everything on to a node until so many calls were sent: from then on no answer comes back.
-struct Silencer {
+/// A proxy to a node that drops all answers after `CALLS` calls were sent.
+struct Proxy {
     url: String,
     calls: Arc<AtomicUsize>,
 }
 
-impl Silencer {
+impl Proxy {
     fn start(node: &Node) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -83,7 +83,7 @@ fn received(node: &Node) -> Value {
     bob["balances"]["credits_posted"].clone()
 }
 
-/// Waits for the effect of a call whose answer was swallowed.
+/// Waits for the effect of a call whose answer was dropped.
 fn wait_for(node: &Node, amount: &str) {
     let begun = std::time::Instant::now();
     while received(node) != amount {
@@ -101,11 +101,11 @@ fn repeat(node: &Node, line: &str) -> Answer {
 }
 
 #[test]
-fn an_unknown_outcome_names_the_id_and_the_command_that_tells() {
+fn an_unknown_outcome_names_the_id_and_the_next_command() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
-    let silencer = Silencer::start(&node);
-    let pay = ["pay", "alice", "bob", "1", "EUR", "--timeout", "2s", "--server", &silencer.url];
+    let proxy = Proxy::start(&node);
+    let pay = ["pay", "alice", "bob", "1", "EUR", "--timeout", "2s", "--server", &proxy.url];
     let answer = Answer::new(program().args(pay).output());
     assert_eq!((answer.code, answer.stderr.lines().count()), (6, 1), "{}", answer.stderr);
     let advice = answer.stderr.rsplit(": ").next().expect("a command").trim();
@@ -115,8 +115,8 @@ fn an_unknown_outcome_names_the_id_and_the_command_that_tells() {
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert_eq!(received(&node), "100", "paid once");
 
-    let silencer = Silencer::start(&node);
-    let pay = ["pay", "alice", "bob", "1", "EUR", "--timeout", "2s", "-o", "json", "--server", &silencer.url];
+    let proxy = Proxy::start(&node);
+    let pay = ["pay", "alice", "bob", "1", "EUR", "--timeout", "2s", "-o", "json", "--server", &proxy.url];
     let answer = Answer::new(program().args(pay).output());
     let error: Value = serde_json::from_str(&answer.stderr).expect("JSON");
     let error = &error["error"];
@@ -129,14 +129,14 @@ fn an_unknown_outcome_names_the_id_and_the_command_that_tells() {
 fn a_signal_during_a_payment_names_the_id() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
-    let silencer = Silencer::start(&node);
+    let proxy = Proxy::start(&node);
     let child = program()
-        .args(["pay", "alice", "bob", "1", "EUR", "--timeout", "2m", "--server", &silencer.url])
+        .args(["pay", "alice", "bob", "1", "EUR", "--timeout", "2m", "--server", &proxy.url])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .expect("the program starts");
-    while silencer.calls.load(SeqCst) < CALLS {
+    while proxy.calls.load(SeqCst) < CALLS {
         std::thread::sleep(Duration::from_millis(5));
     }
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
@@ -147,18 +147,18 @@ fn a_signal_during_a_payment_names_the_id() {
 }
 
 #[test]
-fn a_signal_during_an_export_is_a_stop_and_leaves_no_file() {
+fn a_signal_stops_an_export_and_leaves_no_file() {
     let (folder, files) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let node = with_accounts(folder.path());
-    // Its calls: the books, the account, its movements, the books.
-    let silencer = Silencer::start(&node);
+    // An export calls: the books, the account, its movements, the books.
+    let proxy = Proxy::start(&node);
     let child = program()
-        .args(["export", "alice", "--timeout", "2m", "--server", &silencer.url, "--to"])
+        .args(["export", "alice", "--timeout", "2m", "--server", &proxy.url, "--to"])
         .arg(files.path().join("alice.csv"))
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    while silencer.calls.load(SeqCst) < CALLS {
+    while proxy.calls.load(SeqCst) < CALLS {
         std::thread::sleep(Duration::from_millis(5));
     }
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
@@ -174,7 +174,7 @@ fn a_signal_during_an_export_is_a_stop_and_leaves_no_file() {
 }
 
 #[test]
-fn what_was_done_and_cannot_be_shown_says_so() {
+fn a_change_whose_answer_cannot_be_printed_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
     let full = |arguments: &[&str]| {
@@ -208,7 +208,7 @@ fn what_was_done_and_cannot_be_shown_says_so() {
 }
 
 #[test]
-fn errors_are_json_where_json_was_asked_for() {
+fn errors_are_json_with_the_option_for_json() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
     node.done(&["account", "bounds", "alice", "--min", "0"]);
@@ -224,11 +224,11 @@ fn errors_are_json_where_json_was_asked_for() {
         refused["detail"].as_str().is_some_and(|text| text.contains("0.00 EUR is available")),
         "{refused}"
     );
-    assert_eq!(code(&["account", "show", "nobody"])["code"], "not_found");
+    assert_eq!(code(&["account", "show", "missing"])["code"], "not_found");
     let strange = code(&["account", "show", "a\u{202e}\\u{b"]);
     assert!(strange["detail"].as_str().is_some_and(|text| text.contains("a\u{202e}\\u{b")), "{strange}");
     assert_eq!(code(&["pay", "alice", "bob", "x"])["code"], "usage");
-    assert_eq!(code(&["pay", "alice"])["code"], "usage", "what clap refuses, too");
+    assert_eq!(code(&["pay", "alice"])["code"], "usage", "errors of the argument parser, too");
     let alice: Value =
         serde_json::from_str(&node.done(&["account", "show", "alice", "-o", "json"])).expect("JSON");
     assert_eq!(alice["available"], "0");

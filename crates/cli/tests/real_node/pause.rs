@@ -1,4 +1,4 @@
-//! What an import does to the expiry of reserves: when it is paused, and how that ends.
+//! The pause of expiry by an import: when it begins, and how it ends.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use bezant_client::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::frames::door;
+use crate::frames::listener;
 use crate::gate::{Gate, Trouble};
 use crate::node::{Answer, Node, program};
 
@@ -33,7 +33,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// What is imported: accounts 1 and 2.
+/// The node that is imported, with accounts 1 and 2.
 struct Source {
     node: Node,
     _data: tempfile::TempDir,
@@ -49,7 +49,7 @@ impl Source {
         Self { node, _data: data }
     }
 
-    /// A reserve that expires after so many seconds; 0 = never.
+    /// Creates a reserve that expires after `seconds`; 0 = never.
     fn hold(&self, id: &str, seconds: &str) {
         let pending = ["transfer", "create", "1", "2", "3", "--pending", "--id", id];
         self.node.done(&[&pending[..], &["--expires-in", seconds]].concat());
@@ -62,11 +62,11 @@ impl Source {
     }
 
     fn address(&self) -> String {
-        door(&self.node).to_owned()
+        listener(&self.node).to_owned()
     }
 }
 
-/// An export with two reserves, of which one expires after so many seconds.
+/// An export with two reserves, of which the first expires after `seconds`.
 fn export(folder: &Path, seconds: &str) -> String {
     let source = Source::start();
     source.hold("11", seconds);
@@ -74,7 +74,7 @@ fn export(folder: &Path, seconds: &str) -> String {
     source.export(&folder.join("all.jsonl"))
 }
 
-/// Does something with a client of the node.
+/// Runs `work` with a client of the node.
 fn with_client<T>(node: &Node, work: impl AsyncFnOnce(&Client) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -90,7 +90,7 @@ fn pause(node: &Node) {
 }
 
 #[test]
-fn an_import_that_is_complete_says_what_came_after_it() {
+fn a_complete_import_reports_later_movements() {
     let [files, data, sources] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
     let path = export(files.path(), "2");
     let node = Node::start(data.path());
@@ -107,7 +107,8 @@ fn an_import_that_is_complete_says_what_came_after_it() {
     let again: Value =
         serde_json::from_str(&node.done(&["import", "history", &path, "-o", "json"])).expect("JSON");
     assert_eq!((&again["movements_before"], &again["movements_after"]), (&2.into(), &2.into()));
-    // So it looks where an import was killed between its last row and the bounds, and the ledger went on.
+    // The state after an import that was killed between its last row and the bounds, in a ledger that went
+    // on.
     let source = Node::start(sources.path());
     source.done(&["account", "create", "--asset", "EUR", "--id", "1"]);
     source.done(&["account", "create", "--asset", "EUR", "--id", "2", "--max", "5"]);
@@ -120,7 +121,7 @@ fn an_import_that_is_complete_says_what_came_after_it() {
     let again = source.run(&["import", "history", bounded]);
     let warning = "warning: 1 of the accounts have bounds in the export and none here";
     assert!(again.stderr.starts_with(warning) && again.stderr.contains("account 2"), "{}", again.stderr);
-    // Another ledger of as many rows is none.
+    // Another ledger with as many rows is no such import.
     let other = tempfile::tempdir().expect("a folder");
     let other = Node::start(other.path());
     for id in ["1", "2"] {
@@ -133,7 +134,7 @@ fn an_import_that_is_complete_says_what_came_after_it() {
 }
 
 #[test]
-fn an_import_that_fails_for_good_lets_expiry_run() {
+fn an_import_that_fails_for_good_resumes_expiry() {
     let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
     let source = Source::start();
     let accounts = source.export(&files.path().join("accounts.jsonl"));
@@ -148,7 +149,7 @@ fn an_import_that_fails_for_good_lets_expiry_run() {
 }
 
 #[test]
-fn reserves_that_an_earlier_version_imported_without_their_timeout_are_named() {
+fn reserves_imported_without_their_timeout_are_named() {
     let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
     let source = Source::start();
     source.hold("11", "9999");
@@ -199,7 +200,7 @@ fn a_pause_is_shown_and_ended_by_hand() {
     assert!(node.done(&["books"]).contains("expiry is paused, since an import is under way"));
     assert_eq!(node.done(&["import", "resume-expiry", "-o", "json"]).trim(), "{\"was_paused\":true}");
     assert!(!node.done(&["books"]).contains("paused"));
-    // An import ends the pause of an earlier one, whatever it has to bring.
+    // An import ends the pause of an earlier one, even if it has nothing to import.
     pause(&node);
     node.done(&["import", "history", &path]);
     assert_eq!(books(&node)["expiry_paused"], false);
@@ -208,7 +209,7 @@ fn a_pause_is_shown_and_ended_by_hand() {
     assert_eq!(books(&node)["expiry_paused"], false);
 }
 
-/// Imports through a gate; one that is held there is ended by a signal.
+/// Imports through a gate. An import that is held there is ended by a signal.
 fn interrupt(node: &Node, trouble: Trouble, import: &[&str]) -> Answer {
     let gate = Gate::start(node, trouble);
     let timeout = if matches!(trouble, Trouble::Hold(_)) { "2m" } else { "1s" };
@@ -227,9 +228,9 @@ fn interrupt(node: &Node, trouble: Trouble, import: &[&str]) -> Answer {
     Answer::new(child.wait_with_output())
 }
 
-/// The pause is kept, and the answer says so.
+/// Checks that expiry stays paused, and that the answer reports it.
 fn check_interrupted(node: &Node, answer: &Answer) {
-    // A call that was cut off may have arrived.
+    // A call whose connection broke may have arrived.
     assert!([6, 8].contains(&answer.code), "{}: {}", answer.code, answer.stderr);
     for words in
         ["Start the same import again", "Until then expiry is paused", "`bezant import resume-expiry`"]
@@ -240,14 +241,14 @@ fn check_interrupted(node: &Node, answer: &Answer) {
 }
 
 #[test]
-fn an_import_that_is_interrupted_keeps_the_pause_for_the_next() {
+fn an_interrupted_import_keeps_the_pause() {
     let files = tempfile::tempdir().expect("a folder");
     let source = Source::start();
     source.hold("11", "9999");
     source.hold("12", "0");
     let (path, address) = (source.export(&files.path().join("all.jsonl")), source.address());
     for import in [["history", &path], ["tigerbeetle", &address]] {
-        // Nothing was brought, the accounts, or everything.
+        // Nothing was imported, the accounts, or everything.
         for (trouble, movements) in [
             (Trouble::Hold(1), 0),
             (Trouble::Cut(1), 0),
@@ -287,7 +288,7 @@ fn an_import_goes_on_after_expiry_was_resumed_by_hand() {
 }
 
 #[test]
-fn a_source_no_longer_fits_once_a_reserve_has_expired_here() {
+fn a_source_is_refused_after_a_reserve_expired_here() {
     let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
     let source = Source::start();
     source.hold("11", "2");

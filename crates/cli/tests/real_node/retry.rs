@@ -1,5 +1,5 @@
-//! The client when answers get lost: a proxy between it and a real node cuts the connection exactly when
-//! the answer to a write comes back, so that the write is done and its client does not know.
+//! The client when answers get lost: a proxy between it and a real node cuts the connection when the answer
+//! to a write comes back. The write is done, and its client has no answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const EURO: u32 = 978;
-/// The answer to a write of 100 events has 1,600 bytes; what else a server sends is small.
+/// The answer to a write of 100 events has 1,600 bytes; everything else that a server sends is smaller.
 const ANSWER_SIZE_MIN: usize = 1_000;
 const EVENTS: u128 = 100;
 
-/// Passes bytes on; when armed, it swallows the next large answer and cuts the connection.
+/// Passes bytes on; when armed, it drops the next large answer and cuts the connection.
 struct Proxy {
     url: String,
     is_armed: Arc<AtomicBool>,
@@ -70,13 +70,13 @@ async fn pass(client: TcpStream, server: TcpStream, is_armed: Arc<AtomicBool>) {
     }
 }
 
-/// Links all but the last.
+/// True for all events of a chain but the last.
 fn linked(index: u128) -> bool {
     index + 1 < EVENTS
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_was_lost_is_done_once_and_answers_created() {
+async fn a_write_whose_answer_is_lost_is_done_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     let proxy = Proxy::start(&node.url).await;
@@ -92,7 +92,7 @@ async fn a_write_whose_answer_was_lost_is_done_once_and_answers_created() {
             .collect();
         proxy.arm();
         let outcomes = client.create_accounts(&accounts).await.expect("the outcome becomes known");
-        assert!(proxy.has_cut(), "the answer was swallowed");
+        assert!(proxy.has_cut(), "the answer was dropped");
         assert!(
             outcomes.iter().all(|outcome| outcome.status == CreateAccountStatus::Created),
             "{outcomes:?}"
@@ -108,22 +108,22 @@ async fn a_write_whose_answer_was_lost_is_done_once_and_answers_created() {
             .collect();
         proxy.arm();
         let outcomes = client.create_transfers(&transfers).await.expect("the outcome becomes known");
-        assert!(proxy.has_cut(), "the answer was swallowed");
+        assert!(proxy.has_cut(), "the answer was dropped");
         assert!(
             outcomes.iter().all(|outcome| outcome.status == CreateTransferStatus::Created),
             "{outcomes:?}"
         );
         let all: Vec<_> = transfers.iter().map(|new| new.transfer.id).collect();
         let recorded = client.lookup_transfers(&all).await.expect("a look-up");
-        let told: Vec<_> = outcomes.iter().map(|outcome| outcome.timestamp).collect();
-        assert_eq!(recorded.iter().map(|found| found.transfer.timestamp).collect::<Vec<_>>(), told);
+        let timestamps: Vec<_> = outcomes.iter().map(|outcome| outcome.timestamp).collect();
+        assert_eq!(recorded.iter().map(|found| found.transfer.timestamp).collect::<Vec<_>>(), timestamps);
         let view = client.lookup_accounts(&[from]).await.expect("a look-up");
         assert_eq!(view[0].account.debits_posted, EVENTS, "each was done once");
     }
 }
 
 #[tokio::test]
-async fn a_chain_that_an_earlier_call_made_in_part_is_not_called_created() {
+async fn a_chain_that_exists_in_part_is_not_created() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     let client = Client::connect(&node.url).await.expect("the node answers");
@@ -137,7 +137,7 @@ async fn a_chain_that_an_earlier_call_made_in_part_is_not_called_created() {
 }
 
 #[tokio::test]
-async fn a_chain_that_an_earlier_call_made_exists() {
+async fn a_chain_of_an_earlier_call_exists() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     let client = Client::connect(&node.url).await.expect("the node answers");
@@ -164,7 +164,7 @@ async fn a_chain_that_an_earlier_call_made_exists() {
 }
 
 #[tokio::test]
-async fn events_go_on_where_they_stood_when_the_connection_broke() {
+async fn events_go_on_after_a_broken_connection() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     let proxy = Proxy::start(&node.url).await;
@@ -190,11 +190,11 @@ async fn events_go_on_where_they_stood_when_the_connection_broke() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_passed_over() {
+async fn a_server_that_does_not_answer_is_skipped() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     let client = Client::builder().address("http://127.0.0.1:1").address(&node.url).connect().await;
     assert_eq!(client.expect("the second answers").books().await.expect("books").accounts, 0);
-    let nobody = Client::connect("http://127.0.0.1:1").await.expect_err("nobody is there");
-    assert!(nobody.is_unavailable(), "{nobody}");
+    let error = Client::connect("http://127.0.0.1:1").await.expect_err("no server is there");
+    assert!(error.is_unavailable(), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Every command against a real node: what it prints, how it fails, and what outlives a kill.
+//! Every command against a real node: its output, its failures, and the state after a kill.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(json).collect()
 }
 
-/// A node with alice, who may owe 500, and bob, who may hold 100.
+/// A node with the accounts alice (minimum -500) and bob (maximum 100).
 fn with_accounts(folder: &std::path::Path) -> Node {
     let node = Node::start(folder);
     node.done(&["account", "create", "alice", "--asset", "EUR", "--id", "1", "--min", "-500.00"]);
@@ -64,7 +64,7 @@ fn money_moves_and_everything_verifies() {
 }
 
 #[test]
-fn lists_are_for_people_and_take_dates() {
+fn lists_are_readable_and_accept_dates() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
     node.done(&["account", "create", "carol", "--asset", "EUR"]);
@@ -74,7 +74,7 @@ fn lists_are_for_people_and_take_dates() {
     node.done(&["pay", "alice", "bob", "4", "--id", "12"]);
 
     let history = node.done(&["account", "history", "alice"]);
-    assert!(history.contains("carol") && history.contains("bob"), "names stand in place of ids: {history}");
+    assert!(history.contains("carol") && history.contains("bob"), "names replace ids: {history}");
     assert!(history.lines().all(|line| line.chars().count() <= 100), "{history}");
     let listed = node.done(&["transfer", "list"]);
     assert!(listed.contains("alice") && listed.lines().all(|line| line.chars().count() <= 100), "{listed}");
@@ -126,31 +126,31 @@ fn lists_are_for_people_and_take_dates() {
 }
 
 #[test]
-fn what_goes_wrong_is_one_line_and_a_code() {
+fn an_error_is_one_line_and_an_exit_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
     node.done(&["account", "create", "tokyo", "--asset", "JPY"]);
 
-    let says = |code, arguments: &[&str], words: &[&str]| {
+    let fails_with = |code, arguments: &[&str], words: &[&str]| {
         let line = node.fails(code, arguments);
-        words.iter().for_each(|word| assert!(line.contains(word), "{line:?} does not say {word:?}"));
+        words.iter().for_each(|word| assert!(line.contains(word), "{line:?} does not contain {word:?}"));
     };
-    says(1, &["pay", "alice", "bob", "100.01"], &["balance_out_of_bounds"]);
-    says(1, &["account", "create", "carol", "--asset", "EUR", "--id", "1"], &["exists_with_different"]);
-    says(2, &["pay", "alice", "bob", "10.505"], &["10.505", "EUR"]);
-    says(2, &["pay", "alice", "bob", "ten"], &["ten"]);
-    says(2, &["pay", "alice", "tokyo", "1"], &["tokyo", "JPY", "EUR"]);
-    says(4, &["pay", "alice", "nobody", "1"], &["nobody"]);
-    says(4, &["pay", "alice", "bob", "1", "XYZ"], &["XYZ", "asset list"]);
-    says(4, &["account", "show", "99"], &["99"]);
-    says(4, &["transfer", "show", "99"], &["99"]);
-    says(4, &["transfer", "post", "99"], &["99"]);
-    says(4, &["transfer", "post", "99", "1", "EUR"], &["99"]);
-    says(4, &["transfer", "void", "99"], &["99"]);
-    says(4, &["verify", "--file", "/nowhere"], &["/nowhere"]);
-    says(2, &["account", "name", "tokyo", "123"], &["digits"]);
-    says(2, &["account", "create", "", "--asset", "EUR"], &["empty name"]);
-    says(2, &["demo", "-o", "json"], &["text alone"]);
+    fails_with(1, &["pay", "alice", "bob", "100.01"], &["balance_out_of_bounds"]);
+    fails_with(1, &["account", "create", "carol", "--asset", "EUR", "--id", "1"], &["exists_with_different"]);
+    fails_with(2, &["pay", "alice", "bob", "10.505"], &["10.505", "EUR"]);
+    fails_with(2, &["pay", "alice", "bob", "ten"], &["ten"]);
+    fails_with(2, &["pay", "alice", "tokyo", "1"], &["tokyo", "JPY", "EUR"]);
+    fails_with(4, &["pay", "alice", "missing", "1"], &["missing"]);
+    fails_with(4, &["pay", "alice", "bob", "1", "XYZ"], &["XYZ", "asset list"]);
+    fails_with(4, &["account", "show", "99"], &["99"]);
+    fails_with(4, &["transfer", "show", "99"], &["99"]);
+    fails_with(4, &["transfer", "post", "99"], &["99"]);
+    fails_with(4, &["transfer", "post", "99", "1", "EUR"], &["99"]);
+    fails_with(4, &["transfer", "void", "99"], &["99"]);
+    fails_with(4, &["verify", "--file", "/nowhere"], &["/nowhere"]);
+    fails_with(2, &["account", "name", "tokyo", "123"], &["digits"]);
+    fails_with(2, &["account", "create", "", "--asset", "EUR"], &["empty name"]);
+    fails_with(2, &["demo", "-o", "json"], &["only text"]);
     let bounds = json(&node.done(&["account", "bounds", "alice", "-o", "json"]));
     assert_eq!((&bounds["id"], &bounds["asset"]), (&Value::from("1"), &Value::from("EUR")));
     let no_server = Answer::new(program().args(["books", "--server", ""]).output());
@@ -163,13 +163,13 @@ fn what_goes_wrong_is_one_line_and_a_code() {
         assert_eq!(missing.code, 2, "{}", missing.stderr);
         choices.iter().for_each(|choice| assert!(missing.stderr.contains(choice), "{}", missing.stderr));
     }
-    says(1, &["account", "name", "tokyo", "alice"], &["name_"]);
-    says(1, &["asset", "register", "EURO", "978"], &["ledger_taken"]);
-    says(3, &["books", "--server", "http://127.0.0.1:1"], &["127.0.0.1:1", "bezant start"]);
+    fails_with(1, &["account", "name", "tokyo", "alice"], &["name_"]);
+    fails_with(1, &["asset", "register", "EURO", "978"], &["ledger_taken"]);
+    fails_with(3, &["books", "--server", "http://127.0.0.1:1"], &["127.0.0.1:1", "bezant start"]);
     let port = Answer::new(program().args(["books", "--server", "18000"]).output());
     assert_eq!(port.code, 2, "{}", port.stderr);
     assert!(port.stderr.contains("write 127.0.0.1:18000"), "{}", port.stderr);
-    // A server that the command line names is measured, also when the environment names it too.
+    // A server on the command line is measured, also if the environment names the same one.
     let bench = ["bench", "--transfers", "1", "--server", "http://127.0.0.1:1"];
     let bench = Answer::new(program().args(bench).env("BEZANT_SERVER", "http://127.0.0.1:1").output());
     assert!(bench.code != 0 && bench.stderr.contains("127.0.0.1:1"), "{}{}", bench.stdout, bench.stderr);
@@ -204,7 +204,7 @@ fn what_goes_wrong_is_one_line_and_a_code() {
 }
 
 #[test]
-fn exports_verify_and_bent_ones_do_not() {
+fn exports_verify_and_changed_ones_do_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
@@ -230,8 +230,8 @@ fn exports_verify_and_bent_ones_do_not() {
     let path = files.path().join("carol.csv");
     let path = path.to_str().expect("text");
     node.done(&["export", "carol", "--to", path]);
-    let unsaid = node.fails(5, &["verify", "--file", path]);
-    assert!(unsaid.contains("--of ACCOUNT"), "{unsaid}");
+    let without_account = node.fails(5, &["verify", "--file", path]);
+    assert!(without_account.contains("--of ACCOUNT"), "{without_account}");
     for whose in ["3", "carol"] {
         assert!(node.done(&["verify", "--file", path, "--of", whose]).contains("1 transfers"), "{whose}");
     }
@@ -242,7 +242,7 @@ fn exports_verify_and_bent_ones_do_not() {
 }
 
 #[test]
-fn imports_resume_and_list_what_was_refused() {
+fn imports_resume_and_list_refused_rows() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
@@ -289,7 +289,7 @@ fn imports_resume_and_list_what_was_refused() {
 }
 
 #[test]
-fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
+fn acknowledged_writes_survive_a_kill_and_a_stop() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
     node.done(&["pay", "alice", "bob", "1", "--id", "10"]);
@@ -301,7 +301,7 @@ fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
     node.done(&["pay", "alice", "bob", "2", "--id", "11"]);
     let stop = Command::new("kill").args(["-TERM", &node.id().to_string()]).status();
     assert!(stop.expect("kill runs").success());
-    assert_eq!(node.wait(), 0, "a stop in good order is a success");
+    assert_eq!(node.wait(), 0, "a stop by a signal is a success");
 
     let is_log = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("log-0");
     let mut files = fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("an entry"));
@@ -331,7 +331,7 @@ fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
 }
 
 #[test]
-fn a_damaged_log_is_named_and_left_alone() {
+fn a_damaged_log_is_reported_and_not_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());
     node.done(&["pay", "alice", "bob", "1"]);
@@ -340,7 +340,7 @@ fn a_damaged_log_is_named_and_left_alone() {
     let mut files = fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("an entry"));
     let log = files.find(is_log).expect("a log");
     let mut bytes = fs::read(log.path()).expect("the log");
-    // Behind the segment's first block, which is its header.
+    // After the segment's first block, which is its header.
     let at = (4200..bytes.len()).find(|at| bytes[*at] != 0).expect("an entry");
     bytes[at] ^= 1;
     fs::write(log.path(), &bytes).expect("written");
@@ -379,7 +379,7 @@ fn an_export_rebuilds_the_ledger() {
     let path = path.to_str().expect("text");
     let target = Node::start(folders[1].path());
     source.done(&["pay", "alice", "bob", "10", "--id", "10"]);
-    // What an import leaves that breaks off after the first row.
+    // The state after an import that was interrupted after its first row.
     source.done(&["export", "--to", path]);
     assert!(target.done(&["import", "history", path]).contains("1 movements imported, 0 there"));
     source.done(&["account", "create", "carol", "--asset", "EUR"]);
@@ -437,7 +437,7 @@ fn books_hold_more_than_one_account_can() {
     for id in ["1", "2", "3", "4"] {
         node.done(&["account", "create", "--asset", "EUR", "--id", id]);
     }
-    // Each is two cents short of 2^128; modulo 2^128 their sum would show as a negative balance does.
+    // Each is two cents less than 2^128; modulo 2^128 their sum would look like a negative balance.
     let amount = "3402823669209384634633746074317682114.54";
     node.done(&["pay", "1", "2", amount, "--id", "10"]);
     node.done(&["pay", "3", "4", amount, "--id", "11"]);

@@ -1,4 +1,4 @@
-//! Checkpoints: what cannot be read is refused, by name of what is missing.
+//! Checkpoints: invalid bytes are rejected, with the name of the section.
 
 use bezant_ledger::{Event, Ledger, Operation, SetExpiry};
 use bezant_rsm::StateMachine;
@@ -9,8 +9,9 @@ use bezant_types::{
 
 use crate::twin::{Twin, compare, read_checkpoint};
 
-/// Where the head says its version, and whether expiry is paused.
+/// Offset of the version in the head.
 const VERSION: usize = 8;
+/// Offset of the flag in the head that expiry is paused.
 const PAUSED: usize = 104;
 
 fn filled() -> Twin {
@@ -39,7 +40,7 @@ fn filled() -> Twin {
 }
 
 #[test]
-fn a_checkpoint_comes_back_whatever_the_size_of_its_pieces() {
+fn a_checkpoint_is_independent_of_the_piece_size() {
     let mut twin = filled();
     let whole = read_checkpoint(&mut twin.ledger, 1 << 20);
     for size in [0, 1, 127, 128, 240, 241, 4096] {
@@ -49,10 +50,10 @@ fn a_checkpoint_comes_back_whatever_the_size_of_its_pieces() {
 }
 
 #[test]
-fn every_cut_and_every_longer_checkpoint_is_refused() {
+fn truncated_and_extended_checkpoints_are_rejected() {
     let whole = read_checkpoint(&mut filled().ledger, 1 << 20);
     for size in 0..whole.len() {
-        assert!(Ledger::restore(&whole[..size]).is_err(), "cut to {size}");
+        assert!(Ledger::restore(&whole[..size]).is_err(), "truncated to {size}");
     }
     assert_eq!(Ledger::restore(&[&whole[..], &[0]].concat()).unwrap_err().section, "end");
 }
@@ -65,7 +66,7 @@ fn an_empty_ledger_has_a_checkpoint() {
 }
 
 #[test]
-fn a_restored_ledger_asks_the_history_whether_a_timestamp_is_taken() {
+fn a_restored_ledger_checks_timestamps_against_the_history() {
     let mut twin = filled();
     let movement = twin.model.history.movements[0].timestamp;
     twin.begin_checkpoint();
@@ -86,7 +87,7 @@ fn a_restored_ledger_asks_the_history_whether_a_timestamp_is_taken() {
 }
 
 #[test]
-fn a_pause_of_expiry_comes_back_and_only_where_it_can_be() {
+fn a_pause_of_expiry_is_restored_only_in_version_3() {
     let mut twin = filled();
     let pause = SetExpiry::write_all(&[SetExpiry::Paused { movements: 1 }]);
     let hold = Transfer {
@@ -109,9 +110,13 @@ fn a_pause_of_expiry_comes_back_and_only_where_it_can_be() {
     let restored = Ledger::restore(&whole).unwrap();
     compare(&restored, &twin.model);
     let own = twin.model.pending[&TransferId(7)].expires_at();
-    assert_eq!((restored.due_at(), twin.model.pending.len()), (own, 2), "the other one was not imported");
+    assert_eq!(
+        (restored.due_at(), twin.model.pending.len()),
+        (own, 2),
+        "only the transfer that was not imported expires"
+    );
     let end = Nanos(u64::MAX >> 1);
-    assert_eq!(restored.due(end).map(|it| it.events), Some(1), "the imported one waits");
+    assert_eq!(restored.due(end).map(|it| it.events), Some(1), "the imported transfer does not expire");
     assert_eq!(whole[VERSION], 3);
     for (version, paused, is_read) in
         [(3, 1, true), (3, 2, false), (2, 1, false), (2, 0, true), (4, 0, false)]

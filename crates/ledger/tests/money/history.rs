@@ -1,7 +1,7 @@
-//! The history as a test keeps it: all rows in two vectors, found by looking at each of them.
+//! The history in tests: all rows in two vectors, found by linear search.
 //!
-//! It plays the part of the history on disk, and the model's memory of what was done. It can be asked as of
-//! any earlier position, as a reader on disk that lags behind.
+//! It replaces the history on disk, and it is the model's record of past events. It can be read as of any
+//! earlier position, like a reader on disk that lags.
 
 use bezant_types::{
     FetchKey, Fetched, FetchedTransfer, HistoryPosition, Movement, MovementKind, MovementNumber, Nanos,
@@ -41,7 +41,7 @@ impl History {
         self.movements.iter().any(|movement| movement.timestamp == timestamp)
     }
 
-    /// What a reader finds who sees the rows before `seen`.
+    /// The rows that a reader finds whose history ends at `seen`.
     pub(crate) fn fetch(&self, keys: &[FetchKey], seen: HistoryPosition) -> Fetched {
         let movements = &self.movements[..usize::try_from(seen.movements).unwrap()];
         let refusals = &self.refusals[..usize::try_from(seen.refusals).unwrap()];

@@ -1,4 +1,5 @@
-//! Keys: a request is done once, its retry finds what it came to, and another request with the same key does nothing.
+//! Keys: a request is applied once, its retry finds the outcomes, and another request with the same key does
+//! nothing.
 
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{Event, KeyedHead, Ledger, LedgerAnswer, LedgerQuery, Operation};
@@ -16,7 +17,7 @@ const CREATED: u32 = u32::MAX;
 const EXISTS: u32 = CreateTransferStatus::Exists.number();
 const FAILED: u32 = CreateTransferStatus::IdAlreadyFailed.number();
 
-/// A ledger and the rows that it has handed out: what an entry needs of them is fetched as a node does.
+/// A ledger and the rows that it returned. The rows that an entry needs are fetched from them.
 #[derive(Debug, Default)]
 struct Bench {
     ledger: Ledger,
@@ -60,7 +61,8 @@ impl Bench {
         self.rows.extend(rows.refusals.iter().map(|row| FetchedTransfer::Refused(*row)));
     }
 
-    /// From now on only the rows know what was: the state goes through a checkpoint.
+    /// Restores the ledger from a checkpoint, so that its window is empty and only the rows have the past
+    /// events.
     fn restore(&mut self) {
         let checkpoint = read_checkpoint(&mut self.ledger, 1 << 20);
         self.ledger = Ledger::restore(&checkpoint).unwrap();
@@ -72,7 +74,7 @@ impl Bench {
             LedgerAnswer::Accounts(found) => {
                 found.first().map_or(0, |view: &AccountView| view.account.debits_posted)
             }
-            _ => panic!("the answer to another question"),
+            _ => panic!("the answer is to another query"),
         }
     }
 }
@@ -123,7 +125,7 @@ fn a_retry_finds_its_outcomes_and_another_request_does_nothing() {
         ];
         for (witness, other) in (902..).zip(others) {
             assert!(bench.apply(keyed(900, witness, &other)).is_empty(), "{witness}");
-            assert!(bench.apply(keyed(900, witness, &other)).is_empty(), "a second time neither: {witness}");
+            assert!(bench.apply(keyed(900, witness, &other)).is_empty(), "repeated: {witness}");
         }
         assert_eq!(bench.spent(), 30);
     }
@@ -132,7 +134,7 @@ fn a_retry_finds_its_outcomes_and_another_request_does_nothing() {
 #[test]
 fn a_single_transfer_and_several_never_share_a_key() {
     let mut bench = Bench::with_accounts();
-    // The id of a single one is the guard of several.
+    // The id of a single transfer equals the guard of several.
     let single = |bench: &mut Bench, id| {
         let records = Transfer::write_all(&[transfer(id, 10)]);
         statuses(&bench.apply(Operation::CreateTransfers.command(records).unwrap()))
@@ -171,7 +173,7 @@ fn accounts_have_keys_too() {
     assert_eq!(statuses(&bench.apply(command(701, &two))), [CREATED; 2]);
     assert_eq!(statuses(&bench.apply(command(701, &two))), [CreateAccountStatus::Exists.number(); 2]);
     assert!(bench.apply(command(702, &[account(500, 3), account(501, 1), account(502, 2)])).is_empty());
-    // An account whose request left no marks: version 0.1 kept none.
+    // An account whose request has no marks, as in version 0.1.
     let records = Account::write_all(&[account(600, 1)]);
     bench.apply(Operation::CreateAccounts.command(records).unwrap());
     let head = KeyedHead { guard: TransferId(600), witness: TransferId(703), operation };

@@ -1,8 +1,8 @@
 //! Tests of the rules of money: the ledger against a small obvious model, and golden scripts.
 //!
-//! The model says what the contract says, in the plainest way. Whatever drives the ledger here drives the
-//! model too, and compares everything that can be seen of both. Scripts show one case a status and what
-//! comes first where two apply; random batches look for what nobody thought of.
+//! The model implements the contract in the simplest way. Every test that drives the ledger through the twin
+//! also drives the model, and compares all visible state of both. Scripts show one case per status, and which
+//! of two statuses wins when both apply. Random batches search for the cases that no script covers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod checkpoint;

@@ -1,8 +1,8 @@
-//! Random batches against the model: few accounts, few ids, values at the edges, everything mixed.
+//! Random batches against the model: few accounts, few ids, extreme values, all kinds of events mixed.
 //!
-//! What is drawn is a list of steps, so that a failure shrinks to the few that matter. Requests are put in
-//! entries by chance, an entry is fetched for some time before it is applied, from a history that lags
-//! behind; checkpoints are cut in between, and the restored ledger takes the place of the old one.
+//! A case is a list of steps, so that a failure shrinks to the few steps that cause it. Requests are merged
+//! into entries at random. The rows of an entry are fetched some entries before it is applied, from a history
+//! that lags. Checkpoints are written in between, and each restored ledger replaces the running one.
 
 mod draw;
 
@@ -19,22 +19,22 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::twin::{Fetching, Results, Twin};
 use draw::{Request, Sent};
 
-/// One thing that happens.
+/// A step of a case.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A log entry of these requests, so long after the one before it. It is fetched for at once, from a
-    /// history that lags so many rows behind, and applied when `ahead` more are waiting.
+    /// A log entry of these requests, `gap` nanoseconds after the previous one. Its rows are fetched at once,
+    /// from a history that lags by `lag` rows. It is applied when more than `ahead` entries wait.
     Entry {
         gap: u64,
         requests: Vec<Request>,
         lag: u64,
         ahead: usize,
-        /// That of the first version, or the newest.
+        /// The number of the entry's rules: 0 or the newest.
         rules: u8,
     },
-    /// The expiry step that the ledger asks for.
+    /// The expiry step that the ledger proposes, if any.
     Due,
-    /// An expiry step of so many events, asked for or not.
+    /// An expiry step of that many events, proposed or not.
     Expire(u32),
     BeginCheckpoint,
     PollCheckpoint(usize),
@@ -57,13 +57,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What drives the twin.
+/// Runs steps on the twin.
 struct Driver {
     twin: Twin,
     time: u64,
     waiting: VecDeque<Fetching>,
     sent: Sent,
-    /// Operation and status of each result so far.
+    /// Events that may be sent again.
     seen: BTreeSet<(u16, u32)>,
 }
 
@@ -123,7 +123,7 @@ impl Driver {
         self.twin.submit(Nanos(self.time), vec![command]);
     }
 
-    /// Applies waiting entries until only so many are left.
+    /// Applies waiting entries until at most `left` of them are left.
     fn apply_until(&mut self, left: usize) {
         while self.waiting.len() > left
             && let Some(fetching) = self.waiting.pop_front()
@@ -137,15 +137,15 @@ impl Driver {
     }
 }
 
-/// Near the beginning of time, and so near to its end that long timeouts lie past it.
+/// One start shortly after time 0, and one so close to the greatest timestamp that long timeouts exceed it.
 const STARTS: [u64; 2] = [10_000_000_000, (1 << 63) - 4_000_000_000_000_000_000];
 
-/// Statuses of either operation that no batch here can bring about.
+/// Statuses that no batch here can cause.
 const OUT_OF_REACH: [&str; 4] =
     ["fencing_token_stale", "shard_unavailable", "too_many_pending", "idempotency_key_used"];
 
 #[test]
-fn random_batches_do_what_the_model_does() {
+fn random_batches_match_the_model() {
     let seen = RefCell::new(BTreeSet::new());
     let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
     let cases_from_environment = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
@@ -169,5 +169,5 @@ fn random_batches_do_what_the_model_does() {
         .chain(transfers.map(|it| it.name()))
         .filter(|name| !OUT_OF_REACH.contains(name))
         .collect();
-    assert!(missing.len() <= 3, "the batches are too tame: nothing answered {missing:?}");
+    assert!(missing.len() <= 3, "the batches are not varied enough: no event got {missing:?}");
 }

@@ -5,18 +5,18 @@
 //! | `account id=1 ledger=1 code=1 flags=linked/history ...` | creates an account; `name=`, `minimum=`, `maximum=` make it an extended one |
 //! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer |
 //! | `bounds id=1 minimum=-5 maximum=max` · `name id=1 name=alice` · `asset ledger=5000 code=POINTS scale=2` | changes |
-//! | `bound id=1 minimum=-5` | changes what is named of the bounds |
-//! | `expiry paused=1 movements=3` | pauses expiry of a ledger with so many movements; `paused=0` lets it run |
-//! | `rules 0` | entries from now on are of these rules; the newest unless told |
-//! | `then` | ends the request: what follows is another request of the same log entry |
+//! | `bound id=1 minimum=-5` | changes only the given bounds |
+//! | `expiry paused=1 movements=3` | pauses expiry if the ledger has that number of movements; `paused=0` resumes it |
+//! | `rules 0` | sets the rules of the entries that follow; by default the newest |
+//! | `then` | ends the request; the next event begins another request of the same log entry |
 //! | `entry` | ends the log entry |
-//! | `expire count=1` | an expiry step of so many events, and what it released |
+//! | `expire count=1` | an expiry step of that many events, and its releases |
 //! | `time 5` · `advance seconds=2` | moves cluster time, in nanoseconds or seconds |
 //! | `lookup 1 2` · `due` · `books` | shows accounts, what is due, the sums |
 //!
-//! Commands of one kind that follow each other are one request, all requests of a block one log entry, so a
-//! linked chain is lines one below the other. Ledger and code are 1 where nothing else is said, but 0 on
-//! post and void. Numbers may be `max`. Each event gets the next nanosecond.
+//! Consecutive commands of one kind are one request, and all requests of a block are one log entry. So the
+//! events of a linked chain are consecutive lines. Ledger and code default to 1, but to 0 for post and void.
+//! Numbers may be `max`. Each event gets the next nanosecond.
 
 mod event;
 
@@ -41,14 +41,14 @@ use event::{Arguments, Line};
 struct Runner {
     twin: Twin,
     clock: u64,
-    /// Requests of the entry that is being written.
+    /// Requests of the log entry that is being collected.
     requests: Vec<Request>,
 }
 
-/// Lines of one kind.
+/// Consecutive lines of one kind.
 struct Request {
     operation: Operation,
-    /// What each line is called in the output.
+    /// The name of each line in the output.
     labels: Vec<String>,
     body: BytesMut,
 }
@@ -69,7 +69,7 @@ impl Runner {
         }
     }
 
-    /// Applies what was queued as one log entry.
+    /// Applies the queued requests as one log entry.
     fn flush(&mut self) -> String {
         let requests = std::mem::take(&mut self.requests);
         let requests: Vec<Request> = requests.into_iter().filter(|it| !it.labels.is_empty()).collect();
@@ -136,7 +136,7 @@ impl Runner {
         output
     }
 
-    /// Lines that queue an event; `None` = not one of them.
+    /// Parses a line that queues an event; `None` for any other line.
     fn event(&self, command: &goldenscript::Command) -> Result<Option<Line>, Box<dyn Error>> {
         let mut arguments = Arguments::new(command)?;
         let line = match command.name.as_str() {
@@ -184,11 +184,11 @@ impl goldenscript::Runner for Runner {
             "entry" => String::new(),
             "expire" => self.expire(arguments.number("count", 1)?),
             "time" => {
-                self.clock = words.first().ok_or("time of what?")?.parse()?;
+                self.clock = words.first().ok_or("time needs a number")?.parse()?;
                 String::new()
             }
             "rules" => {
-                self.twin.rules = words.first().ok_or("which rules?")?.parse()?;
+                self.twin.rules = words.first().ok_or("rules needs a number")?.parse()?;
                 String::new()
             }
             "advance" => {
@@ -271,11 +271,11 @@ fn scripts() -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn scripts_say_what_the_ledger_does() {
+fn the_ledger_produces_the_output_of_every_script() {
     let mut failed = Vec::new();
     for script in scripts() {
         let name = script.file_name().map(|name| name.to_string_lossy().into_owned());
-        // A difference is a panic: the other scripts are to be seen as well.
+        // A difference from the model panics; the other scripts must still run.
         let run = std::panic::catch_unwind(|| goldenscript::run(&mut Runner::default(), &script));
         match run {
             Ok(Ok(())) => {}
@@ -286,7 +286,7 @@ fn scripts_say_what_the_ledger_does() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Statuses that nothing can bring about yet, or only with more than a test should do.
+/// Statuses that cannot occur yet, or that would take too many events for a script.
 const NOT_IN_SCRIPTS: [(&str, &str); 5] = [
     ("transfer", "fencing_token_stale"),
     ("transfer", "shard_unavailable"),
@@ -295,7 +295,7 @@ const NOT_IN_SCRIPTS: [(&str, &str); 5] = [
     ("asset", "too_many_assets"),
 ];
 
-/// Every status in the output of a script, with the kind of line that it stands in.
+/// Every status in the output of a script, with the kind of its line.
 fn statuses_in_scripts() -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     for script in scripts() {

@@ -1,5 +1,5 @@
-//! Sessions: a request is applied once, its retry gets the same bytes, batches do not reach into each other,
-//! and all that survives a checkpoint.
+//! Sessions: a request is applied once, its retry gets the same bytes, a linked chain ends with its batch,
+//! and all of this survives a checkpoint.
 
 use bezant_codec::{Batches, Reader, put_trailer, records, result_from_bytes};
 use bezant_ledger::{
@@ -18,7 +18,7 @@ use crate::twin::read_checkpoint;
 
 const CREATED: u32 = u32::MAX;
 
-/// A ledger whose history is never needed: ids grow.
+/// A ledger that never needs its history, because ids only grow.
 #[derive(Debug, Default)]
 struct Bench {
     ledger: Ledger,
@@ -26,7 +26,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Applies a command in an entry of its own: its answer, and how many rows it made.
+    /// Applies a command in a separate entry. Returns its answer and the number of rows.
     fn apply(&mut self, command: Command) -> (Bytes, usize) {
         self.index += 1;
         let entry = Entry {
@@ -42,7 +42,7 @@ impl Bench {
     }
 }
 
-/// A client as the official ones are: it numbers its requests and names the reply before.
+/// A client like the official ones: it numbers its requests and names the previous reply.
 #[derive(Clone, Copy, Debug)]
 struct Client(SessionHead);
 
@@ -78,7 +78,7 @@ impl Client {
         SessionHead::create(Bytes::from([&self.0.to_bytes()[..], &events].concat())).unwrap()
     }
 
-    fn has_seen(&mut self, answer: &SessionAnswer) {
+    fn set_parent(&mut self, answer: &SessionAnswer) {
         self.0.request.parent = answer.context();
     }
 }
@@ -120,26 +120,26 @@ fn payment(id: u128) -> Vec<u8> {
     event(transfer(id, 5, TransferFlags::NONE))
 }
 
-/// A ledger with the accounts 1 and 2, and a client with a session that has created them.
+/// A ledger with the accounts 1 and 2, and the client whose session created them.
 fn bench_with_accounts() -> (Bench, Client) {
     let mut bench = Bench::default();
     let mut client = Client::open(&mut bench, 77);
     let accounts = client.create(Operation::CreateAccounts, &[&[event(account(1))], &[event(account(2))]]);
     let answer = bench.apply(accounts).0;
     assert_eq!(statuses(&answer), [CREATED, CREATED]);
-    client.has_seen(&read(&answer).0);
+    client.set_parent(&read(&answer).0);
     (bench, client)
 }
 
 fn debits_posted(ledger: &Ledger) -> u128 {
     let LedgerAnswer::Accounts(views) = ledger.query(LedgerQuery::Accounts(vec![AccountId(1)])) else {
-        panic!("accounts are asked for");
+        panic!("the answer is to another query");
     };
     views[0].account.debits_posted
 }
 
 #[test]
-fn events_of_batches_get_the_timestamps_of_one_row() {
+fn batches_of_a_request_get_consecutive_timestamps() {
     let (mut bench, mut client) = bench_with_accounts();
     let command = client.create(Operation::CreateTransfers, &[&[payment(1), payment(2)], &[], &[payment(3)]]);
     let answer = bench.apply(command).0;
@@ -170,10 +170,10 @@ fn a_session_follows_the_common_model_while_expiry_is_paused() {
     let answer = bench.apply(command).0;
     let refused = CreateTransferStatus::ImportedEventTimeoutMustBeZero.number();
     assert_eq!(statuses(&answer), [refused, CREATED]);
-    client.has_seen(&read(&answer).0);
+    client.set_parent(&read(&answer).0);
     let kept = Operation::CreateTransfers.command(Bytes::from(hold(2, first + 1, 1))).unwrap();
     let (answer, rows) = bench.apply(kept);
-    assert_eq!((&answer[8..12], rows), (&[0xff; 4][..], 1), "in every other request");
+    assert_eq!((&answer[8..12], rows), (&[0xff; 4][..], 1), "without a session the timeout is accepted");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_chain_does_not_reach_into_the_next_batch() {
 }
 
 #[test]
-fn a_retry_gets_the_same_bytes_and_moves_nothing_also_after_a_checkpoint() {
+fn a_retry_gets_the_same_bytes_even_after_a_checkpoint() {
     let (mut bench, mut client) = bench_with_accounts();
     let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
     let (first, rows) = bench.apply(command.clone());
@@ -209,11 +209,11 @@ fn a_retry_gets_the_same_bytes_and_moves_nothing_also_after_a_checkpoint() {
 }
 
 #[test]
-fn a_checkpoint_shows_the_sessions_as_they_were_when_it_began() {
+fn a_checkpoint_has_the_sessions_from_its_start() {
     let (mut bench, mut client) = bench_with_accounts();
     let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
     let first = bench.apply(command.clone()).0;
-    client.has_seen(&read(&first).0);
+    client.set_parent(&read(&first).0);
     bench.ledger.begin_checkpoint();
     let mut bytes = bench.ledger.poll_checkpoint(64).unwrap();
     let later = client.create(Operation::CreateTransfers, &[&[payment(2)]]);
@@ -224,30 +224,31 @@ fn a_checkpoint_shows_the_sessions_as_they_were_when_it_began() {
 }
 
 #[test]
-fn the_reply_to_a_read_is_kept_like_any_other() {
+fn the_reply_to_a_read_is_stored_for_retries() {
     let (mut bench, client) = bench_with_accounts();
     let mut request = client.0;
     request.request.number += 1;
     request.request.checksum += 1;
     let reply = |found: &[u8]| SessionHead::reply(Bytes::from([&request.to_bytes()[..], found].concat()));
-    let (first, rows) = bench.apply(reply(b"what was found"));
-    assert_eq!((&first[SESSION_ANSWER_SIZE..], rows), (&b"what was found"[..], 0));
-    let (again, _) = bench.apply(reply(b"what would be found now"));
+    let (first, rows) = bench.apply(reply(b"first result"));
+    assert_eq!((&first[SESSION_ANSWER_SIZE..], rows), (&b"first result"[..], 0));
+    let (again, _) = bench.apply(reply(b"later result"));
     assert_eq!(again, first);
     let ask = |bench: &Bench, request| match bench.ledger.query(LedgerQuery::Session(request)) {
         LedgerAnswer::Session(answer) => answer,
-        other => panic!("not of a session: {other:?}"),
+        other => panic!("the answer is to another query: {other:?}"),
     };
-    assert_eq!(ask(&bench, request.request), Some(first), "memory says the same without the log");
-    // The client may have had this reply, or one that never came into the log: its next request is the same.
+    assert_eq!(ask(&bench, request.request), Some(first), "a query returns the stored reply");
+    // The client may have received this reply, or one that never reached the log: its next request is the
+    // same.
     let next = SessionRequest { number: request.request.number + 1, checksum: 99, ..request.request };
-    assert_eq!(ask(&bench, next), None, "it is to be done");
-    let stranger = ask(&bench, SessionRequest { client: ClientId(1), ..next }).unwrap();
-    assert_eq!(read(&stranger).0.outcome, SessionOutcome::NoSession);
+    assert_eq!(ask(&bench, next), None, "the request must be executed");
+    let unknown = ask(&bench, SessionRequest { client: ClientId(1), ..next }).unwrap();
+    assert_eq!(read(&unknown).0.outcome, SessionOutcome::NoSession);
 }
 
 #[test]
-fn a_client_without_its_session_hears_why() {
+fn a_request_outside_its_session_gets_the_reason() {
     let (mut bench, mut client) = bench_with_accounts();
     let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
     let mut outcome = |head: SessionHead| {
@@ -267,11 +268,11 @@ fn a_client_without_its_session_hears_why() {
     assert_eq!(outcome(with(|it| it.release += 1)), SessionOutcome::ReleaseMismatch);
     assert_eq!(outcome(with(|it| it.parent = Context(1))), SessionOutcome::Ignored);
     assert_eq!(outcome(with(|it| it.number -= 1)), SessionOutcome::Ignored);
-    assert_eq!(statuses(&bench.apply(command).0), [CREATED], "the right one is still taken");
+    assert_eq!(statuses(&bench.apply(command).0), [CREATED], "the valid request is still executed");
 }
 
 #[test]
-fn the_session_unused_for_longest_is_evicted() {
+fn the_least_recently_used_session_is_evicted() {
     let (mut bench, mut client) = bench_with_accounts();
     for id in 0..SESSIONS_MAX as u128 {
         Client::open(&mut bench, 1_000 + id);
@@ -282,7 +283,7 @@ fn the_session_unused_for_longest_is_evicted() {
 }
 
 #[test]
-fn bounds_refuse_with_the_nearest_status_that_such_a_client_knows() {
+fn bounds_refuse_a_session_with_the_nearest_common_status() {
     let mut bench = Bench::default();
     let bounded = |id, minimum, maximum| ExtendedAccount {
         account: Account { flags: AccountFlags::NONE, ..account(id) },

@@ -1,8 +1,8 @@
 //! The ledger and the model, driven by the same entries and compared after each of them.
 //!
-//! The model's history plays the history on disk. A checkpoint that is cut is restored at once: the new
-//! ledger must be what the model was when the cut began, and must become, by the entries since, what the
-//! running one is, byte for byte.
+//! The model's history replaces the history on disk. Every finished checkpoint is restored at once. The
+//! restored ledger must equal the model at the start of the checkpoint. After it applied the entries since,
+//! it must equal the running ledger, byte for byte.
 
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, Operation};
@@ -13,36 +13,36 @@ use bezant_types::{
 
 use crate::model::Model;
 
-/// What one entry did: the result of each event of each command.
+/// The results of one entry: the result of each event of each command.
 pub(crate) type Results = Vec<Vec<bezant_types::EventResult>>;
 
-/// An entry with what was fetched for it, some time before it is applied.
+/// An entry with the rows that were fetched for it, some time before it is applied.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetching {
     pub(crate) entry: Entry,
     found: Fetched,
 }
 
-/// A checkpoint that is being read out.
+/// A checkpoint that is being written.
 #[derive(Debug)]
 struct Cut {
     bytes: Vec<u8>,
     /// The model when the cut began.
     model: Model,
-    /// Applied since, with their indexes.
+    /// The entries applied since, with their indexes.
     entries: Vec<(LogIndex, Entry)>,
 }
 
-/// Both, and the log's end.
+/// The ledger and the model, with the index of the last entry.
 #[derive(Debug)]
 pub(crate) struct Twin {
     pub(crate) ledger: Ledger,
     pub(crate) model: Model,
     index: LogIndex,
     cut: Option<Cut>,
-    /// Checkpoints that were restored and compared.
+    /// Number of checkpoints that were restored and compared.
     pub(crate) restored_count: usize,
-    /// Of the entries to come.
+    /// The rules of the entries that `submit` makes.
     pub(crate) rules: u8,
 }
 
@@ -60,9 +60,9 @@ impl Default for Twin {
 }
 
 impl Twin {
-    /// Chooses and fetches the rows that an entry needs, from a history that has come `lag` rows less far.
+    /// Fetches the rows that an entry needs, from a history that lags by `lag` rows.
     pub(crate) fn fetch(&self, entry: &Entry, lag: u64) -> Fetching {
-        let entry = Entry::decode(&entry.encode()).expect("an entry comes back as it went");
+        let entry = Entry::decode(&entry.encode()).expect("an entry round-trips");
         let prefetch = self.ledger.prefetch(&entry);
         let now = self.model.history.position();
         let reader = HistoryPosition {
@@ -74,7 +74,7 @@ impl Twin {
         Fetching { entry, found }
     }
 
-    /// Applies an entry to both and compares results, rows and everything that can be seen.
+    /// Applies an entry to both and compares results, rows and all visible state.
     pub(crate) fn apply(&mut self, fetching: Fetching) -> Results {
         let Fetching { entry, found } = fetching;
         self.index = self.index.next();
@@ -84,7 +84,7 @@ impl Twin {
             let found = self.fetch(&entry, 0).found;
             self.ledger.apply(self.index, &entry, found)
         });
-        let applied = applied.expect("what was fetched just now is fresh enough");
+        let applied = applied.expect("the window covers a fetch of the latest rows");
         let expected = apply_to_model(&mut self.model, &entry);
         let results: Results = applied.results.iter().map(|bytes| read_results(bytes)).collect();
         for (at, command) in entry.commands.iter().enumerate() {
@@ -99,7 +99,7 @@ impl Twin {
         results
     }
 
-    /// One entry at once, with a fresh fetch; `time` is that of its last event.
+    /// Applies one entry with a fresh fetch; `time` is the timestamp of its last event.
     pub(crate) fn submit(&mut self, time: Nanos, commands: Vec<Command>) -> Results {
         self.apply(self.fetch(&Entry { time, commands, checkpoint: false, rules: self.rules }, 0))
     }
@@ -120,7 +120,7 @@ impl Twin {
         assert!(times.is_sorted_by(|new, old| new > old), "timestamps grow along the history: {times:?}");
     }
 
-    /// Begins to cut a checkpoint, unless one is under way.
+    /// Begins a checkpoint, unless one is in progress.
     pub(crate) fn begin_checkpoint(&mut self) {
         if self.cut.is_none() {
             self.ledger.begin_checkpoint();
@@ -128,8 +128,8 @@ impl Twin {
         }
     }
 
-    /// Reads the next piece; when it was the last, restores the checkpoint, lets the restored ledger catch
-    /// up, compares it at both moments, and goes on with it instead of the old one.
+    /// Reads the next piece. After the last one, restores the checkpoint and compares it with the model. Then
+    /// applies the entries since, compares again, and replaces the running ledger with the restored one.
     pub(crate) fn poll_checkpoint(&mut self, size: usize) {
         let Some(mut cut) = self.cut.take() else { return };
         if let Some(piece) = self.ledger.poll_checkpoint(size) {
@@ -160,7 +160,7 @@ impl Twin {
     }
 }
 
-/// A whole checkpoint, cut in pieces of `size`.
+/// A whole checkpoint, read in pieces of `size` bytes.
 pub(crate) fn read_checkpoint(ledger: &mut Ledger, size: usize) -> Vec<u8> {
     ledger.begin_checkpoint();
     std::iter::from_fn(|| ledger.poll_checkpoint(size)).flatten().collect()
@@ -170,7 +170,7 @@ fn read_results(bytes: &[u8]) -> Vec<bezant_types::EventResult> {
     records::<RESULT_SIZE>(bytes).unwrap().iter().map(result_from_bytes).collect()
 }
 
-/// Results of each command by the model.
+/// The model's results of each command.
 fn apply_to_model(model: &mut Model, entry: &Entry) -> Results {
     let mut time = entry.time.0 - entry.events();
     model.rules = entry.rules;
@@ -183,7 +183,7 @@ fn apply_to_model(model: &mut Model, entry: &Entry) -> Results {
         .collect()
 }
 
-/// Everything that can be seen of a ledger is what the model says.
+/// Asserts that all visible state of the ledger equals the model's.
 pub(crate) fn compare(ledger: &Ledger, model: &Model) {
     let accounts = |query| match ledger.query(query) {
         LedgerAnswer::Accounts(views) => views,
@@ -205,7 +205,7 @@ pub(crate) fn compare(ledger: &Ledger, model: &Model) {
     };
     let mut expected: Vec<Transfer> = model.pending.values().copied().collect();
     expected.sort_by_key(|it| (it.expires_at().map_or(u64::MAX, |at| at.0), it.timestamp));
-    assert_eq!(holds, expected, "open holds");
+    assert_eq!(holds, expected, "unresolved holds");
     for id in model.accounts.keys() {
         let filter = HoldFilter { account_id: *id, limit: 2, ..HoldFilter::default() };
         let is_of = |it: &&Transfer| it.debit_account_id == *id || it.credit_account_id == *id;
@@ -221,5 +221,5 @@ pub(crate) fn compare(ledger: &Ledger, model: &Model) {
         panic!("not assets")
     };
     assert_eq!(assets, model.assets(), "assets");
-    assert_eq!(provisional, model.provisional(), "currencies that may give way");
+    assert_eq!(provisional, model.provisional(), "currencies that may be replaced");
 }

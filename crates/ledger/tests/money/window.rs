@@ -1,8 +1,7 @@
-//! The window of recent rows: what was found some entries ago must not let an id be used twice, nor a
-//! pending transfer be resolved twice, however many rows have come since; and a find that is too old is
-//! refused.
+//! The window of recent rows. A fetch from some entries ago must not let an id be used twice, or a pending
+//! transfer be resolved twice, however many rows were added since. A fetch that is too old is rejected.
 //!
-//! More rows than a test with the model could have, so what is expected is known from the ids: of every
+//! There are more rows than the model could handle, so the expected results follow from the ids: of every
 //! sixteen, seven are pending, seven post the one before, one is refused, one is single-phase.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -61,7 +60,7 @@ impl Shard {
         found
     }
 
-    /// `None` when what was found is too old.
+    /// Applies a command in an entry; `None` when the fetch is too old.
     fn apply(&mut self, command: Command, found: Fetched) -> Option<Vec<EventResult>> {
         let time = self.time + u64::from(command.events);
         let entry =
@@ -85,7 +84,7 @@ impl Shard {
     }
 }
 
-/// The transfer that every id stands for.
+/// The transfer with that id.
 fn transfer(id: u128) -> Transfer {
     let base = Transfer { id: TransferId(id), amount: 1, ..Transfer::default() };
     let full = Transfer {
@@ -107,8 +106,8 @@ fn command(transfers: &[Transfer]) -> Command {
     Operation::CreateTransfers.command(Transfer::write_all(transfers)).unwrap()
 }
 
-/// Old ids again, spread over everything so far: each as it was sent, and each pending one posted once more
-/// under an id that was never used.
+/// Transfers with old ids, spread over all entries so far: each as it was sent, and for each post another one
+/// of the same pending transfer under a new id.
 fn probe(newest: u128) -> Vec<Transfer> {
     let step = (newest / 150).max(1);
     let ids = (1..=newest).rev().step_by(usize::try_from(step).unwrap());
@@ -133,7 +132,7 @@ fn expected(transfer: &Transfer) -> CreateTransferStatus {
 }
 
 #[test]
-fn an_old_id_stays_used_however_long_ago_it_was_looked_up() {
+fn an_old_fetch_never_lets_an_id_be_used_twice() {
     const BATCH: u128 = 8176;
     const ENTRIES: u128 = 26;
     const { assert!(BATCH as usize <= limits::EVENTS_MAX, "a batch fits in a request") };
@@ -145,7 +144,7 @@ fn an_old_id_stays_used_however_long_ago_it_was_looked_up() {
         let found = shard.fetch(&command_of_batch);
         let results = shard.apply(command_of_batch, found).unwrap();
         let refused = results.iter().filter(|result| result.status != u32::MAX).count();
-        assert_eq!(refused as u128, BATCH / 16, "one of sixteen is refused");
+        assert_eq!(refused as u128, BATCH / 16, "one transfer of sixteen is refused");
         let transfers = probe((entry + 1) * BATCH);
         let found = shard.fetch(&command(&transfers));
         probes.push_back((transfers, found));
@@ -163,20 +162,20 @@ fn an_old_id_stays_used_however_long_ago_it_was_looked_up() {
 }
 
 #[test]
-fn a_find_from_before_the_window_is_refused_and_changes_nothing() {
+fn a_fetch_older_than_the_window_is_rejected() {
     const BATCH: u128 = 8176;
     let mut shard = Shard::new();
-    let late = command(&[transfer(15)]);
-    let found = shard.fetch(&late);
+    let old = command(&[transfer(15)]);
+    let found = shard.fetch(&old);
     for entry in 0..26 {
         let batch: Vec<Transfer> = (entry * BATCH + 1..=(entry + 1) * BATCH).map(transfer).collect();
         let found = shard.fetch(&command(&batch));
         shard.apply(command(&batch), found).unwrap();
     }
     let before = crate::twin::read_checkpoint(&mut shard.ledger, 1 << 16);
-    assert_eq!(shard.apply(late.clone(), found), None, "a find from before all of it");
+    assert_eq!(shard.apply(old.clone(), found), None, "a fetch older than the window");
     assert_eq!(crate::twin::read_checkpoint(&mut shard.ledger, 1 << 16), before, "nothing changed");
-    let found = shard.fetch(&late);
-    let results = shard.apply(late, found).unwrap();
+    let found = shard.fetch(&old);
+    let results = shard.apply(old, found).unwrap();
     assert_eq!(results[0].status, CreateTransferStatus::Exists.number());
 }

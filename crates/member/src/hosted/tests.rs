@@ -1,9 +1,9 @@
-//! A hosted service alone: what its commands do, and what its checkpoint holds.
+//! Tests of a hosted service alone: its commands, and its checkpoint.
 
 use super::*;
 use bezant_rsm::Entry;
 
-/// Adds bytes up, and tells each sum.
+/// Adds up bytes, and emits each sum.
 #[derive(Debug, Default)]
 struct Sum(u64);
 
@@ -20,14 +20,14 @@ impl Service for Sum {
                 Err(UnknownCall)
             }
             [b'L'] => Ok(Bytes::from(vec![0; ANSWER_SIZE_MAX + 1])),
-            _ => panic!("a command that it cannot bear"),
+            _ => panic!("a command that panics"),
         }
     }
 
     fn query(&self, query: &[u8]) -> Result<Bytes, UnknownCall> {
         match query {
             [b'='] => Ok(Bytes::copy_from_slice(&self.0.to_le_bytes())),
-            [b'!'] => panic!("a question that it cannot bear"),
+            [b'!'] => panic!("a query that panics"),
             _ => Err(UnknownCall),
         }
     }
@@ -42,7 +42,7 @@ impl Service for Sum {
     }
 }
 
-/// A machine and the log that it has seen.
+/// A machine and the index of its last entry.
 #[derive(Default)]
 struct Replica {
     machine: Hosted<Sum>,
@@ -94,25 +94,25 @@ fn a_retry_is_done_once_and_has_the_first_answer() {
     assert_eq!(again, [first[1].clone(), first[0].clone()]);
     assert_eq!(replica.sum(), 12);
     let events = replica.machine.events.after(1, 0, 10).unwrap();
-    assert_eq!(events.len(), 2, "nobody hears of it twice");
+    assert_eq!(events.len(), 2, "no event is emitted twice");
 }
 
 #[test]
-fn what_is_not_known_changes_nothing() {
+fn an_unknown_command_changes_nothing() {
     let mut replica = Replica::default();
     let session = replica.open();
     let unknown = Head { session, number: 1, oldest: 1 }.command(b"?");
     let torn = Command { operation: INVOKE, events: 1, body: Bytes::from_static(b"torn") };
     let other = Command { operation: 77, events: 1, body: Bytes::new() };
-    let nobody = add(session + 1, 1, 5);
-    let replies = replica.apply(vec![unknown, torn, other, nobody]);
+    let stranger = add(session + 1, 1, 5);
+    let replies = replica.apply(vec![unknown, torn, other, stranger]);
     let verdicts: Vec<Verdict> = replies.into_iter().map(|(verdict, _)| verdict).collect();
     assert_eq!(verdicts, [Verdict::Unknown, Verdict::Unknown, Verdict::Unknown, Verdict::NoSession]);
     assert_eq!((replica.sum(), replica.machine.events.after(1, 0, 10).unwrap().len()), (0, 0));
 }
 
 #[test]
-fn an_answer_that_is_too_large_says_so() {
+fn an_answer_that_is_too_large_is_reported() {
     let mut replica = Replica::default();
     let session = replica.open();
     let replies = replica.apply(vec![Head { session, number: 1, oldest: 1 }.command(b"L")]);
@@ -120,7 +120,7 @@ fn an_answer_that_is_too_large_says_so() {
 }
 
 #[test]
-fn commands_of_an_entry_have_times_of_their_own() {
+fn each_command_of_an_entry_has_its_own_time() {
     #[derive(Debug, Default)]
     struct Times(Vec<u64>);
     impl Service for Times {
@@ -147,7 +147,7 @@ fn commands_of_an_entry_have_times_of_their_own() {
 }
 
 #[test]
-fn the_state_comes_back_from_its_checkpoint_and_every_cut_is_refused() {
+fn a_checkpoint_restores_the_state_and_cuts_are_refused() {
     let mut replica = Replica::default();
     let session = replica.open();
     replica.apply(vec![add(session, 1, 5), add(session, 2, 7)]);
@@ -155,7 +155,7 @@ fn the_state_comes_back_from_its_checkpoint_and_every_cut_is_refused() {
     let mut other = Replica { machine: Hosted::restore(&bytes).unwrap(), index: replica.index };
     assert_eq!(other.checkpoint(), bytes, "equal states give equal bytes");
     let again = other.apply(vec![add(session, 2, 7), add(session, 3, 1)]);
-    assert_eq!(again[0].1, Bytes::copy_from_slice(&12_u64.to_le_bytes()), "sessions came along");
+    assert_eq!(again[0].1, Bytes::copy_from_slice(&12_u64.to_le_bytes()), "sessions are restored");
     assert_eq!((other.sum(), other.machine.events.after(1, 2, 10).unwrap()[0].number), (13, 3));
     for size in 0..bytes.len() {
         assert!(Hosted::<Sum>::restore(&bytes[..size]).is_err(), "cut to {size}");
@@ -165,7 +165,7 @@ fn the_state_comes_back_from_its_checkpoint_and_every_cut_is_refused() {
 }
 
 #[test]
-fn a_checkpoint_shows_the_state_as_it_was_when_it_began() {
+fn a_checkpoint_holds_the_state_at_its_beginning() {
     let mut replica = Replica::default();
     let session = replica.open();
     replica.apply(vec![add(session, 1, 5)]);
@@ -180,7 +180,7 @@ fn a_checkpoint_shows_the_state_as_it_was_when_it_began() {
 }
 
 #[test]
-fn a_panic_over_a_question_is_an_answer() {
+fn a_panic_in_a_query_is_an_answer() {
     let replica = Replica::default();
     let ask = |machine: &Hosted<Sum>, question: &'static [u8]| {
         let HostedAnswer::Asked(answer) = machine.query(HostedQuery::Ask(Bytes::from_static(question)))

@@ -9,10 +9,10 @@ use bezant_member::{
 };
 
 pub(crate) const TOKEN: &str = "a token for tests alone";
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of each step.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sums bytes up, and tells each sum on stream 1; pads its checkpoint.
+/// Adds up bytes, and emits each sum on stream 1; pads its checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) value: u64,
@@ -27,7 +27,7 @@ impl Service for Sum {
                 call.emit(1, Bytes::copy_from_slice(&self.value.to_le_bytes()));
             }
             [b'P', pad @ ..] => self.pad = pad.to_vec(),
-            b"panic" => panic!("a command that it cannot bear"),
+            b"panic" => panic!("a command that panics"),
             _ => return Err(UnknownCall),
         }
         Ok(Bytes::copy_from_slice(&self.value.to_le_bytes()))
@@ -37,7 +37,7 @@ impl Service for Sum {
         match query {
             b"" => Ok(Bytes::copy_from_slice(&self.value.to_le_bytes())),
             b"pad" => Ok(Bytes::copy_from_slice(&self.pad)),
-            b"panic" => panic!("a question that it cannot bear"),
+            b"panic" => panic!("a query that panics"),
             _ => Err(UnknownCall),
         }
     }
@@ -57,15 +57,15 @@ pub(crate) fn number(answer: &Bytes) -> u64 {
 }
 
 pub(crate) fn options(folder: &Path, name: &str, address: &str) -> MemberOptions {
-    MemberOptions::new(folder.join(name), address, TOKEN).join_timeout(PATIENCE).timeout(PATIENCE)
+    MemberOptions::new(folder.join(name), address, TOKEN).join_timeout(TIMEOUT).timeout(TIMEOUT)
 }
 
-/// What clusters of these tests agree with: those of `tests/paxos.rs` are the same ones again.
+/// The engine of the clusters of these tests: `tests/paxos.rs` runs the same tests again.
 pub(crate) fn engine() -> EngineKind {
     if env!("CARGO_CRATE_NAME") == "paxos" { EngineKind::Paxos } else { EngineKind::Raft }
 }
 
-/// To begin a cluster.
+/// The options of a member that begins a cluster.
 pub(crate) fn first(folder: &Path, name: &str, address: &str) -> MemberOptions {
     options(folder, name, address).engine(engine())
 }
@@ -78,7 +78,7 @@ pub(crate) async fn seed(folder: &Path, name: &str) -> Member<Sum> {
 /// Joins it at a free address.
 pub(crate) async fn join(folder: &Path, name: &str, at: &[&Member<Sum>]) -> Member<Sum> {
     let members = at.iter().map(|member| member.address().to_owned());
-    Member::join(options(folder, name, "127.0.0.1:0"), members).await.expect("it is taken in")
+    Member::join(options(folder, name, "127.0.0.1:0"), members).await.expect("it is admitted")
 }
 
 /// Three members, all of which vote.
@@ -97,21 +97,21 @@ pub(crate) fn voters(member: &Member<Sum>) -> usize {
     member.status().nodes.iter().filter(|node| node.part == Part::Voter).count()
 }
 
-/// The place of the leader among these; they agree on it.
+/// The position of the leader among these members; they all have the same.
 pub(crate) async fn leader(members: &[Member<Sum>]) -> usize {
     let found = || {
         let leader = members.first()?.status().leader?;
         let agreed = members.iter().all(|member| member.status().leader == Some(leader));
         members.iter().position(|member| agreed && member.node() == leader)
     };
-    until("somebody leads", || found().is_some()).await;
+    until("a node leads", || found().is_some()).await;
     found().expect("it was found just now")
 }
 
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "it never came to this: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

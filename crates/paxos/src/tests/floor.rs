@@ -1,4 +1,5 @@
-//! An old copy of a disk is put back: what another replica knows to be decided is not forgotten in silence.
+//! An old copy of a disk is restored: values that are decided on another replica are never dropped without a
+//! report.
 
 use std::vec::Vec;
 
@@ -15,32 +16,33 @@ fn ticks(net: &mut Net, count: usize) {
     }
 }
 
-fn agree(net: &mut Net, payload: &str) -> LogIndex {
+fn decide(net: &mut Net, payload: &str) -> LogIndex {
     let leader = net.elect();
     let slot = net.propose(leader, payload).unwrap();
     net.settle();
     slot
 }
 
-/// One replica was away while the others agreed on three values, and one of those comes back without them: the two who lack
-/// them go on. Says who has what they lack, and up to where it is decided.
+/// Cuts one replica off while the others decide three values. Then the disk of one of these two is set back
+/// to before these values, and it elects a leader with the replica that was cut off. Returns the replica that
+/// still has these values, and the last of their slots.
 fn go_back(net: &mut Net) -> (NodeId, LogIndex) {
     let leader = net.elect();
     let others: Vec<NodeId> = NODES.into_iter().filter(|node| *node != leader).collect();
     let (old, away) = (others[0], others[1]);
-    agree(net, "a");
+    decide(net, "a");
     ticks(net, 4);
     let copy = net.machine(old).disk.clone();
     net.cut = [away].into();
-    let decided = ["b", "c", "d"].map(|payload| agree(net, payload))[2];
+    let decided = ["b", "c", "d"].map(|payload| decide(net, payload))[2];
     ticks(net, 4);
     net.cut = [leader].into();
     net.crash(old, 0);
     net.machine(old).disk = copy;
     net.start(old);
-    // Nobody agrees with what was agreed any more.
-    net.agreed.clear();
-    agree(net, "e");
+    // The values that were decided are not in the log of the other two any more.
+    net.decisions.clear();
+    decide(net, "e");
     (leader, decided)
 }
 
@@ -52,15 +54,21 @@ fn check_stopped(net: &mut Net, witness: NodeId, decided: LogIndex) {
     assert_eq!(conflict.committed, decided);
     assert!((1..=3).contains(&conflict.entries()), "{conflict}");
     assert!(conflict.entries() == 3 || !conflict.is_first_exact);
-    assert!(machine.disk.durable.iter().any(|entry| entry.payload == "d"), "it keeps what it has");
+    assert!(
+        machine.disk.durable.iter().any(|entry| entry.payload == "d"),
+        "the stopped replica keeps its values"
+    );
     for other in NODES.into_iter().filter(|node| *node != witness) {
-        assert!(net.machine(other).conflicts.is_empty(), "they know of nothing");
-        assert!(net.machine(other).disk.durable.iter().any(|entry| entry.payload == "e"), "they go on");
+        assert!(net.machine(other).conflicts.is_empty(), "only the replica with the decided values stops");
+        assert!(
+            net.machine(other).disk.durable.iter().any(|entry| entry.payload == "e"),
+            "the other replicas continue"
+        );
     }
 }
 
 #[test]
-fn what_was_decided_before_a_restart_is_kept() {
+fn values_decided_before_a_restart_are_kept() {
     let mut net = Net::new(3, 5);
     let (witness, decided) = go_back(&mut net);
     net.crash(witness, 9);
@@ -70,18 +78,18 @@ fn what_was_decided_before_a_restart_is_kept() {
 }
 
 #[test]
-fn what_was_decided_in_this_life_is_kept() {
+fn values_decided_since_the_start_are_kept() {
     let mut net = Net::new(3, 5);
     let (witness, decided) = go_back(&mut net);
-    // It is noticed when the log of those who go on has grown as far.
+    // The conflict is detected when the log of the other two has reached these slots.
     for payload in ["f", "g", "h", "i"] {
-        agree(&mut net, payload);
+        decide(&mut net, payload);
     }
     check_stopped(&mut net, witness, decided);
 }
 
 #[test]
-fn what_is_not_known_to_be_decided_gives_way() {
+fn values_not_known_to_be_decided_are_overwritten() {
     let mut net = Net::new(3, 5);
     let (witness, _) = go_back(&mut net);
     net.crash(witness, 9);

@@ -1,28 +1,28 @@
-//! Golden scripts: situations of the protocol, and what everybody says, writes and commits then.
+//! Golden scripts: situations of the protocol, with all messages, writes and commits.
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `nodes 3` | so many nodes begin a group |
-//! | `tick 1 2` · `tick times=2` | time goes on for these, or for all |
+//! | `nodes 3` | a new group of so many nodes |
+//! | `tick 1 2` · `tick times=2` | one tick for these nodes, or for all |
 //! | `wait 1 2 times=20` | the same, with `run` after every tick |
-//! | `run` | carries messages and syncs disks until nothing is left to do |
-//! | `carry from=1 to=2` | carries the messages of that way, once |
-//! | `lose from=1 to=2` · `double from=1 to=2` | loses, or doubles, what is on that way |
-//! | `sync 1` | what node 1 has written becomes durable |
-//! | `slow 1` · `fast 1` | `run` does not sync that disk, or does again |
-//! | `cut 1` · `join 1` | nobody reaches that node, or everybody does again |
-//! | `propose 1 a b` | node 1 proposes these |
-//! | `read 1 7` | node 1 asks for read 7 |
-//! | `crash 1 survivors=0` · `start 1` | the power fails, and so many values survive that were not synced; it comes back |
-//! | `checkpoint 1` · `install 1` | a checkpoint of what node 1 has handed out; node 1 gets the one that it wants |
+//! | `run` | delivers messages and syncs disks until nothing is left to do |
+//! | `carry from=1 to=2` | delivers the messages of that link, once |
+//! | `lose from=1 to=2` · `double from=1 to=2` | loses, or duplicates, the messages on that link |
+//! | `sync 1` | the written values of node 1 become durable |
+//! | `slow 1` · `fast 1` | `run` stops to sync that disk, or syncs it again |
+//! | `cut 1` · `join 1` | cuts that node off, or connects it again |
+//! | `propose 1 a b` | node 1 proposes these values |
+//! | `read 1 7` | node 1 requests read 7 |
+//! | `crash 1 survivors=0` · `start 1` | the power fails, and so many values survive that were not synced; the node starts again |
+//! | `checkpoint 1` · `install 1` | a checkpoint of everything that node 1 has committed; node 1 gets the one that it requested |
 //! | `lost 2 peer=1` | the connection of 2 to 1 ends |
-//! | `hand_over 1` | node 1 gives the lead away |
+//! | `transfer_leadership 1` | node 1 transfers leadership |
 //! | `add 1 node=4` · `meet 1 node=4` · `promote 1 node=4` · `remove 1 node=4` | node 1 proposes a change |
-//! | `new 4` | an empty machine, with the list that node 1 knows |
-//! | `elect` | time goes on until somebody leads |
-//! | `who` | what everybody is |
+//! | `new 4` | an empty machine, with the members that node 1 has |
+//! | `elect` | ticks until a node leads |
+//! | `who` | the role of every node |
 //!
-//! A command in silence (`(run)`) is not shown.
+//! The output of a command in parentheses (`(run)`) is not shown.
 
 use std::borrow::ToOwned;
 use std::boxed::Box;
@@ -43,13 +43,13 @@ struct Runner {
     net: Net,
 }
 
-/// A command's words: positional, then keys.
-struct Words {
+/// The arguments of a command: positional ones, then keys.
+struct Arguments {
     nodes: Vec<String>,
     keys: Vec<(String, String)>,
 }
 
-impl Words {
+impl Arguments {
     fn new(command: &Command) -> Self {
         let mut arguments = command.consume_args();
         let nodes = std::iter::from_fn(|| arguments.next_pos().map(str::to_owned)).collect();
@@ -69,8 +69,8 @@ impl Words {
 }
 
 impl Runner {
-    fn on_way(&mut self, words: &Words) -> Result<Vec<super::net::Packet>, Box<dyn Error>> {
-        let (from, to) = (NodeId(words.key("from", 0)?), NodeId(words.key("to", 0)?));
+    fn on_way(&mut self, arguments: &Arguments) -> Result<Vec<super::net::Packet>, Box<dyn Error>> {
+        let (from, to) = (NodeId(arguments.key("from", 0)?), NodeId(arguments.key("to", 0)?));
         let is_meant = |packet: &super::net::Packet| {
             (from.0 == 0 || packet.from == from) && (to.0 == 0 || packet.to == to)
         };
@@ -79,8 +79,8 @@ impl Runner {
         Ok(taken)
     }
 
-    fn change(&mut self, words: &Words, change: Change) -> Result<(), Box<dyn Error>> {
-        let node = words.node()?;
+    fn change(&mut self, arguments: &Arguments, change: Change) -> Result<(), Box<dyn Error>> {
+        let node = arguments.node()?;
         let made = self.net.engine(node).change(change);
         self.net.note(|| format!("{made:?}"));
         self.net.drain(node);
@@ -109,60 +109,60 @@ impl Runner {
         text
     }
 
-    fn start(&mut self, name: &str, words: &Words) -> Result<(), Box<dyn Error>> {
+    fn start(&mut self, name: &str, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         match name {
             "nodes" => {
-                self.net = Net::new(words.node()?.0, words.key("seed", 1)?);
+                self.net = Net::new(arguments.node()?.0, arguments.key("seed", 1)?);
                 self.net.trace = Some(Vec::new());
             }
             "new" => {
                 let members = self.net.machine(NodeId(1)).disk.members.clone();
-                self.net.add(words.node()?, Disk { members, ..Disk::default() });
+                self.net.add(arguments.node()?, Disk { members, ..Disk::default() });
             }
-            "start" => self.net.start(words.node()?),
+            "start" => self.net.start(arguments.node()?),
             "crash" => {
-                let survivors = words.key("survivors", 0)?;
-                self.net.crash(words.node()?, usize::try_from(survivors)?);
+                let survivors = arguments.key("survivors", 0)?;
+                self.net.crash(arguments.node()?, usize::try_from(survivors)?);
             }
             _ => return Err(format!("no command {name}").into()),
         }
         Ok(())
     }
 
-    fn network(&mut self, name: &str, words: &Words) -> Result<(), Box<dyn Error>> {
+    fn network(&mut self, name: &str, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         match name {
             "run" => self.net.settle(),
             "carry" => {
-                for packet in self.on_way(words)? {
+                for packet in self.on_way(arguments)? {
                     self.net.carry(packet);
                 }
             }
-            "lose" => drop(self.on_way(words)?),
+            "lose" => drop(self.on_way(arguments)?),
             "double" => {
-                let packets = self.on_way(words)?;
+                let packets = self.on_way(arguments)?;
                 self.net.packets.extend(packets.iter().cloned());
                 self.net.packets.extend(packets);
             }
-            "sync" => self.net.sync(words.node()?),
-            "slow" => drop(self.net.slow.insert(words.node()?)),
-            "fast" => drop(self.net.slow.remove(&words.node()?)),
-            "cut" => drop(self.net.cut.insert(words.node()?)),
-            "join" => drop(self.net.cut.remove(&words.node()?)),
+            "sync" => self.net.sync(arguments.node()?),
+            "slow" => drop(self.net.slow.insert(arguments.node()?)),
+            "fast" => drop(self.net.slow.remove(&arguments.node()?)),
+            "cut" => drop(self.net.cut.insert(arguments.node()?)),
+            "join" => drop(self.net.cut.remove(&arguments.node()?)),
             "lost" => {
-                let peer = NodeId(words.key("peer", 0)?);
-                self.net.handle(words.node()?, Input::Lost(peer));
+                let peer = NodeId(arguments.key("peer", 0)?);
+                self.net.handle(arguments.node()?, Input::Lost(peer));
             }
-            _ => return self.start(name, words),
+            _ => return self.start(name, arguments),
         }
         Ok(())
     }
 
-    fn tick(&mut self, words: &Words, runs: bool) -> Result<(), Box<dyn Error>> {
-        for _ in 0..words.key("times", 1)? {
-            if words.nodes.is_empty() {
+    fn tick(&mut self, arguments: &Arguments, runs: bool) -> Result<(), Box<dyn Error>> {
+        for _ in 0..arguments.key("times", 1)? {
+            if arguments.nodes.is_empty() {
                 self.net.tick();
             }
-            for node in &words.nodes {
+            for node in &arguments.nodes {
                 self.net.handle(NodeId(node.parse()?), Input::Tick);
             }
             if runs {
@@ -172,42 +172,44 @@ impl Runner {
         Ok(())
     }
 
-    fn ask(&mut self, name: &str, words: &Words) -> Result<(), Box<dyn Error>> {
-        let member = NodeId(words.key("node", 0)?);
+    fn ask(&mut self, name: &str, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+        let member = NodeId(arguments.key("node", 0)?);
         match name {
-            "tick" => self.tick(words, false)?,
-            "wait" => self.tick(words, true)?,
+            "tick" => self.tick(arguments, false)?,
+            "wait" => self.tick(arguments, true)?,
             "elect" => {
                 let leader = self.net.elect();
                 self.net.note(|| format!("{leader} leads"));
             }
             "propose" => {
-                for payload in words.nodes.iter().skip(1) {
-                    let slot = self.net.propose(words.node()?, payload.as_bytes());
+                for payload in arguments.nodes.iter().skip(1) {
+                    let slot = self.net.propose(arguments.node()?, payload.as_bytes());
                     if slot.is_none() {
-                        self.net.note(|| format!("{payload} is not taken"));
+                        self.net.note(|| format!("{payload} is rejected"));
                     }
                 }
             }
             "read" => {
-                let read = words.nodes.get(1).ok_or("which read?")?.parse()?;
-                self.net.read(words.node()?, read);
+                let read = arguments.nodes.get(1).ok_or("which read?")?.parse()?;
+                self.net.read(arguments.node()?, read);
             }
-            "checkpoint" => self.net.checkpoint(words.node()?),
-            "install" => drop(self.net.install(words.node()?)),
-            "hand_over" => {
-                self.net.engine(words.node()?).hand_over();
-                self.net.drain(words.node()?);
+            "checkpoint" => self.net.checkpoint(arguments.node()?),
+            "install" => drop(self.net.install(arguments.node()?)),
+            "transfer_leadership" => {
+                self.net.engine(arguments.node()?).transfer_leadership();
+                self.net.drain(arguments.node()?);
             }
             "admit" => {
-                self.net.machine(words.node()?).disk.is_admitted = true;
-                self.net.handle(words.node()?, Input::Admit);
+                self.net.machine(arguments.node()?).disk.is_admitted = true;
+                self.net.handle(arguments.node()?, Input::Admit);
             }
-            "add" => self.change(words, Change::Add { node: member, address: format!("host{member}:1") })?,
-            "meet" => self.change(words, Change::Meet { node: member, disk: 7 })?,
-            "promote" => self.change(words, Change::Promote(member))?,
-            "remove" => self.change(words, Change::Remove(member))?,
-            _ => return self.network(name, words),
+            "add" => {
+                self.change(arguments, Change::Add { node: member, address: format!("host{member}:1") })?;
+            }
+            "meet" => self.change(arguments, Change::Meet { node: member, disk: 7 })?,
+            "promote" => self.change(arguments, Change::Promote(member))?,
+            "remove" => self.change(arguments, Change::Remove(member))?,
+            _ => return self.network(name, arguments),
         }
         Ok(())
     }
@@ -217,18 +219,18 @@ impl goldenscript::Runner for Runner {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
-        let words = Words::new(command);
+        let arguments = Arguments::new(command);
         if command.name == "who" {
             return Ok(self.who());
         }
-        self.ask(&command.name, &words)?;
+        self.ask(&command.name, &arguments)?;
         let trace = self.net.trace.as_mut().map(std::mem::take).unwrap_or_default();
         Ok(trace.into_iter().map(|line| line + "\n").collect())
     }
 }
 
 #[test]
-fn scripts_say_what_everybody_says() {
+fn golden_scripts_match() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/scripts");
     let mut failed = Vec::new();
     let scripts = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -236,7 +238,7 @@ fn scripts_say_what_everybody_says() {
     scripts.sort();
     for script in scripts {
         let name = script.file_name().map(|name| name.to_string_lossy().into_owned());
-        // A difference is a panic: the other scripts are to be seen as well.
+        // goldenscript panics on a difference: catch it, so that the other scripts run as well.
         let run = std::panic::catch_unwind(|| goldenscript::run(&mut Runner::default(), &script));
         match run {
             Ok(Ok(())) => {}

@@ -1,5 +1,5 @@
-//! Replicas in one thread: messages are carried and disks are synced by hand, so that a test decides what is lost, and
-//! what is on disk when.
+//! Replicas in one thread. The tests deliver messages and sync disks explicitly, so that each test decides
+//! what is lost, and what is durable when.
 
 mod floor;
 mod golden;

@@ -1,14 +1,16 @@
-//! Every way in which a small group can go: the roles' own rules, explored by a model checker.
+//! Every execution of a small group: the rules of the roles, explored by a model checker.
 //!
-//! Bounds: three acceptors, two of them with a leader beside it, that tries to lead twice each; two slots, and the no-op that a
-//! leader of adopted slots needs behind them. The network keeps every message: each may be taken never, once or often,
-//! in any order, which is loss, doubling and reordering. What can have no effect any more is let go of, so that states which
-//! differ by it alone are one. Nobody is told of a later promise: a leader may go on for as long as it likes. A leader
-//! offers its log from every place on. What a node says to itself arrives at once, and a write is durable when the
-//! answer leaves: that answers wait for it is `disk`'s, and tested with power failures in `random`.
+//! Bounds: three acceptors, two of them with a leader on the same node that campaigns at most twice; two
+//! slots, and the no-op that a leader needs after adopted slots. The network keeps every message: each may be
+//! delivered never, once or often, in any order, which covers loss, duplication and reordering. Messages that
+//! can have no effect any more are dropped, so that states which differ only in them are equal. No leader
+//! receives a refusal: it may continue for as long as it likes. A leader offers its log from every slot on. A
+//! message of a node to itself is delivered at once, and a write is durable when the reply is sent: that
+//! replies wait for their writes is the task of `disk`, and is tested with power failures in `random`.
 //!
-//! What must hold in every state: no two replicas take different values for decided, whether they decide themselves or are told
-//! so now (agreement), and every value was proposed in its slot and its round (validity).
+//! What must hold in every state: no two replicas take different values for decided, whether they decided
+//! themselves or would receive a decision now (agreement), and every value was proposed in its slot and its
+//! round (validity).
 
 use std::vec::Vec;
 
@@ -33,12 +35,12 @@ const ACCEPTORS: usize = 3;
 const LEADERS: usize = 2;
 const SLOTS: u64 = 2;
 
-/// The bounds, and whether an acceptor may forget its promise once.
+/// The bounds, and whether an acceptor may lose its promise once.
 #[derive(Clone)]
 struct Group {
     members: Members,
     attempts: u8,
-    forgets: bool,
+    loses_promise: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +53,7 @@ enum Attempt {
 #[derive(Clone, Debug, PartialEq)]
 struct Node {
     acceptor: Acceptor,
-    /// What it has decided as a leader, and in which ballot.
+    /// The last slot that it decided as a leader, and the ballot in which it did.
     decided: LogIndex,
     decided_in: Ballot,
     attempt: Attempt,
@@ -78,7 +80,7 @@ impl Hash for Node {
     }
 }
 
-/// A message, beside its bytes that name it.
+/// A message. Its hash is empty, because its bytes are its key in the map.
 #[derive(Clone, Debug, PartialEq)]
 struct Sent(Message);
 
@@ -89,22 +91,22 @@ impl Hash for Sent {
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct State {
     nodes: Vec<Node>,
-    /// From, to, message: for ever.
+    /// Sender, receiver and bytes of every message that was sent.
     sent: BTreeMap<(usize, usize, Bytes), Sent>,
-    /// Where leaders have proposed something.
+    /// The marks at which leaders have proposed values.
     proposals: BTreeSet<Mark>,
-    has_forgotten: bool,
+    has_lost_promise: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
-    Stand(usize),
+    Campaign(usize),
     Propose(usize),
     Take(usize, usize, Bytes),
-    Forget(usize),
+    LosePromise(usize),
 }
 
-/// What a leader puts into a slot: it says itself where it was proposed.
+/// The value that a leader proposes: its payload contains its mark.
 fn proposed(slot: LogIndex, round: Term) -> LogEntry {
     let payload = format!("{slot}@{round}").into_bytes().into();
     LogEntry { index: slot, term: round, kind: EntryKind::Command, payload }
@@ -125,11 +127,12 @@ impl State {
         }
     }
 
-    /// Lets go of what can have no effect any more; `forgets` when an acceptor may go back behind its promise.
-    fn prune(&mut self, forgets: bool) {
+    /// Drops messages that can have no effect any more. `loses_promise` is true when an acceptor may lose its
+    /// promise.
+    fn prune(&mut self, loses_promise: bool) {
         let mut sent = std::mem::take(&mut self.sent);
         sent.retain(|(from, to, _), Sent(message)| {
-            self.is_wanted(*from, *to, message) || (forgets && is_for_acceptor(message))
+            self.is_wanted(*from, *to, message) || (loses_promise && is_for_acceptor(message))
         });
         self.sent = sent;
     }
@@ -148,7 +151,7 @@ impl State {
                 _ => false,
             },
             Message::Learn { ballot, .. } => promised == *ballot && scouts(ballot, &self.nodes[from]),
-            // A leader's offers are there from every place on already.
+            // The leader has offered its log from every slot on already.
             Message::Learned { ballot, .. } | Message::Missing { ballot, .. } => scouts(ballot, node),
             Message::Accept { ballot, after, values, .. } => {
                 let end = values.last().map_or(after.slot, |value| value.index);
@@ -170,7 +173,7 @@ impl State {
         }
     }
 
-    /// What a node says to itself, one thing after the other.
+    /// Delivers the messages of a node to itself, one after another.
     fn settle(&mut self, node: usize, members: &Members) {
         let first = (node, node, Bytes::new());
         while let Some((own, message)) = self.sent.range(first.clone()..).next()
@@ -186,8 +189,8 @@ impl State {
         self.nodes[node].acceptor.values().last()
     }
 
-    /// A leader puts a value behind its log, and offers its log to everybody from every place on.
-    fn give_out(&mut self, node: usize, ballot: Ballot) {
+    /// A leader proposes a value after its log, and offers its log to all acceptors from every slot on.
+    fn propose_value(&mut self, node: usize, ballot: Ballot) {
         let slot = self.last(node).slot.next();
         let Node { acceptor, decided, .. } = &mut self.nodes[node];
         let value = proposed(slot, ballot.round);
@@ -210,8 +213,8 @@ impl State {
         }
     }
 
-    /// What a scout does with what it knows.
-    fn scout_on(&mut self, node: usize, members: &Members) {
+    /// Takes the next step of a scout.
+    fn advance_scout(&mut self, node: usize, members: &Members) {
         let own = self.last(node);
         let decided = self.nodes[node].decided;
         let Attempt::Scouting(scout) = &mut self.nodes[node].attempt else { return };
@@ -227,7 +230,7 @@ impl State {
             Step::Adopt => {
                 let commanders = vec![Commander::new(decided.next(), own.slot.next())];
                 self.nodes[node].attempt = Attempt::Leading { ballot, commanders };
-                self.give_out(node, ballot);
+                self.propose_value(node, ballot);
             }
         }
     }
@@ -263,7 +266,7 @@ impl State {
                     && scout.ballot() == ballot
                 {
                     scout.handle_promise(name(from), accepted);
-                    self.scout_on(to, members);
+                    self.advance_scout(to, members);
                 }
             }
             Message::Learn { ballot, after } => {
@@ -277,7 +280,7 @@ impl State {
                 {
                     node.acceptor.adopt(after, &values, decided);
                     drop(node.acceptor.take_write());
-                    self.scout_on(to, members);
+                    self.advance_scout(to, members);
                 }
             }
             Message::Missing { ballot, after, hint } => self.learn_earlier((from, to), ballot, after, hint),
@@ -308,7 +311,7 @@ impl State {
                     node.decided_in = ballot;
                 }
             }
-            other => panic!("nobody says {other:?}"),
+            other => panic!("no role of the model sends {other:?}"),
         }
     }
 }
@@ -331,31 +334,33 @@ impl Model for Group {
             attempts: 0,
         };
         let (sent, proposals) = (BTreeMap::new(), BTreeSet::new());
-        vec![State { nodes: vec![node; ACCEPTORS], sent, proposals, has_forgotten: false }]
+        vec![State { nodes: vec![node; ACCEPTORS], sent, proposals, has_lost_promise: false }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         for node in 0..LEADERS {
             if state.nodes[node].attempts < self.attempts {
-                actions.push(Action::Stand(node));
+                actions.push(Action::Campaign(node));
             }
             if matches!(state.nodes[node].attempt, Attempt::Leading { .. }) && state.last(node).slot.0 < SLOTS
             {
                 actions.push(Action::Propose(node));
             }
         }
-        if self.forgets && !state.has_forgotten {
-            actions.extend((0..ACCEPTORS).map(Action::Forget));
+        if self.loses_promise && !state.has_lost_promise {
+            actions.extend((0..ACCEPTORS).map(Action::LosePromise));
         }
         actions.extend(state.sent.keys().map(|(from, to, bytes)| Action::Take(*from, *to, bytes.clone())));
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = state.clone();
-        let (Action::Stand(node) | Action::Propose(node) | Action::Take(_, node, _) | Action::Forget(node)) =
-            action;
+        let (Action::Campaign(node)
+        | Action::Propose(node)
+        | Action::Take(_, node, _)
+        | Action::LosePromise(node)) = action;
         match action {
-            Action::Stand(node) => {
+            Action::Campaign(node) => {
                 next.nodes[node].attempts += 1;
                 let round = Term(next.nodes[node].acceptor.promised().round.0 + 1);
                 let ballot = Ballot { round, node: name(node) };
@@ -373,19 +378,19 @@ impl Model for Group {
                 };
                 commanders.push(Commander::new(slot, slot));
                 let ballot = *ballot;
-                next.give_out(node, ballot);
+                next.propose_value(node, ballot);
             }
             Action::Take(from, to, bytes) => {
-                // What an acceptor that forgets makes others say may be nonsense.
+                // After an acceptor lost its promise, other nodes may send invalid messages.
                 next.take(from, to, decode(&bytes)?, &self.members);
             }
-            Action::Forget(node) => {
-                next.has_forgotten = true;
-                next.nodes[node].acceptor.forget_promise();
+            Action::LosePromise(node) => {
+                next.has_lost_promise = true;
+                next.nodes[node].acceptor.lose_promise();
             }
         }
         next.settle(node, &self.members);
-        next.prune(self.forgets);
+        next.prune(self.loses_promise);
         (next != *state).then_some(next)
     }
 
@@ -395,17 +400,18 @@ impl Model for Group {
                 let mut leaders = state.nodes.iter().filter(|node| node.decided > LogIndex(0));
                 leaders.all(|leader| {
                     state.nodes.iter().all(|node| {
-                        // A decision of a leader that a replica follows is one, as far as their logs are equal.
+                        // A replica that follows this leader takes its decision as far as their logs are
+                        // equal.
                         let follows = node.acceptor.promised().round == leader.decided_in.round;
-                        let told = if follows { node.acceptor.matched() } else { LogIndex(0) };
-                        let last = leader.decided.min(told.max(node.decided));
+                        let announced = if follows { node.acceptor.matched() } else { LogIndex(0) };
+                        let last = leader.decided.min(announced.max(node.decided));
                         (1..=last.0).map(LogIndex).all(|slot| {
                             leader.acceptor.values().mark(slot) == node.acceptor.values().mark(slot)
                         })
                     })
                 })
             }),
-            Property::always("one leader a round", |_, state: &State| {
+            Property::always("one leader per round", |_, state: &State| {
                 let mut rounds: Vec<Term> = state.nodes.iter().filter_map(Node::leads_in).collect();
                 rounds.sort_unstable();
                 rounds.windows(2).all(|pair| pair[0] != pair[1])
@@ -422,7 +428,7 @@ impl Model for Group {
             Property::sometimes("both slots are decided", |_, state: &State| {
                 state.nodes.iter().any(|node| node.decided >= LogIndex(SLOTS))
             }),
-            Property::sometimes("what one leader proposed the other decides", |_, state: &State| {
+            Property::sometimes("a leader decides a value of the other leader", |_, state: &State| {
                 state.nodes.iter().any(|node| {
                     let first = node.acceptor.values().entry(LogIndex(1));
                     node.decided >= LogIndex(2)
@@ -433,12 +439,12 @@ impl Model for Group {
     }
 }
 
-fn group(attempts: u8, forgets: bool) -> Group {
-    Group { members: first_members(ACCEPTORS as u64), attempts, forgets }
+fn group(attempts: u8, loses_promise: bool) -> Group {
+    Group { members: first_members(ACCEPTORS as u64), attempts, loses_promise }
 }
 
 #[test]
-fn every_way_ends_in_agreement() {
+fn every_execution_keeps_agreement_and_validity() {
     let checker = group(2, false).checker().threads(2).spawn_bfs().join();
     assert!(checker.is_done());
     assert!(checker.unique_state_count() > 100_000, "{} states", checker.unique_state_count());
@@ -446,8 +452,8 @@ fn every_way_ends_in_agreement() {
 }
 
 #[test]
-fn an_acceptor_that_forgets_its_promise_is_found() {
+fn an_acceptor_that_loses_its_promise_breaks_agreement() {
     let checker = group(1, true).checker().threads(2).spawn_bfs().join();
     let found = checker.discovery("agreement");
-    assert!(found.is_some(), "nothing was found in {} states", checker.unique_state_count());
+    assert!(found.is_some(), "no violation was found in {} states", checker.unique_state_count());
 }

@@ -1,4 +1,4 @@
-//! A network, and the machines on it.
+//! A simulated network, and the machines on it.
 
 use std::string::String;
 use std::vec::Vec;
@@ -16,8 +16,8 @@ use crate::Paxos;
 use crate::ballot::Mark;
 use crate::describe::{describe_in_full, value};
 
-/// What lies on a disk. A vote is durable at once, and so is that the end of the log was cut off; values are when they
-/// are synced.
+/// The content of a disk. A vote is durable at once, and so is a truncation of the log. Values are durable
+/// after a sync.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     pub(super) vote: Option<Vote>,
@@ -25,11 +25,11 @@ pub(super) struct Disk {
     pub(super) durable: Vec<LogEntry>,
     pub(super) staged: Vec<LogEntry>,
     pub(super) unconfirmed: Option<WriteNumber>,
-    /// The last write with a vote, until the engine hears that the vote is there.
+    /// The last write with a vote, until the engine receives `VoteKept` for it.
     pub(super) voted: Option<WriteNumber>,
     pub(super) members: Members,
     pub(super) is_admitted: bool,
-    /// What it says to be committed when its node starts.
+    /// The last index that it recorded as committed, read when its node starts.
     pub(super) committed: LogIndex,
 }
 
@@ -47,7 +47,7 @@ impl Disk {
         if let Some(first) = write.entries.first()
             && first.index <= self.last()
         {
-            assert!(first.index > self.checkpoint.0, "what a checkpoint holds is never forgotten");
+            assert!(first.index > self.checkpoint.0, "a value in a checkpoint is never dropped");
             self.durable.append(&mut self.staged);
             self.durable.retain(|entry| entry.index < first.index);
         }
@@ -55,7 +55,7 @@ impl Disk {
             assert_eq!(entry.index, self.last().next(), "entries have no gaps");
             let last = self.staged.last().or_else(|| self.durable.last());
             let last_term = last.map_or(self.checkpoint.1, |last| last.term);
-            assert!(entry.term >= last_term, "terms never go back");
+            assert!(entry.term >= last_term, "terms never decrease");
             self.staged.push(entry);
         }
         self.unconfirmed = Some(write.number);
@@ -66,7 +66,7 @@ impl Disk {
         self.unconfirmed.take()
     }
 
-    /// The power fails; so many of the values that were not synced are there all the same.
+    /// The power fails; `survivors` of the values that were not synced are durable all the same.
     fn crash(&mut self, survivors: usize) {
         self.staged.truncate(survivors);
         self.durable.append(&mut self.staged);
@@ -74,14 +74,14 @@ impl Disk {
     }
 }
 
-/// A machine.
+/// A machine: an engine, its disk and its outputs.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) engine: Option<Paxos>,
     pub(super) disk: Disk,
-    /// Counts disks: what comes from an earlier one is not believed.
+    /// The number of the disk: messages from or to an earlier disk are lost.
     pub(super) disks: u64,
-    lives: u64,
+    incarnations: u64,
     pub(super) committed: LogIndex,
     pub(super) readable: Vec<(ReadNumber, LogIndex)>,
     pub(super) installs: Vec<(NodeId, LogIndex)>,
@@ -89,7 +89,7 @@ pub(super) struct Machine {
     pub(super) has_caught_up: bool,
 }
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     pub(super) from: NodeId,
@@ -98,22 +98,22 @@ pub(super) struct Packet {
     pub(super) bytes: Bytes,
 }
 
-/// Everything.
+/// The machines, the messages in flight, and the faults.
 #[derive(Debug, Default)]
 pub(super) struct Net {
     pub(super) machines: BTreeMap<NodeId, Machine>,
     pub(super) packets: VecDeque<Packet>,
-    /// Nodes that nobody reaches.
+    /// Nodes that no message leaves or reaches.
     pub(super) cut: BTreeSet<NodeId>,
-    /// One way only.
+    /// Pairs of sender and receiver whose messages are lost.
     pub(super) cut_links: BTreeSet<(NodeId, NodeId)>,
-    /// Disks that do not sync for now.
+    /// Nodes whose disks do not sync for now.
     pub(super) slow: BTreeSet<NodeId>,
-    /// Disks without room for values: they take votes.
+    /// Nodes whose disks have no space for values; they still store votes.
     pub(super) full: BTreeSet<NodeId>,
-    /// What was agreed, by whomever first.
-    pub(super) agreed: BTreeMap<LogIndex, LogEntry>,
-    /// What happened, one line each, when somebody reads it.
+    /// The decided values, as the first replica committed them.
+    pub(super) decisions: BTreeMap<LogIndex, LogEntry>,
+    /// The events, one line each; `None` when no trace is recorded.
     pub(super) trace: Option<Vec<String>>,
     pub(super) seed: u64,
 }
@@ -123,7 +123,7 @@ pub(super) fn first_members(count: u64) -> Members {
 }
 
 impl Net {
-    /// So many nodes begin a group.
+    /// A new group of `count` nodes.
     pub(super) fn new(count: u64, seed: u64) -> Self {
         let mut net = Self { seed, ..Self::default() };
         for node in 1..=count {
@@ -133,16 +133,16 @@ impl Net {
         net
     }
 
-    /// A machine with that disk starts.
+    /// Starts a machine with that disk.
     pub(super) fn add(&mut self, node: NodeId, disk: Disk) {
         let before = self.machines.remove(&node);
         let disks = before.as_ref().map_or(0, |machine| machine.disks + 1);
-        let lives = before.map_or(0, |machine| machine.lives);
+        let incarnations = before.map_or(0, |machine| machine.incarnations);
         let machine = Machine {
             engine: None,
             disk,
             disks,
-            lives,
+            incarnations,
             committed: LogIndex(0),
             readable: Vec::new(),
             installs: Vec::new(),
@@ -156,14 +156,14 @@ impl Net {
     pub(super) fn start(&mut self, node: NodeId) {
         let seed = self.seed;
         let machine = self.machine(node);
-        machine.lives += 1;
+        machine.incarnations += 1;
         let options = EngineOptions {
             node,
             members: machine.disk.members.clone(),
             election_ticks: 10,
             heartbeat_ticks: 2,
             may_vote: machine.disk.is_admitted,
-            seed: seed ^ (node.0 << 32) ^ machine.lives,
+            seed: seed ^ (node.0 << 32) ^ machine.incarnations,
         };
         let Disk { vote, checkpoint, durable, .. } = machine.disk.clone();
         machine.committed = checkpoint.0;
@@ -176,7 +176,7 @@ impl Net {
     }
 
     pub(super) fn machine(&mut self, node: NodeId) -> &mut Machine {
-        self.machines.get_mut(&node).expect("that node is there")
+        self.machines.get_mut(&node).expect("that node exists")
     }
 
     pub(super) fn engine(&mut self, node: NodeId) -> &mut Paxos {
@@ -204,7 +204,7 @@ impl Net {
         }
     }
 
-    /// Carries out what one replica wants.
+    /// Executes the outputs of one replica.
     pub(super) fn drain(&mut self, node: NodeId) {
         while let Some(output) = self.machine(node).engine.as_mut().and_then(Engine::poll) {
             match output {
@@ -223,7 +223,7 @@ impl Net {
                     self.machine(node).installs.push((from, index));
                 }
                 Output::Members(members) => {
-                    self.note(|| format!("{node} knows the members of {}", members.index));
+                    self.note(|| format!("{node} has the members of {}", members.index));
                     self.machine(node).disk.members = members;
                 }
                 Output::Conflict { conflict, .. } => {
@@ -249,13 +249,13 @@ impl Net {
         let machine = self.machine(node);
         assert_eq!(entry.index, machine.committed.next(), "commits are in order");
         let is_durable = machine.disk.durable.iter().rev().any(|known| known == entry);
-        assert!(is_durable, "{node} commits what is not on its disk");
+        assert!(is_durable, "{node} commits a value that is not on its disk");
         machine.committed = entry.index;
-        let known = &*self.agreed.entry(entry.index).or_insert_with(|| entry.clone());
-        assert_eq!(known, entry, "node {node} commits another value than others");
+        let known = &*self.decisions.entry(entry.index).or_insert_with(|| entry.clone());
+        assert_eq!(known, entry, "node {node} commits another value than other nodes");
     }
 
-    /// What was written becomes durable.
+    /// The written values become durable.
     pub(super) fn sync(&mut self, node: NodeId) {
         if self.is_up(node)
             && let Some(number) = self.machine(node).disk.sync()
@@ -265,8 +265,8 @@ impl Net {
         }
     }
 
-    /// The vote is durable, whatever values are.
-    pub(super) fn keep(&mut self, node: NodeId) {
+    /// The vote becomes durable, whether values are or not.
+    pub(super) fn sync_vote(&mut self, node: NodeId) {
         if self.is_up(node)
             && let Some(number) = self.machine(node).disk.voted.take()
         {
@@ -296,12 +296,12 @@ impl Net {
         }
     }
 
-    /// Until nothing is left to do.
+    /// Syncs disks and delivers messages until nothing is left to do.
     pub(super) fn settle(&mut self) {
         for _ in 0..100_000 {
             for node in self.nodes() {
                 if self.full.contains(&node) {
-                    self.keep(node);
+                    self.sync_vote(node);
                 } else if !self.slow.contains(&node) {
                     self.sync(node);
                 }
@@ -309,10 +309,10 @@ impl Net {
             let Some(packet) = self.packets.pop_front() else { return };
             self.carry(packet);
         }
-        panic!("it never ends");
+        panic!("the messages never end");
     }
 
-    /// Time goes on for everybody.
+    /// One tick for every node.
     pub(super) fn tick(&mut self) {
         for node in self.nodes() {
             self.handle(node, Input::Tick);
@@ -326,7 +326,7 @@ impl Net {
         machine.disk.crash(survivors);
     }
 
-    /// A disk has forgotten so many of the last values, and was repaired: it left its round, and may not vote.
+    /// The disk of a node lost its last `lost` values and was repaired: it left its round, and may not vote.
     pub(super) fn damage(&mut self, node: NodeId, lost: usize) {
         let machine = self.machine(node);
         machine.engine = None;
@@ -338,7 +338,7 @@ impl Net {
         machine.disk.is_admitted = false;
     }
 
-    /// The newest list that anybody has.
+    /// The newest list of members on any disk.
     pub(super) fn newest_members(&self) -> Members {
         let newest = self.machines.values().map(|machine| &machine.disk.members).max_by_key(|it| it.index);
         newest.cloned().unwrap_or_default()
@@ -351,7 +351,7 @@ impl Net {
         leaders.max_by_key(|(_, machine)| machine.disk.vote.map(|vote| vote.term)).map(|(node, _)| *node)
     }
 
-    /// Until somebody leads.
+    /// Ticks until a node leads, and returns it.
     pub(super) fn elect(&mut self) -> NodeId {
         for _ in 0..1000 {
             if let Some(leader) = self.leader() {
@@ -360,7 +360,7 @@ impl Net {
             self.tick();
             self.settle();
         }
-        panic!("nobody leads")
+        panic!("no node leads")
     }
 
     pub(super) fn propose(&mut self, node: NodeId, payload: impl Into<Vec<u8>>) -> Option<LogIndex> {
@@ -375,7 +375,7 @@ impl Net {
         self.drain(node);
     }
 
-    /// Everything that a machine has handed out is in a checkpoint now.
+    /// Writes a checkpoint of everything that a machine has committed.
     pub(super) fn checkpoint(&mut self, node: NodeId) {
         let machine = self.machine(node);
         let index = machine.committed;
@@ -387,7 +387,7 @@ impl Net {
         self.handle(node, Input::Released { index, term });
     }
 
-    /// A machine that wants a checkpoint gets one of whoever has it; true when it did.
+    /// Installs the checkpoint that a machine has requested; true when its source has one.
     pub(super) fn install(&mut self, node: NodeId) -> bool {
         let Some((from, index)) = self.machine(node).installs.first().copied() else { return false };
         if !self.is_up(node) {
@@ -410,7 +410,7 @@ impl Net {
         true
     }
 
-    /// Where a replica's log ends.
+    /// The end of a replica's log.
     pub(super) fn end(&mut self, node: NodeId) -> Mark {
         self.engine(node).acceptor.values().last()
     }

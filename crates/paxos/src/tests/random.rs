@@ -1,6 +1,7 @@
-//! Many clusters, each with faults that its seed draws: losses, doubles, reordering, power failures with the loss of what was
-//! not synced, checkpoints, late replicas, changes of members. What is agreed is the same everywhere, stands behind what it
-//! was proposed behind, and is never forgotten; reads never see the past; and when the faults end, work goes on.
+//! Random runs: clusters with faults that a seed draws: lost, duplicated and reordered messages, power
+//! failures that lose unsynced values, checkpoints, lagging replicas, changes of members. Checked: decided
+//! values are the same on every node, follow the value after which they were proposed, and are never lost.
+//! Reads are linearizable. When the faults end, the cluster makes progress.
 
 use std::string::{String, ToString};
 
@@ -14,7 +15,7 @@ use bezant_types::{LogIndex, NodeId};
 use super::net::{Disk, Net};
 use crate::ballot::Mark;
 
-/// splitmix64.
+/// A generator (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -38,13 +39,13 @@ impl Random {
     }
 }
 
-/// A run.
+/// One run.
 struct Run {
     net: Net,
     random: Random,
     commands: u64,
     reads: u64,
-    /// What each read must see.
+    /// The slot that each read must cover.
     asked: BTreeMap<(NodeId, ReadNumber), LogIndex>,
     changes: bool,
     leaders: BTreeMap<u64, NodeId>,
@@ -65,7 +66,7 @@ impl Run {
         let node = self.random.pick(&nodes);
         match self.random.below(100) {
             0..=49 => self.carry(),
-            50..=52 => self.net.keep(node),
+            50..=52 => self.net.sync_vote(node),
             53..=61 => self.net.sync(node),
             62..=76 => self.net.tick(),
             77..=84 => self.propose(node),
@@ -76,7 +77,7 @@ impl Run {
             95..=96 => drop(self.net.install(node)),
             97 if self.changes => self.change(),
             98 if self.random.one_in(4) && self.net.is_up(node) => {
-                self.net.engine(node).hand_over();
+                self.net.engine(node).transfer_leadership();
                 self.net.drain(node);
             }
             _ => self.lose_connection(node, &nodes),
@@ -89,7 +90,7 @@ impl Run {
         if count == 0 {
             return;
         }
-        // Mostly in order, as a connection carries them.
+        // Mostly in order, as a connection delivers messages.
         let at = if self.random.one_in(3) { self.random.below(count) } else { 0 };
         let packet = self.net.packets.remove(at).unwrap();
         if self.random.one_in(20) {
@@ -111,7 +112,7 @@ impl Run {
     fn read(&mut self, node: NodeId) {
         if self.net.is_up(node) {
             self.reads += 1;
-            let newest = self.net.agreed.keys().next_back().copied().unwrap_or_default();
+            let newest = self.net.decisions.keys().next_back().copied().unwrap_or_default();
             self.asked.insert((node, ReadNumber(self.reads)), newest);
             self.net.read(node, self.reads);
         }
@@ -131,7 +132,8 @@ impl Run {
         }
     }
 
-    /// A disk forgets the end of its log, and knows it: one at a time, for a majority must not forget.
+    /// A disk loses the end of its log, and is repaired. One at a time, because a majority must not lose
+    /// values.
     fn damage(&mut self, node: NodeId) {
         let is_whole = self.net.machines.values().all(|machine| machine.disk.is_admitted);
         if is_whole && !self.changes && self.net.newest_members().voters().count() >= 3 {
@@ -156,7 +158,7 @@ impl Run {
         }
     }
 
-    /// An operator's next step, whichever the members allow.
+    /// Proposes a random change that the members allow.
     fn change(&mut self) {
         let Some(leader) = self.net.leader() else { return };
         let members = self.net.engine(leader).members().clone();
@@ -175,7 +177,8 @@ impl Run {
         }
     }
 
-    /// A node that was added gets a machine with an empty disk; one that was removed leaves its own.
+    /// Starts a machine with an empty disk for a node that was added. The machine of a removed node keeps its
+    /// old disk.
     fn place(&mut self) {
         let newest = self.net.newest_members();
         for member in &newest.nodes {
@@ -202,7 +205,7 @@ impl Run {
             let machine = self.net.machine(node);
             for (read, index) in std::mem::take(&mut machine.readable) {
                 let needed = self.asked[&(node, read)];
-                assert!(index >= needed, "read {read:?} of {node} sees {index} and must see {needed}");
+                assert!(index >= needed, "read {read:?} of {node} covers {index} and must cover {needed}");
             }
             if let Some(engine) = &self.net.machines[&node].engine
                 && engine.is_leader()
@@ -243,9 +246,9 @@ impl Run {
                 last = self.net.propose(leader, payload);
             }
         }
-        let last = last.expect("somebody leads again");
-        assert!(self.net.agreed.keys().next_back() >= Some(&last), "nothing is agreed any more");
-        let leader = self.net.leader().expect("somebody leads for long");
+        let last = last.expect("a node leads again");
+        assert!(self.net.decisions.keys().next_back() >= Some(&last), "no value is decided any more");
+        let leader = self.net.leader().expect("a leader stays");
         let members = self.net.engine(leader).members().clone();
         assert!(!members.is_changing(), "a change was never completed");
         for member in &members.nodes {
@@ -255,10 +258,10 @@ impl Run {
         }
     }
 
-    /// Every command stands behind what its proposer's log ended with.
+    /// Every command follows the mark at which its proposer's log ended.
     fn check_order(&self) {
         let mut before = Mark::default();
-        for entry in self.net.agreed.values() {
+        for entry in self.net.decisions.values() {
             assert_eq!(entry.index, before.slot.next(), "no gaps");
             if entry.kind == EntryKind::Command {
                 let text = String::from_utf8(entry.payload.to_vec()).unwrap();
@@ -269,11 +272,11 @@ impl Run {
     }
 }
 
-/// Of the trace of a run that failed, which `PAXOS_TRACE=1` asks for.
+/// Lines of a failed run's trace that are shown; `PAXOS_TRACE=1` records one.
 const LINES_SHOWN: usize = 40_000;
 
 fn run(seeds: std::ops::Range<u64>, steps: usize, changes: bool) {
-    let mut agreed = 0;
+    let mut decided = 0;
     for seed in seeds.clone() {
         let mut run = Run::new(seed, changes);
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -283,7 +286,7 @@ fn run(seeds: std::ops::Range<u64>, steps: usize, changes: bool) {
             run.heal();
             run.check_order();
         }));
-        agreed += run.net.agreed.len();
+        decided += run.net.decisions.len();
         if result.is_err() {
             let trace = run.net.trace.unwrap_or_default();
             let last = trace.get(trace.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
@@ -291,25 +294,31 @@ fn run(seeds: std::ops::Range<u64>, steps: usize, changes: bool) {
         }
     }
     let count = usize::try_from(seeds.end - seeds.start).unwrap();
-    assert!(agreed > 10 * count, "only {agreed} values in {count} runs");
+    assert!(decided > 10 * count, "only {decided} values in {count} runs");
 }
 
 #[test]
-fn what_is_agreed_is_the_same_everywhere() {
+fn decided_values_are_the_same_on_every_node() {
     run(0..150, 3000, false);
 }
 
 #[test]
-fn what_is_agreed_is_the_same_everywhere_while_members_change() {
+fn decided_values_are_the_same_while_members_change() {
     run(1000..1150, 4000, true);
 }
 
-/// `PAXOS_SEEDS=from..to` for a long search.
+/// Longer runs. `PAXOS_SEEDS=from..to` runs other seeds, for a long search.
 #[test]
-fn seeds_that_somebody_asks_for() {
-    let Ok(seeds) = std::env::var("PAXOS_SEEDS") else { return };
-    let (from, to) = seeds.split_once("..").expect("from..to");
-    let seeds = from.parse().unwrap()..to.parse().unwrap();
+fn decided_values_are_the_same_in_long_runs() {
+    let seeds = match std::env::var("PAXOS_SEEDS") {
+        Ok(seeds) => {
+            let (from, to) = seeds.split_once("..").expect("PAXOS_SEEDS is from..to");
+            from.parse().expect("PAXOS_SEEDS starts with a number")
+                ..to.parse().expect("PAXOS_SEEDS ends with a number")
+        }
+        Err(_) => 2000..2100,
+    };
+    assert!(!seeds.is_empty(), "PAXOS_SEEDS names no seed");
     run(seeds.clone(), 6000, false);
     run(seeds, 6000, true);
 }

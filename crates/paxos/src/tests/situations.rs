@@ -1,4 +1,4 @@
-//! Situations that are easier to tell in code than in a script.
+//! Situations that are easier to write in code than in a script.
 
 use std::vec;
 use std::vec::Vec;
@@ -10,8 +10,9 @@ use bezant_consensus::{
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
-use super::net::{Disk, Net, first_members};
+use super::net::{Disk, Net, Packet, first_members};
 use crate::ballot::{Ballot, Mark};
+use crate::describe::describe_in_full;
 use crate::message::Message;
 use crate::wire::{decode, encode};
 use crate::{Paxos, describe};
@@ -20,13 +21,13 @@ const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 
-fn led() -> Net {
+fn with_leader() -> Net {
     let mut net = Net::new(3, 5);
     assert_eq!(net.elect(), ONE);
     net
 }
 
-fn agree(net: &mut Net, payload: &str) -> LogIndex {
+fn decide(net: &mut Net, payload: &str) -> LogIndex {
     let leader = net.elect();
     let slot = net.propose(leader, payload).unwrap();
     net.settle();
@@ -41,10 +42,10 @@ fn ticks(net: &mut Net, count: usize) {
 }
 
 #[test]
-fn alone_it_agrees_with_itself() {
+fn a_group_of_one_decides_alone() {
     let mut net = Net::new(1, 5);
     net.elect();
-    let slot = agree(&mut net, "a");
+    let slot = decide(&mut net, "a");
     net.read(ONE, 1);
     net.settle();
     assert_eq!(net.machine(ONE).committed, slot);
@@ -52,28 +53,79 @@ fn alone_it_agrees_with_itself() {
 }
 
 #[test]
-fn two_others_are_a_quorum_without_the_leaders_disk() {
-    let mut net = led();
+fn two_followers_are_a_quorum_without_the_leaders_disk() {
+    let mut net = with_leader();
     net.slow.insert(ONE);
-    let slot = agree(&mut net, "a");
+    let slot = decide(&mut net, "a");
     net.tick();
     net.settle();
     assert_eq!(net.machine(TWO).committed, slot);
-    assert_eq!(net.machine(ONE).committed, LogIndex(slot.0 - 1), "it is not on its disk");
+    assert_eq!(net.machine(ONE).committed, LogIndex(slot.0 - 1), "the value is not on its own disk");
 }
 
 #[test]
-fn a_replica_whose_values_wait_for_room_promises_all_the_same() {
-    let mut net = led();
+fn a_replica_with_a_full_disk_still_promises() {
+    let mut net = with_leader();
     net.full.insert(TWO);
-    let slot = agree(&mut net, "a");
+    let slot = decide(&mut net, "a");
     assert_eq!(net.machine(ONE).committed, slot);
     net.cut.insert(ONE);
     ticks(&mut net, 100);
-    assert!(net.engine(THREE).is_leader(), "it was promised by the one that is full");
-    assert!(net.machine(THREE).committed <= slot, "one disk of three is no majority");
+    assert!(net.engine(THREE).is_leader(), "the node with the full disk has promised");
+    assert!(net.machine(THREE).committed <= slot, "one disk of three is not a majority");
     net.full.clear();
-    let next = agree(&mut net, "b");
+    let next = decide(&mut net, "b");
+    ticks(&mut net, 4);
+    for node in [TWO, THREE] {
+        assert_eq!(net.machine(node).committed, next);
+    }
+}
+
+/// Delivers messages until none is left, with the disk of node 2 full; `carries` says which are delivered.
+fn settle_with_a_full_disk(net: &mut Net, mut carries: impl FnMut(&mut Net, &Packet, &str) -> bool) {
+    loop {
+        net.sync(ONE);
+        net.sync_vote(TWO);
+        net.sync(THREE);
+        let Some(packet) = net.packets.pop_front() else { return };
+        let text = describe_in_full(&packet.bytes).unwrap().text;
+        if carries(net, &packet, &text) {
+            net.carry(packet);
+        }
+    }
+}
+
+#[test]
+fn a_promise_of_values_that_a_crash_lost_stops_no_scout() {
+    let mut net = with_leader();
+    decide(&mut net, "a");
+    // Node 2 has "b" and "c" in memory only. Node 3 has "b", which is decided, and not "c".
+    let decided = net.propose(ONE, "b").unwrap();
+    net.propose(ONE, "c").unwrap();
+    for _ in 0..6 {
+        settle_with_a_full_disk(&mut net, |_, packet, text| packet.to != THREE || !text.contains("=c"));
+        net.tick();
+    }
+    assert_eq!(net.machine(THREE).committed, decided);
+    assert_eq!((net.end(TWO).slot, net.end(THREE).slot), (decided.next(), decided));
+    net.packets.clear();
+    net.crash(ONE, 0);
+    let mut has_crashed = false;
+    for _ in 0..200 {
+        net.tick();
+        settle_with_a_full_disk(&mut net, |net, packet, text| {
+            if !has_crashed && (packet.from, packet.to) == (TWO, THREE) && text.starts_with("promise") {
+                net.crash(TWO, 0);
+                net.start(TWO);
+                has_crashed = true;
+            }
+            // Node 2 never leads here.
+            (packet.from, packet.to) != (THREE, TWO) || !text.contains("granted")
+        });
+    }
+    assert!(has_crashed, "node 2 has promised");
+    assert_eq!(net.machine(THREE).conflicts, [], "node 3 has all that was decided");
+    let next = decide(&mut net, "d");
     ticks(&mut net, 4);
     for node in [TWO, THREE] {
         assert_eq!(net.machine(node).committed, next);
@@ -81,9 +133,9 @@ fn a_replica_whose_values_wait_for_room_promises_all_the_same() {
 }
 
 #[test]
-fn a_leader_of_full_disks_leads_on_and_confirms_reads() {
-    let mut net = led();
-    let slot = agree(&mut net, "a");
+fn a_leader_with_full_disks_still_confirms_reads() {
+    let mut net = with_leader();
+    let slot = decide(&mut net, "a");
     net.full = [ONE, TWO, THREE].into();
     net.propose(ONE, "b").unwrap();
     for read in 0..100 {
@@ -102,8 +154,8 @@ fn a_leader_of_full_disks_leads_on_and_confirms_reads() {
 }
 
 #[test]
-fn large_values_go_alone_and_small_ones_together() {
-    let mut net = led();
+fn large_values_are_sent_alone_and_small_values_in_batches() {
+    let mut net = with_leader();
     net.trace = Some(Vec::new());
     net.propose(ONE, vec![b'x'; 3 << 20]).unwrap();
     let cut = net.packets.iter().map(|packet| packet.bytes.len()).max();
@@ -126,11 +178,11 @@ fn large_values_go_alone_and_small_ones_together() {
 }
 
 #[test]
-fn a_repaired_replica_gets_what_it_lost_and_votes_then() {
+fn a_repaired_replica_regains_its_values_and_its_vote() {
     for lost in 0..=4 {
-        let mut net = led();
+        let mut net = with_leader();
         for payload in ["a", "b", "c"] {
-            agree(&mut net, payload);
+            decide(&mut net, payload);
         }
         net.damage(TWO, lost);
         net.start(TWO);
@@ -143,37 +195,37 @@ fn a_repaired_replica_gets_what_it_lost_and_votes_then() {
         net.start(THREE);
         let leader = net.elect();
         net.cut.insert(leader);
-        agree(&mut net, "d");
+        decide(&mut net, "d");
     }
 }
 
 #[test]
-fn what_was_accepted_before_the_loss_counts_for_nothing_after_it() {
-    let mut net = led();
+fn an_acceptance_from_before_the_loss_does_not_count() {
+    let mut net = with_leader();
     net.cut.insert(THREE);
     net.slow.insert(ONE);
-    let slot = agree(&mut net, "b");
-    assert!(net.machine(TWO).committed < slot, "it is on one disk alone");
+    let slot = decide(&mut net, "b");
+    assert!(net.machine(TWO).committed < slot, "the value is on one disk only");
     net.damage(TWO, 1);
     net.start(TWO);
     ticks(&mut net, 8);
-    // Now it is on the leader's disk, and on no other.
+    // Now the value is on the leader's disk, and on no other.
     net.slow.clear();
     net.settle();
     let is_decided = net.machine(ONE).committed >= slot;
     net.cut = [ONE].into();
     ticks(&mut net, 100);
-    assert!(!is_decided || net.leader().is_none(), "the other two have not what was decided");
+    assert!(!is_decided || net.leader().is_none(), "the other two lack the decided value");
 }
 
 #[test]
-fn a_new_leader_that_does_not_know_what_was_decided_admits_nobody_before_it_does() {
-    let mut net = led();
-    agree(&mut net, "a");
+fn a_replica_is_admitted_only_after_a_leader_exists() {
+    let mut net = with_leader();
+    decide(&mut net, "a");
     net.damage(THREE, 9);
     net.start(THREE);
     net.cut.insert(ONE);
-    // Node 2 cannot lead with one that does not promise.
+    // Node 2 cannot lead: node 3 does not promise.
     ticks(&mut net, 100);
     assert!(net.leader().is_none());
     assert!(!net.machine(THREE).has_caught_up);
@@ -183,8 +235,8 @@ fn a_new_leader_that_does_not_know_what_was_decided_admits_nobody_before_it_does
 }
 
 #[test]
-fn what_would_strand_the_group_is_refused() {
-    let mut net = led();
+fn unsafe_changes_are_rejected() {
+    let mut net = with_leader();
     ticks(&mut net, 4);
     let mut change = |change| {
         let made = net.engine(ONE).change(change);
@@ -200,13 +252,13 @@ fn what_would_strand_the_group_is_refused() {
     let made = net.engine(ONE).change(Change::Remove(THREE));
     assert_eq!(made, Err(ChangeError::TooFew));
     let made = net.engine(ONE).change(Change::Lead(TWO));
-    assert_eq!(made, Err(ChangeError::Behind(0)));
+    assert_eq!(made, Err(ChangeError::Lagging(0)));
     assert_eq!(net.engine(THREE).change(Change::Remove(TWO)), Err(ChangeError::NotLeading));
 }
 
 #[test]
-fn whoever_was_removed_meanwhile_learns_it_from_a_checkpoint_and_stands_no_more() {
-    let mut net = led();
+fn a_replica_removed_by_a_checkpoint_never_campaigns() {
+    let mut net = with_leader();
     ticks(&mut net, 4);
     net.cut.insert(THREE);
     net.engine(ONE).change(Change::Remove(THREE)).unwrap();
@@ -215,8 +267,8 @@ fn whoever_was_removed_meanwhile_learns_it_from_a_checkpoint_and_stands_no_more(
     net.checkpoint(ONE);
     let last = net.machine(ONE).disk.checkpoint;
     let ballot = Ballot { round: Term(1), node: ONE };
-    let word = Message::Checkpoint { ballot, last: Mark::new(last.0, last.1) };
-    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&word) });
+    let message = Message::Checkpoint { ballot, last: Mark::new(last.0, last.1) };
+    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&message) });
     assert!(net.install(THREE));
     assert_eq!(net.engine(THREE).members().get(THREE), None);
     for _ in 0..100 {
@@ -227,9 +279,9 @@ fn whoever_was_removed_meanwhile_learns_it_from_a_checkpoint_and_stands_no_more(
 }
 
 #[test]
-fn nonsense_changes_nothing() {
-    let mut net = led();
-    agree(&mut net, "a");
+fn invalid_messages_change_nothing() {
+    let mut net = with_leader();
+    decide(&mut net, "a");
     let before = net.engine(TWO).standing();
     let ballot = Ballot { round: Term(1), node: THREE };
     let own = Ballot { round: Term(1), node: TWO };
@@ -241,32 +293,32 @@ fn nonsense_changes_nothing() {
     };
     let after = Mark::new(LogIndex(1), Term(1));
     let (values, decided) = (vec![value(2)], LogIndex(99));
-    let nonsense = [
-        // In another's name.
+    let invalid = [
+        // Messages in the name of another node.
         Message::Prepare { ballot: Ballot { round: Term(9), node: ONE } },
         Message::Accept { ballot: own, after, values: values.clone(), decided },
-        Message::Heartbeat { ballot: Ballot { round: Term(9), node: ONE }, decided, turn: 1 },
-        // Answers to what was not asked.
+        Message::Heartbeat { ballot: Ballot { round: Term(9), node: ONE }, decided, sequence: 1 },
+        // Answers without a request.
         Message::Promise { ballot: own, accepted: after },
         Message::Accepted { ballot: own, last: decided },
         Message::Missing { ballot: own, after: decided, hint: after },
         Message::Learned { ballot: own, after, values },
-        Message::Alive { ballot: own, turn: 7 },
-        Message::Told { life: 3, read: 3, index: decided },
+        Message::HeartbeatReply { ballot: own, sequence: 7 },
+        Message::ReadIndexReply { incarnation: 3, read: 3, index: decided },
         Message::Refuse { ballot, promised: Ballot { round: Term(9), node: ONE } },
-        Message::Willing { turn: 4, round: Term(7) },
+        Message::PreVoteGranted { attempt: 4, round: Term(7) },
     ];
-    for message in nonsense {
+    for message in invalid {
         net.handle(TWO, Input::Message { from: THREE, bytes: encode(&message) });
         assert_eq!(net.engine(TWO).standing(), before, "{message:?}");
     }
-    net.handle(TWO, Input::Message { from: THREE, bytes: Bytes::from_static(b"nonsense") });
-    assert_eq!(describe(&Bytes::from_static(b"nonsense")), None);
+    net.handle(TWO, Input::Message { from: THREE, bytes: Bytes::from_static(b"invalid") });
+    assert_eq!(describe(&Bytes::from_static(b"invalid")), None);
     assert_eq!(net.engine(TWO).standing(), before);
 }
 
 #[test]
-fn a_log_of_another_engine_is_not_read() {
+fn a_log_of_another_engine_is_rejected() {
     let options = EngineOptions {
         node: ONE,
         members: first_members(3),
@@ -287,9 +339,9 @@ fn equal_input_gives_equal_output() {
         let mut net = Net::new(3, 77);
         net.trace = Some(Vec::new());
         net.elect();
-        agree(&mut net, "a");
+        decide(&mut net, "a");
         net.crash(ONE, 0);
-        agree(&mut net, "b");
+        decide(&mut net, "b");
         net.start(ONE);
         ticks(&mut net, 50);
         net.trace
@@ -298,8 +350,8 @@ fn equal_input_gives_equal_output() {
 }
 
 #[test]
-fn a_leader_that_hears_no_quorum_steps_down() {
-    let mut net = led();
+fn a_leader_without_a_quorum_steps_down() {
+    let mut net = with_leader();
     net.cut.insert(ONE);
     ticks(&mut net, 25);
     assert_ne!(net.engine(ONE).standing().role, Role::Leader);
@@ -314,12 +366,12 @@ fn change(net: &mut Net, change: Change) {
 }
 
 #[test]
-fn a_promise_of_a_number_that_has_another_disk_now_counts_for_nothing() {
+fn a_promise_of_a_replaced_disk_does_not_count() {
     let (four, five) = (NodeId(4), NodeId(5));
     let mut net = Net::new(5, 5);
     assert_eq!(net.elect(), ONE);
-    agree(&mut net, "a");
-    // The second knows nothing of what comes now: the fifth is removed, and its number has a new disk.
+    decide(&mut net, "a");
+    // Node 2 receives nothing of this: node 5 is removed, and its number is added with a new disk.
     net.cut.insert(TWO);
     change(&mut net, Change::Remove(five));
     let members = net.newest_members();
@@ -331,16 +383,16 @@ fn a_promise_of_a_number_that_has_another_disk_now_counts_for_nothing() {
     net.machine(five).disk.is_admitted = true;
     net.handle(five, Input::Admit);
     change(&mut net, Change::Promote(five));
-    // One more, for a log tells of all changes but the last.
+    // One more change, because a log shows all changes but the last as decided.
     change(&mut net, Change::Add { node: NodeId(6), address: "host6:1".into() });
     let last = net.machine(ONE).committed;
     assert!(net.machine(four).committed == last && net.machine(TWO).committed < last);
-    // The fourth is cut off as well, and something is agreed without both.
+    // Node 4 is cut off as well, and a value is decided without both.
     net.cut.insert(four);
-    let slot = agree(&mut net, "e");
+    let slot = decide(&mut net, "e");
     ticks(&mut net, 4);
     assert_eq!(net.machine(five).committed, slot);
-    // Those two are together now, with the old disk of the fifth.
+    // Nodes 2 and 4 are connected now, with the previous disk of node 5.
     net.cut = [ONE, THREE, five].into();
     let mut ballots = 0;
     for _ in 0..200 {
@@ -352,7 +404,9 @@ fn a_promise_of_a_number_that_has_another_disk_now_counts_for_nothing() {
         while let Some(packet) = net.packets.pop_front() {
             if (packet.from, packet.to) == (TWO, five) {
                 let answer = match decode(&packet.bytes) {
-                    Some(Message::Canvass { turn, .. }) => Message::Willing { turn, round: Term(1) },
+                    Some(Message::PreVote { attempt, .. }) => {
+                        Message::PreVoteGranted { attempt, round: Term(1) }
+                    }
                     Some(Message::Prepare { ballot }) => {
                         ballots += 1;
                         Message::Promise { ballot, accepted: Mark::new(LogIndex(1), Term(1)) }
@@ -367,18 +421,18 @@ fn a_promise_of_a_number_that_has_another_disk_now_counts_for_nothing() {
             }
             net.sync(TWO);
             net.sync(four);
-            assert!(!net.engine(TWO).is_leader(), "of the five of today only two have promised");
+            assert!(!net.engine(TWO).is_leader(), "only two of the five current disks have promised");
         }
     }
-    assert!(ballots > 0, "it tried");
+    assert!(ballots > 0, "node 2 campaigned");
     assert!(
         net.engine(TWO).members().get(five).is_some_and(|member| member.disk == 5),
-        "it knows the new one"
+        "node 2 has the new disk in its members"
     );
-    // With one of the others something is agreed again, behind what was.
+    // With another node a value is decided again, after the previous ones.
     net.cut = [ONE].into();
     net.packets.clear();
-    let next = agree(&mut net, "f");
+    let next = decide(&mut net, "f");
     ticks(&mut net, 20);
     assert!(next > slot);
     let last = net.machine(five).committed;
@@ -386,35 +440,35 @@ fn a_promise_of_a_number_that_has_another_disk_now_counts_for_nothing() {
 }
 
 #[test]
-fn a_checkpoint_of_a_later_round_is_a_promise_of_that_round() {
-    let mut net = led();
+fn a_checkpoint_of_a_later_round_promises_that_round() {
+    let mut net = with_leader();
     ticks(&mut net, 4);
     net.cut.insert(THREE);
-    agree(&mut net, "a");
+    decide(&mut net, "a");
     change(&mut net, Change::Lead(TWO));
     assert_eq!(net.elect(), TWO);
-    agree(&mut net, "b");
+    decide(&mut net, "b");
     net.checkpoint(TWO);
     let (index, term) = net.machine(TWO).disk.checkpoint;
     assert!(term > Term(1));
-    // The first, which led, tells the third of a checkpoint; it gets the one of the second.
+    // Node 1, which led, offers a checkpoint to node 3; node 3 gets that of node 2.
     let ballot = Ballot { round: Term(1), node: ONE };
-    let word = Message::Checkpoint { ballot, last: Mark::new(LogIndex(index.0 - 1), Term(1)) };
-    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&word) });
+    let message = Message::Checkpoint { ballot, last: Mark::new(LogIndex(index.0 - 1), Term(1)) };
+    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&message) });
     net.machine(THREE).installs[0].0 = TWO;
     assert!(net.install(THREE));
     assert_eq!(net.machine(THREE).disk.vote, Some(Vote { term, voted_for: NodeId(0) }));
-    // Whatever the first still sends in its round is refused: it would lie behind a value of a later one.
+    // A later value of node 1 in its round is refused: it would follow a value of a later round.
     let after = Mark::new(index, term);
     let value =
         LogEntry { index: index.next(), term: Term(1), kind: EntryKind::Command, payload: "z".into() };
-    let word = Message::Accept { ballot, after, values: vec![value], decided: LogIndex(0) };
-    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&word) });
+    let message = Message::Accept { ballot, after, values: vec![value], decided: LogIndex(0) };
+    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&message) });
     assert_eq!(net.end(THREE), after);
 }
 
 #[test]
-fn what_the_disk_has_not_of_a_promise_is_written_with_the_next_value() {
+fn an_unwritten_promise_is_written_with_the_next_value() {
     let options = EngineOptions::new(THREE, first_members(3), true, 1);
     let vote = Some(Vote { term: Term(1), voted_for: ONE });
     let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), ..EngineState::default() };
@@ -423,8 +477,8 @@ fn what_the_disk_has_not_of_a_promise_is_written_with_the_next_value() {
     let ballot = Ballot { round: Term(2), node: TWO };
     let value = LogEntry { index: LogIndex(6), term: Term(2), kind: EntryKind::Command, payload: "z".into() };
     let after = Mark::new(LogIndex(5), Term(2));
-    let word = Message::Accept { ballot, after, values: vec![value], decided: LogIndex(5) };
-    engine.handle(Input::Message { from: TWO, bytes: encode(&word) });
+    let message = Message::Accept { ballot, after, values: vec![value], decided: LogIndex(5) };
+    engine.handle(Input::Message { from: TWO, bytes: encode(&message) });
     let votes: Vec<Vote> = core::iter::from_fn(|| engine.poll())
         .filter_map(|output| if let Output::Persist(write) = output { write.vote } else { None })
         .collect();
@@ -432,11 +486,11 @@ fn what_the_disk_has_not_of_a_promise_is_written_with_the_next_value() {
 }
 
 #[test]
-fn a_leader_that_decides_its_own_removal_tells_the_others() {
+fn a_leader_announces_its_own_removal() {
     let mut net = Net::new(2, 5);
     assert_eq!(net.elect(), ONE);
     ticks(&mut net, 4);
-    // The first proposes both steps, and is gone before the second is decided.
+    // Node 1 proposes both steps, and crashes before the second is decided.
     net.engine(ONE).change(Change::Remove(TWO)).unwrap();
     net.drain(ONE);
     while net.engine(TWO).acceptor.values().changes_after(LogIndex(0)).nth(1).is_none() {
@@ -449,7 +503,7 @@ fn a_leader_that_decides_its_own_removal_tells_the_others() {
     net.crash(ONE, 9);
     net.packets.clear();
     net.start(ONE);
-    // The second leads, and decides that it is out.
+    // Node 2 leads, and decides its own removal.
     for _ in 0..200 {
         net.handle(TWO, Input::Tick);
         net.settle();
@@ -458,23 +512,23 @@ fn a_leader_that_decides_its_own_removal_tells_the_others() {
         }
     }
     assert_eq!(net.engine(TWO).members().get(TWO), None);
-    // From here on the second has no connections, and the first needs none.
+    // From here on node 2 has no connections, and node 1 needs none.
     net.cut.insert(TWO);
     assert_eq!(net.elect(), ONE);
-    agree(&mut net, "a");
+    decide(&mut net, "a");
 }
 
 #[test]
-fn the_lead_goes_around_when_each_hands_it_over() {
-    let mut net = led();
+fn repeated_leadership_transfers_reach_every_voter() {
+    let mut net = with_leader();
     for next in [TWO, THREE, ONE, TWO] {
-        agree(&mut net, "a");
+        decide(&mut net, "a");
         ticks(&mut net, 2);
         let leader = net.leader().unwrap();
-        net.engine(leader).hand_over();
+        net.engine(leader).transfer_leadership();
         net.drain(leader);
         net.settle();
         ticks(&mut net, 2);
-        assert_eq!(net.leader(), Some(next), "whose disk is full, say, hands over at once");
+        assert_eq!(net.leader(), Some(next), "leadership went to the next voter");
     }
 }

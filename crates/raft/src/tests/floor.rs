@@ -1,21 +1,24 @@
-//! An old copy of a disk is put back: what another replica knows to be committed is not forgotten in silence.
+//! An old copy of a disk is restored: entries that are committed on another replica are never dropped without
+//! a report.
 
 use super::*;
 
 impl Net {
-    /// A replica begins with the log that it had, and knows so much of it to be committed.
-    fn restart_knowing(&mut self, at: usize, life: u64, entries: usize, committed: LogIndex) {
+    /// Restarts a replica with the first `entries` entries of its log, and with `committed` as the index that
+    /// its disk recorded as committed.
+    fn restart_knowing(&mut self, at: usize, incarnation: u64, entries: usize, committed: LogIndex) {
         let old = &self.replicas[at];
         let mut log = old.log.clone();
         log.truncate(entries);
         let state = EngineState { vote: old.vote, entries: log.clone(), committed, ..EngineState::default() };
         let vote = old.vote;
-        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        let engine = Raft::new(&options(at, self.replicas.len(), incarnation), state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }
 
-    /// One replica was away while the others agreed on four entries, and one of those comes back without the last three:
-    /// the two who lack them go on, and the third comes back. Says who has what the others lack.
+    /// Cuts one replica off while the others commit entries. Then one of these two restarts without the last
+    /// three, and elects a leader with the replica that was cut off. Returns the replica that still has these
+    /// entries, and its commit index.
     fn go_back(&mut self) -> (usize, LogIndex) {
         let leader = self.elect();
         let (old, away) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -36,15 +39,15 @@ impl Net {
         (leader, committed)
     }
 
-    /// A replica begins with a checkpoint of its whole log, and so with no entries.
-    fn restart_at_checkpoint(&mut self, at: usize, life: u64) {
+    /// Restarts a replica with a checkpoint of its whole log, so with no entries in memory.
+    fn restart_at_checkpoint(&mut self, at: usize, incarnation: u64) {
         let old = &self.replicas[at];
         let (vote, log) = (old.vote, old.log.clone());
         let last = log.last().unwrap();
         let (index, term) = (last.index, last.term);
         let checkpoint = (index, term);
         let state = EngineState { vote, checkpoint, committed: index, ..EngineState::default() };
-        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        let engine = Raft::new(&options(at, self.replicas.len(), incarnation), state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }
 
@@ -59,28 +62,31 @@ impl Net {
         assert_eq!(conflict.committed, committed);
         assert_eq!(conflict.entries(), 3);
         assert_eq!(entries, 3);
-        assert!(log.iter().any(|entry| entry.payload == "d"), "it keeps what it has");
+        assert!(log.iter().any(|entry| entry.payload == "d"), "the stopped replica keeps its entries");
         let others: Vec<_> = (0..3).filter(|other| *other != at).collect();
         for other in others {
-            assert!(self.replicas[other].conflicts.is_empty(), "they know of nothing");
-            assert!(commands(&self.replicas[other]).contains(&&b"e"[..]), "they go on");
+            assert!(
+                self.replicas[other].conflicts.is_empty(),
+                "only the replica with the committed entries stops"
+            );
+            assert!(commands(&self.replicas[other]).contains(&&b"e"[..]), "the other replicas continue");
         }
     }
 }
 
 #[test]
-fn what_was_committed_before_a_restart_is_kept() {
+fn entries_committed_before_a_restart_are_kept() {
     let mut net = Net::new(3);
     let (witness, committed) = net.go_back();
     let entries = net.replicas[witness].log.len();
     net.restart_knowing(witness, 60, entries, committed);
     net.cut.clear();
     net.check_stopped(witness, committed);
-    assert!(net.replicas[witness].conflicts[0].0.is_first_exact, "the place is found");
+    assert!(net.replicas[witness].conflicts[0].0.is_first_exact, "the first differing entry is found");
 }
 
 #[test]
-fn what_was_committed_in_this_life_is_kept() {
+fn entries_committed_since_the_start_are_kept() {
     let mut net = Net::new(3);
     let (witness, committed) = net.go_back();
     net.cut.clear();
@@ -88,7 +94,7 @@ fn what_was_committed_in_this_life_is_kept() {
 }
 
 #[test]
-fn what_is_not_known_to_be_committed_gives_way() {
+fn entries_not_known_to_be_committed_are_overwritten() {
     let mut net = Net::new(3);
     let (witness, _) = net.go_back();
     let entries = net.replicas[witness].log.len();
@@ -102,8 +108,9 @@ fn what_is_not_known_to_be_committed_gives_way() {
 }
 
 #[test]
-fn a_checkpoint_whose_last_entry_is_another_one_elsewhere_is_kept() {
-    // The others have an entry of another term in place of the checkpoint's last, or lie before it and come to it later.
+fn a_checkpoint_that_contradicts_the_leader_is_kept() {
+    // The other replicas have an entry of another term at the index of the checkpoint, or their logs are
+    // shorter and reach it later.
     for others in 0..4 {
         let mut net = Net::new(3);
         let (witness, committed) = net.go_back();
@@ -127,7 +134,7 @@ fn a_checkpoint_whose_last_entry_is_another_one_elsewhere_is_kept() {
 }
 
 #[test]
-fn a_checkpoint_that_the_others_share_goes_on() {
+fn a_replica_with_a_matching_checkpoint_continues() {
     let mut net = Net::new(3);
     let leader = net.elect();
     for payload in [b"a", b"b", b"c"] {
@@ -142,7 +149,7 @@ fn a_checkpoint_that_the_others_share_goes_on() {
     for _ in 0..40 {
         net.tick();
     }
-    // Under a leader of another term, too.
+    // It also continues under a leader of another term.
     net.cut = [leader].into();
     net.restart_at_checkpoint(at, 61);
     let next = net.elect();
@@ -153,13 +160,13 @@ fn a_checkpoint_that_the_others_share_goes_on() {
     }
     for replica in &net.replicas {
         assert!(replica.conflicts.is_empty());
-        assert_eq!(replica.log, net.replicas[next].log, "it goes on");
+        assert_eq!(replica.log, net.replicas[next].log, "every replica has the same log");
         assert!(commands(replica).contains(&&b"f"[..]));
     }
 }
 
 #[test]
-fn an_entry_in_place_of_the_checkpoints_last_is_compared_by_its_term() {
+fn the_last_entry_of_a_checkpoint_is_compared_by_term() {
     use raft::eraftpb::{Entry, Message, MessageType};
     for (term, expected) in [(2, false), (3, true)] {
         let state =
@@ -168,6 +175,6 @@ fn an_entry_in_place_of_the_checkpoints_last_is_compared_by_its_term() {
         let mut message = Message { from: 2, to: 1, term: 4, index: 6, log_term: 1, ..Message::default() };
         message.set_msg_type(MessageType::MsgAppend);
         message.mut_entries().push(Entry { index: 7, term, ..Entry::default() });
-        assert_eq!(engine.stops_at(NodeId(2), &message), expected, "term {term}");
+        assert_eq!(engine.stop_on_conflict(NodeId(2), &message), expected, "term {term}");
     }
 }

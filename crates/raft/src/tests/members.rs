@@ -1,4 +1,4 @@
-//! Members come and go while a group works, and whoever fails in the middle finds the way on.
+//! Changes of the membership while a group works, and failures in the middle of a change.
 
 use bezant_consensus::{Change, ChangeError, Part, Role};
 
@@ -13,7 +13,7 @@ fn meet(node: u64) -> Change {
 }
 
 impl Net {
-    /// A replica with an empty disk, which knows the members that the leader knows.
+    /// Adds a replica with an empty disk and the members that the leader has.
     fn join(&mut self, leader: usize) -> usize {
         let at = self.replicas.len();
         let members = self.replicas[leader].engine.members().clone();
@@ -40,7 +40,7 @@ impl Net {
         }
     }
 
-    /// Three replicas and a fourth that has learned all they know; the leader.
+    /// Three replicas and a learner that has caught up; returns the leader too.
     fn with_learner() -> (Self, usize) {
         let mut net = Self::new(3);
         let leader = net.elect();
@@ -61,7 +61,7 @@ impl Net {
 const FOUR: [(u64, Part); 4] = [(1, Part::Voter), (2, Part::Voter), (3, Part::Voter), (4, Part::Voter)];
 
 #[test]
-fn a_node_comes_learns_everything_and_votes() {
+fn an_added_node_catches_up_and_becomes_a_voter() {
     let (mut net, leader) = Net::with_learner();
     assert_eq!(commands(&net.replicas[3]), [b"before"]);
     assert_eq!(net.parts(3)[3], (4, Part::Learner));
@@ -69,9 +69,13 @@ fn a_node_comes_learns_everything_and_votes() {
     net.ticks(10);
     for at in 0..4 {
         assert_eq!(net.parts(at), FOUR, "replica {at}");
-        assert_eq!(net.replicas[at].members, *net.replicas[at].engine.members(), "what went to the disk");
+        assert_eq!(
+            net.replicas[at].members,
+            *net.replicas[at].engine.members(),
+            "the members were emitted for the disk"
+        );
     }
-    // Of four, three are needed: with two away nothing is agreed, with one away it is.
+    // Three of four are a majority: with two voters cut off nothing is committed, with one cut off it is.
     net.cut = [(leader + 1) % 3, (leader + 2) % 3].into();
     net.replicas[leader].engine.propose(Bytes::from_static(b"not yet"));
     net.settle();
@@ -85,9 +89,9 @@ fn a_node_comes_learns_everything_and_votes() {
 }
 
 #[test]
-fn whoever_leads_after_a_crash_between_both_steps_completes_the_change() {
+fn the_next_leader_completes_a_joint_change() {
     let (mut net, leader) = Net::with_learner();
-    // The leader makes the first step, and is gone before anybody hears of it or of the second.
+    // The leader applies the first step and crashes before a peer receives the commit or the second step.
     net.replicas[leader].engine.change(Change::Promote(NodeId(4))).unwrap();
     net.settle_while(|net| !net.replicas[leader].engine.members().is_changing());
     net.messages.retain(|(from, ..)| *from != leader);
@@ -110,12 +114,12 @@ fn whoever_leads_after_a_crash_between_both_steps_completes_the_change() {
 }
 
 #[test]
-fn a_node_that_was_removed_disturbs_nobody_and_a_new_disk_may_take_its_number() {
+fn a_removed_node_is_harmless_and_its_number_can_return() {
     let mut net = Net::new(3);
     let leader = net.elect();
-    let gone = (leader + 1) % 3;
-    let number = NodeId(gone as u64 + 1);
-    net.cut = [gone].into();
+    let removed = (leader + 1) % 3;
+    let number = NodeId(removed as u64 + 1);
+    net.cut = [removed].into();
     net.change(leader, &Change::Remove(number)).unwrap();
     net.ticks(10);
     assert_eq!(net.parts(leader).len(), 2);
@@ -123,20 +127,24 @@ fn a_node_that_was_removed_disturbs_nobody_and_a_new_disk_may_take_its_number() 
     net.cut.clear();
     net.ticks(200);
     let standing = net.replicas[leader].engine.standing();
-    assert_eq!((net.leader(), standing.term), (Some(leader), term), "it still believes that it votes");
-    // Its number comes back with an empty disk.
+    assert_eq!(
+        (net.leader(), standing.term),
+        (Some(leader), term),
+        "the removed node still counts itself as a voter"
+    );
+    // The number is added again with an empty disk.
     let address = "elsewhere:1".to_owned();
     net.change(leader, &Change::Add { node: number, address }).unwrap();
     let members = net.replicas[leader].engine.members().clone();
-    let options = EngineOptions { may_vote: false, members, ..options(gone, 3, 50) };
-    net.replicas[gone] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
+    let options = EngineOptions { may_vote: false, members, ..options(removed, 3, 50) };
+    net.replicas[removed] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
     net.propose(leader, b"all of it");
     net.ticks(20);
-    assert_eq!(commands(&net.replicas[gone]), [b"all of it"]);
+    assert_eq!(commands(&net.replicas[removed]), [b"all of it"]);
     net.change(leader, &meet(number.0)).unwrap();
     net.change(leader, &Change::Promote(number)).unwrap();
     net.ticks(20);
-    let voters: Vec<NodeId> = net.replicas[gone].engine.members().voters().collect();
+    let voters: Vec<NodeId> = net.replicas[removed].engine.members().voters().collect();
     assert_eq!(voters, [NodeId(1), NodeId(2), NodeId(3)]);
     net.cut = [leader].into();
     net.ticks(60);
@@ -144,7 +152,7 @@ fn a_node_that_was_removed_disturbs_nobody_and_a_new_disk_may_take_its_number() 
 }
 
 #[test]
-fn a_replica_that_was_removed_learns_it_from_its_checkpoint_and_stands_no_more() {
+fn a_replica_removed_by_a_checkpoint_never_campaigns() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let away = (leader + 1) % 3;
@@ -159,7 +167,7 @@ fn a_replica_that_was_removed_learns_it_from_its_checkpoint_and_stands_no_more()
     net.replicas[away].engine.handle(Input::Installed { index, term, members: members.clone() });
     net.replicas[away].log.clear();
     net.settle();
-    assert_eq!(net.replicas[away].members, members, "it goes to the disk");
+    assert_eq!(net.replicas[away].members, members, "the members were emitted for the disk");
     let before = net.replicas[away].engine.standing();
     net.ticks(200);
     let standing = net.replicas[away].engine.standing();
@@ -167,7 +175,7 @@ fn a_replica_that_was_removed_learns_it_from_its_checkpoint_and_stands_no_more()
 }
 
 #[test]
-fn what_would_lose_the_group_is_refused() {
+fn unsafe_changes_are_rejected() {
     let (mut net, leader) = Net::with_learner();
     let follower = (leader + 1) % 3;
     let (itself, other) = (NodeId(leader as u64 + 1), NodeId(follower as u64 + 1));
@@ -177,43 +185,51 @@ fn what_would_lose_the_group_is_refused() {
     assert_eq!(net.change(leader, &Change::Lead(itself)), Ok(None));
     net.cut = [3].into();
     net.ticks(15);
-    assert!(matches!(net.change(leader, &Change::Promote(NodeId(4))), Err(ChangeError::Behind(_))));
+    assert!(matches!(net.change(leader, &Change::Promote(NodeId(4))), Err(ChangeError::Lagging(_))));
     net.cut = [follower].into();
     net.ticks(15);
     let third = NodeId((leader as u64 + 2) % 3 + 1);
-    assert_eq!(net.change(leader, &Change::Remove(third)), Err(ChangeError::TooFew), "of two, one is away");
-    assert!(net.change(leader, &Change::Remove(other)).is_ok(), "the one that is away may go");
+    assert_eq!(
+        net.change(leader, &Change::Remove(third)),
+        Err(ChangeError::TooFew),
+        "one of the two voters that stay is cut off"
+    );
+    assert!(net.change(leader, &Change::Remove(other)).is_ok(), "the voter that is cut off can be removed");
     net.ticks(5);
     assert_eq!(net.change(leader, &Change::Remove(NodeId(4))).map(|it| it.is_some()), Ok(true));
 }
 
 #[test]
-fn a_replica_that_forgot_how_far_its_log_was_agreed_counts_on_the_members_of_all_changes_but_the_last() {
+fn a_log_restores_all_changes_of_members_but_the_last() {
     let (mut net, leader) = Net::with_learner();
     let lagging = (leader + 1) % 3;
-    let gone = NodeId((leader as u64 + 2) % 3 + 1);
+    let removed = NodeId((leader as u64 + 2) % 3 + 1);
     let before = net.replicas[lagging].members.clone();
     net.change(leader, &Change::Promote(NodeId(4))).unwrap();
-    net.change(leader, &Change::Remove(gone)).unwrap();
+    net.change(leader, &Change::Remove(removed)).unwrap();
     net.ticks(3);
     let now = net.replicas[leader].engine.members().clone();
     assert_eq!(net.replicas[lagging].engine.members(), &now);
-    // Its log was on disk, and the record of the members was not.
+    // Its log was durable, and the record of the members was not.
     net.replicas[lagging].members = before;
     net.restart(lagging, 60);
     let begun = net.replicas[lagging].engine.members();
     assert!(begun.index < now.index && begun.get(NodeId(4)).is_some_and(|it| it.part == Part::Voter));
     assert_eq!(
-        begun.get(gone).map(|it| it.part),
+        begun.get(removed).map(|it| it.part),
         Some(Part::Leaving),
-        "only the last is not known to be agreed"
+        "only the last change may be uncommitted"
     );
     net.drain(lagging);
-    assert_eq!(net.replicas[lagging].members, *net.replicas[lagging].engine.members(), "and on disk again");
+    assert_eq!(
+        net.replicas[lagging].members,
+        *net.replicas[lagging].engine.members(),
+        "the members were emitted for the disk again"
+    );
 }
 
 #[test]
-fn an_entry_whose_two_halves_differ_is_none() {
+fn a_change_whose_halves_differ_is_rejected() {
     use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, EntryType};
     let entry = |change: &Change, kind, node| {
         let mut conf_change = ConfChangeV2::default();
@@ -234,7 +250,7 @@ fn an_entry_whose_two_halves_differ_is_none() {
 }
 
 #[test]
-fn the_lead_goes_where_it_is_wanted() {
+fn leadership_is_transferred_to_the_requested_node() {
     let mut net = Net::new(3);
     let leader = net.elect();
     net.ticks(5);

@@ -1,5 +1,5 @@
-//! A few replicas in one thread: messages are carried and disks are synced by hand, so that a test decides
-//! what is lost, and what is on disk when.
+//! A few replicas in one thread. The tests deliver messages and sync disks explicitly, so that each test
+//! decides what is lost, and what is durable when.
 
 mod floor;
 mod members;
@@ -17,7 +17,7 @@ use crate::{Raft, describe};
 
 mod repair;
 
-/// One replica and what lies on its disk.
+/// One replica and the content of its disk.
 struct Replica {
     engine: Raft,
     vote: Option<Vote>,
@@ -29,7 +29,7 @@ struct Replica {
     conflicts: Vec<(Conflict, usize)>,
     has_caught_up: bool,
     members: Members,
-    /// The last entry on its disk when it had caught up.
+    /// The last entry on its disk when it emitted `CaughtUp`.
     caught_up_with: Option<LogIndex>,
 }
 
@@ -37,20 +37,20 @@ struct Net {
     replicas: Vec<Replica>,
     messages: VecDeque<(usize, usize, Bytes)>,
     cut: BTreeSet<usize>,
-    /// Disks that do not sync for now.
+    /// Replicas whose disks do not sync for now.
     slow: BTreeSet<usize>,
-    /// Disks without room for entries: they take votes.
+    /// Replicas whose disks have no space for entries; they still store votes.
     full: BTreeSet<usize>,
 }
 
-fn options(node: usize, count: usize, life: u64) -> EngineOptions {
+fn options(node: usize, count: usize, incarnation: u64) -> EngineOptions {
     EngineOptions {
         node: NodeId(node as u64 + 1),
         members: Members::first((1..=count as u64).map(|node| (NodeId(node), format!("host{node}:1")))),
         election_ticks: 10,
         heartbeat_ticks: 2,
         may_vote: true,
-        seed: node as u64 * 1000 + life,
+        seed: node as u64 * 1000 + incarnation,
     }
 }
 
@@ -96,7 +96,7 @@ impl Net {
         }
     }
 
-    /// Carries out what one replica wants.
+    /// Executes the outputs of one replica.
     fn drain(&mut self, at: usize) {
         let replica = &mut self.replicas[at];
         while let Some(output) = replica.engine.poll() {
@@ -125,12 +125,12 @@ impl Net {
         }
     }
 
-    /// Until nothing is left to do.
+    /// Syncs disks and delivers messages until nothing is left to do.
     fn settle(&mut self) {
         self.settle_while(|_| true);
     }
 
-    /// Until nothing is left to do, or that is true no more.
+    /// Syncs disks and delivers messages until nothing is left to do, or until `goes_on` returns false.
     fn settle_while(&mut self, goes_on: impl Fn(&Self) -> bool) {
         while goes_on(self) {
             for at in 0..self.replicas.len() {
@@ -143,7 +143,7 @@ impl Net {
                 }
             }
             let Some((from, to, bytes)) = self.messages.pop_front() else { return };
-            let described = describe(&bytes).expect("an engine knows its own messages");
+            let described = describe(&bytes).expect("an engine describes its own messages");
             assert!(described.kind != MessageKind::Unknown, "{}", described.text);
             if !self.cut.contains(&from)
                 && !self.cut.contains(&to)
@@ -173,7 +173,7 @@ impl Net {
             }
             self.tick();
         }
-        panic!("nobody was elected")
+        panic!("no leader was elected")
     }
 
     fn propose(&mut self, at: usize, payload: &'static [u8]) -> LogIndex {
@@ -182,8 +182,8 @@ impl Net {
         index
     }
 
-    /// The process ends and begins again with what was on its disk.
-    /// While one replica is away, the others forget what it lacks: back again, it is offered a checkpoint.
+    /// While one replica is cut off, the others drop the entries that it lacks. When it returns, it is
+    /// offered a checkpoint.
     fn outrun(&mut self, leader: usize, away: usize) -> (LogIndex, Term) {
         self.cut = [away].into();
         let payload: &'static [u8] = vec![7; 4 << 20].leak();
@@ -202,10 +202,11 @@ impl Net {
         (last, term)
     }
 
-    fn restart(&mut self, at: usize, life: u64) {
+    /// The process ends and starts again from its disk.
+    fn restart(&mut self, at: usize, incarnation: u64) {
         let old = &self.replicas[at];
         let state = EngineState { vote: old.vote, entries: old.log.clone(), ..EngineState::default() };
-        let mut options = options(at, self.replicas.len(), life);
+        let mut options = options(at, self.replicas.len(), incarnation);
         if old.members != Members::default() {
             options.members = old.members.clone();
         }
@@ -222,7 +223,7 @@ fn commands(replica: &Replica) -> Vec<&[u8]> {
 }
 
 #[test]
-fn three_replicas_elect_one_leader_and_agree() {
+fn three_replicas_elect_one_leader_and_commit() {
     let mut net = Net::new(3);
     let leader = net.elect();
     for payload in [b"a", b"b", b"c"] {
@@ -241,7 +242,7 @@ fn nothing_commits_until_a_majority_has_it_on_disk() {
     let leader = net.elect();
     net.slow = [0, 1, 2].into_iter().filter(|at| *at != leader).collect();
     net.propose(leader, b"x");
-    assert!(commands(&net.replicas[leader]).is_empty(), "one disk of three is no majority");
+    assert!(commands(&net.replicas[leader]).is_empty(), "one disk of three is not a majority");
     net.slow.pop_first();
     net.settle();
     assert_eq!(commands(&net.replicas[leader]), [b"x"]);
@@ -254,7 +255,7 @@ fn two_followers_are_a_majority_without_the_leaders_disk() {
     net.slow = [leader].into();
     let index = net.propose(leader, b"x");
     assert_eq!(net.replicas[leader].engine.standing().committed, index);
-    assert!(commands(&net.replicas[leader]).is_empty(), "a replica applies what is on its own disk");
+    assert!(commands(&net.replicas[leader]).is_empty(), "a replica applies only entries on its own disk");
     assert_eq!(commands(&net.replicas[(leader + 1) % 3]), [b"x"]);
 }
 
@@ -264,7 +265,7 @@ fn no_vote_leaves_before_it_is_on_disk() {
     net.slow = [0, 1, 2].into();
     for _ in 0..60 {
         net.tick();
-        assert_eq!(net.leader(), None, "votes that are not on disk elect nobody");
+        assert_eq!(net.leader(), None, "a vote that is not on disk does not count");
     }
     net.slow.clear();
     net.settle();
@@ -272,7 +273,7 @@ fn no_vote_leaves_before_it_is_on_disk() {
 }
 
 #[test]
-fn a_replica_whose_entries_wait_for_room_votes_and_does_not_stand() {
+fn a_replica_with_a_full_disk_votes_but_never_campaigns() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let (full, other) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -281,11 +282,14 @@ fn a_replica_whose_entries_wait_for_room_votes_and_does_not_stand() {
     net.cut = [leader].into();
     for _ in 0..100 {
         net.tick();
-        assert!(!net.replicas[full].engine.is_leader(), "its log is not on its disk");
+        assert!(
+            !net.replicas[full].engine.is_leader(),
+            "a replica whose log is not on its disk does not campaign"
+        );
     }
-    assert_eq!(net.leader(), Some(other), "its vote is");
+    assert_eq!(net.leader(), Some(other), "a replica whose vote is on its disk votes");
     net.propose(other, b"y");
-    assert_eq!(commands(&net.replicas[other]), [b"x"], "one disk of three is no majority");
+    assert_eq!(commands(&net.replicas[other]), [b"x"], "one disk of three is not a majority");
     net.full.clear();
     net.settle();
     for at in [full, other] {
@@ -295,10 +299,10 @@ fn a_replica_whose_entries_wait_for_room_votes_and_does_not_stand() {
 }
 
 #[test]
-fn a_leader_of_full_disks_leads_on_and_confirms_reads() {
+fn a_leader_with_full_disks_still_confirms_reads() {
     let mut net = Net::new(3);
     let leader = net.elect();
-    let agreed = net.propose(leader, b"x");
+    let committed = net.propose(leader, b"x");
     net.full = [0, 1, 2].into();
     net.propose(leader, b"y");
     for read in 0..100 {
@@ -306,7 +310,7 @@ fn a_leader_of_full_disks_leads_on_and_confirms_reads() {
         assert_eq!(net.leader(), Some(leader));
         net.replicas[leader].engine.read(ReadNumber(read));
         net.settle();
-        assert_eq!(net.replicas[leader].readable.pop(), Some((ReadNumber(read), agreed)));
+        assert_eq!(net.replicas[leader].readable.pop(), Some((ReadNumber(read), committed)));
     }
     net.full.clear();
     net.settle();
@@ -317,10 +321,10 @@ fn a_leader_of_full_disks_leads_on_and_confirms_reads() {
 }
 
 #[test]
-fn what_was_never_agreed_is_overwritten() {
+fn an_uncommitted_entry_is_overwritten() {
     let mut net = Net::new(3);
     let old = net.elect();
-    net.propose(old, b"agreed");
+    net.propose(old, b"committed");
     net.cut = [old].into();
     net.propose(old, b"lost");
     let new = net.elect();
@@ -331,7 +335,7 @@ fn what_was_never_agreed_is_overwritten() {
         net.tick();
     }
     for replica in &net.replicas {
-        assert_eq!(commands(replica), [&b"agreed"[..], b"kept"]);
+        assert_eq!(commands(replica), [&b"committed"[..], b"kept"]);
         assert!(replica.log.iter().all(|entry| &*entry.payload != b"lost"));
     }
 }
@@ -353,7 +357,7 @@ fn a_restart_keeps_log_and_vote() {
 }
 
 #[test]
-fn a_follower_reads_through_the_leader_and_a_deposed_leader_does_not() {
+fn only_a_leader_with_a_majority_confirms_reads() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let index = net.propose(leader, b"a");
@@ -364,7 +368,7 @@ fn a_follower_reads_through_the_leader_and_a_deposed_leader_does_not() {
     net.cut = [leader].into();
     net.replicas[leader].engine.read(ReadNumber(8));
     net.settle();
-    assert!(net.replicas[leader].readable.is_empty(), "a majority may have gone on without it");
+    assert!(net.replicas[leader].readable.is_empty(), "a majority may have elected another leader");
     let new = net.elect();
     let newer = net.propose(new, b"b");
     net.cut.clear();
@@ -373,11 +377,11 @@ fn a_follower_reads_through_the_leader_and_a_deposed_leader_does_not() {
     }
     let (read, seen) = net.replicas[leader].readable[0];
     assert_eq!(read, ReadNumber(8));
-    assert!(seen >= newer, "it sees what was agreed without it");
+    assert!(seen >= newer, "the read covers the entries that were committed meanwhile");
 }
 
 #[test]
-fn a_broken_connection_to_the_leader_shortens_the_wait() {
+fn a_broken_leader_connection_shortens_the_election_timeout() {
     let mut net = Net::new(3);
     let leader = net.elect();
     net.cut = [leader].into();
@@ -386,15 +390,15 @@ fn a_broken_connection_to_the_leader_shortens_the_wait() {
         net.replicas[at].engine.handle(Input::Lost(peer));
     }
     net.tick();
-    assert!(net.leader().is_some(), "the first of the others stands at once");
+    assert!(net.leader().is_some(), "the first of the other voters campaigns at once");
 }
 
 #[test]
-fn a_leader_hands_over_to_who_is_best_prepared() {
+fn a_leader_transfers_leadership_to_another_voter() {
     let mut net = Net::new(3);
     let leader = net.elect();
     net.propose(leader, b"a");
-    net.replicas[leader].engine.hand_over();
+    net.replicas[leader].engine.transfer_leadership();
     net.settle();
     let new = net.leader().unwrap();
     assert_ne!(new, leader);
@@ -402,27 +406,27 @@ fn a_leader_hands_over_to_who_is_best_prepared() {
 }
 
 #[test]
-fn the_lead_goes_around_when_each_hands_it_over() {
+fn repeated_leadership_transfers_reach_every_voter() {
     let mut net = Net::new(3);
     let first = net.elect();
     for step in 0..4 {
         let leader = (first + step) % 3;
-        assert_eq!(net.leader(), Some(leader), "whose disk is full, say, hands over at once");
+        assert_eq!(net.leader(), Some(leader), "leadership went to the next voter");
         net.propose(leader, b"a");
         net.tick();
-        net.replicas[leader].engine.hand_over();
+        net.replicas[leader].engine.transfer_leadership();
         net.settle();
     }
 }
 
 #[test]
-fn a_replica_whose_entries_are_gone_installs_a_checkpoint() {
+fn a_replica_that_lacks_released_entries_installs_a_checkpoint() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let away = (leader + 1) % 3;
     let (last, term) = net.outrun(leader, away);
     let (from, index) = net.replicas[away].installs[0];
-    assert_eq!(net.replicas[away].installs.len(), 1, "it is asked for once");
+    assert_eq!(net.replicas[away].installs.len(), 1, "one checkpoint is requested");
     assert_eq!(index, last);
     assert!(net.leader().is_some_and(|leader| from == NodeId(leader as u64 + 1)));
     let before = net.replicas[away].committed.len();
@@ -436,12 +440,15 @@ fn a_replica_whose_entries_are_gone_installs_a_checkpoint() {
     net.propose(leader, b"after");
     net.tick();
     let after = &net.replicas[away].committed[before..];
-    assert!(after.iter().all(|entry| entry.index > last), "nothing that the checkpoint holds");
+    assert!(
+        after.iter().all(|entry| entry.index > last),
+        "no entry that the checkpoint covers is committed again"
+    );
     assert_eq!(after.last().map(|entry| &*entry.payload), Some(&b"after"[..]));
 }
 
 #[test]
-fn a_disk_that_may_have_been_lost_does_not_vote_until_it_has_everything() {
+fn a_wiped_disk_does_not_vote() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let wiped = (leader + 1) % 3;
@@ -453,30 +460,33 @@ fn a_disk_that_may_have_been_lost_does_not_vote_until_it_has_everything() {
     net.cut = [leader].into();
     for _ in 0..200 {
         net.tick();
-        assert_eq!(net.leader(), None, "the other alone does not know what was agreed");
+        assert_eq!(net.leader(), None, "the other voter alone is not a majority");
     }
     assert!(!net.replicas[wiped].engine.may_vote());
 }
 
 #[test]
-fn a_new_disk_votes_once_it_has_all_that_was_agreed() {
+fn a_new_disk_votes_after_it_has_all_committed_entries() {
     let mut net = Net::new(3);
     let options = EngineOptions { may_vote: false, ..options(2, 3, 0) };
     net.replicas[2] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
     net.cut = [2].into();
     let leader = net.elect();
-    net.propose(leader, b"agreed before it came");
+    net.propose(leader, b"committed before it came");
     assert!(!net.replicas[2].has_caught_up);
     net.cut.clear();
     for _ in 0..20 {
         net.tick();
     }
-    assert_eq!(commands(&net.replicas[2]), [b"agreed before it came"]);
-    assert!(net.replicas[2].has_caught_up && !net.replicas[2].engine.may_vote(), "first it is noted on disk");
+    assert_eq!(commands(&net.replicas[2]), [b"committed before it came"]);
+    assert!(
+        net.replicas[2].has_caught_up && !net.replicas[2].engine.may_vote(),
+        "admission waits for the driver to record it"
+    );
     net.replicas[2].engine.handle(Input::Admit);
     net.cut = [leader].into();
     let new = net.elect();
-    assert_ne!(new, leader, "with its vote there is a majority");
+    assert_ne!(new, leader, "its vote makes a majority");
 }
 
 #[test]

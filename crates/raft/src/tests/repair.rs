@@ -1,4 +1,5 @@
-//! A replica that lost entries which it had confirmed, and that knows it: it left its term and may not vote.
+//! A replica that lost entries which it had confirmed, and whose disk recorded the loss: it left its term and
+//! may not vote.
 
 use raft::eraftpb::{Message, MessageType};
 
@@ -6,7 +7,7 @@ use super::*;
 use crate::wire::{encode, raft_entry};
 
 impl Net {
-    /// The disk of a replica was damaged: only so many entries are left, and it was repaired.
+    /// The disk of a replica was damaged and repaired: the first `left` entries remain.
     fn repair(&mut self, at: usize, left: usize) {
         let old = &mut self.replicas[at];
         old.log.truncate(left);
@@ -15,16 +16,16 @@ impl Net {
         self.restart_as(at, 7, false);
     }
 
-    fn restart_as(&mut self, at: usize, life: u64, may_vote: bool) {
+    fn restart_as(&mut self, at: usize, incarnation: u64, may_vote: bool) {
         let old = &self.replicas[at];
         let (log, vote) = (old.log.clone(), old.vote);
         let state = EngineState { vote, entries: log.clone(), ..EngineState::default() };
-        let options = EngineOptions { may_vote, ..options(at, self.replicas.len(), life) };
+        let options = EngineOptions { may_vote, ..options(at, self.replicas.len(), incarnation) };
         let engine = Raft::new(&options, state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }
 
-    /// Carries to one replica what waits for it, and drops the rest; what it answers is not carried.
+    /// Delivers the pending messages of one replica, and drops the rest; its responses are not delivered.
     fn deliver_to(&mut self, to: usize) {
         for (from, receiver, bytes) in std::mem::take(&mut self.messages) {
             if receiver == to {
@@ -41,7 +42,7 @@ impl Net {
 }
 
 #[test]
-fn lost_entries_come_again_and_the_vote_with_them() {
+fn a_repaired_replica_regains_its_entries_and_its_vote() {
     for left in 0..=3 {
         let mut net = Net::new(3);
         let leader = net.elect();
@@ -64,7 +65,7 @@ fn lost_entries_come_again_and_the_vote_with_them() {
 }
 
 #[test]
-fn a_leader_that_lost_entries_does_not_lead_before_it_has_them_again() {
+fn a_leader_that_lost_entries_is_replaced() {
     let mut net = Net::new(3);
     let leader = net.elect();
     net.propose(leader, b"a");
@@ -79,7 +80,7 @@ fn a_leader_that_lost_entries_does_not_lead_before_it_has_them_again() {
 }
 
 #[test]
-fn what_was_confirmed_before_the_loss_and_arrives_after_it_is_not_forgotten() {
+fn a_confirmation_that_arrives_after_the_loss_loses_no_entry() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let (lost, other) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -94,14 +95,15 @@ fn what_was_confirmed_before_the_loss_and_arrives_after_it_is_not_forgotten() {
     net.deliver_to(lost);
     let left = net.replicas[lost].log.len() - 1;
     net.repair(lost, left);
-    // Its word of the entry that it has lost since arrives now, and makes a majority with the leader's disk.
+    // The confirmation of the entry that it has lost since arrives now, and makes a majority with the
+    // leader's disk.
     net.deliver_to(leader);
-    assert_eq!(commands(&net.replicas[leader]), [b"a", b"b"], "a client may have been answered");
+    assert_eq!(commands(&net.replicas[leader]), [b"a", b"b"], "a client may have received an answer");
     net.messages.clear();
     net.cut = [leader].into();
     for _ in 0..200 {
         net.tick();
-        assert_eq!(net.leader(), None, "neither of the two has the entry");
+        assert_eq!(net.leader(), None, "neither of the other two has the entry");
     }
     net.cut.clear();
     net.elect();
@@ -115,7 +117,7 @@ fn what_was_confirmed_before_the_loss_and_arrives_after_it_is_not_forgotten() {
 }
 
 #[test]
-fn what_was_confirmed_before_the_loss_counts_for_nothing_after_it() {
+fn a_confirmation_from_before_the_loss_does_not_count() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let (lost, other) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -123,7 +125,7 @@ fn what_was_confirmed_before_the_loss_counts_for_nothing_after_it() {
     net.cut = [other].into();
     net.slow = [leader].into();
     net.propose(leader, b"b");
-    assert_eq!(commands(&net.replicas[leader]), [b"a"], "it is on one disk alone");
+    assert_eq!(commands(&net.replicas[leader]), [b"a"], "the entry is on one disk only");
     let left = net.replicas[lost].log.len() - 1;
     net.repair(lost, left);
     net.replicas[leader].engine.propose(Bytes::from_static(b"c"));
@@ -133,7 +135,8 @@ fn what_was_confirmed_before_the_loss_counts_for_nothing_after_it() {
             net.replicas[lost].engine.handle(Input::Admit);
         }
     }
-    // The leader's own disk makes the majority complete, if it still counts on the other.
+    // The leader's own disk completes the majority, if the leader still counts the other replica's
+    // confirmation.
     net.slow.clear();
     net.settle();
     let is_answered = commands(&net.replicas[leader]).len() > 1;
@@ -141,12 +144,12 @@ fn what_was_confirmed_before_the_loss_counts_for_nothing_after_it() {
     for _ in 0..200 {
         net.tick();
         let is_lost = is_answered && net.leader().is_some();
-        assert!(!is_lost, "an entry that was answered is on neither of the two");
+        assert!(!is_lost, "neither of the other two has an entry that was answered");
     }
 }
 
 #[test]
-fn a_new_leader_that_does_not_know_yet_what_was_agreed_admits_nobody() {
+fn a_new_leader_admits_only_after_its_own_first_entry() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let payload: &'static [u8] = vec![7; 1 << 20].leak();
@@ -163,18 +166,18 @@ fn a_new_leader_that_does_not_know_yet_what_was_agreed_admits_nobody() {
         net.tick();
     }
     let caught_up_with = net.replicas[lost].caught_up_with.unwrap();
-    assert!(caught_up_with > last, "{caught_up_with:?}: an entry of the leader's own lies behind {last:?}");
+    assert!(caught_up_with > last, "{caught_up_with:?}: an entry of the new leader follows {last:?}");
 }
 
 #[test]
-fn a_checkpoint_of_a_later_term_is_a_promise_of_that_term() {
+fn a_checkpoint_of_a_later_term_advances_the_term() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let away = (leader + 1) % 3;
     let (index, term) = net.outrun(leader, away);
     assert_eq!(net.replicas[away].installs.len(), 1);
     assert_eq!(net.replicas[away].vote.unwrap().term, term);
-    // What it gets is of the next leader.
+    // The checkpoint that it receives comes from the next leader.
     let later = Term(term.0 + 3);
     let members = net.replicas[leader].engine.members().clone();
     net.cut = [away].into();
@@ -186,7 +189,7 @@ fn a_checkpoint_of_a_later_term_is_a_promise_of_that_term() {
 }
 
 #[test]
-fn what_the_disk_has_not_of_a_term_is_written_with_the_next_entry() {
+fn an_unwritten_term_is_written_with_the_next_entry() {
     let vote = Some(Vote { term: Term(1), voted_for: NodeId(1) });
     let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), ..EngineState::default() };
     let mut engine = Raft::new(&options(2, 3, 0), state).unwrap();

@@ -1,4 +1,4 @@
-//! The enums of commands and queries: what the log and the wire carry, as values.
+//! Generates the enums of commands and queries, whose encoded values are in the log and on the wire.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -11,11 +11,11 @@ use crate::fingerprint;
 
 /// `CatalogCommand` or `CatalogQuery`.
 pub(super) fn enumeration(parts: &Parts<'_>, kind: Kind) -> TokenStream {
-    let Parts { rsm, visibility, name, quiet, .. } = parts;
+    let Parts { rsm, visibility, name, allow, .. } = parts;
     let enumeration = parts.enumeration(kind);
     let doc = match kind {
-        Kind::Command => format!("A command of [`{name}`], as the log carries it."),
-        Kind::Query | Kind::Stream => format!("A query of [`{name}`], as it travels to a replica."),
+        Kind::Command => format!("A command of [`{name}`], as it is in the log."),
+        Kind::Query | Kind::Stream => format!("A query of [`{name}`], as it is sent to a replica."),
     };
     let variants = parts.calls(kind).map(|(call, facts)| variant(call, facts));
     let encodings = parts.calls(kind).map(|(call, facts)| encode(parts, call, facts));
@@ -24,24 +24,25 @@ pub(super) fn enumeration(parts: &Parts<'_>, kind: Kind) -> TokenStream {
     let signatures = parts.calls(kind).map(|(_, facts)| &facts.signature);
     quote! {
         #[doc = #doc]
-        #quiet
+        #allow
         #[derive(Debug)]
         #visibility enum #enumeration { #(#variants),* }
 
-        #quiet
+        #allow
         impl #enumeration {
-            /// What the fingerprint of each call is made of, in the order of the declaration.
+            /// The texts that the fingerprints of the calls are made of, in the order of the declaration.
             #visibility const SIGNATURES: &'static [&'static str] = &[#(#signatures),*];
 
-            /// Its bytes; `None` when they could not be read again as what it is.
+            /// The bytes of the call; `None` when they would not be decoded as the same call.
             #visibility fn encode(&self) -> ::core::option::Option<#rsm::export::Bytes> {
                 match *self { #(#encodings)* }
             }
 
-            /// Reads [`encode`](Self::encode)'s bytes.
+            /// Decodes the bytes of [`encode`](Self::encode).
             ///
             /// # Errors
-            /// When they are no call of this declaration: of another version or service, or damaged.
+            /// When the bytes are not a call of this declaration: they are of another version or service, or
+            /// damaged.
             #visibility fn decode(bytes: &[u8]) -> ::core::result::Result<Self, #rsm::UnknownCall> {
                 let (header, arguments) = #rsm::export::split(bytes)?;
                 match header {
@@ -51,7 +52,7 @@ pub(super) fn enumeration(parts: &Parts<'_>, kind: Kind) -> TokenStream {
             }
         }
 
-        #quiet
+        #allow
         impl ::core::fmt::Display for #enumeration {
             fn fmt(&self, formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 match *self { #(#displays)* }
@@ -71,7 +72,7 @@ fn variant(call: &Call, facts: &Facts) -> TokenStream {
     quote!(#docs #variant { #(#fields),* })
 }
 
-/// As a pattern of what is borrowed.
+/// A call as a pattern that borrows its arguments.
 fn borrowed(call: &Call, facts: &Facts) -> TokenStream {
     let variant = &facts.variant;
     let names = call.arguments.iter().map(|argument| &argument.name);

@@ -1,5 +1,6 @@
-//! The handle: one method a call, over whatever reaches the service. Its parameter has a name that no type of the user's has: they stand in
-//! its scope.
+//! Generates the handle, which has one method for each call and is generic over the caller. The types of the
+//! declaration are in the scope of its type parameter, so the parameter has a name that these types do not
+//! have.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -11,32 +12,32 @@ use crate::fingerprint;
 
 /// `CatalogHandle`.
 pub(super) fn handle(parts: &Parts<'_>) -> TokenStream {
-    let Parts { rsm, visibility, name, handle, quiet, .. } = parts;
-    let doc = format!("Calls a [`{name}`], wherever it runs. Cheap to clone as far as its caller is.");
+    let Parts { rsm, visibility, name, handle, allow, .. } = parts;
+    let doc = format!("Calls a [`{name}`] through a caller. Cheap to clone when the caller is.");
     let methods = parts.calls.iter().map(|(call, facts)| method(parts, call, facts));
     quote! {
         #[doc = #doc]
-        #quiet
+        #allow
         #[derive(Clone, Debug)]
         #visibility struct #handle<__Caller> {
             caller: __Caller,
             freshness: #rsm::Freshness,
         }
 
-        #quiet
+        #allow
         impl<__Caller: #rsm::Caller> #handle<__Caller> {
-            /// Over a caller; its queries see everything that was answered before them.
+            /// A handle over a caller. Its queries are linearizable.
             #visibility const fn new(caller: __Caller) -> Self {
                 Self { caller, freshness: #rsm::Freshness::Linearizable }
             }
 
-            /// The same handle with queries of another freshness.
+            /// The same handle with another freshness of its queries.
             #[must_use]
             #visibility fn at(&self, freshness: #rsm::Freshness) -> Self {
                 Self { caller: ::core::clone::Clone::clone(&self.caller), freshness }
             }
 
-            /// How the service is reached.
+            /// The caller that reaches the service.
             #visibility const fn caller(&self) -> &__Caller {
                 &self.caller
             }
@@ -58,7 +59,7 @@ fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
         Kind::Command => quote_spanned! {at(name.span())=>
             #docs
             ///
-            /// Goes through the log, and is done once.
+            /// Goes through the log and is executed once.
             #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, __Caller::Error> {
                 #rsm::export::invoke(&self.caller, #value.encode()).await
             }
@@ -66,7 +67,7 @@ fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
         Kind::Query => quote_spanned! {at(name.span())=>
             #docs
             ///
-            /// As fresh as the handle says; no log entry.
+            /// Has the freshness of the handle and no log entry.
             #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, __Caller::Error> {
                 #rsm::export::query(&self.caller, self.freshness, #value.encode()).await
             }
@@ -76,7 +77,7 @@ fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
             quote_spanned! {at(name.span())=>
                 #docs
                 ///
-                /// Subscribes to the events with a number greater than `after`; 0 for all.
+                /// Subscribes to the events with a number greater than `after`; 0 for all events.
                 #visibility fn #name(&self, after: u64) -> #rsm::Subscription<__Caller, #answer> {
                     #rsm::Subscription::new(::core::clone::Clone::clone(&self.caller), #stream, after)
                 }

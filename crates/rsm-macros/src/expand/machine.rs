@@ -1,4 +1,5 @@
-//! The trait, the surroundings of its commands, and the machine that runs whoever implements it.
+//! Generates the trait, the context of its commands, and the machine that runs an implementation of the
+//! trait.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
@@ -9,8 +10,8 @@ use crate::fingerprint;
 
 /// `CatalogContext`.
 pub(super) fn context(parts: &Parts<'_>) -> TokenStream {
-    let Parts { rsm, visibility, name, context, quiet, .. } = parts;
-    let doc = format!("Where a command of [`{name}`] stands in the log, and the way to the subscribers.");
+    let Parts { rsm, visibility, name, context, allow, .. } = parts;
+    let doc = format!("Log index and time of a command of [`{name}`], and methods that emit events.");
     let emits = parts.calls(Kind::Stream).map(|(call, facts)| {
         let (docs, name, event) = (documentation(call), &call.name, &call.answer);
         let stream = fingerprint::stream(&facts.signature);
@@ -18,7 +19,7 @@ pub(super) fn context(parts: &Parts<'_>) -> TokenStream {
         quote_spanned! {at(call.name.span())=>
             #docs
             ///
-            /// Tells the subscribers, behind everything that was told before.
+            /// Emits an event to the subscribers, after all events that were emitted before.
             #visibility fn #name(&mut self, event: &#event) {
                 self.call.emit(#stream, #rsm::export::encode(event));
             }
@@ -26,25 +27,26 @@ pub(super) fn context(parts: &Parts<'_>) -> TokenStream {
     });
     quote! {
         #[doc = #doc]
-        #quiet
+        #allow
         #[derive(Debug)]
         #visibility struct #context<'call> {
             call: &'call mut #rsm::Call,
         }
 
-        #quiet
+        #allow
         impl<'call> #context<'call> {
-            /// Of a command; the machine makes it, and so do tests.
+            /// The context of a command, for the machine and for tests.
             #visibility const fn new(call: &'call mut #rsm::Call) -> Self {
                 Self { call }
             }
 
-            /// The log entry that carries the command; commands of one entry share it.
+            /// Index of the log entry that contains the command; all commands of one entry have the same.
             #visibility const fn index(&self) -> #rsm::export::LogIndex {
                 self.call.index()
             }
 
-            /// Cluster time, ns since the epoch: the same on every replica, and never earlier than that of the command before.
+            /// Cluster time, ns since the epoch: the same on every replica, and never earlier than the time
+            /// of the previous command.
             #visibility const fn time(&self) -> #rsm::export::Nanos {
                 self.call.time()
             }
@@ -58,22 +60,24 @@ pub(super) fn context(parts: &Parts<'_>) -> TokenStream {
 pub(super) fn declared_trait(parts: &Parts<'_>) -> TokenStream {
     let Parts { rsm, attributes, visibility, name, context, .. } = parts;
     let doc = docs(attributes).next().is_none().then(|| {
-        let text = format!("The replicated state machine `{name}`: its state, and what each call does.");
+        let text =
+            format!("The state of the replicated state machine `{name}`, with a method for each call.");
         quote!(#[doc = #text])
     });
     let methods = parts.calls.iter().map(|(call, _)| method(call, context));
     quote! {
         #doc
         #(#attributes)*
-        #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "the declaration says which there are")]
+        #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "the declaration determines the arguments")]
         #visibility trait #name:
             #rsm::export::Serialize + #rsm::export::DeserializeOwned + ::core::fmt::Debug + ::core::marker::Send + 'static
         {
-            /// The version of the state's shape. It stands in every checkpoint: raise it when a checkpoint from before would
-            /// be read wrongly, and read the old one in `migrate`.
+            /// The version of the state's type, which is part of every checkpoint. Raise it when an older
+            /// checkpoint would be read wrongly, and read the older state in `migrate`.
             const STATE_VERSION: u32 = 1;
 
-            /// Makes the state of one that an earlier version of the program saved; `None` when it cannot.
+            /// Converts a state that an earlier version of the program saved; `None` when it cannot be
+            /// converted.
             fn migrate(saved: &#rsm::SavedState<'_>) -> ::core::option::Option<Self> {
                 let _ = saved;
                 ::core::option::Option::None
@@ -105,8 +109,8 @@ fn method(call: &Call, context: &Ident) -> TokenStream {
 
 /// `CatalogMachine`.
 pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
-    let Parts { rsm, visibility, name, context, command, query, machine, quiet, .. } = parts;
-    let doc = format!("Whoever implements [`{name}`], as a service of bytes.");
+    let Parts { rsm, visibility, name, context, command, query, machine, allow, .. } = parts;
+    let doc = format!("An implementation of [`{name}`] as a service of bytes.");
     let commands = parts.calls(Kind::Command).map(|(call, facts)| {
         let (pattern, numbers, method) = (bound(call, facts), numbered(call), &call.name);
         let rsm = parts.rsm_at(call.name.span());
@@ -125,26 +129,26 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
     });
     quote! {
         #[doc = #doc]
-        #quiet
+        #allow
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #visibility struct #machine<__State> {
             state: __State,
         }
 
-        #quiet
+        #allow
         impl<__State: #name> #machine<__State> {
-            /// Of the state before the first command.
+            /// A machine with the state before the first command.
             #visibility const fn new(state: __State) -> Self {
                 Self { state }
             }
 
-            /// The state as it is now.
+            /// The current state.
             #visibility const fn state(&self) -> &__State {
                 &self.state
             }
         }
 
-        #quiet
+        #allow
         impl<__State: #name> #rsm::Service for #machine<__State> {
             fn invoke(
                 &mut self,

@@ -27,15 +27,15 @@ pub(crate) enum Change {
 }
 
 state_machine! {
-    /// What a shop has.
+    /// The stock of a shop.
     pub(crate) trait Catalog {
-        /// Adds copies of an item; what is there then.
+        /// Adds copies of an item; returns the new stock.
         cmd restock(item: u32, by: u32) -> u32;
         cmd sell(item: u32) -> Result<u32, String>;
         cmd close();
         qry lookup(item: u32) -> Option<Item>;
         qry mean_stock() -> f64;
-        /// What became of the stock.
+        /// Changes of the stock.
         sub changes -> Change;
         sub closings -> u64;
     }
@@ -88,7 +88,7 @@ pub(crate) struct Local<S>(Arc<Mutex<Replica<S>>>);
 pub(crate) struct Replica<S> {
     pub(crate) service: S,
     pub(crate) index: u64,
-    /// Stream and event, of all streams.
+    /// The events of all streams, each with the number of its stream.
     pub(crate) events: Vec<(u32, Event)>,
     pub(crate) freshness_seen: Vec<Freshness>,
     pub(crate) waiting: Vec<Waker>,
@@ -180,7 +180,7 @@ impl<S: Service> Caller for Local<S> {
     }
 }
 
-/// The result of a future that waits for nothing; `None` when it does.
+/// The result of a future that is ready at once; `None` when it waits.
 pub(crate) fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),

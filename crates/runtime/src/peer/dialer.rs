@@ -1,4 +1,4 @@
-//! The thread that keeps a connection to one peer and sends what waits for it.
+//! The thread that keeps a connection to one peer and sends the messages that wait for it.
 
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
@@ -9,21 +9,21 @@ use bytes::Bytes;
 
 use super::handshake::{self, HandshakeError};
 use super::queue::{Queue, Taken};
-use super::stream::{self, SIGN_OF_LIFE};
+use super::stream::{self, HEARTBEAT_INTERVAL};
 use super::{PeerEvent, Shared, frame};
 
 /// The wait after the first failure; it doubles up to the longest.
 const WAIT_FIRST: Duration = Duration::from_millis(20);
 const WAIT_LONGEST: Duration = Duration::from_secs(1);
-/// The wait after a refusal: somebody must change something first.
+/// The wait after a refusal, which an operator must resolve.
 pub(super) const WAIT_REFUSED: Duration = Duration::from_secs(2);
-/// How often a refusal is told.
-const TELL_INTERVAL: Duration = Duration::from_mins(1);
+/// The interval at which an unchanged refusal is logged.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Runs until the end.
+/// Runs until the node stops.
 pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &str) {
     let mut wait = WAIT_FIRST;
-    let mut told = Told::default();
+    let mut refusal_log = RefusalLog::default();
     while !queue.is_stopping() {
         let result = connect(shared, peer, address);
         match &result {
@@ -42,7 +42,7 @@ pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &s
                 WAIT_FIRST
             }
             Err(HandshakeError::Refused(reason)) => {
-                told.tell(&format!("no connection with node {peer} at {address}: {reason}"));
+                refusal_log.log(&format!("no connection with node {peer} at {address}: {reason}"));
                 WAIT_REFUSED
             }
             Err(error @ (HandshakeError::Io(_) | HandshakeError::NotYet)) => {
@@ -58,16 +58,16 @@ pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &s
     }
 }
 
-/// Refusals are told once a minute, or when they change.
+/// Logs refusals once a minute, or when they change.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct RefusalLog {
     reason: String,
     at: Option<Instant>,
 }
 
-impl Told {
-    pub(super) fn tell(&mut self, reason: &str) {
-        let is_due = self.at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL);
+impl RefusalLog {
+    pub(super) fn log(&mut self, reason: &str) {
+        let is_due = self.at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
         if is_due || self.reason != reason {
             tracing::error!("{reason}");
             reason.clone_into(&mut self.reason);
@@ -76,29 +76,29 @@ impl Told {
     }
 }
 
-/// The connection, and its number among those that were dialed.
+/// Connects, and returns the connection with its number among those that were dialed.
 fn connect(
     shared: &Arc<Shared>,
     peer: NodeId,
     address: &str,
 ) -> Result<(stream::Stream, u64), HandshakeError> {
     let mut stream = stream::dial(address)?;
-    let met = handshake::dial(&mut stream::Greeting::new(&mut stream), &shared.own(), peer, |met| {
+    let met = handshake::dial(&mut stream::TimedStream::new(&mut stream), &shared.own(), peer, |met| {
         shared.admit(met)
     })?;
     stream.set_read_timeout(None)?;
     let dialed = shared.dialed.insert(peer, met.incarnation);
-    shared.tell_met(&met);
+    shared.announce_met(&met);
     Ok((stream, dialed))
 }
 
-/// Sends until the connection breaks, or the end.
+/// Sends until the connection breaks, or the node stops.
 fn send(queue: &Queue, mut stream: stream::Stream) {
-    // The peer says nothing more on this connection: what can be read is its end.
+    // The peer sends nothing more on this connection: all that can be read is its end.
     let Ok(watched) = stream.try_clone() else { return };
     let watcher = watch(watched);
     loop {
-        let messages = match queue.take(SIGN_OF_LIFE) {
+        let messages = match queue.take(HEARTBEAT_INTERVAL) {
             Taken::Messages(messages) => messages,
             Taken::Nothing => vec![Bytes::new()],
             Taken::Stopping => break,
@@ -117,7 +117,7 @@ fn send(queue: &Queue, mut stream: stream::Stream) {
     }
 }
 
-/// Notices the end of a connection on which nothing is sent just now.
+/// Notices the end of a connection while nothing is sent on it.
 fn watch(mut stream: stream::Stream) -> Option<std::thread::JoinHandle<()>> {
     let body = move || {
         let mut byte = [0; 1];

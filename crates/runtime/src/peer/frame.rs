@@ -3,22 +3,22 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 4 | magic "BZPF" |
-//! | 4 | 4 | size of the payload in bytes; 0 = a sign of life |
+//! | 4 | 4 | size of the payload in bytes; 0 = a heartbeat |
 //! | 8 | 8 | checksum of the payload, seeded with its size |
 //! | 16 | 8 | checksum of bytes 0..16, seeded with 0 |
 //!
-//! Integers are little-endian. A frame that is not what was sent ends the connection: the engine sends again.
+//! Integers are little-endian. A damaged frame ends the connection: the engine sends again.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use bezant_codec::checksum_seeded;
 use bytes::{Bytes, BytesMut};
 
-/// Bytes of a frame's header.
+/// The size of a frame's header in bytes.
 const HEADER_SIZE: usize = 24;
-/// Bytes of a payload: the largest entry, and room for what goes with it.
+/// The largest payload in bytes: the largest entry, and space for what goes with it.
 pub(super) const PAYLOAD_SIZE_MAX: usize = 8 << 20;
-/// Frames that one call of the system writes.
+/// The most frames that one system call writes.
 const GATHER_MAX: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"BZPF");
 
@@ -39,7 +39,7 @@ fn header(payload: &[u8]) -> [u8; HEADER_SIZE] {
     bytes
 }
 
-/// Writes frames, many in one call of the system, without copying their payloads.
+/// Writes frames, many in one system call, without copying their payloads.
 pub(super) fn write_all(stream: &mut impl Write, payloads: &[Bytes]) -> io::Result<()> {
     for payloads in payloads.chunks(GATHER_MAX) {
         let headers: Vec<_> = payloads.iter().map(|payload| header(payload)).collect();
@@ -61,7 +61,7 @@ pub(super) fn write_all(stream: &mut impl Write, payloads: &[Bytes]) -> io::Resu
     Ok(())
 }
 
-/// Reads one frame's payload of at most `size_max` bytes; empty for a sign of life.
+/// Reads one frame's payload of at most `size_max` bytes; empty for a heartbeat.
 pub(super) fn read(stream: &mut impl Read, size_max: usize) -> io::Result<Bytes> {
     let wrong = |what: &str| io::Error::new(ErrorKind::InvalidData, what.to_owned());
     let mut header = [0; HEADER_SIZE];
@@ -71,7 +71,7 @@ pub(super) fn read(stream: &mut impl Read, size_max: usize) -> io::Result<Bytes>
     let (magic, size) = (reader.u32().map_err(broken)?, reader.u32().map_err(broken)?);
     let (payload_checksum, header_checksum) = (reader.u64().map_err(broken)?, reader.u64().map_err(broken)?);
     if header_checksum != checksum_seeded(0, &header[..16]) {
-        return Err(wrong("a frame's header is not what was sent"));
+        return Err(wrong("a frame's header is damaged"));
     }
     if magic != MAGIC {
         return Err(wrong("a frame of another protocol"));
@@ -83,7 +83,7 @@ pub(super) fn read(stream: &mut impl Read, size_max: usize) -> io::Result<Bytes>
     let mut payload = BytesMut::zeroed(wanted);
     stream.read_exact(&mut payload)?;
     if payload_checksum != checksum_seeded(u64::from(size), &payload) {
-        return Err(wrong("a frame's payload is not what was sent"));
+        return Err(wrong("a frame's payload is damaged"));
     }
     Ok(payload.freeze())
 }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_back_as_they_went() {
+    fn frames_are_read_as_written() {
         let payloads: Vec<Bytes> = (0..200_usize).map(|size| Bytes::from(vec![7; size * 31])).collect();
         let bytes = written(&payloads);
         let mut rest = bytes.as_slice();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_frame_is_refused_before_memory_is_taken() {
+    fn a_large_frame_is_refused_before_memory_is_allocated() {
         let bytes = written(&[Bytes::from(vec![1; 1000])]);
         let error = read(&mut bytes.as_slice(), 999).unwrap_err();
         assert!(error.to_string().contains("too large"));

@@ -1,16 +1,17 @@
-//! The first words of a connection: who both are, and that both know the cluster's token.
+//! The handshake of a connection: both sides identify themselves, and prove that they have the cluster's
+//! token.
 //!
-//! The dialer says [`Hello`], the acceptor answers with its own and a proof, the dialer proves in turn, and
-//! the acceptor says that it takes the connection. The token never travels: a proof is SHA-256 over its
-//! digest, which side speaks, and all that both have said. Every refusal says what to change.
+//! The dialer sends [`Hello`], the acceptor answers with its own and a proof, the dialer sends its proof, and
+//! the acceptor accepts the connection. The token never travels: a proof is SHA-256 over its digest, the side
+//! that proves, and everything that both have sent. Every refusal contains what to change.
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (in a hello the [incarnation](super::incarnation), or zeros) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is dialed u64 (0 = any node: sent by a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = that of the others: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks for admission), proof 32 bytes (in a hello the [incarnation](super::incarnation), or zeros) |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | the acceptor's incarnation, 32 bytes |
 //! | 5 refused | UTF-8 text |
-//! | 6 wait | nothing: what was asked for is on its way, and nobody else must do anything first |
+//! | 6 wait | nothing: the admission is under way, and needs no operator |
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -27,17 +28,17 @@ use crate::clock::{Clock, Reading};
 use crate::cluster::draw;
 use crate::directory::Claim;
 
-/// The version of the protocol between nodes; nodes of different versions do not talk.
+/// The version of the protocol between nodes; nodes of different versions refuse each other.
 const VERSION: u16 = 3;
-/// Bytes of a message of the handshake: the longest list of members, and room for the rest.
+/// The largest message of the handshake in bytes: the longest list of members, and space for the rest.
 const MESSAGE_SIZE_MAX: usize = 8 << 10;
 
 /// In place of the entry that added a node: it wants to join.
 const JOINS: u64 = u64::MAX;
-/// A longer exchange tells little of the clocks.
+/// A slower exchange gives no exact reading of the peer's clock.
 const EXCHANGE_MAX: Duration = Duration::from_millis(100);
-/// In place of a node's number: whoever answers.
-pub(super) const ANYBODY: NodeId = NodeId(0);
+/// In place of a node's number: any node that answers.
+pub(super) const ANY_NODE: NodeId = NodeId(0);
 
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
@@ -46,64 +47,64 @@ const ACCEPTED: u8 = 4;
 const REFUSED: u8 = 5;
 const WAIT: u8 = 6;
 
-/// Why two nodes do not talk.
+/// Why a handshake failed.
 #[derive(Debug, Error)]
 pub(super) enum HandshakeError {
-    /// For an operator: what to change.
+    /// Refused, with what an operator should change.
     #[error("{0}")]
     Refused(String),
-    /// A node that asks to be taken in is none yet.
-    #[error("it has asked to be taken in, and is no member yet")]
+    /// A node that asks for admission is not a member yet.
+    #[error("it has asked for admission, and is not a member yet")]
     NotYet,
-    /// The connection broke, or the peer is slow.
+    /// The connection broke, or the peer is too slow.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Who a node is.
+/// What a node sends of itself in the handshake.
 #[derive(Clone, Debug)]
 pub(crate) struct Own {
     pub(crate) token: [u8; 32],
     pub(crate) node: NodeId,
     pub(crate) disk: u128,
     pub(crate) is_fresh: bool,
-    /// The entry that added it, as its folder was told; `None` when it wants to join.
+    /// The entry that added it, as stored in its folder; `None` when it wants to join.
     pub(crate) since: Option<LogIndex>,
-    /// What it agrees with; `None` for what the others do, when it wants to join.
+    /// Its engine; `None` for that of the others, when it wants to join.
     pub(crate) engine: Option<EngineKind>,
-    /// Who takes part, as far as it knows. When it wants to join nobody, or itself, with the address at which it asks to
-    /// be taken in.
+    /// Its list of members. When it wants to join, the list is empty, or holds itself with its address when
+    /// it asks for admission.
     pub(crate) members: Members,
-    /// Which process says so; `None` when it wants to join.
+    /// Its process; `None` when it wants to join.
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) clock: Clock,
 }
 
-/// Who the peer is.
+/// The identity of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Met {
     pub(super) node: NodeId,
     pub(super) disk: u128,
     pub(super) is_fresh: bool,
-    /// What its clock showed.
+    /// The reading of its clock.
     pub(super) clock: Reading,
-    /// See [`Claim`].
+    /// The entry that added it: see [`Claim`].
     pub(super) since: Option<LogIndex>,
-    /// What it agrees with.
+    /// Its engine.
     pub(super) engine: Option<EngineKind>,
-    /// Who takes part, as far as it knows.
+    /// Its list of members.
     pub(super) members: Members,
-    /// Which process it is; `None` where it does not say.
+    /// Its process; `None` when it sent none.
     pub(super) incarnation: Option<Incarnation>,
 }
 
 impl Met {
-    /// Who it says that it is.
+    /// The identity that it claims.
     pub(super) const fn claim(&self) -> Claim {
         Claim { node: self.node, disk: self.disk, since: self.since }
     }
 
-    /// Where a node that asks to be taken in is reached.
+    /// The address of a node that asks for admission; `None` for other nodes.
     pub(super) fn asks_at(&self) -> Option<&str> {
         let own = self.members.nodes.iter().find(|member| member.node == self.node)?;
         (!self.is_member()).then_some(&own.address)
@@ -115,7 +116,7 @@ impl Met {
     }
 }
 
-/// What both sides say of themselves.
+/// What each side sends of itself.
 #[derive(Clone, Debug)]
 struct Hello {
     node: NodeId,
@@ -127,7 +128,7 @@ struct Hello {
     wall: u64,
     random: [u8; 16],
     members: Members,
-    /// In a hello there is nothing to be proved yet: it has the incarnation here.
+    /// A hello has nothing to prove yet, and has the incarnation here.
     proof: [u8; 32],
 }
 
@@ -148,8 +149,8 @@ impl Hello {
         }
     }
 
-    /// Everything but the proof.
-    fn words(&self) -> BytesMut {
+    /// Everything except the proof.
+    fn content(&self) -> BytesMut {
         let mut bytes = BytesMut::with_capacity(512);
         bytes.put_u16_le(VERSION);
         bytes.put_u64_le(self.node.0);
@@ -167,19 +168,19 @@ impl Hello {
     fn encode(&self, kind: u8) -> Bytes {
         let mut bytes = BytesMut::with_capacity(512);
         bytes.put_u8(kind);
-        bytes.put_slice(&self.words());
+        bytes.put_slice(&self.content());
         bytes.put_slice(&self.proof);
         bytes.freeze()
     }
 
-    /// The version comes first, so that another one is told for what it is.
+    /// The version comes first, so that another version is reported as such.
     fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
         let mut reader = bezant_codec::Reader::new(bytes);
         let broken = |_| refused(OTHER_PROTOCOL);
         let version = u16::from_le_bytes(reader.array().map_err(broken)?);
         if version != VERSION {
             return Err(refused(&format!(
-                "the peer speaks version {version} of the protocol between nodes, and this node version \
+                "the peer has version {version} of the protocol between nodes, and this node version \
                  {VERSION}: run the same version on both"
             )));
         }
@@ -202,7 +203,8 @@ impl Hello {
         Ok(Self { node, to, disk, is_fresh, since, engine, wall, random, members, proof })
     }
 
-    /// The peer looked at its clock at most `exchange` ago. A dialer knows how long that is; an acceptor does not.
+    /// Makes a [`Met`] of this. The peer read its clock at most `exchange` ago; the dialer knows that time,
+    /// the acceptor does not.
     fn met(&self, exchange: Option<Duration>) -> Met {
         let passed = exchange.unwrap_or_default() / 2;
         let wall = self.wall.saturating_add(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
@@ -220,26 +222,27 @@ impl Hello {
     }
 }
 
-/// Proves that a side knows the token, and that both have heard the same.
+/// Proves that a side has the token, and that both have received the same.
 fn proof(token: &[u8; 32], side: u8, dialer: &Hello, acceptor: &Hello) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(token);
     hash.update([side]);
-    for words in [dialer.words(), acceptor.words()] {
-        hash.update((words.len() as u64).to_le_bytes());
-        hash.update(words);
+    for content in [dialer.content(), acceptor.content()] {
+        hash.update((content.len() as u64).to_le_bytes());
+        hash.update(content);
     }
     hash.finalize().into()
 }
 
-/// All nodes of a cluster agree with the same engine, and begin it with the same others. Later the newer list counts.
+/// All nodes of a cluster have the same engine, and begin with the same list of nodes. Later the newer list
+/// counts.
 fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
     if let (Some(ours), Some(theirs)) = (own.engine, peer.engine)
         && ours != theirs
     {
         return Err(refused(&format!(
-            "a node that agrees by {theirs} was met by one that agrees by {ours}: all nodes of a cluster have the \
-             same engine, for good; start the one that is new on an empty folder with that of the others: --engine {ours} \
+            "two nodes have different engines, {theirs} and {ours}: all nodes of a cluster have the \
+             same engine, for good; start the new node on an empty folder with the engine of the others: --engine {ours} \
              or --engine {theirs}, and in a program of yours MemberOptions::engine"
         )));
     }
@@ -252,7 +255,7 @@ fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
     if differs { Err(refused(OTHER_NODES)) } else { Ok(()) }
 }
 
-/// Takes as long whatever differs.
+/// Compares in constant time.
 fn is_equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
     one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
 }
@@ -263,10 +266,10 @@ fn refused(text: &str) -> HandshakeError {
 
 const OTHER_NODES: &str =
     "the peer has another list of nodes: give all nodes the same numbers, or two leaders could be elected";
-const OTHER_PROTOCOL: &str = "the peer does not speak the protocol between nodes";
+const OTHER_PROTOCOL: &str = "the peer does not use the protocol between nodes";
 const WRONG_TOKEN: &str = "the peer has another cluster token: give all nodes of a cluster the same";
 
-/// The dialer's side: who answered at the address of node `to`; 0 for whoever it is.
+/// The dialer's side: returns the node that answered at the address of node `to`; 0 for any node.
 pub(super) fn dial(
     stream: &mut (impl Read + Write),
     own: &Own,
@@ -283,7 +286,7 @@ pub(super) fn dial(
         return Err(refused(WRONG_TOKEN));
     }
     check_cluster(own, &welcome)?;
-    if to != ANYBODY && welcome.node != to {
+    if to != ANY_NODE && welcome.node != to {
         return Err(refused(&format!(
             "it is node {}, and not node {to}: check the list of nodes",
             welcome.node
@@ -298,7 +301,8 @@ pub(super) fn dial(
     Ok(Met { incarnation, ..met })
 }
 
-/// The acceptor's side: who dialed. `admit` decides last, when the dialer has proved that it knows the token.
+/// The acceptor's side: returns the node that dialed. `admit` decides last, after the dialer has proved that
+/// it has the token.
 pub(super) fn accept(
     stream: &mut (impl Read + Write),
     own: &Own,
@@ -325,9 +329,9 @@ fn try_accept(
     admit: impl FnOnce(&Met) -> Result<(), HandshakeError>,
 ) -> Result<Met, HandshakeError> {
     let hello = Hello::decode(&receive(stream, HELLO)?)?;
-    if ![own.node, ANYBODY].contains(&hello.to) {
+    if ![own.node, ANY_NODE].contains(&hello.to) {
         return Err(refused(&format!(
-            "this is node {}, and node {} was meant: check the list of nodes",
+            "this is node {}, and node {} was dialed: check the list of nodes",
             own.node, hello.to
         )));
     }
@@ -340,7 +344,7 @@ fn try_accept(
         return Err(refused(WRONG_TOKEN));
     }
     check_cluster(own, &hello)?;
-    // How long ago it looked at its clock is not known here: this node dials it, too.
+    // The age of the dialer's reading is not known here; this node dials that node, too.
     let met = Met { incarnation: Incarnation::decode(&hello.proof), ..hello.met(None) };
     admit(&met)?;
     let mut accepted = BytesMut::with_capacity(33);

@@ -1,12 +1,14 @@
-//! Which process speaks as a node: two processes that speak as one are told apart, and one of them is refused.
+//! Which process runs as a node: two processes with one node's number are distinguished, and one of them is
+//! refused.
 //!
-//! A process draws a number when it starts, its incarnation, and says it in the handshake. A copy of a folder that is
-//! started beside the original has the same node number and the same disk, and another incarnation. While a connection
-//! of one incarnation is alive, one of another is refused. Three rules keep that from harming anybody else:
-//! - A process that ended has no connection any more: its successor is taken at once.
-//! - A machine that lost its power leaves a connection on which nothing comes. A peer that lives says something every
-//!   [`SIGN_OF_LIFE`]; after [`SILENT`] without a word the successor is taken.
-//! - The process that answers at the address of the member list is the one that is meant: it is taken at once.
+//! A process draws a number when it starts, its incarnation, and sends it in the handshake. A copy of a
+//! folder that is started beside the original has the same node number and the same disk, and another
+//! incarnation. While a connection of one incarnation is alive, a connection of another one is refused. Three
+//! rules keep that from harming other nodes:
+//! - A process that ended has no connection any more: its successor is accepted at once.
+//! - A machine that lost its power leaves a connection that carries nothing. A running peer sends something
+//!   every [`HEARTBEAT_INTERVAL`]; after [`UNRESPONSIVE`] without a message the successor is accepted.
+//! - The process that answers at the address in the list of members is the right one: it is accepted at once.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,28 +18,28 @@ use std::time::{Duration, Instant};
 
 use bezant_types::NodeId;
 
-use super::stream::SIGN_OF_LIFE;
+use super::stream::HEARTBEAT_INTERVAL;
 use crate::cluster::draw;
 
-/// An older connection that was silent for so long does not keep a newer one out: three signs of life.
-const SILENT: Duration = SIGN_OF_LIFE.saturating_mul(3);
-/// How often a connection that waits looks at the older one.
-const LOOK: Duration = Duration::from_millis(100);
+/// An older connection that received nothing for this time does not keep a newer one out: three heartbeats.
+const UNRESPONSIVE: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
+/// How often a waiting connection checks the older one.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Bytes of an incarnation in the handshake.
+/// The size of an incarnation in the handshake in bytes.
 pub(super) const SIZE: usize = 32;
 
-/// A process that speaks as a node. On the wire: number u64, process u32, 20 bytes of zeros.
+/// A process that runs as a node. On the wire: number u64, process u32, 20 bytes of zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Incarnation {
-    /// Drawn when it began; not 0.
+    /// Drawn when the process started; not 0.
     number: u64,
-    /// Its number on its machine, for people.
+    /// Its process id on its machine, for operators.
     process: u32,
 }
 
 impl Incarnation {
-    /// Of a node that begins now.
+    /// The incarnation of a node that starts now.
     pub(crate) fn draw() -> Self {
         Self { number: draw().max(1), process: std::process::id() }
     }
@@ -49,7 +51,7 @@ impl Incarnation {
         bytes
     }
 
-    /// `None` where nothing is said: by a node that wants to join.
+    /// `None` when the field is zero: sent by a node that wants to join.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let number = u64::from_le_bytes(*bytes.first_chunk()?);
         let process = u32::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
@@ -57,41 +59,42 @@ impl Incarnation {
     }
 }
 
-/// When something came on a connection last.
+/// The time of the last message on a connection.
 #[derive(Debug)]
-pub(super) struct Heard {
-    begun: Instant,
+pub(super) struct LastReceived {
+    start: Instant,
     millis: AtomicU64,
 }
 
-impl Heard {
-    /// Of a connection that begins now.
+impl LastReceived {
+    /// For a connection that begins now.
     pub(super) fn new() -> Self {
-        Self { begun: Instant::now(), millis: AtomicU64::new(0) }
+        Self { start: Instant::now(), millis: AtomicU64::new(0) }
     }
 
-    /// Something came.
+    /// Notes that a message came.
     pub(super) fn note(&self) {
-        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.millis.store(millis, Ordering::Relaxed);
     }
 
     fn at(&self) -> Instant {
-        self.begun + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+        self.start + Duration::from_millis(self.millis.load(Ordering::Relaxed))
     }
 }
 
-/// Which process answered at the address of a peer, while that connection is open. Of a peer whose address has changed
-/// two connections may be open: the newer one counts, and the end of the older one says nothing of it.
+/// The process that answered at the address of each peer, while that connection is open. When the address of
+/// a peer has changed, two connections may be open: the newer one counts, and the end of the older one
+/// changes nothing.
 #[derive(Debug, Default)]
 pub(super) struct Dialed {
-    /// Number of the connection and the process, by peer.
+    /// The number of the connection and the process, by peer.
     of: Mutex<BTreeMap<NodeId, (u64, Option<Incarnation>)>>,
     count: AtomicU64,
 }
 
 impl Dialed {
-    /// A connection was opened; the number under which it is removed.
+    /// Adds an opened connection, and returns the number under which it is removed.
     pub(super) fn insert(&self, peer: NodeId, incarnation: Option<Incarnation>) -> u64 {
         let mut of = self.lock();
         let number = self.count.fetch_add(1, Ordering::Relaxed);
@@ -99,7 +102,7 @@ impl Dialed {
         number
     }
 
-    /// That connection has ended.
+    /// Removes a connection that has ended.
     pub(super) fn remove(&self, peer: NodeId, number: u64) {
         let mut of = self.lock();
         if of.get(&peer).is_some_and(|(current, _)| *current == number) {
@@ -107,7 +110,7 @@ impl Dialed {
         }
     }
 
-    /// `None` where none is open, or the process does not say which it is.
+    /// `None` when none is open, or the process sent no incarnation.
     pub(super) fn of(&self, peer: NodeId) -> Option<Incarnation> {
         self.lock().get(&peer).and_then(|(_, incarnation)| *incarnation)
     }
@@ -117,60 +120,62 @@ impl Dialed {
     }
 }
 
-/// What becomes of a connection of a node that has one already.
+/// The decision about a connection of a node that has one already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It takes the older one's place.
+    /// It replaces the older one.
     Take,
     /// The older one is alive, and of another process.
     Refuse,
-    /// It is not known yet; look again after so long, or when the older one ends.
+    /// Not decided yet: check again after this time, or when the older one ends.
     Wait(Duration),
 }
 
-/// A connection that is there, and one that came at `arrived`.
+/// An existing connection, and one that came at `arrived`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Encounter<'heard> {
+pub(super) struct Encounter<'received> {
     pub(super) older: Option<Incarnation>,
     pub(super) newer: Option<Incarnation>,
     /// The process that answered at the node's address, while that connection is open.
     pub(super) dialed: Option<Incarnation>,
-    pub(super) heard: &'heard Heard,
+    pub(super) received: &'received LastReceived,
     pub(super) arrived: Instant,
 }
 
 impl Encounter<'_> {
-    /// See the module.
+    /// The decision; see the module.
     pub(super) fn verdict(self, now: Instant) -> Verdict {
         let are_one = self.older == self.newer || self.dialed == self.newer;
         if self.older.is_none() || self.newer.is_none() || are_one {
             return Verdict::Take;
         }
-        let heard = self.heard.at();
-        if now.saturating_duration_since(heard) >= SILENT {
+        let received = self.received.at();
+        if now.saturating_duration_since(received) >= UNRESPONSIVE {
             return Verdict::Take;
         }
-        // What comes right after the newer one may have been on its way when the older process ended; then its end follows.
-        let is_alive = heard.saturating_duration_since(self.arrived) >= SIGN_OF_LIFE;
-        if is_alive { Verdict::Refuse } else { Verdict::Wait(LOOK) }
+        // A message right after the newer connection may have been on its way when the older process ended;
+        // then its end follows.
+        let is_alive = received.saturating_duration_since(self.arrived) >= HEARTBEAT_INTERVAL;
+        if is_alive { Verdict::Refuse } else { Verdict::Wait(CHECK_INTERVAL) }
     }
 }
 
-/// A process and where its connection comes from.
+/// The process in readable form.
 fn describe(incarnation: Option<Incarnation>) -> String {
     incarnation.map_or_else(|| "a process".to_owned(), |known| format!("process {}", known.process))
 }
 
-/// For operators on both sides. It does not name the port of the one that is refused, which is another at each try.
+/// The refusal, for operators on both sides. It omits the port of the refused process, which differs at each
+/// try.
 pub(super) fn explain(
     node: NodeId,
-    heard_by: NodeId,
+    receiver: NodeId,
     older: (Option<Incarnation>, SocketAddr),
     newer: (Option<Incarnation>, SocketAddr),
 ) -> String {
     format!(
-        "two processes speak as node {node}: node {heard_by} listens to {} at {}, and refuses {} at {}. One of them runs on a \
-         copy of the other's folder: stop the one that is not meant, and do not start it again",
+        "two processes run as node {node}: node {receiver} accepts {} at {}, and refuses {} at {}. One of them runs on a \
+         copy of the other's folder: stop the one that should not run, and do not start it again",
         describe(older.0),
         older.1,
         describe(newer.0),
@@ -186,34 +191,43 @@ mod tests {
     const TWO: Option<Incarnation> = Some(Incarnation { number: 2, process: 7 });
 
     #[test]
-    fn an_incarnation_comes_back_from_its_bytes_and_zeros_are_none() {
+    fn zeros_decode_to_no_incarnation() {
         let drawn = Incarnation::draw();
         assert_eq!(Incarnation::decode(&drawn.encode()), Some(drawn));
-        for silent in [&[0; SIZE][..], &[], &[1; 11]] {
-            assert_eq!(Incarnation::decode(silent), None);
+        for bytes in [&[0; SIZE][..], &[], &[1; 11]] {
+            assert_eq!(Incarnation::decode(bytes), None);
         }
     }
 
     #[test]
-    fn only_a_living_connection_keeps_another_process_out() {
-        let heard = Heard::new();
-        let after = |millis| heard.begun + Duration::from_millis(millis);
-        let met =
-            |older, newer, dialed| Encounter { older, newer, dialed, heard: &heard, arrived: after(100) };
-        let twins = met(ONE, TWO, ONE);
-        // The older one was heard last at 0 ms.
-        assert_eq!(twins.verdict(after(100)), Verdict::Wait(LOOK));
-        assert_eq!(twins.verdict(after(1_499)), Verdict::Wait(LOOK));
-        assert_eq!(twins.verdict(after(1_500)), Verdict::Take, "silent");
-        heard.millis.store(599, Ordering::Relaxed);
-        assert_eq!(twins.verdict(after(700)), Verdict::Wait(LOOK), "that may have been on its way");
-        heard.millis.store(600, Ordering::Relaxed);
-        assert_eq!(twins.verdict(after(700)), Verdict::Refuse);
+    fn only_a_connection_in_use_keeps_another_process_out() {
+        let received = LastReceived::new();
+        let after = |millis| received.start + Duration::from_millis(millis);
+        let met = |older, newer, dialed| Encounter {
+            older,
+            newer,
+            dialed,
+            received: &received,
+            arrived: after(100),
+        };
+        let both = met(ONE, TWO, ONE);
+        // The last message on the older one came at 0 ms.
+        assert_eq!(both.verdict(after(100)), Verdict::Wait(CHECK_INTERVAL));
+        assert_eq!(both.verdict(after(1_499)), Verdict::Wait(CHECK_INTERVAL));
+        assert_eq!(both.verdict(after(1_500)), Verdict::Take, "unresponsive");
+        received.millis.store(599, Ordering::Relaxed);
+        assert_eq!(
+            both.verdict(after(700)),
+            Verdict::Wait(CHECK_INTERVAL),
+            "the message may have been on its way"
+        );
+        received.millis.store(600, Ordering::Relaxed);
+        assert_eq!(both.verdict(after(700)), Verdict::Refuse);
         for (why, one) in [
             ("the same process", met(ONE, ONE, None)),
             ("the one at the node's address", met(ONE, TWO, TWO)),
-            ("the older does not say", met(None, TWO, None)),
-            ("the newer does not say", met(ONE, None, ONE)),
+            ("the older has no incarnation", met(None, TWO, None)),
+            ("the newer has no incarnation", met(ONE, None, ONE)),
         ] {
             assert_eq!(one.verdict(after(700)), Verdict::Take, "{why}");
         }
@@ -221,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_late_end_of_an_older_connection_leaves_the_newer_one() {
+    fn a_late_end_of_an_older_connection_is_ignored() {
         let (dialed, peer) = (Dialed::default(), NodeId(2));
         let process = Some(Incarnation { number: 7, process: 1 });
         let older = dialed.insert(peer, process);

@@ -1,33 +1,33 @@
-//! How a node on an empty folder comes to a cluster that works already: it asks the members who takes part, until
-//! they know it.
+//! How a node on an empty folder joins a running cluster: it asks the members for the membership, until the
+//! node is a member.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bezant_consensus::{EngineKind, Members};
 
-use super::dialer::{Told, WAIT_REFUSED};
-use super::handshake::{self, ANYBODY, HandshakeError, Own};
+use super::dialer::{RefusalLog, WAIT_REFUSED};
+use super::handshake::{self, ANY_NODE, HandshakeError, Own};
 use super::stream;
 
-/// The wait after nobody answered.
+/// The wait after no member answered.
 const WAIT_UNREACHABLE: Duration = Duration::from_millis(500);
 
-/// The wait of a node that asks to be taken in.
+/// The wait after a member has noted the request for admission.
 const WAIT_ASKED: Duration = Duration::from_millis(200);
 
-/// How often it looks whether it is to give up.
+/// How often it checks whether to give up.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Asks the members at these addresses, one after the other, until one of them says who takes part, and this node is
-/// among them; also what they agree with. Blocks for as long as that takes; what it waits for is told. `Err` says what
-/// it waited for when it is to give up.
+/// Asks the members at these addresses in turn, until one of them returns a list that contains this node;
+/// also returns their engine. Blocks until then, and logs what it waits for. `Err` is what it waited for when
+/// it was to give up.
 pub(crate) fn join(
     own: &Own,
     addresses: &[String],
-    gives_up: &AtomicBool,
+    give_up: &AtomicBool,
 ) -> Result<(Members, EngineKind), String> {
-    let (mut told, mut reason) = (Told::default(), String::new());
+    let (mut refusal_log, mut reason) = (RefusalLog::default(), String::new());
     loop {
         let mut pause = WAIT_UNREACHABLE;
         for address in addresses {
@@ -36,9 +36,9 @@ pub(crate) fn join(
                     return Ok((members, engine));
                 }
                 Ok(_) => {}
-                Err(HandshakeError::Refused(word)) => {
-                    reason = format!("the node at {address} says: {word}");
-                    told.tell(&format!("waits for the cluster: {reason}"));
+                Err(HandshakeError::Refused(text)) => {
+                    reason = format!("the node at {address} answered: {text}");
+                    refusal_log.log(&format!("waits for the cluster: {reason}"));
                     pause = WAIT_REFUSED;
                 }
                 Err(error @ HandshakeError::NotYet) => {
@@ -47,16 +47,16 @@ pub(crate) fn join(
                 }
                 Err(HandshakeError::Io(error)) => {
                     reason = format!("{address} does not answer: {error}");
-                    told.tell(&format!("waits for the cluster: {reason}"));
+                    refusal_log.log(&format!("waits for the cluster: {reason}"));
                 }
             }
         }
-        while !pause.is_zero() && !gives_up.load(Ordering::Acquire) {
+        while !pause.is_zero() && !give_up.load(Ordering::Acquire) {
             let slice = pause.min(SLICE);
             std::thread::sleep(slice);
             pause -= slice;
         }
-        if gives_up.load(Ordering::Acquire) {
+        if give_up.load(Ordering::Acquire) {
             return Err(reason);
         }
     }
@@ -64,7 +64,7 @@ pub(crate) fn join(
 
 fn ask(own: &Own, address: &str) -> Result<(Members, Option<EngineKind>), HandshakeError> {
     let mut stream = stream::dial(address)?;
-    let met = handshake::dial(&mut stream::Greeting::new(&mut stream), own, ANYBODY, |_| Ok(()))?;
+    let met = handshake::dial(&mut stream::TimedStream::new(&mut stream), own, ANY_NODE, |_| Ok(()))?;
     stream::shut_down(&stream);
     Ok((met.members, met.engine))
 }

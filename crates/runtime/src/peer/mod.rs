@@ -1,11 +1,11 @@
-//! The way to the other nodes: plain TCP, one connection for each direction.
+//! The connections to the other nodes: plain TCP, one connection for each direction.
 //!
-//! A node dials every other node, and only sends on the connections that it dialed; on those that it
-//! accepted it only receives. Each peer has a thread and a queue of its own, so that one which is slow holds
-//! up nobody else. Sending never blocks. A message may be lost, and whoever sends it must be prepared for
-//! that; it is never damaged, and what is delivered comes in the order in which it was sent on one connection.
+//! A node dials every other node, and only sends on the connections that it dialed; on those that it accepted
+//! it only receives. Each peer has its own thread and queue, so that a slow peer delays no other. Sending
+//! never blocks. A message may be lost, and its sender must be prepared for that. It is never damaged, and
+//! messages on one connection arrive in the order in which they were sent.
 //!
-//! Where TLS goes: `wrap` in `stream` makes the stream that everything else here reads and writes.
+//! Where TLS belongs: `wrap` in `stream` makes the stream that everything else here reads and writes.
 
 mod acceptor;
 mod dialer;
@@ -32,50 +32,50 @@ use bytes::Bytes;
 use crate::clock::{Clock, Reading};
 use crate::directory::Directory;
 use handshake::{HandshakeError, Met};
-use incarnation::{Dialed, Encounter, Heard, Incarnation, Verdict};
+use incarnation::{Dialed, Encounter, Incarnation, LastReceived, Verdict};
 use queue::Queue;
 
 pub(crate) use handshake::Own;
 pub(crate) use join::join;
 
-/// What happened.
+/// An event of the connections to peers.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
     /// A peer's message.
     Message {
-        /// Who sent it.
+        /// The sender.
         from: NodeId,
-        /// The disk that it was admitted with.
+        /// The disk with which the sender was admitted.
         disk: u128,
-        /// Never empty.
+        /// The message; never empty.
         bytes: Bytes,
     },
-    /// A connection with this peer came about, in either direction.
+    /// A connection with this peer was opened, in either direction.
     Met {
-        /// Who.
+        /// The peer.
         node: NodeId,
         /// True when its disk has neither voted nor held an entry.
         is_fresh: bool,
-        /// What its clock showed.
+        /// The reading of its clock.
         clock: Reading,
     },
-    /// A node wants to join, and says where it is reached.
+    /// A node asks for admission.
     Asks {
-        /// Who.
+        /// The peer.
         node: NodeId,
-        /// Where.
+        /// The address at which it is reached.
         address: String,
     },
     /// A connection with this peer ended, in either direction.
     Lost {
-        /// Who.
+        /// The peer.
         node: NodeId,
     },
 }
 
-/// The way to one peer, and the thread that keeps it.
+/// The connection to one peer, and the thread that keeps it.
 struct Link {
-    /// The entry that added the peer, and where it is reached.
+    /// The entry that added the peer, and its address.
     of: (LogIndex, String),
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
@@ -85,38 +85,38 @@ struct Link {
 struct Accepted {
     number: u64,
     stream: stream::Stream,
-    /// Which process is at its other end; `None` where it does not say.
+    /// The process at its other end; `None` when it sent no incarnation.
     incarnation: Option<Incarnation>,
     address: SocketAddr,
-    heard: Arc<Heard>,
+    received: Arc<LastReceived>,
 }
 
-/// How long a process that was refused, because another one speaks as its node, is shown after its last try.
-const TWIN_SHOWN: Duration = Duration::from_secs(10);
+/// How long the refusal of a second process with a node's number is reported after its last try.
+const DUPLICATE_SHOWN: Duration = Duration::from_secs(10);
 
-/// What all threads share.
+/// State that all threads share.
 struct Shared {
     directory: Arc<Directory>,
-    /// Which process this node is.
+    /// The incarnation of this process.
     incarnation: Incarnation,
     clock: Clock,
     events: Box<dyn Fn(PeerEvent) + Send + Sync>,
     links: RwLock<BTreeMap<NodeId, Link>>,
     /// The connections that this node accepted, by peer: a newer one of the same process ends the older.
     accepted: Mutex<BTreeMap<NodeId, Accepted>>,
-    /// One of them has ended.
+    /// Notified when one of them has ended.
     has_ended: Condvar,
-    /// Which process answered at the address of a peer, while that connection is open.
+    /// The process that answered at the address of each peer, while that connection is open.
     dialed: Dialed,
-    /// Nodes as which two processes speak: what was said of it, and when.
-    twins: Mutex<BTreeMap<NodeId, (String, Instant)>>,
+    /// Nodes with two processes: the text of the refusal, and its time.
+    duplicates: Mutex<BTreeMap<NodeId, (String, Instant)>>,
     is_stopping: AtomicBool,
-    /// Why there is no connection to a peer, where one refuses the other.
+    /// Why there is no connection to a peer, when one refuses the other.
     refusals: Mutex<BTreeMap<NodeId, String>>,
     dropped: AtomicU64,
     sent: AtomicU64,
     sent_bytes: AtomicU64,
-    /// Who asks is taken in without an operator.
+    /// True when a node that asks is added without an operator.
     grows: bool,
 }
 
@@ -135,7 +135,8 @@ impl Shared {
         }
     }
 
-    /// Learns what the peer knows of the members, and decides whether it is one with this disk.
+    /// Takes over a newer list of members from the peer, and decides whether the peer is a member with this
+    /// disk.
     fn admit(self: &Arc<Self>, met: &Met) -> Result<(), HandshakeError> {
         if met.is_member() && self.directory.learn(&met.members).map_err(HandshakeError::Refused)? {
             self.follow_directory();
@@ -143,19 +144,19 @@ impl Shared {
         if self.grows
             && let Some(address) = met.asks_at()
         {
-            self.take_in(met.node, address)?;
+            self.request_admission(met.node, address)?;
         }
         self.directory.admit(met.claim()).map_err(HandshakeError::Refused)
     }
 
-    /// A node asks to be taken in. One that is a member already needs nothing.
-    fn take_in(&self, node: NodeId, address: &str) -> Result<(), HandshakeError> {
+    /// Requests the admission of a node that asks for it. A node that is a member already needs nothing.
+    fn request_admission(&self, node: NodeId, address: &str) -> Result<(), HandshakeError> {
         let address = address.to_owned();
         let members = self.directory.members();
         let known = members.get(node).map(|member| &member.address);
         if let Some(known) = known.filter(|known| **known != address) {
             return Err(HandshakeError::Refused(format!(
-                "node {node} is a member already, and reached at {known}: take another number, or remove that one first"
+                "node {node} is a member already, and reached at {known}: use another number, or remove that member first"
             )));
         }
         let reason = match members.check(&Change::Add { node, address: address.clone() }) {
@@ -176,7 +177,7 @@ impl Shared {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell_met(&self, met: &Met) {
+    fn announce_met(&self, met: &Met) {
         let Met { node, is_fresh, clock, .. } = *met;
         (self.events)(PeerEvent::Met { node, is_fresh, clock });
     }
@@ -185,12 +186,12 @@ impl Shared {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn twins(&self) -> MutexGuard<'_, BTreeMap<NodeId, (String, Instant)>> {
-        self.twins.lock().unwrap_or_else(PoisonError::into_inner)
+    fn duplicates(&self) -> MutexGuard<'_, BTreeMap<NodeId, (String, Instant)>> {
+        self.duplicates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on this is the connection of that node, and the older one ends; unless that is alive, and of another
-    /// process. Waits for two seconds at most, while that is not known.
+    /// Makes this the connection of that node, and ends the older one; unless the older one is alive and of
+    /// another process. Waits for at most two seconds while that is not decided.
     fn enter(&self, node: NodeId, connection: Accepted) -> Result<(), HandshakeError> {
         let arrived = Instant::now();
         let mut accepted = self.accepted();
@@ -199,14 +200,14 @@ impl Shared {
                 return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
             }
             let dialed = self.dialed.of(node);
-            let (newer, heard) = (connection.incarnation, &*older.heard);
-            let encounter = Encounter { older: older.incarnation, newer, dialed, heard, arrived };
+            let (newer, received) = (connection.incarnation, &*older.received);
+            let encounter = Encounter { older: older.incarnation, newer, dialed, received, arrived };
             match encounter.verdict(Instant::now()) {
                 Verdict::Take => break,
                 Verdict::Refuse => {
                     let of = |connection: &Accepted| (connection.incarnation, connection.address);
                     let text = incarnation::explain(node, self.directory.node(), of(older), of(&connection));
-                    self.twins().insert(node, (text.clone(), Instant::now()));
+                    self.duplicates().insert(node, (text.clone(), Instant::now()));
                     return Err(HandshakeError::Refused(text));
                 }
                 Verdict::Wait(pause) => {
@@ -221,25 +222,25 @@ impl Shared {
         Ok(())
     }
 
-    /// A connection that was accepted has ended: when it was that of the node, the node is told.
+    /// Handles the end of an accepted connection: when it was the node's current one, the event is reported.
     fn leave(&self, node: NodeId, number: u64) {
         let mut accepted = self.accepted();
         if accepted.get(&node).is_none_or(|current| current.number != number) {
             return;
         }
         accepted.remove(&node);
-        // Under the lock: whoever takes its place is met after it was lost.
+        // Under the lock, so that a successor is met after this one was lost.
         (self.events)(PeerEvent::Lost { node });
         drop(accepted);
         self.has_ended.notify_all();
     }
 
-    /// Lets go of the peers that are none any more, and begins to dial those that are new.
+    /// Drops the connections of nodes that are no longer peers, and begins to dial new peers.
     fn follow_directory(self: &Arc<Self>) {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: of two that come, the second must not bring an older list back.
+        // Under the lock: of two concurrent calls, the second must not bring an older list back.
         let peers = self.directory.peers();
-        // Whoever holds the lock and finds this has come too late.
+        // A caller that finds this set has come too late.
         if self.is_stopping.load(Ordering::Acquire) {
             return;
         }
@@ -247,7 +248,7 @@ impl Shared {
             let stays = peers.get(peer) == Some(&link.of);
             if !stays {
                 link.queue.stop();
-                // Whoever has the number now connects anew.
+                // A new node with this number connects again.
                 if let Some(accepted) = self.accepted().remove(peer) {
                     stream::shut_down(&accepted.stream);
                     self.has_ended.notify_all();
@@ -266,13 +267,13 @@ impl Shared {
                 Ok(thread) => {
                     links.insert(peer, Link { of, queue, thread });
                 }
-                Err(error) => tracing::error!(node = peer.0, "there is no way to node {peer}: {error}"),
+                Err(error) => tracing::error!(node = peer.0, "node {peer} cannot be dialed: {error}"),
             }
         }
     }
 }
 
-/// The way to all peers.
+/// The connections to all peers.
 pub(crate) struct Peers {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -286,8 +287,8 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// Begins to dial the peers that the directory names, and to accept on the listener. In a cluster that `grows`, who
-    /// asks is taken in. `events` is called from many threads and must not block.
+    /// Begins to dial the peers in the directory, and to accept on the listener. In a cluster that `grows`, a
+    /// node that asks is added. `events` is called from many threads and must not block.
     pub(crate) fn start(
         directory: Arc<Directory>,
         listener: TcpListener,
@@ -305,7 +306,7 @@ impl Peers {
             accepted: Mutex::default(),
             has_ended: Condvar::new(),
             dialed: Dialed::default(),
-            twins: Mutex::default(),
+            duplicates: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             refusals: Mutex::default(),
             dropped: AtomicU64::new(0),
@@ -320,7 +321,7 @@ impl Peers {
         Ok(Self { shared, address, acceptor: Mutex::new(Some(acceptor)) })
     }
 
-    /// The directory has changed.
+    /// Follows a change of the directory.
     pub(crate) fn follow_directory(&self) {
         self.shared.follow_directory();
     }
@@ -332,7 +333,7 @@ impl Peers {
 
     /// Sends a message, which is not empty. Never blocks. False when it was dropped.
     pub(crate) fn send(&self, to: NodeId, bytes: Bytes) -> bool {
-        assert!(!bytes.is_empty(), "an empty frame is a sign of life");
+        assert!(!bytes.is_empty(), "an empty frame is a heartbeat");
         let size = bytes.len();
         let is_taken = size <= frame::PAYLOAD_SIZE_MAX
             && self.with_queue(to, |queue| queue.push(bytes)).unwrap_or(false);
@@ -345,31 +346,32 @@ impl Peers {
         is_taken
     }
 
-    /// True while messages to this peer have a connection.
+    /// True while there is a connection for messages to this peer.
     pub(crate) fn is_connected(&self, to: NodeId) -> bool {
         self.with_queue(to, Queue::is_open).unwrap_or(false)
     }
 
-    /// Why there is no connection to a peer, where one refuses the other; and of a node as which two processes speak, that.
+    /// Why there is no connection to a peer, when one refuses the other; and for a node with two processes,
+    /// the refusal of the second.
     pub(crate) fn refusals(&self) -> BTreeMap<NodeId, String> {
         let mut refusals = self.shared.refusals().clone();
-        let mut twins = self.shared.twins();
-        twins.retain(|_, (_, at)| at.elapsed() < TWIN_SHOWN);
-        refusals.extend(twins.iter().map(|(node, (text, _))| (*node, text.clone())));
+        let mut duplicates = self.shared.duplicates();
+        duplicates.retain(|_, (_, at)| at.elapsed() < DUPLICATE_SHOWN);
+        refusals.extend(duplicates.iter().map(|(node, (text, _))| (*node, text.clone())));
         refusals
     }
 
-    /// Messages that were dropped since the beginning: a queue was full, or there was no connection.
+    /// The number of messages dropped since the start: a queue was full, or there was no connection.
     pub(crate) fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Messages that were put on their way since the beginning, and their bytes.
+    /// The number of messages sent since the start, and their bytes.
     pub(crate) fn sent(&self) -> (u64, u64) {
         (self.shared.sent.load(Ordering::Relaxed), self.shared.sent_bytes.load(Ordering::Relaxed))
     }
 
-    /// Ends all connections and threads; a second time it does nothing.
+    /// Ends all connections and threads; a second call does nothing.
     pub(crate) fn stop(&self) {
         if self.shared.is_stopping.swap(true, Ordering::AcqRel) {
             return;
@@ -385,7 +387,7 @@ impl Peers {
         let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
         for thread in links.into_values().map(|link| link.thread).chain(acceptor) {
             if thread.join().is_err() {
-                tracing::error!("a thread of the way to the peers ended by a panic");
+                tracing::error!("a thread of the connections to peers ended by a panic");
             }
         }
     }

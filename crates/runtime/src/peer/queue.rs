@@ -1,4 +1,5 @@
-//! Messages that wait for one peer. Past the limits a message is dropped and counted: the engine sends again.
+//! Messages that wait for one peer. Above the limits a message is dropped and counted: the engine sends
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -6,16 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Bytes that wait for one peer.
+/// The limit of bytes that wait for one peer.
 const BYTES_MAX: usize = 64 << 20;
-/// Messages that wait for one peer.
+/// The limit of messages that wait for one peer.
 const MESSAGES_MAX: usize = 1 << 16;
-/// Bytes that are taken at once.
+/// Bytes that are taken at once, about.
 const TAKE_BYTES: usize = 1 << 20;
-/// Messages that are taken at once.
+/// The most messages that are taken at once.
 const TAKE_MESSAGES: usize = 256;
 
-/// See the module.
+/// A bounded queue of messages to one peer.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -26,16 +27,16 @@ pub(super) struct Queue {
 struct State {
     messages: VecDeque<Bytes>,
     bytes: usize,
-    /// A connection takes messages; without one they are for nobody.
+    /// True while a connection takes messages; without one they are dropped.
     is_open: bool,
     is_stopping: bool,
 }
 
-/// What comes out of a queue.
+/// The result of taking from a queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Messages(Vec<Bytes>),
-    /// None came in that time.
+    /// No message came in time.
     Nothing,
     Stopping,
 }
@@ -58,11 +59,11 @@ impl Queue {
         true
     }
 
-    /// Waits for messages, at most so long.
-    pub(super) fn take(&self, patience: Duration) -> Taken {
+    /// Waits for messages, at most for the timeout.
+    pub(super) fn take(&self, timeout: Duration) -> Taken {
         let state = self.lock();
         let is_idle = |state: &mut State| state.messages.is_empty() && !state.is_stopping;
-        let waited = self.changed.wait_timeout_while(state, patience, is_idle);
+        let waited = self.changed.wait_timeout_while(state, timeout, is_idle);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.is_stopping {
             return Taken::Stopping;
@@ -80,7 +81,7 @@ impl Queue {
         if messages.is_empty() { Taken::Nothing } else { Taken::Messages(messages) }
     }
 
-    /// A connection is there, or has ended: what waited for the old one is late.
+    /// Notes that a connection was opened or has ended. Messages that waited for the old one are dropped.
     pub(super) fn set_open(&self, is_open: bool) {
         let mut state = self.lock();
         state.is_open = is_open;
@@ -96,9 +97,9 @@ impl Queue {
         self.lock().is_stopping
     }
 
-    /// Waits so long, or until the end; true at the end.
-    pub(super) fn wait_for_stop(&self, patience: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, |state| !state.is_stopping);
+    /// Waits until the timeout or the stop; true at the stop.
+    pub(super) fn wait_for_stop(&self, timeout: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, |state| !state.is_stopping);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping
     }
 

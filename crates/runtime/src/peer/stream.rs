@@ -1,30 +1,30 @@
-//! The stream between two nodes, and its patience.
+//! The stream between two nodes, and its timeouts.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// How long a connection may take to come about.
+/// The timeout of connecting.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a handshake may take, all of it.
+/// The timeout of a whole handshake.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection on which nothing moves for so long has ended: a peer that lives gives a sign of life more often.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// How often a connection without messages carries a sign of life.
-pub(super) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+/// A connection that carries nothing for this time has ended: a running peer sends heartbeats more often.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(3);
+/// The interval of heartbeats on an idle connection.
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is read and written. Plain TCP for now.
+/// The stream that is read and written. Plain TCP for now.
 pub(super) type Stream = TcpStream;
 
-/// Makes the stream of a connection, on either side. TLS goes here: a stream with a session around the socket,
-/// of which one direction carries frames and the other only the handshake.
+/// Makes the stream of a connection, on either side. TLS belongs here: a stream with a session around the
+/// socket, of which one direction carries frames and the other only the handshake.
 fn wrap(socket: TcpStream) -> io::Result<Stream> {
     socket.set_nodelay(true)?;
-    socket.set_write_timeout(Some(SILENCE_MAX))?;
+    socket.set_write_timeout(Some(IDLE_MAX))?;
     Ok(socket)
 }
 
-/// Dials; of several addresses, the first that answers.
+/// Connects to the first address that answers, if the name has several.
 pub(super) fn dial(address: &str) -> io::Result<Stream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
@@ -36,26 +36,26 @@ pub(super) fn dial(address: &str) -> io::Result<Stream> {
     Err(last)
 }
 
-/// A connection that was accepted.
+/// Makes the stream of an accepted connection.
 pub(super) fn accepted(socket: TcpStream) -> io::Result<Stream> {
     wrap(socket)
 }
 
-/// A stream during its handshake: a stranger that sends a byte now and then holds its place no longer than one that
-/// sends nothing.
+/// A stream during its handshake. A client that sends single bytes holds its place no longer than a client
+/// that sends nothing.
 #[derive(Debug)]
-pub(super) struct Greeting<'stream> {
+pub(super) struct TimedStream<'stream> {
     stream: &'stream mut Stream,
     until: Instant,
 }
 
-impl<'stream> Greeting<'stream> {
+impl<'stream> TimedStream<'stream> {
     pub(super) fn new(stream: &'stream mut Stream) -> Self {
         Self { stream, until: Instant::now() + HANDSHAKE_TIMEOUT }
     }
 }
 
-impl Read for Greeting<'_> {
+impl Read for TimedStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -66,7 +66,7 @@ impl Read for Greeting<'_> {
     }
 }
 
-impl Write for Greeting<'_> {
+impl Write for TimedStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
     }

@@ -1,4 +1,4 @@
-//! Nodes on loopback: what they say to each other, and whom they refuse.
+//! Nodes on loopback: what they send to each other, and whom they refuse.
 
 use std::io::{Read, Write};
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ use bezant_types::LogIndex;
 use super::*;
 use crate::directory::Claim;
 
-/// No step may take longer.
+/// The timeout of each step.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn members(numbers: &[u64]) -> Members {
@@ -119,7 +119,7 @@ fn messages_come_in_order_both_ways() {
 }
 
 #[test]
-fn a_peer_that_comes_back_is_met_again() {
+fn a_restarted_peer_is_met_again() {
     let ((one_listens, one_at), (two_listens, two_at)) = (bind(), bind());
     let one = start(1, 7, one_listens, &[(2, &two_at)]);
     let two = start(2, 7, two_listens.try_clone().unwrap(), &[(1, &one_at)]);
@@ -128,7 +128,8 @@ fn a_peer_that_comes_back_is_met_again() {
     drop(two);
     one.wait("the end", |event| matches!(event, PeerEvent::Lost { .. }).then_some(()));
     let two = start(2, 7, two_listens, &[(1, &one_at)]);
-    // What goes into the end of the old connection is lost, as any message may be: it is sent again until it comes.
+    // A message into the end of the old connection is lost, as any message may be: it is sent again until it
+    // arrives.
     let deadline = Instant::now() + TIMEOUT;
     loop {
         one.peers.send(NodeId(2), Bytes::from_static(b"again"));
@@ -151,7 +152,7 @@ fn own(token: u8, node: u64, list: &[u64]) -> Own {
     Own { token, node, disk, is_fresh: false, since, engine, members, incarnation, clock }
 }
 
-/// What node 1, which knows nodes 1 and 2, says to a node that dials with these words.
+/// The refusal of node 1, which knows nodes 1 and 2, of a node that dials with this identity.
 fn refusal(own: &Own, to: u64) -> String {
     let (listener, address) = bind();
     let directory = directory(1, 7, &[(2, "127.0.0.1:1")]);
@@ -164,14 +165,14 @@ fn refusal(own: &Own, to: u64) -> String {
 }
 
 #[test]
-fn whoever_does_not_belong_hears_why() {
+fn a_refusal_names_its_reason() {
     let later = Members { index: LogIndex(9), ..members(&[1, 2]) };
     let cases = [
         (refusal(&own(8, 2, &[1, 2]), 1), "token"),
         (refusal(&Own { members: later, ..own(7, 3, &[]) }, 1), "not a member"),
         (refusal(&own(7, 3, &[]), 0), "cluster add 3"),
         (refusal(&own(7, 2, &[1, 2, 3]), 1), "another list of nodes"),
-        (refusal(&own(7, 2, &[1, 2]), 4), "node 4 was meant"),
+        (refusal(&own(7, 2, &[1, 2]), 4), "node 4 was dialed"),
         (refusal(&Own { engine: Some(EngineKind::Paxos), ..own(7, 2, &[1, 2]) }, 1), "--engine raft"),
         (refusal(&Own { disk: 5, ..own(7, 2, &[1, 2]) }, 1), "another disk"),
     ];
@@ -181,7 +182,7 @@ fn whoever_does_not_belong_hears_why() {
 }
 
 #[test]
-fn a_node_that_wants_to_join_hears_who_takes_part_once_it_was_added() {
+fn a_joining_node_gets_the_members_after_it_was_added() {
     let (listener, address) = bind();
     let directory = directory(1, 7, &[(2, "127.0.0.1:1")]);
     let one = start_on(&directory, listener);
@@ -200,7 +201,7 @@ fn a_node_that_wants_to_join_hears_who_takes_part_once_it_was_added() {
 }
 
 #[test]
-fn the_newer_list_goes_from_one_to_the_other_and_who_is_not_in_it_is_cut_off() {
+fn the_newer_list_spreads_and_removes_a_connection() {
     let ((one_listens, one_at), (two_listens, two_at)) = (bind(), bind());
     let (first, second) = (directory(1, 7, &[(2, &two_at)]), directory(2, 7, &[(1, &one_at)]));
     let add = Change::Add { node: NodeId(3), address: "127.0.0.1:2".to_owned() };
@@ -221,7 +222,7 @@ fn the_newer_list_goes_from_one_to_the_other_and_who_is_not_in_it_is_cut_off() {
 }
 
 #[test]
-fn an_acceptor_that_does_not_know_the_token_is_refused() {
+fn an_acceptor_without_the_token_is_refused() {
     let (listener, address) = bind();
     let one = start(1, 8, listener, &[(2, "127.0.0.1:1")]);
     let mut stream = stream::dial(&address).unwrap();
@@ -232,7 +233,7 @@ fn an_acceptor_that_does_not_know_the_token_is_refused() {
 }
 
 #[test]
-fn nothing_damaged_is_delivered() {
+fn a_damaged_frame_is_not_delivered() {
     let (listener, address) = bind();
     let one = start(1, 7, listener, &[(2, "127.0.0.1:1")]);
     let mut stream = stream::dial(&address).unwrap();
@@ -254,19 +255,19 @@ fn nothing_damaged_is_delivered() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_holds_up_nobody_else() {
+fn a_peer_that_does_not_read_delays_no_other() {
     let ((one_listens, one_at), (three_listens, three_at)) = (bind(), bind());
-    // It takes connections and shakes hands, and reads nothing after that.
-    let (deaf_listens, deaf_at) = bind();
-    let deaf = std::thread::spawn(move || {
+    // It accepts a connection and completes the handshake, and reads nothing after that.
+    let (unread_listens, unread_at) = bind();
+    let unread = std::thread::spawn(move || {
         let own = own(7, 2, &[1, 2, 3]);
-        let mut stream = stream::accepted(deaf_listens.accept().unwrap().0).unwrap();
+        let mut stream = stream::accepted(unread_listens.accept().unwrap().0).unwrap();
         handshake::accept(&mut stream, &own, |_| Ok(())).unwrap();
         stream
     });
-    let one = start(1, 7, one_listens, &[(2, &deaf_at), (3, &three_at)]);
+    let one = start(1, 7, one_listens, &[(2, &unread_at), (3, &three_at)]);
     let three = start(3, 7, three_listens, &[(1, &one_at), (2, "127.0.0.1:1")]);
-    let stream = deaf.join().unwrap();
+    let stream = unread.join().unwrap();
     for number in 0..200 {
         one.send(2, &Bytes::from(vec![1; 1 << 20]));
         one.send(3, &Bytes::from(vec![number; 10]));
@@ -277,16 +278,16 @@ fn a_peer_that_does_not_read_holds_up_nobody_else() {
     three.peers.stop();
 }
 
-/// A process that speaks as node 2: it has dialed node 1, and sends nothing unless it is told to.
+/// A process that runs as node 2: it has dialed node 1, and sends nothing unless the test does.
 fn dial_as_two(address: &str, incarnation: Option<Incarnation>) -> Result<stream::Stream, HandshakeError> {
     let own = Own { incarnation, ..own(7, 2, &[1, 2]) };
     let mut stream = stream::dial(address).unwrap();
-    handshake::dial(&mut stream::Greeting::new(&mut stream), &own, NodeId(1), |_| Ok(()))?;
+    handshake::dial(&mut stream::TimedStream::new(&mut stream), &own, NodeId(1), |_| Ok(()))?;
     Ok(stream)
 }
 
 #[test]
-fn a_second_process_under_one_number_is_refused_and_named() {
+fn a_second_process_of_a_node_is_refused_by_name() {
     let ((one_listens, one_at), (two_listens, two_at)) = (bind(), bind());
     let one = start(1, 7, one_listens, &[(2, &two_at)]);
     let two = start(2, 7, two_listens, &[(1, &one_at)]);
@@ -298,10 +299,10 @@ fn a_second_process_under_one_number_is_refused_and_named() {
     let refused = dial_as_two(&one_at, Some(Incarnation::draw())).unwrap_err().to_string();
     assert!(begun.elapsed() < Duration::from_secs(5), "the answer comes soon");
     let process = format!("process {}", std::process::id());
-    let named = refused.contains("two processes speak as node 2") && refused.contains(&process);
+    let named = refused.contains("two processes run as node 2") && refused.contains(&process);
     assert!(named, "{refused}");
     assert_eq!(one.peers.refusals().get(&NodeId(2)), Some(&refused));
-    // The first one was not disturbed, and is not refused when its connection breaks.
+    // The first connection was not disturbed: no loss of it comes before its next message.
     two.send(1, &Bytes::from_static(b"after"));
     let next = one.wait("a message", |event| match event {
         PeerEvent::Lost { .. } => Some(None),
@@ -314,7 +315,7 @@ fn a_second_process_under_one_number_is_refused_and_named() {
 }
 
 #[test]
-fn a_process_that_ended_makes_room_for_the_next_at_once() {
+fn an_ended_process_is_replaced_at_once() {
     let (listener, address) = bind();
     let one = start(1, 7, listener, &[(2, "127.0.0.1:1")]);
     let first = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
@@ -323,11 +324,11 @@ fn a_process_that_ended_makes_room_for_the_next_at_once() {
     let begun = Instant::now();
     let second = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    // A machine that lost its power ends no connection: its successor waits for some signs of life.
+    // A machine that lost its power ends no connection: its successor waits for some heartbeats.
     let begun = Instant::now();
     let third = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    assert_eq!(one.peers.refusals().get(&NodeId(2)), None, "no two were alive");
+    assert_eq!(one.peers.refusals().get(&NodeId(2)), None, "no two were running");
     drop((second, third));
     one.peers.stop();
 }
@@ -345,10 +346,10 @@ fn a_process_without_an_incarnation_replaces_and_is_replaced() {
 }
 
 #[test]
-fn the_process_at_the_nodes_address_is_the_one_that_is_meant() {
+fn the_process_at_the_listed_address_is_accepted() {
     let ((one_listens, one_at), (two_listens, two_at)) = (bind(), bind());
     let one = start(1, 7, one_listens, &[(2, &two_at)]);
-    // The copy comes first, and is alive.
+    // The copy connects first, and sends heartbeats.
     let mut copy = dial_as_two(&one_at, Some(Incarnation::draw())).unwrap();
     let copying = std::thread::spawn(move || {
         while frame::write_all(&mut copy, &[Bytes::new()]).is_ok() {
@@ -356,15 +357,15 @@ fn the_process_at_the_nodes_address_is_the_one_that_is_meant() {
         }
     });
     let two = start(2, 7, two_listens, &[(1, &one_at)]);
-    two.send(1, &Bytes::from_static(b"meant"));
+    two.send(1, &Bytes::from_static(b"right"));
     let deadline = Instant::now() + TIMEOUT;
     loop {
         match one.events.recv_timeout(Duration::from_millis(20)) {
-            Ok(PeerEvent::Message { bytes, .. }) => break assert_eq!(bytes, "meant"),
-            _ => assert!(Instant::now() < deadline, "the process that is meant is kept out"),
+            Ok(PeerEvent::Message { bytes, .. }) => break assert_eq!(bytes, "right"),
+            _ => assert!(Instant::now() < deadline, "the right process is kept out"),
         }
         one.peers.send(NodeId(2), Bytes::from_static(b"hello"));
-        two.peers.send(NodeId(1), Bytes::from_static(b"meant"));
+        two.peers.send(NodeId(1), Bytes::from_static(b"right"));
     }
     // Its connection was ended.
     copying.join().unwrap();

@@ -1,5 +1,6 @@
-//! What several of these tests set up alike: nodes that know each other, two accounts, payments between them.
-#![allow(dead_code, reason = "not every test has use for all of it")]
+//! The setup that several of these tests share: nodes that know each other, two accounts, payments between
+//! them.
+#![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::net::TcpListener;
 use std::ops::Range;
@@ -13,7 +14,7 @@ use bezant_types::{Account, AccountId, LedgerNumber, NodeId, Transfer, TransferI
 /// Nodes with their addresses; that of node 1 comes first.
 pub(crate) type Nodes = Vec<(NodeId, String)>;
 
-/// So many nodes on free ports, and what they listen with.
+/// Nodes on free ports, and their listeners.
 pub(crate) fn listen(count: usize) -> (Vec<TcpListener>, Nodes) {
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
@@ -22,12 +23,12 @@ pub(crate) fn listen(count: usize) -> (Vec<TcpListener>, Nodes) {
     (listeners, nodes)
 }
 
-/// Listens again where a node listened that was stopped.
+/// Listens again at the address of a stopped node.
 pub(crate) fn listen_again(nodes: &Nodes, at: usize) -> TcpListener {
     TcpListener::bind(&nodes[at].1).expect("its port is free")
 }
 
-/// What one of the nodes with which a cluster begins is started with.
+/// The options of one of the first nodes of a cluster.
 pub(crate) fn member(nodes: &Nodes, at: usize, engine: EngineKind, listener: TcpListener) -> ClusterOptions {
     ClusterOptions {
         node: nodes[at].0,

@@ -9,19 +9,19 @@ use bezant_types::{
     MovementFilter, MovementKind, TransferFlags, TransferId,
 };
 
-use crate::machine_room::MachineRoom;
+use crate::rig::Rig;
 use crate::workload::{ACCOUNTS, Workload, status};
 
-pub(crate) fn check(room: &MachineRoom, workload: &Workload, place: &str) {
-    let movements = all_movements(room, place);
-    check_told(workload, &movements, place);
+pub(crate) fn check(rig: &Rig, workload: &Workload, place: &str) {
+    let movements = all_movements(rig, place);
+    check_acknowledged(workload, &movements, place);
     check_whole(workload, &movements, place);
-    check_accounts(room, &movements, place);
+    check_accounts(rig, &movements, place);
 }
 
-fn all_movements(room: &MachineRoom, place: &str) -> Vec<Movement> {
+fn all_movements(rig: &Rig, place: &str) -> Vec<Movement> {
     let filter = MovementFilter { limit: u32::MAX, ..MovementFilter::default() };
-    let rows = room.read(&HistoryQuery::Movements(filter));
+    let rows = rig.read(&HistoryQuery::Movements(filter));
     for (number, (place_in_history, _)) in (0..).zip(&rows) {
         assert_eq!(place_in_history.0, number, "{place}: no gaps");
     }
@@ -30,18 +30,21 @@ fn all_movements(room: &MachineRoom, place: &str) -> Vec<Movement> {
     movements
 }
 
-/// Acknowledged is there, once, as it was told.
-fn check_told(workload: &Workload, movements: &[Movement], place: &str) {
+/// Every acknowledged transfer is there once, with the acknowledged outcome.
+fn check_acknowledged(workload: &Workload, movements: &[Movement], place: &str) {
     let mut by_id: BTreeMap<TransferId, &Movement> = BTreeMap::new();
     for movement in movements.iter().filter(|movement| movement.kind != MovementKind::Expired) {
-        assert!(by_id.insert(movement.transfer.id, movement).is_none(), "{place}: one outcome an id");
-        assert!(workload.sent.contains_key(&movement.transfer.id), "{place}: nothing comes from nowhere");
+        assert!(by_id.insert(movement.transfer.id, movement).is_none(), "{place}: an id has one outcome");
+        assert!(
+            workload.sent.contains_key(&movement.transfer.id),
+            "{place}: every row was sent by the client"
+        );
     }
-    for (id, told) in &workload.told {
-        match status(*told) {
+    for (id, acknowledged) in &workload.answered {
+        match status(*acknowledged) {
             Status::Created | Status::Exists => {
                 let movement = by_id.get(id).unwrap_or_else(|| panic!("{place}: {id:?} was acknowledged"));
-                assert_eq!(movement.timestamp, told.timestamp, "{place}: {id:?}");
+                assert_eq!(movement.timestamp, acknowledged.timestamp, "{place}: {id:?}");
             }
             refused => assert!(!by_id.contains_key(id), "{place}: {id:?} was refused with {refused}"),
         }
@@ -59,9 +62,9 @@ fn check_whole(workload: &Workload, movements: &[Movement], place: &str) {
 }
 
 /// Balances, chains and totals follow from the movements.
-fn check_accounts(room: &MachineRoom, movements: &[Movement], place: &str) {
+fn check_accounts(rig: &Rig, movements: &[Movement], place: &str) {
     let ids = (1..=ACCOUNTS).map(AccountId).collect();
-    let LedgerAnswer::Accounts(views) = room.query(LedgerQuery::Accounts(ids)) else {
+    let LedgerAnswer::Accounts(views) = rig.query(LedgerQuery::Accounts(ids)) else {
         panic!("accounts were asked for");
     };
     let mut heads: BTreeMap<(AccountId, ChainSide), Head> = BTreeMap::new();
@@ -85,7 +88,7 @@ fn check_accounts(room: &MachineRoom, movements: &[Movement], place: &str) {
     for view in &views {
         check_account(view, &heads, &balances, place);
     }
-    let LedgerAnswer::Books(books) = room.query(LedgerQuery::Books) else { panic!("books were asked for") };
+    let LedgerAnswer::Books(books) = rig.query(LedgerQuery::Books) else { panic!("books were asked for") };
     assert!(
         books.ledgers.iter().all(bezant_ledger::LedgerTotals::is_balanced),
         "{place}: debits equal credits"

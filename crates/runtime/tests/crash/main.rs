@@ -1,52 +1,53 @@
 //! The whole node on a disk that crashes at every write and every fsync of a workload.
 //!
-//! A client sends transfers of every kind and retries after each crash what it has no answer for. After
-//! every recovery: what was acknowledged is there once with the outcome that was told, nothing is half
-//! applied, debits equal credits, and all chains verify from the first movement to the heads.
+//! A client sends transfers of every kind, and after each crash retries those without an answer. After every
+//! recovery: what was acknowledged is there once with the acknowledged outcome, nothing is half applied,
+//! debits equal credits, and all chains verify from the first movement to the heads.
 
 mod books;
-mod machine_room;
+mod rig;
 mod workload;
 
 use bezant_storage::{FaultPlan, MemoryDisk};
 
-use crate::machine_room::MachineRoom;
+use crate::rig::Rig;
 use crate::workload::Workload;
 
-/// Runs the workload on a sound disk; how many operations that change something it took.
+/// Runs the workload on a sound disk; returns the number of operations that changed something.
 fn operations_of(seed: u64) -> u64 {
     let disk = MemoryDisk::new();
     let mut workload = Workload::new(seed);
-    let mut room = MachineRoom::open(&disk).expect("an empty folder opens");
-    workload.run(&mut room).expect("a sound disk never fails");
-    assert!(room.checkpoints() > 1, "the workload is long enough for checkpoints");
-    books::check(&room, &workload, "no crash");
+    let mut rig = Rig::open(&disk).expect("an empty folder opens");
+    workload.run(&mut rig).expect("a sound disk never fails");
+    assert!(rig.checkpoints() > 1, "the workload is long enough for checkpoints");
+    books::check(&rig, &workload, "no crash");
     disk.counts().total()
 }
 
-/// Meets a fault, recovers from the crash after it, lets the client finish, crashes again at rest; checks each time.
+/// Runs into a fault, recovers from the crash after it, lets the client finish, and crashes again at rest;
+/// checks each time.
 fn fault_and_check(seed: u64, plan: FaultPlan) {
     let place = format!("seed {seed}, {plan:?}");
     let disk = MemoryDisk::new();
     disk.set_faults(plan);
     let mut workload = Workload::new(seed);
-    if let Ok(mut room) = MachineRoom::open(&disk)
-        && workload.run(&mut room).is_err()
+    if let Ok(mut rig) = Rig::open(&disk)
+        && workload.run(&mut rig).is_err()
         && plan.crash_at.is_none()
     {
-        books::check(&room, &workload, &format!("{place}, reads after the failure"));
+        books::check(&rig, &workload, &format!("{place}, reads after the failure"));
     }
     let crash_seed = plan.crash_at.or(plan.fail_at).unwrap_or(0) ^ seed << 32;
     let after = disk.crash(crash_seed);
-    let mut room = MachineRoom::open(&after).unwrap_or_else(|error| panic!("{place}: {error}"));
-    books::check(&room, &workload, &place);
-    workload.run(&mut room).expect("the disk is sound now");
-    books::check(&room, &workload, &format!("{place}, finished"));
-    workload.retry_all(&mut room, &place);
-    drop(room);
+    let mut rig = Rig::open(&after).unwrap_or_else(|error| panic!("{place}: {error}"));
+    books::check(&rig, &workload, &place);
+    workload.run(&mut rig).expect("the disk is sound now");
+    books::check(&rig, &workload, &format!("{place}, finished"));
+    workload.retry_all(&mut rig, &place);
+    drop(rig);
     let rested = after.crash(crash_seed + 1);
-    let room = MachineRoom::open(&rested).unwrap_or_else(|error| panic!("{place}, second crash: {error}"));
-    books::check(&room, &workload, &format!("{place}, crashed again"));
+    let rig = Rig::open(&rested).unwrap_or_else(|error| panic!("{place}, second crash: {error}"));
+    books::check(&rig, &workload, &format!("{place}, crashed again"));
 }
 
 #[test]

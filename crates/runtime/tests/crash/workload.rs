@@ -1,4 +1,4 @@
-//! What the client wants done, and what it was told.
+//! The client's commands, and the answers that it received.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use bezant_types::{
 };
 use bytes::Bytes;
 
-use crate::machine_room::{Failure, MachineRoom};
+use crate::rig::{Failure, Rig};
 
 pub(crate) const ACCOUNTS: u128 = 6;
 
-/// One thing that the client wants done.
+/// One step of the client.
 #[derive(Clone, Debug)]
 enum Step {
     /// Commands that arrive together.
     Commands(Vec<Command>),
-    /// So many seconds pass.
+    /// A wait in seconds.
     Wait(u64),
 }
 
@@ -30,8 +30,8 @@ pub(crate) struct Workload {
     next: usize,
     /// Transfers as they were sent.
     pub(crate) sent: BTreeMap<TransferId, Transfer>,
-    /// What the client was told first.
-    pub(crate) told: BTreeMap<TransferId, EventResult>,
+    /// The first answer that the client received.
+    pub(crate) answered: BTreeMap<TransferId, EventResult>,
     random: u64,
     next_id: u128,
 }
@@ -42,7 +42,7 @@ impl Workload {
             steps: Vec::new(),
             next: 0,
             sent: BTreeMap::new(),
-            told: BTreeMap::new(),
+            answered: BTreeMap::new(),
             random: seed * 0x9e37_79b9 + 1,
             next_id: 1,
         };
@@ -53,61 +53,66 @@ impl Workload {
         workload
     }
 
-    /// Goes on from the first step without an answer.
-    pub(crate) fn run(&mut self, room: &mut MachineRoom) -> Result<(), Failure> {
+    /// Continues from the first step without an answer.
+    pub(crate) fn run(&mut self, rig: &mut Rig) -> Result<(), Failure> {
         while let Some(step) = self.steps.get(self.next).cloned() {
             match step {
                 Step::Commands(commands) => {
-                    let results = room.submit(&commands)?;
+                    let results = rig.submit(&commands)?;
                     commands.iter().zip(results).for_each(|(command, results)| self.note(command, &results));
                 }
-                Step::Wait(seconds) => room.wait(seconds)?,
+                Step::Wait(seconds) => rig.wait(seconds)?,
             }
             self.next += 1;
         }
         Ok(())
     }
 
-    /// Sends everything again: whatever was told stays so, and nothing moves.
-    pub(crate) fn retry_all(&mut self, room: &mut MachineRoom, place: &str) {
+    /// Sends everything again: every answer stays the same, and no balance changes.
+    pub(crate) fn retry_all(&mut self, rig: &mut Rig, place: &str) {
         for step in &self.steps {
             let Step::Commands(commands) = step else { continue };
-            let results = room.submit(commands).expect("the disk is sound");
+            let results = rig.submit(commands).expect("the disk is sound");
             let mut follows_link = false;
             for (transfer, result) in transfers(commands, &results) {
-                let Some(told) = self.told.get(&transfer.id).copied() else { continue };
-                let is_behind_existing =
+                let Some(answered) = self.answered.get(&transfer.id).copied() else { continue };
+                let follows_existing =
                     std::mem::replace(&mut follows_link, transfer.flags.contains(TransferFlags::LINKED));
-                if is_behind_existing && status(told) == Status::Created {
+                if follows_existing && status(answered) == Status::Created {
                     // The first of the chain exists, which breaks the chain.
                     assert_eq!(status(result), Status::LinkedEventFailed, "{place}: {:?}", transfer.id);
                     continue;
                 }
-                let expected = match status(told) {
+                let expected = match status(answered) {
                     Status::Created | Status::Exists => Status::Exists,
                     refused if refused.uses_up_id() || refused == Status::IdAlreadyFailed => {
                         Status::IdAlreadyFailed
                     }
                     refused => refused,
                 };
-                assert_eq!(status(result), expected, "{place}: retry of {:?}, told {told:?}", transfer.id);
+                assert_eq!(
+                    status(result),
+                    expected,
+                    "{place}: retry of {:?}, answered {answered:?}",
+                    transfer.id
+                );
                 if expected == Status::Exists {
-                    assert_eq!(result.timestamp, told.timestamp, "{place}: {:?}", transfer.id);
+                    assert_eq!(result.timestamp, answered.timestamp, "{place}: {:?}", transfer.id);
                 }
             }
         }
     }
 
     fn note(&mut self, command: &Command, results: &Bytes) {
-        let mut behind_existing = false;
+        let mut links_existing = false;
         for (transfer, result) in transfers(std::slice::from_ref(command), std::slice::from_ref(results)) {
             let links_to_existing = std::mem::replace(
-                &mut behind_existing,
+                &mut links_existing,
                 transfer.flags.contains(TransferFlags::LINKED) && status(result) == Status::Exists,
             );
-            // A retried chain that exists: its first says so, and nothing new is said of the others.
+            // In a retried chain that exists, the first result is `exists`, and the others carry no news.
             if !(links_to_existing && status(result) == Status::LinkedEventFailed) {
-                self.told.entry(transfer.id).or_insert(result);
+                self.answered.entry(transfer.id).or_insert(result);
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The fast path without the general machinery: `Submit` from bytes to bytes.
+//! The fast path of gRPC: `Submit` without tonic.
 //!
 //! gRPC frames one message as five bytes (zero, then its size) and the message. `Submit` is called tens of
-//! thousands of times a second with one record each, and hundreds of times with 1 MiB: here the records are
-//! a slice of what came from the socket, and a small answer is one small allocation. What is out of the
-//! ordinary (a compressed message, more than one) is refused with a status, as the general way would.
+//! thousands of times a second with one record each, and hundreds of times with 1 MiB. Here the records are a
+//! slice of the bytes that came from the socket, and a small answer is one small allocation. An unusual body
+//! (a compressed message, more than one message) is refused with a status, as tonic would refuse it.
 
 use std::sync::Arc;
 
@@ -16,30 +16,30 @@ use super::{deadline, write};
 use crate::answer;
 use crate::body::{Inbound, Outbound, collect};
 use crate::connection::OpenRequest;
-use crate::desk::Desk;
 use crate::failure::to_status;
 use crate::metrics::{Api, Call};
+use crate::service::Service;
 
 /// The path of the call.
 pub(crate) const PATH: &str = "/bezant.v1.Ledger/Submit";
-/// Bytes before a message: compressed or not, and its size in big-endian.
+/// Bytes before a message: a flag for compression, and the size in big-endian.
 const PREFIX_SIZE: usize = 5;
 
 /// Answers a call of `Submit`.
 pub(crate) async fn submit(
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     headers: HeaderMap,
     body: Inbound,
     open: OpenRequest,
 ) -> Response<Outbound> {
-    let deadline = deadline(&headers, &desk.limits);
+    let deadline = deadline(&headers, &service.limits);
     let work = async {
         let request = decode(collect(body).await?)?;
-        let reply = write::submit(&desk, request, deadline).await?;
+        let reply = write::submit(&service, request, deadline).await?;
         answer::raise(reply.results.len().saturating_mul(2).saturating_sub(answer::ANSWER_COST));
         Ok(reply)
     };
-    match desk.observe(Api::Grpc, Call::Submit, work).await {
+    match service.observe(Api::Grpc, Call::Submit, work).await {
         Ok(reply) => {
             let mut response = Response::new(Outbound::unary(encode(&reply), trailers(), open));
             let content_type = HeaderValue::from_static("application/grpc");
@@ -50,7 +50,7 @@ pub(crate) async fn submit(
     }
 }
 
-/// The one message of a body.
+/// Decodes the only message of a body.
 fn decode(mut body: Bytes) -> Result<v1::SubmitRequest, Failure> {
     let invalid = |what: &str| Failure::new(ErrorCode::InvalidMessage, what);
     if body.len() < PREFIX_SIZE {
@@ -67,7 +67,7 @@ fn decode(mut body: Bytes) -> Result<v1::SubmitRequest, Failure> {
         .map_err(|error| invalid(&format!("the message is no SubmitRequest: {error}")))
 }
 
-/// One message with what gRPC puts before it.
+/// Encodes one message with its gRPC prefix.
 fn encode(reply: &v1::SubmitReply) -> Bytes {
     let size = reply.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX_SIZE + size);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_the_ordinary_is_refused() {
+    fn a_body_that_is_not_one_plain_message_is_refused() {
         let message = v1::SubmitRequest { operation: 2, records: Bytes::from_static(b"x") }.encode_to_vec();
         let whole = framed(&message);
         let mut compressed = whole.clone();
@@ -117,9 +117,9 @@ mod tests {
         }
     }
 
-    /// Every call moves it to the heap.
+    /// Every call moves its future to the heap.
     #[test]
-    fn the_work_on_a_call_is_small() {
+    fn the_future_of_a_call_is_small() {
         fn size_of_work<A, B, C, D, Work>(_: fn(A, B, C, D) -> Work) -> usize {
             size_of::<Work>()
         }

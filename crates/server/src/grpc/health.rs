@@ -1,4 +1,4 @@
-//! The standard health service: says what the node says, at the moment of the question.
+//! The standard health service: reports the node's health at the time of the request.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use crate::answer::stream_place;
-use crate::desk::Desk;
 use crate::failure::to_status;
 use crate::metrics::Api;
+use crate::service::Service;
 
-/// The names that can be asked for: the server as a whole, and its service.
+/// The names of the services that a client may ask about: the server as a whole, and the ledger.
 const SERVICES: [&str; 2] = ["", "bezant.v1.Ledger"];
 
-/// See the module.
+/// The health service. See the module.
 #[derive(Debug)]
 pub(super) struct Health {
-    pub(super) desk: Arc<Desk>,
+    pub(super) service: Arc<Service>,
 }
 
 fn response(health: &NodeHealth) -> HealthCheckResponse {
@@ -42,8 +42,8 @@ impl health_server::Health for Health {
         if !SERVICES.contains(&request.get_ref().service.as_str()) {
             return Err(Status::not_found("no such service: ask for '' or 'bezant.v1.Ledger'"));
         }
-        let is_stopping = *self.desk.stopping.borrow();
-        let health = if is_stopping { NodeHealth::Stopping } else { self.desk.handle.health() };
+        let is_stopping = *self.service.stopping.borrow();
+        let health = if is_stopping { NodeHealth::Stopping } else { self.service.handle.health() };
         Ok(Response::new(response(&health)))
     }
 
@@ -58,14 +58,14 @@ impl health_server::Health for Health {
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(HealthCheckResponse { status })))));
         }
         let place = stream_place().map_err(|failure| {
-            self.desk.metrics.shed(Api::Grpc, &failure);
+            self.service.metrics.shed(Api::Grpc, &failure);
             to_status(failure)
         })?;
-        let changes = WatchStream::new(self.desk.handle.watch_health()).map(Some);
-        let stops = WatchStream::from_changes(self.desk.stopping.subscribe()).map(|_| None);
+        let changes = WatchStream::new(self.service.handle.watch_health()).map(Some);
+        let stops = WatchStream::from_changes(self.service.stopping.subscribe()).map(|_| None);
         let until_stop = changes.merge(stops).map_while(|health| health);
         let responses = until_stop.map(move |health| {
-            // The place is given back with the stream.
+            // The place is returned when the stream is dropped.
             let _place = &place;
             Ok(response(&health))
         });

@@ -20,50 +20,50 @@ use v1::ledger_server::{Ledger, LedgerServer};
 
 use crate::answer;
 use crate::cluster;
-use crate::desk::{Deadline, Desk};
 use crate::failure::to_status;
 use crate::limits::Limits;
 use crate::metrics::{Api, Call};
+use crate::service::{Deadline, Service};
 
-/// Bytes of an answer: 8189 accounts with long names fit many times over.
+/// The most bytes of an answer: several times the size of 8189 accounts with long names.
 const ANSWER_SIZE_MAX: usize = 64 << 20;
 
-/// The service.
+/// The implementation of `bezant.v1.Ledger`.
 #[derive(Clone, Debug)]
-pub(crate) struct Service {
-    desk: Arc<Desk>,
+pub(crate) struct GrpcLedger {
+    service: Arc<Service>,
 }
 
-/// The ledger's service, ready to be called.
-pub(crate) fn ledger(desk: Arc<Desk>) -> LedgerServer<Service> {
-    let size_max = desk.limits.body_size_max.max(REQUEST_SIZE_MAX);
-    LedgerServer::new(Service { desk })
+/// Makes the ledger's gRPC service.
+pub(crate) fn ledger(service: Arc<Service>) -> LedgerServer<GrpcLedger> {
+    let size_max = service.limits.body_size_max.max(REQUEST_SIZE_MAX);
+    LedgerServer::new(GrpcLedger { service })
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(size_max)
         .max_encoding_message_size(ANSWER_SIZE_MAX)
 }
 
-/// Health and reflection.
-pub(crate) fn standard(desk: Arc<Desk>) -> Result<Routes, tonic_reflection::server::Error> {
+/// Makes the services for health and reflection.
+pub(crate) fn standard(service: Arc<Service>) -> Result<Routes, tonic_reflection::server::Error> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let health = HealthServer::new(health::Health { desk }).accept_compressed(CompressionEncoding::Gzip);
+    let health = HealthServer::new(health::Health { service }).accept_compressed(CompressionEncoding::Gzip);
     Ok(Routes::new(health)
         .add_service(builder().build_v1()?)
         .add_service(builder().build_v1alpha()?)
         .prepare())
 }
 
-/// When the call must be answered: what `grpc-timeout` says, within the limits.
+/// The deadline of a call: its arrival plus `grpc-timeout`, within the limits.
 fn deadline(headers: &HeaderMap, limits: &Limits) -> Deadline {
     let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     Instant::now().checked_add(timeout.unwrap_or(limits.deadline_default).min(limits.deadline_max))
 }
 
-/// Reads `grpc-timeout`: up to 8 digits and a unit. `None` when it is not one.
+/// Parses `grpc-timeout`: up to 8 digits and a unit. `None` when the text is invalid.
 pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -81,20 +81,21 @@ pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// True for a request of gRPC, whichever service it is for.
+/// True for a request of gRPC, to any of its services.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(http::header::CONTENT_TYPE) else { return false };
     let essence = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     [&b"application/grpc"[..], b"application/grpc+proto"].contains(&essence.trim_ascii_end())
 }
 
-/// True when messages may be compressed.
+/// True when the messages of the call may be compressed.
 pub(crate) fn is_compressed(headers: &HeaderMap) -> bool {
     headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
 }
 
-impl Service {
-    /// Does the work of a call whose reply is encoded in `size` bytes, counts it, and tells a failure as gRPC does.
+impl GrpcLedger {
+    /// Runs the work of a call, reserves the memory of its reply (`size` bytes encoded), counts the call, and
+    /// turns a failure into a gRPC status.
     async fn call<Input, Output, Work>(
         &self,
         call: Call,
@@ -105,27 +106,27 @@ impl Service {
     where
         Work: Future<Output = Result<Output, Failure>>,
     {
-        let deadline = deadline(request.metadata().as_ref(), &self.desk.limits);
+        let deadline = deadline(request.metadata().as_ref(), &self.service.limits);
         let work = work(request.into_inner(), deadline);
         let work = async {
             let reply = work.await?;
-            // The message, and the buffer that it is encoded into.
+            // The message, and the buffer that it is encoded into, which may be twice as large.
             answer::raise(size(&reply).saturating_mul(3));
             Ok(reply)
         };
-        self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
+        self.service.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
     }
 }
 
 macro_rules! ledger_service {
     ($($method:ident($request:ident) -> $reply:ident = $call:ident $module:ident,)+) => {
         #[async_trait]
-        impl Ledger for Service {
+        impl Ledger for GrpcLedger {
             $(async fn $method(
                 &self,
                 request: Request<v1::$request>,
             ) -> Result<Response<v1::$reply>, Status> {
-                let work = |input, deadline| $module::$method(&self.desk, input, deadline);
+                let work = |input, deadline| $module::$method(&self.service, input, deadline);
                 self.call(Call::$call, request, work, prost::Message::encoded_len).await
             })+
 
@@ -133,9 +134,9 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::ChangeClusterRequest>,
             ) -> Result<Response<v1::ChangeClusterReply>, Status> {
-                let permit = cluster::permit_change(&self.desk, request.metadata().as_ref());
+                let permit = cluster::permit_change(&self.service, request.metadata().as_ref());
                 let work = |input, deadline| async move {
-                    cluster::change_cluster(&self.desk, permit?, input, deadline).await
+                    cluster::change_cluster(&self.service, permit?, input, deadline).await
                 };
                 self.call(Call::ChangeCluster, request, work, prost::Message::encoded_len).await
             }
@@ -146,7 +147,7 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::WatchEventsRequest>,
             ) -> Result<Response<watch::ChangeStream>, Status> {
-                let work = |input, deadline| watch::watch_events(&self.desk, input, deadline);
+                let work = |input, deadline| watch::watch_events(&self.service, input, deadline);
                 self.call(Call::WatchEvents, request, work, |_| 0).await
             }
         }
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_known_by_its_type_alone() {
+    fn grpc_requests_are_recognized_by_their_content_type() {
         let is = |kind: &'static str| {
             is_grpc(&HeaderMap::from_iter([(
                 http::header::CONTENT_TYPE,
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_are_read_as_the_protocol_says() {
+    fn timeouts_are_parsed_as_the_protocol_defines() {
         assert_eq!(parse_timeout("100m"), Some(Duration::from_millis(100)));
         assert_eq!(parse_timeout("2H"), Some(Duration::from_hours(2)));
         for wrong in ["", "m", "1", "1x", "-1S", "123456789S", "1µ"] {

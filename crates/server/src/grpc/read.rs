@@ -1,4 +1,4 @@
-//! Calls that only ask.
+//! The gRPC calls that only read.
 
 use bezant_api::message::{account_filter, account_reference, hold_filter, number, query_filter};
 use bezant_api::{AccountReference, ErrorCode, Failure, v1};
@@ -10,11 +10,11 @@ use bezant_types::{
 };
 
 use crate::cluster::cluster_reply;
-use crate::desk::{Deadline, Desk};
+use crate::service::{Deadline, Service};
 use crate::shared::{balances_of, check_keeps_history};
 
 pub(super) async fn lookup_accounts(
-    desk: &Desk,
+    service: &Service,
     request: v1::LookupAccountsRequest,
     deadline: Deadline,
 ) -> Result<v1::AccountsReply, Failure> {
@@ -29,76 +29,76 @@ pub(super) async fn lookup_accounts(
     }
     let mut found = Vec::new();
     if !ids.is_empty() {
-        found = desk.accounts(LedgerQuery::Accounts(ids), deadline).await?;
+        found = service.accounts(LedgerQuery::Accounts(ids), deadline).await?;
     }
     if !names.is_empty() {
-        found.extend(desk.accounts_named(names, deadline).await?);
+        found.extend(service.accounts_named(names, deadline).await?);
     }
     Ok(accounts_reply(found, false))
 }
 
 pub(super) async fn lookup_transfers(
-    desk: &Desk,
+    service: &Service,
     request: v1::LookupTransfersRequest,
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     check_count(request.ids.len())?;
     let ids = request.ids.into_iter().map(|id| TransferId(number(Some(id)))).collect();
-    Ok(transfers_reply(desk.transfers(HistoryQuery::Transfers(ids), deadline).await?, false))
+    Ok(transfers_reply(service.transfers(HistoryQuery::Transfers(ids), deadline).await?, false))
 }
 
 pub(super) async fn get_account_transfers(
-    desk: &Desk,
+    service: &Service,
     request: v1::AccountFilter,
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
-    let filter = filter_of(desk, request, deadline).await?;
-    let rows = desk.transfers(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let filter = filter_of(service, request, deadline).await?;
+    let rows = service.transfers(HistoryQuery::AccountTransfers(filter), deadline).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |row| row.transfer.timestamp);
-    let has_more = has_more_of_account(desk, last, filter, deadline).await?;
+    let has_more = has_more_of_account(service, last, filter, deadline).await?;
     Ok(transfers_reply(rows, has_more))
 }
 
 pub(super) async fn get_account_balances(
-    desk: &Desk,
+    service: &Service,
     mut request: v1::AccountFilter,
     deadline: Deadline,
 ) -> Result<v1::AccountBalancesReply, Failure> {
-    let account = desk.account(&account_reference(request.account.take()), deadline).await?.account;
+    let account = service.account(&account_reference(request.account.take()), deadline).await?.account;
     check_keeps_history(&account)?;
     let filter = account_filter(&request, account.id)?;
-    let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let rows = service.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |(_, row)| row.timestamp);
-    let has_more = has_more_of_account(desk, last, filter, deadline).await?;
+    let has_more = has_more_of_account(service, last, filter, deadline).await?;
     let balances = balances_of(&rows, account.id).map(|balance: AccountBalance| balance.into()).collect();
     Ok(v1::AccountBalancesReply { balances, has_more })
 }
 
 pub(super) async fn get_account_movements(
-    desk: &Desk,
+    service: &Service,
     request: v1::AccountFilter,
     deadline: Deadline,
 ) -> Result<v1::MovementsReply, Failure> {
-    let mut filter = filter_of(desk, request, deadline).await?;
+    let mut filter = filter_of(service, request, deadline).await?;
     filter.limit = capped(filter.limit);
-    let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let rows = service.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |(_, row)| row.timestamp);
-    let has_more = has_more_of_account(desk, last, filter, deadline).await?;
+    let has_more = has_more_of_account(service, last, filter, deadline).await?;
     Ok(v1::MovementsReply { has_more, ..rows.into_iter().collect() })
 }
 
 pub(super) async fn query_accounts(
-    desk: &Desk,
+    service: &Service,
     request: v1::QueryFilter,
     deadline: Deadline,
 ) -> Result<v1::AccountsReply, Failure> {
     let filter = query_filter(&request)?;
-    let found = desk.accounts(LedgerQuery::QueryAccounts(filter), deadline).await?;
+    let found = service.accounts(LedgerQuery::QueryAccounts(filter), deadline).await?;
     let last = found.last().filter(|_| found.len() >= filter.limit_capped());
     let has_more = match last.and_then(|last| filter.after(last.account.timestamp)) {
         Some(rest) => {
             let rest = LedgerQuery::QueryAccounts(QueryFilter { limit: 1, ..rest });
-            !desk.accounts(rest, deadline).await?.is_empty()
+            !service.accounts(rest, deadline).await?.is_empty()
         }
         None => false,
     };
@@ -106,17 +106,17 @@ pub(super) async fn query_accounts(
 }
 
 pub(super) async fn query_transfers(
-    desk: &Desk,
+    service: &Service,
     request: v1::QueryFilter,
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = query_filter(&request)?;
-    let rows = desk.transfers(HistoryQuery::QueryTransfers(filter), deadline).await?;
+    let rows = service.transfers(HistoryQuery::QueryTransfers(filter), deadline).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |row| row.transfer.timestamp);
     let has_more = match last.and_then(|last| filter.after(last)) {
         Some(rest) => {
             let rest = HistoryQuery::QueryTransfers(QueryFilter { limit: 1, ..rest });
-            !desk.history(rest, deadline).await?.is_empty()
+            !service.history(rest, deadline).await?.is_empty()
         }
         None => false,
     };
@@ -124,20 +124,20 @@ pub(super) async fn query_transfers(
 }
 
 pub(super) async fn list_holds(
-    desk: &Desk,
+    service: &Service,
     mut request: v1::ListHoldsRequest,
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let account_id = match account_reference(request.account.take()) {
         AccountReference::None => AccountId(0),
-        account => desk.account_id(&account, deadline).await?,
+        account => service.account_id(&account, deadline).await?,
     };
     let filter = hold_filter(&request, account_id);
-    let rows = desk.holds(filter, deadline).await?;
+    let rows = service.holds(filter, deadline).await?;
     let has_more = match rows.last().filter(|_| rows.len() >= filter.limit_capped()) {
         Some(last) => {
             let rest = HoldFilter { after: HoldPlace::of(last), limit: 1, ..filter };
-            !desk.holds(rest, deadline).await?.is_empty()
+            !service.holds(rest, deadline).await?.is_empty()
         }
         None => false,
     };
@@ -145,32 +145,32 @@ pub(super) async fn list_holds(
 }
 
 pub(super) async fn list_assets(
-    desk: &Desk,
+    service: &Service,
     _: v1::ListAssetsRequest,
     deadline: Deadline,
 ) -> Result<v1::ListAssetsReply, Failure> {
-    let assets = desk.list_assets(deadline).await?;
+    let assets = service.list_assets(deadline).await?;
     Ok(v1::ListAssetsReply { assets: assets.iter().copied().map(v1::Asset::from).collect() })
 }
 
 pub(super) async fn get_books(
-    desk: &Desk,
+    service: &Service,
     _: v1::GetBooksRequest,
     deadline: Deadline,
 ) -> Result<v1::GetBooksReply, Failure> {
-    desk.books(deadline).await.map(v1::GetBooksReply::from)
+    service.books(deadline).await.map(v1::GetBooksReply::from)
 }
 
 pub(super) async fn get_cluster(
-    desk: &Desk,
+    service: &Service,
     _: v1::GetClusterRequest,
     _: Deadline,
 ) -> Result<v1::GetClusterReply, Failure> {
-    Ok(cluster_reply(desk))
+    Ok(cluster_reply(service))
 }
 
 pub(super) async fn get_movements(
-    desk: &Desk,
+    service: &Service,
     request: v1::GetMovementsRequest,
     deadline: Deadline,
 ) -> Result<v1::MovementsReply, Failure> {
@@ -180,14 +180,14 @@ pub(super) async fn get_movements(
         timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
-    desk.check_position(filter.from, deadline).await?;
-    let rows = desk.history(HistoryQuery::Movements(filter), deadline).await?;
+    service.check_position(filter.from, deadline).await?;
+    let rows = service.history(HistoryQuery::Movements(filter), deadline).await?;
     let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
     let has_more = match last {
         Some((last, _)) => {
             let from = MovementNumber(last.0.saturating_add(1));
             let rest = HistoryQuery::Movements(MovementFilter { from, limit: 1, ..filter });
-            !desk.history(rest, deadline).await?.is_empty()
+            !service.history(rest, deadline).await?.is_empty()
         }
         None => false,
     };
@@ -195,30 +195,31 @@ pub(super) async fn get_movements(
 }
 
 async fn filter_of(
-    desk: &Desk,
+    service: &Service,
     mut request: v1::AccountFilter,
     deadline: Deadline,
 ) -> Result<AccountFilter, Failure> {
     let account = account_reference(request.account.take());
-    let account_id = desk.account_id(&account, deadline).await?;
+    let account_id = service.account_id(&account, deadline).await?;
     Ok(account_filter(&request, account_id)?)
 }
 
-/// The timestamp of the last row, where there may be more after it; `None` = the answer is not full.
+/// The timestamp of the last row of a full answer, after which more rows may follow; `None` = the answer is
+/// not full.
 fn last_of_full<Row>(rows: &[Row], limit: usize, timestamp: impl Fn(&Row) -> Nanos) -> Option<Nanos> {
     rows.last().filter(|_| rows.len() >= limit).map(timestamp)
 }
 
-/// True when rows of an account exist after `last`, the last one of a full answer.
+/// True when the account has rows after `last`, the last row of a full answer.
 async fn has_more_of_account(
-    desk: &Desk,
+    service: &Service,
     last: Option<Nanos>,
     filter: AccountFilter,
     deadline: Deadline,
 ) -> Result<bool, Failure> {
     let Some(rest) = last.and_then(|last| filter.after(last)) else { return Ok(false) };
     let rest = HistoryQuery::AccountTransfers(AccountFilter { limit: 1, ..rest });
-    Ok(!desk.history(rest, deadline).await?.is_empty())
+    Ok(!service.history(rest, deadline).await?.is_empty())
 }
 
 fn accounts_reply(found: Vec<AccountView>, has_more: bool) -> v1::AccountsReply {
@@ -237,7 +238,7 @@ fn check_count(count: usize) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::TooManyEvents, detail))
 }
 
-/// As many movements as one answer carries; 0 = all of them.
+/// Limits a number of movements to the most that one answer may have; 0 = the most.
 fn capped(limit: u32) -> u32 {
     let most = u32::try_from(limits::MOVEMENTS_MAX).unwrap_or(u32::MAX);
     if limit == 0 { most } else { limit.min(most) }

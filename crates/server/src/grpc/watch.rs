@@ -1,4 +1,4 @@
-//! The stream of change events over gRPC.
+//! The stream of change events in gRPC.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,20 +10,21 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
 use crate::changes::watch;
-use crate::desk::{Deadline, Desk};
 use crate::failure::to_status;
+use crate::service::{Deadline, Service};
 
-/// Change events as the protocol streams them.
+/// The stream of change events that gRPC sends.
 pub(super) type ChangeStream = Pin<Box<dyn Stream<Item = Result<v1::ChangeEvent, Status>> + Send>>;
 
-/// Change events from a position on. The deadline is that of the first answer: the stream has none.
+/// Streams change events from a position on. The deadline applies to the start of the stream, which itself
+/// has none.
 pub(super) async fn watch_events(
-    desk: &Arc<Desk>,
+    service: &Arc<Service>,
     request: v1::WatchEventsRequest,
     deadline: Deadline,
 ) -> Result<ChangeStream, Failure> {
     let write =
         |rows: HistoryAnswer| std::future::ready(rows.into_iter().map(v1::ChangeEvent::from).collect());
-    let changes = watch(desk, request.from.map(MovementNumber), deadline, write).await?;
+    let changes = watch(service, request.from.map(MovementNumber), deadline, write).await?;
     Ok(Box::pin(changes.map(|event| event.map_err(to_status))))
 }

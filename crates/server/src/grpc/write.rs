@@ -1,4 +1,4 @@
-//! Calls that change something.
+//! The gRPC calls that write.
 
 use bezant_api::message::{account_draft, account_reference, asset, name_bytes, transfer_draft};
 use bezant_api::{ErrorCode, Failure, Violation, status_name, v1};
@@ -7,11 +7,11 @@ use bezant_runtime::Committed;
 use bezant_types::{Bounds, limits};
 
 use crate::create::Outcomes;
-use crate::desk::{Deadline, Desk};
+use crate::service::{Deadline, Service};
 
-/// The fast path: the records go to the log as they came, the results go out as they are.
+/// The fast path: the records go to the log as they came, and the results are returned as the log has them.
 pub(super) async fn submit(
-    desk: &Desk,
+    service: &Service,
     request: v1::SubmitRequest,
     deadline: Deadline,
 ) -> Result<v1::SubmitReply, Failure> {
@@ -20,8 +20,8 @@ pub(super) async fn submit(
         let detail = format!("{} is not the number of an operation: use 1 to 7, 13 or 14", request.operation);
         Failure::new(ErrorCode::InvalidRecords, detail)
     })?;
-    let records = desk.settle_records(operation, request.records, deadline).await?;
-    let committed = desk.write(operation, records, deadline).await?;
+    let records = service.settle_records(operation, request.records, deadline).await?;
+    let committed = service.write(operation, records, deadline).await?;
     Ok(v1::SubmitReply {
         log_index: committed.index.0,
         timestamp: committed.time.0,
@@ -30,29 +30,29 @@ pub(super) async fn submit(
 }
 
 pub(super) async fn create_accounts(
-    desk: &Desk,
+    service: &Service,
     request: v1::CreateAccountsRequest,
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
     let drafts = each("accounts", request.accounts, |input| account_draft(&input))?;
     let ids: Vec<_> = drafts.iter().map(|draft| draft.event.account.id.0).collect();
-    let outcomes = desk.create_accounts(drafts, None, deadline).await;
+    let outcomes = service.create_accounts(drafts, None, deadline).await;
     Ok(outcomes_reply(&outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn create_transfers(
-    desk: &Desk,
+    service: &Service,
     request: v1::CreateTransfersRequest,
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
     let drafts = each("transfers", request.transfers, transfer_draft)?;
     let ids: Vec<_> = drafts.iter().map(|draft| draft.event.transfer.id.0).collect();
-    let outcomes = desk.create_transfers(drafts, None, deadline).await;
+    let outcomes = service.create_transfers(drafts, None, deadline).await;
     Ok(outcomes_reply(&outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn set_account_bounds(
-    desk: &Desk,
+    service: &Service,
     request: v1::SetAccountBoundsRequest,
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
@@ -65,14 +65,14 @@ pub(super) async fn set_account_bounds(
             if keeps && bound {
                 return Err(Violation::new(
                     field,
-                    "says that it stays as it is, and bounds has another: send one",
+                    "is true while bounds has a value for that side: send one of the two",
                 ));
             }
         }
         let keeps = (change.keep_minimum, change.keep_maximum);
         Ok((account_reference(change.account), Bounds::from(bounds), keeps))
     })?;
-    let names = desk.ids_of_names(changes.iter().map(|(account, ..)| account), deadline).await?;
+    let names = service.ids_of_names(changes.iter().map(|(account, ..)| account), deadline).await?;
     let events = changes
         .iter()
         .map(|(account, bounds, (keeps_minimum, keeps_maximum))| {
@@ -83,39 +83,39 @@ pub(super) async fn set_account_bounds(
             })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let committed = desk.write_events(Operation::ChangeBounds, &events, deadline).await?;
+    let committed = service.write_events(Operation::ChangeBounds, &events, deadline).await?;
     events_reply(Operation::ChangeBounds, &committed)
 }
 
 pub(super) async fn set_account_name(
-    desk: &Desk,
+    service: &Service,
     request: v1::SetAccountNameRequest,
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
     let changes = each("changes", request.changes, |change| {
         Ok((account_reference(change.account), name_bytes(&change.name)?))
     })?;
-    let names = desk.ids_of_names(changes.iter().map(|(account, _)| account), deadline).await?;
+    let names = service.ids_of_names(changes.iter().map(|(account, _)| account), deadline).await?;
     let mut events = changes
         .iter()
         .map(|(account, name)| Ok(SetName { account_id: names.id_of(account, "account")?, name: *name }))
         .collect::<Result<Vec<_>, Failure>>()?;
-    desk.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
-    let committed = desk.write_events(Operation::SetName, &events, deadline).await?;
+    service.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
+    let committed = service.write_events(Operation::SetName, &events, deadline).await?;
     events_reply(Operation::SetName, &committed)
 }
 
 pub(super) async fn register_assets(
-    desk: &Desk,
+    service: &Service,
     request: v1::RegisterAssetsRequest,
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
     let events = each("assets", request.assets, |message| asset(&message))?;
-    let committed = desk.write_events(Operation::RegisterAssets, &events, deadline).await?;
+    let committed = service.write_events(Operation::RegisterAssets, &events, deadline).await?;
     events_reply(Operation::RegisterAssets, &committed)
 }
 
-/// Reads every event of a request; a violation names the field and the place.
+/// Parses every event of a request; a violation names the field and the place.
 fn each<Input, Event>(
     field: &str,
     inputs: Vec<Input>,
@@ -135,7 +135,7 @@ fn each<Input, Event>(
     Ok(events.collect::<Result<_, _>>()?)
 }
 
-/// What became of the events, typed.
+/// The reply with the results of the events.
 fn events_reply(operation: Operation, committed: &Committed) -> Result<v1::EventsReply, Failure> {
     Outcomes::of(operation, committed).map(|outcomes| outcomes_reply(&outcomes))
 }

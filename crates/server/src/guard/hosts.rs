@@ -1,24 +1,26 @@
-//! Names and addresses of hosts, as a request or a setting writes them.
+//! Names and addresses of hosts, as requests and settings write them.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A host that a listener answers for: a name or an address, on whichever port.
+/// A host name or address that a listener accepts, with any port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// In lower case, without a dot at its end.
+    /// In lower case, without a final dot.
     Name(String),
     Address(IpAddr),
 }
 
-/// A text that names no host.
+/// A text that is neither a host name nor an address.
 #[derive(Debug, Error)]
-#[error("'{0}' is no host: write a name or an address, without a port, such as ledger.example or 10.0.0.7")]
+#[error(
+    "'{0}' is not a host: write a name or an address, without a port, such as ledger.example or 10.0.0.7"
+)]
 pub struct HostNameError(String);
 
 impl FromStr for HostName {
@@ -58,14 +60,14 @@ impl HostName {
 /// The host of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Host<'text> {
-    /// Without a dot at its end.
+    /// Without a final dot.
     Name(&'text str),
-    /// One of IPv4 is never written as one of IPv6 here.
+    /// An IPv4 address that was mapped to IPv6 is stored as IPv4.
     Address(IpAddr),
 }
 
 impl Host<'_> {
-    /// True for what never leaves this machine: nobody can register a name below `localhost`.
+    /// True for hosts that never leave this machine: a name below `localhost` cannot be registered.
     pub(super) fn is_loopback(&self) -> bool {
         match self {
             Self::Address(address) => address.is_loopback(),
@@ -78,7 +80,7 @@ impl Host<'_> {
     }
 }
 
-/// The host of `HOST` or `HOST:PORT`; `None` when it is neither.
+/// The host of `HOST` or `HOST:PORT`; `None` when the text is neither.
 pub(super) fn host_of(authority: &str) -> Option<Host<'_>> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -103,7 +105,8 @@ fn is_of_name(byte: u8) -> bool {
 
 /// True when a page of `origin` was served under `authority`.
 ///
-/// A proxy that adds encryption hands on the host and not the scheme: the default port of the origin's own counts.
+/// A proxy that terminates TLS forwards the host and not the scheme. So the default port is that of the
+/// origin's scheme.
 pub(super) fn is_same_origin(origin: &str, authority: &str) -> bool {
     let Some((scheme, own)) = origin.split_once("://") else { return false };
     let port = match scheme {

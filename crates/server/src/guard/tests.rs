@@ -1,4 +1,4 @@
-//! The guard alone: what is taken and what is refused, header by header.
+//! The guard alone: which requests it accepts and refuses, header by header.
 
 use http::HeaderValue;
 
@@ -9,7 +9,7 @@ fn guard(address: &str, hosts: &[&str]) -> Guard {
     Guard::new(address.parse().unwrap(), hosts, Some(ClusterToken::new(" a token of some length\n")))
 }
 
-/// A request over HTTP/1.1; headers stand one a line.
+/// A request over HTTP/1.1, with one header a line in `headers`.
 fn request(method: &str, headers: &str) -> Request<()> {
     let mut request = Request::builder().method(method).uri("/v1/transfers");
     for line in headers.lines() {
@@ -26,7 +26,7 @@ fn code(guard: &Guard, method: &str, headers: &str) -> Option<ErrorCode> {
 const JSON: &str = "content-type: application/json";
 
 #[test]
-fn a_loopback_listener_answers_for_loopback_and_what_is_allowed() {
+fn a_loopback_listener_accepts_loopback_and_allowed_hosts() {
     let guards = [guard("127.0.0.1:7070", &["ledger.example"]), guard("[::1]:7070", &["Ledger.Example."])];
     for guard in guards {
         for own in [
@@ -69,7 +69,7 @@ fn a_loopback_listener_answers_for_loopback_and_what_is_allowed() {
 }
 
 #[test]
-fn another_listener_answers_for_any_host_until_it_has_a_list() {
+fn another_listener_accepts_any_host_until_it_has_a_list() {
     let any = guard("0.0.0.0:7070", &[]);
     assert_eq!(code(&any, "POST", &format!("host: a.example:7070\n{JSON}")), None);
     let listed = guard("10.0.0.1:7070", &["a.example", "10.0.0.1", "fd00::7"]);
@@ -85,7 +85,7 @@ fn another_listener_answers_for_any_host_until_it_has_a_list() {
 }
 
 #[test]
-fn a_page_writes_only_to_the_host_that_it_came_from() {
+fn a_page_may_write_only_to_its_own_host() {
     let own = guard("127.0.0.1:7070", &["ledger.example"]);
     let with = |host: &str, more: &str| code(&own, "POST", &format!("host: {host}\n{JSON}\n{more}"));
     for (host, origin) in [
@@ -121,7 +121,7 @@ fn a_page_writes_only_to_the_host_that_it_came_from() {
 }
 
 #[test]
-fn a_page_of_a_name_that_points_here_does_not_write() {
+fn a_page_of_a_rebound_name_may_not_write() {
     let any = guard("0.0.0.0:7070", &[]);
     let page = |host: &str| code(&any, "POST", &format!("host: {host}\norigin: http://{host}\n{JSON}"));
     assert_eq!(page("rebound.example:7070"), Some(ErrorCode::MisdirectedRequest));
@@ -130,7 +130,7 @@ fn a_page_of_a_name_that_points_here_does_not_write() {
 }
 
 #[test]
-fn what_another_page_reads_is_refused_and_a_link_is_followed() {
+fn reads_of_foreign_pages_are_refused_and_links_are_followed() {
     let own = guard("127.0.0.1:7070", &[]);
     let read = |method: &str, more: &str| code(&own, method, &format!("host: localhost\n{more}"));
     assert_eq!(
@@ -192,7 +192,7 @@ fn a_head_that_is_not_of_http_is_refused() {
 }
 
 #[test]
-fn a_change_of_the_cluster_needs_the_token_where_others_reach_the_listener() {
+fn a_change_through_an_open_listener_needs_the_token() {
     let (own, open) = (guard("127.0.0.1:7070", &[]), guard("0.0.0.0:7070", &[]));
     let with = |value: &'static str| {
         HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])
@@ -200,7 +200,7 @@ fn a_change_of_the_cluster_needs_the_token_where_others_reach_the_listener() {
     assert!(own.permit_change(&HeaderMap::new(), false).is_ok());
     assert!(
         open.permit_change(&HeaderMap::new(), true).is_ok(),
-        "alone: refused later, for want of a cluster"
+        "standalone: refused later, because there is no cluster"
     );
     for right in ["Bearer a token of some length", "bearer  a token of some length "] {
         assert!(open.permit_change(&with(right), false).is_ok(), "{right}");

@@ -1,4 +1,4 @@
-//! `/v1/accounts`.
+//! The handlers of `/v1/accounts`.
 
 use axum::response::Response;
 use bezant_api::idempotency::IdKind;
@@ -14,27 +14,27 @@ use http::StatusCode;
 use super::context::{Account, Context, JsonBody, Parameters};
 use super::{batch_reply, json, single_reply};
 use crate::create::Outcomes;
-use crate::desk::without_place;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
+use crate::service::without_place;
 use crate::shared::{balances_of, check_keeps_history};
 
 type Answer = Result<Response, Refused>;
 
 /// Create accounts
 ///
-/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
-/// each. With an `Idempotency-Key`, accounts without an id get one that follows from the key.
+/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status
+/// for each. With an `Idempotency-Key`, accounts without an id get one that is derived from the key.
 #[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", operation_id = "create_accounts",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::AccountBody>, description = "One account, or an array of up to 8189"),
     responses(
         (status = 201, description = "Created", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
+        (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let mut batch = parse_accounts(&body)?;
         let count = batch.events.len();
@@ -45,7 +45,7 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.account.id.0).collect();
         let is_array = batch.is_array;
-        let outcomes = desk
+        let outcomes = service
             .create_accounts(batch.events, key, context.deadline)
             .await
             .map_err(|failure| if is_array { failure } else { without_place(failure) })
@@ -55,7 +55,7 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
             _ => batch_reply(&ids, &outcomes),
         }
     };
-    Ok(desk.observe(Api::Rest, Call::CreateAccounts, work).await?)
+    Ok(service.observe(Api::Rest, Call::CreateAccounts, work).await?)
 }
 
 /// Show an account, by id or by name
@@ -66,36 +66,36 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn show(context: Context, Account(account): Account) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let view = desk.account(&account, context.deadline).await?;
-        let assets = desk.assets_for([view.account.ledger].into_iter(), context.deadline).await;
+        let view = service.account(&account, context.deadline).await?;
+        let assets = service.assets_for([view.account.ledger].into_iter(), context.deadline).await;
         json(StatusCode::OK, &AccountReply::new(view, &assets))
     };
-    Ok(desk.observe(Api::Rest, Call::LookupAccounts, work).await?)
+    Ok(service.observe(Api::Rest, Call::LookupAccounts, work).await?)
 }
 
-/// List accounts by what they carry
+/// List accounts by their fields
 #[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", operation_id = "list_accounts", params(AccountsQuery),
     responses(
         (status = 200, description = "A page", body = Page<AccountReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn query(context: Context, Parameters(query): Parameters<AccountsQuery>) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let ledger = super::transfers::ledger_of(desk, &query, context.deadline).await?;
+        let ledger = super::transfers::ledger_of(service, &query, context.deadline).await?;
         let paged = query.paged("accounts", ledger)?;
-        let mut rows = desk.accounts(LedgerQuery::QueryAccounts(paged.filter), context.deadline).await?;
+        let mut rows = service.accounts(LedgerQuery::QueryAccounts(paged.filter), context.deadline).await?;
         let next_cursor = paged.page(&mut rows, |row| row.account.timestamp);
-        let assets = desk.assets_for(rows.iter().map(|row| row.account.ledger), context.deadline).await;
+        let assets = service.assets_for(rows.iter().map(|row| row.account.ledger), context.deadline).await;
         let items = rows.into_iter().map(|row| AccountReply::new(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
-    Ok(desk.observe(Api::Rest, Call::QueryAccounts, work).await?)
+    Ok(service.observe(Api::Rest, Call::QueryAccounts, work).await?)
 }
 
-/// One page of an account's rows.
+/// One page of an account's transfers.
 struct AccountPage {
     rows: HistoryAnswer,
     next_cursor: Option<String>,
@@ -108,7 +108,7 @@ async fn page(
     query: &HistoryQuery,
 ) -> Result<AccountPage, bezant_api::Failure> {
     let paged = query.paged(list, account)?;
-    let mut rows = context.desk.history(Rows::AccountTransfers(paged.filter), context.deadline).await?;
+    let mut rows = context.service.history(Rows::AccountTransfers(paged.filter), context.deadline).await?;
     let next_cursor = paged.page(&mut rows, |(_, row)| row.timestamp);
     Ok(AccountPage { rows, next_cursor })
 }
@@ -125,22 +125,23 @@ pub(super) async fn transfers(
     Account(account): Account,
     Parameters(query): Parameters<HistoryQuery>,
 ) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let account = desk.account(&account, context.deadline).await?.account;
+        let account = service.account(&account, context.deadline).await?.account;
         let paged = query.paged("transfers", account.id)?;
-        let mut rows = desk.transfers(Rows::AccountTransfers(paged.filter), context.deadline).await?;
+        let mut rows = service.transfers(Rows::AccountTransfers(paged.filter), context.deadline).await?;
         let next_cursor = paged.page(&mut rows, |row| row.transfer.timestamp);
-        let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let assets = service.assets_for([account.ledger].into_iter(), context.deadline).await;
         let items = rows.iter().map(|row| TransferReply::of(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
-    Ok(desk.observe(Api::Rest, Call::GetAccountTransfers, work).await?)
+    Ok(service.observe(Api::Rest, Call::GetAccountTransfers, work).await?)
 }
 
-/// List the open holds of an account: pending transfers that wait, on either side
+/// List the open holds of an account: its pending transfers that are neither posted, voided nor expired, on
+/// either side
 ///
-/// The next to expire comes first; those that never do come last.
+/// The next to expire comes first; those that never expire come last.
 #[utoipa::path(get, path = "/v1/accounts/{account}/holds", tag = "Accounts", operation_id = "list_account_holds",
     params(("account" = String, Path, description = "Id or name"), HoldsQuery),
     responses(
@@ -152,12 +153,12 @@ pub(super) async fn holds(
     Account(account): Account,
     Parameters(query): Parameters<HoldsQuery>,
 ) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let account = desk.account(&account, context.deadline).await?.account;
+        let account = service.account(&account, context.deadline).await?.account;
         super::transfers::holds_page(&context, account.id, &query).await
     };
-    Ok(desk.observe(Api::Rest, Call::ListHolds, work).await?)
+    Ok(service.observe(Api::Rest, Call::ListHolds, work).await?)
 }
 
 /// List the balances of an account after each of its transfers
@@ -174,18 +175,18 @@ pub(super) async fn balances(
     Account(account): Account,
     Parameters(query): Parameters<HistoryQuery>,
 ) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let account = desk.account(&account, context.deadline).await?.account;
+        let account = service.account(&account, context.deadline).await?.account;
         check_keeps_history(&account)?;
         let AccountPage { rows, next_cursor } = page(&context, "balances", account.id, &query).await?;
-        let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let assets = service.assets_for([account.ledger].into_iter(), context.deadline).await;
         let items = balances_of(&rows, account.id)
             .map(|balance| BalanceReply::new(&balance, account.ledger, &assets))
             .collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
-    Ok(desk.observe(Api::Rest, Call::GetAccountBalances, work).await?)
+    Ok(service.observe(Api::Rest, Call::GetAccountBalances, work).await?)
 }
 
 /// List the transfers of an account with the heads of its chains, for verification
@@ -200,20 +201,20 @@ pub(super) async fn history(
     Account(account): Account,
     Parameters(query): Parameters<HistoryQuery>,
 ) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let account = desk.account(&account, context.deadline).await?.account;
+        let account = service.account(&account, context.deadline).await?.account;
         let AccountPage { rows, next_cursor } = page(&context, "history", account.id, &query).await?;
-        let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let assets = service.assets_for([account.ledger].into_iter(), context.deadline).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
-    Ok(desk.observe(Api::Rest, Call::GetAccountMovements, work).await?)
+    Ok(service.observe(Api::Rest, Call::GetAccountMovements, work).await?)
 }
 
 /// Replace the least and greatest balance of an account
 ///
-/// A side that is left out or null has no limit afterwards. `PATCH` changes what it names.
+/// A side that is left out or null has no limit afterwards. `PATCH` changes only the sides that it names.
 #[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts", operation_id = "set_account_bounds",
     params(("account" = String, Path, description = "Id or name")),
     request_body = bezant_api::json::BoundsBody,
@@ -226,16 +227,16 @@ pub(super) async fn set_bounds(
     Account(account): Account,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let bounds = parse_bounds(&body)?;
-        let account_id = desk.account_id(&account, context.deadline).await?;
+        let account_id = service.account_id(&account, context.deadline).await?;
         let operation = Operation::SetBounds;
         let committed =
-            desk.write_events(operation, &[SetBounds { account_id, bounds }], context.deadline).await?;
+            service.write_events(operation, &[SetBounds { account_id, bounds }], context.deadline).await?;
         single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
-    Ok(desk.observe(Api::Rest, Call::SetAccountBounds, work).await?)
+    Ok(service.observe(Api::Rest, Call::SetAccountBounds, work).await?)
 }
 
 /// Change the least or the greatest balance of an account
@@ -253,15 +254,15 @@ pub(super) async fn change_bounds(
     Account(account): Account,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let mut change = parse_bounds_change(&body, AccountId(0))?;
-        change.account_id = desk.account_id(&account, context.deadline).await?;
+        change.account_id = service.account_id(&account, context.deadline).await?;
         let operation = Operation::ChangeBounds;
-        let committed = desk.write_events(operation, &[change], context.deadline).await?;
+        let committed = service.write_events(operation, &[change], context.deadline).await?;
         single_reply(change.account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
-    Ok(desk.observe(Api::Rest, Call::SetAccountBounds, work).await?)
+    Ok(service.observe(Api::Rest, Call::SetAccountBounds, work).await?)
 }
 
 /// Name an account that has no name
@@ -277,15 +278,15 @@ pub(super) async fn set_name(
     Account(account): Account,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let mut name = parse_name(&body)?;
-        desk.settle_names(vec![&mut name], context.deadline).await?;
-        let account_id = desk.account_id(&account, context.deadline).await?;
+        service.settle_names(vec![&mut name], context.deadline).await?;
+        let account_id = service.account_id(&account, context.deadline).await?;
         let operation = Operation::SetName;
         let committed =
-            desk.write_events(operation, &[SetName { account_id, name }], context.deadline).await?;
+            service.write_events(operation, &[SetName { account_id, name }], context.deadline).await?;
         single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
-    Ok(desk.observe(Api::Rest, Call::SetAccountName, work).await?)
+    Ok(service.observe(Api::Rest, Call::SetAccountName, work).await?)
 }

@@ -23,12 +23,12 @@ type Answer = Result<Response, Refused>;
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn assets(context: Context) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let assets = desk.list_assets(context.deadline).await?;
+        let assets = service.list_assets(context.deadline).await?;
         json(StatusCode::OK, &assets.iter().map(AssetReply::from).collect::<Vec<_>>())
     };
-    Ok(desk.observe(Api::Rest, Call::ListAssets, work).await?)
+    Ok(service.observe(Api::Rest, Call::ListAssets, work).await?)
 }
 
 /// Register assets: give ledgers a code and a scale
@@ -36,15 +36,15 @@ pub(super) async fn assets(context: Context) -> Answer {
     request_body(content = super::openapi::OneOrMany<bezant_api::json::AssetBody>, description = "One asset, or an array of up to 8189"),
     responses(
         (status = 201, description = "Registered", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
+        (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let batch = parse_assets(&body)?;
         let operation = Operation::RegisterAssets;
-        let committed = desk.write_events(operation, &batch.events, context.deadline).await?;
+        let committed = service.write_events(operation, &batch.events, context.deadline).await?;
         let outcomes = Outcomes::of(operation, &committed)?;
         let ids: Vec<_> = batch.events.iter().map(|asset| u128::from(asset.ledger.0)).collect();
         match (batch.is_array, ids.first()) {
@@ -52,55 +52,55 @@ pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answ
             _ => batch_reply(&ids, &outcomes),
         }
     };
-    Ok(desk.observe(Api::Rest, Call::RegisterAssets, work).await?)
+    Ok(service.observe(Api::Rest, Call::RegisterAssets, work).await?)
 }
 
-/// Show the sums over all accounts, a row a ledger
+/// Show the totals of all accounts, a row for each ledger
 #[utoipa::path(get, path = "/v1/books", tag = "Books", operation_id = "get_books",
     responses(
         (status = 200, description = "The books: debits equal credits", body = BooksReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn books(context: Context) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let books = desk.books(context.deadline).await?;
+        let books = service.books(context.deadline).await?;
         let ledgers = books.ledgers.iter().map(|totals| totals.ledger);
-        let assets = desk.assets_for(ledgers, context.deadline).await;
+        let assets = service.assets_for(ledgers, context.deadline).await;
         json(StatusCode::OK, &BooksReply::new(&books, &assets))
     };
-    Ok(desk.observe(Api::Rest, Call::GetBooks, work).await?)
+    Ok(service.observe(Api::Rest, Call::GetBooks, work).await?)
 }
 
-/// Show where this node stands among the others
+/// Show the state of this node and of its cluster
 #[utoipa::path(get, path = "/v1/cluster", tag = "Cluster", operation_id = "get_cluster",
     responses(
-        (status = 200, description = "The node that was asked, and the others as it sees them", body = ClusterReply),
+        (status = 200, description = "This node, and the others as it knows them", body = ClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn cluster(context: Context) -> Answer {
-    let desk = &context.desk;
-    let work = async { json(StatusCode::OK, &ClusterReply::from(cluster_reply(desk))) };
-    Ok(desk.observe(Api::Rest, Call::GetCluster, work).await?)
+    let service = &context.service;
+    let work = async { json(StatusCode::OK, &ClusterReply::from(cluster_reply(service))) };
+    Ok(service.observe(Api::Rest, Call::GetCluster, work).await?)
 }
 
-/// Change who takes part in the cluster, or who leads it
+/// Change the members of the cluster, or its leader
 ///
-/// On a listener that other machines reach, with `Authorization: Bearer TOKEN`, the cluster's token.
+/// On a listener that other machines reach, `Authorization: Bearer TOKEN` must carry the cluster's token.
 #[utoipa::path(post, path = "/v1/cluster", tag = "Cluster", operation_id = "change_cluster",
     params(("Authorization" = Option<String>, Header, description = "`Bearer` and the cluster's token")),
     request_body(content = bezant_api::json::ChangeClusterBody, description = "The change"),
     responses(
-        (status = 200, description = "It is agreed; one of voters has a second step, which follows by itself", body = ChangeClusterReply),
+        (status = 200, description = "It is committed; a change of voters has a second step, which follows by itself", body = ChangeClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn change(context: Context, headers: HeaderMap, JsonBody(body): JsonBody) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let permit = permit_change(desk, &headers)?;
+        let permit = permit_change(service, &headers)?;
         let change = parse_cluster_change(&body)?;
-        let reply = change_cluster(desk, permit, change.into(), context.deadline).await?;
+        let reply = change_cluster(service, permit, change.into(), context.deadline).await?;
         json(StatusCode::OK, &ChangeClusterReply { log_index: reply.log_index })
     };
-    Ok(desk.observe(Api::Rest, Call::ChangeCluster, work).await?)
+    Ok(service.observe(Api::Rest, Call::ChangeCluster, work).await?)
 }

@@ -1,4 +1,4 @@
-//! What a handler takes from a request: deadline, key, account, id, parameters, body.
+//! What a handler extracts from a request: deadline, key, account, id, parameters, body.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,42 +16,42 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use crate::body::collect;
-use crate::desk::{Deadline, Desk};
 use crate::failure::Refused;
 use crate::limits::Limits;
+use crate::service::{Deadline, Service};
 
-/// The headers that say when a call must be answered; the first that is there counts.
+/// The headers that set the deadline; the first one in this order counts.
 const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
 
 /// What every handler needs.
 #[derive(Debug)]
 pub(super) struct Context {
-    pub(super) desk: Arc<Desk>,
+    pub(super) service: Arc<Service>,
     pub(super) deadline: Deadline,
-    /// The `Idempotency-Key`.
+    /// The value of the header `Idempotency-Key`.
     pub(super) key: Option<String>,
 }
 
 impl Context {
-    /// The id of the event at a place of the request, one of so many, that brings none.
+    /// An id for an event that brings none: the event at `position` of `count` in the request.
     pub(super) fn id(&self, kind: IdKind, position: usize, count: usize) -> u128 {
         match &self.key {
             Some(key) => event_id(kind, key, position, count),
-            None => self.desk.fresh_id(),
+            None => self.service.fresh_id(),
         }
     }
 }
 
-impl FromRequestParts<Arc<Desk>> for Context {
+impl FromRequestParts<Arc<Service>> for Context {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refused> {
-        let deadline = deadline(&parts.headers, &desk.limits)?;
-        Ok(Self { desk: Arc::clone(desk), deadline, key: key(&parts.headers)? })
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Refused> {
+        let deadline = deadline(&parts.headers, &service.limits)?;
+        Ok(Self { service: Arc::clone(service), deadline, key: key(&parts.headers)? })
     }
 }
 
-/// When the call must be answered, within the limits.
+/// The deadline of a call: its arrival plus the timeout in its headers, within the limits.
 fn deadline(headers: &HeaderMap, limits: &Limits) -> Result<Deadline, Failure> {
     let Some(value) = TIMEOUT_HEADERS.iter().find_map(|name| headers.get(*name)) else {
         return Ok(Instant::now().checked_add(limits.deadline_default));
@@ -63,7 +63,7 @@ fn deadline(headers: &HeaderMap, limits: &Limits) -> Result<Deadline, Failure> {
     Ok(Instant::now().checked_add(timeout.min(limits.deadline_max)))
 }
 
-/// Reads `5`, `5s` or `250ms`.
+/// Parses `5`, `5s` or `250ms`.
 pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, to_duration): (_, fn(u64) -> Duration) = if let Some(digits) = text.strip_suffix("ms") {
         (digits, Duration::from_millis)
@@ -88,27 +88,27 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     })
 }
 
-/// The account of a path, by id or by name.
+/// The account in a path, by id or by name.
 #[derive(Debug)]
 pub(super) struct Account(pub(super) AccountReference);
 
-impl FromRequestParts<Arc<Desk>> for Account {
+impl FromRequestParts<Arc<Service>> for Account {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Refused> {
         let text = path_text(parts).await?;
         AccountReference::from_text(&text).map(Self).ok_or_else(|| invalid_path(&text).into())
     }
 }
 
-/// The transfer of a path.
+/// The transfer in a path.
 #[derive(Debug)]
 pub(super) struct Transfer(pub(super) TransferId);
 
-impl FromRequestParts<Arc<Desk>> for Transfer {
+impl FromRequestParts<Arc<Service>> for Transfer {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Refused> {
         let text = path_text(parts).await?;
         match AccountReference::from_text(&text) {
             Some(AccountReference::Id(id)) => Ok(Self(TransferId(id.0))),
@@ -131,31 +131,31 @@ fn invalid_path(text: &str) -> Failure {
     Failure::new(ErrorCode::InvalidField, detail)
 }
 
-/// The parameters after the question mark.
+/// The parsed query string.
 #[derive(Debug)]
 pub(super) struct Parameters<Query>(pub(super) Query);
 
-impl<Query: DeserializeOwned> FromRequestParts<Arc<Desk>> for Parameters<Query> {
+impl<Query: DeserializeOwned> FromRequestParts<Arc<Service>> for Parameters<Query> {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Refused> {
         Ok(Self(parse_query(parts.uri.query().unwrap_or(""))?))
     }
 }
 
-/// A body of JSON, not read yet; the guard has looked at its type.
+/// A JSON body that is not parsed yet; the guard has checked its content type.
 #[derive(Debug)]
 pub(super) struct JsonBody(pub(super) Bytes);
 
-impl FromRequest<Arc<Desk>> for JsonBody {
+impl FromRequest<Arc<Service>> for JsonBody {
     type Rejection = Refused;
 
-    async fn from_request(request: Request, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request(request: Request, _: &Arc<Service>) -> Result<Self, Refused> {
         Ok(Self(collect(request.into_body().map_err(failure_of)).await?))
     }
 }
 
-/// The failure of a body, out of the wrapping that axum puts around it.
+/// The failure of a body, unwrapped from axum's error.
 fn failure_of(error: axum::Error) -> Failure {
     match error.into_inner().downcast::<Failure>() {
         Ok(failure) => *failure,
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_key_is_taken_and_two_are_refused() {
+    fn one_key_is_accepted_and_two_are_refused() {
         let mut headers = HeaderMap::new();
         assert_eq!(key(&headers), Ok(None));
         headers.append("idempotency-key", http::HeaderValue::from_static("a"));

@@ -1,7 +1,7 @@
-//! `/v1/events`: change events as pages, and as server-sent events that go on for ever.
+//! `/v1/events`: change events in pages, and as an endless stream of server-sent events.
 //!
 //! The id of a server-sent event is its position. A client that reconnects sends it as `Last-Event-ID`, as
-//! browsers do by themselves, and goes on after it.
+//! browsers do by themselves, and continues after it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use tokio_stream::StreamExt;
 use super::context::{Context, Parameters};
 use super::json;
 use crate::changes::watch;
-use crate::desk::{Deadline, Desk};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
+use crate::service::{Deadline, Service};
 
 type Answer = Result<Response, Refused>;
 
-/// A silent stream says that it lives, so that proxies and the stall clock leave it alone.
+/// An idle stream sends a comment after this time, so that proxies and the stall timeout do not close it.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// List change events, in commit order
@@ -46,38 +46,38 @@ pub(super) async fn list(
         return stream(context, headers, parameters).await;
     }
     let Parameters(query) = parameters;
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let limit = query.limit()?;
         let filter = MovementFilter {
-            from: MovementNumber(first(desk, &query, context.deadline).await?.unwrap_or(0)),
+            from: MovementNumber(first(service, &query, context.deadline).await?.unwrap_or(0)),
             timestamp_min: Nanos(0),
             timestamp_max: Nanos(0),
-            // One more than the page has: whether there is more is told with it.
+            // One more than the page has: it shows whether there are more.
             limit: limit + 1,
         };
-        desk.check_position(filter.from, context.deadline).await?;
-        let mut rows = desk.history(Rows::Movements(filter), context.deadline).await?;
+        service.check_position(filter.from, context.deadline).await?;
+        let mut rows = service.history(Rows::Movements(filter), context.deadline).await?;
         let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > page_size;
         rows.truncate(page_size);
         let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
         let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
-        let assets = desk.assets_for(ledgers, context.deadline).await;
+        let assets = service.assets_for(ledgers, context.deadline).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
         json(StatusCode::OK, &EventsPage { items, next, has_more })
     };
-    Ok(desk.observe(Api::Rest, Call::GetMovements, work).await?)
+    Ok(service.observe(Api::Rest, Call::GetMovements, work).await?)
 }
 
 /// Follow change events as server-sent events
 ///
-/// The id of an event is its position. Resume by `Last-Event-ID` (goes on after it) or `from`; without
-/// either, only what is new is sent.
+/// The id of an event is its position. Resume with `Last-Event-ID` (continues after it) or `from`; without
+/// either, only new events are sent.
 #[utoipa::path(get, path = "/v1/events/stream", tag = "Events", operation_id = "stream_events",
     params(("from" = Option<u64>, Query, description = "The first position wanted"),
         ("since" = Option<Moment>, Query, description = "The first event at or after this moment, instead of `from`"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "The last position seen")),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last position received")),
     responses(
         (status = 200, description = "Events named `change`, with a ChangeReply as data", body = ChangeReply, content_type = "text/event-stream"),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -87,44 +87,45 @@ pub(super) async fn stream(
     headers: HeaderMap,
     Parameters(query): Parameters<EventsQuery>,
 ) -> Answer {
-    let desk = Arc::clone(&context.desk);
+    let service = Arc::clone(&context.service);
     let work = async {
         if query.limit.is_some() {
             let what = "a stream has no limit: ask /v1/events for pages";
             let violations = vec![Violation::new("limit", what)];
             return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
         }
-        let mut seen = headers.get_all("last-event-id").iter();
-        let from = match (seen.next(), seen.next()) {
-            (None, _) => first(&desk, &query, context.deadline).await?,
+        let mut received = headers.get_all("last-event-id").iter();
+        let from = match (received.next(), received.next()) {
+            (None, _) => first(&service, &query, context.deadline).await?,
             (Some(value), None) => Some(after(value.as_bytes())?),
             (Some(_), Some(_)) => {
                 let what = "the header Last-Event-ID is there more than once";
                 return Err(Failure::new(ErrorCode::InvalidField, what));
             }
         };
-        let assets_of = Arc::clone(&desk);
+        let assets_of = Arc::clone(&service);
         let write = move |rows| events_of(Arc::clone(&assets_of), rows);
-        watch(&desk, from.map(MovementNumber), context.deadline, write).await
+        watch(&service, from.map(MovementNumber), context.deadline, write).await
     };
-    let changes = desk.observe(Api::Rest, Call::WatchEvents, work).await?;
+    let changes = service.observe(Api::Rest, Call::WatchEvents, work).await?;
     let events =
         changes.map(|event| Ok::<_, Infallible>(event.unwrap_or_else(|failure| problem_of(&failure))));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
-/// Position of the first event wanted: of a moment the first one at or after it, or the next one where none is.
-async fn first(desk: &Desk, query: &EventsQuery, deadline: Deadline) -> Result<Option<u64>, Failure> {
+/// Position of the first event of an answer: with `since` the first event at or after that moment, or the
+/// next new event where there is none.
+async fn first(service: &Service, query: &EventsQuery, deadline: Deadline) -> Result<Option<u64>, Failure> {
     let Some(since) = query.since()? else { return Ok(query.from) };
     let from = MovementNumber(0);
     let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
-    // Read before the rows: what comes between the two is in the rows.
-    let end = desk.books(deadline).await?.history.movements;
-    let rows = desk.history(Rows::Movements(filter), deadline).await?;
+    // Read before the rows, so that an event between the two reads is in the rows.
+    let end = service.books(deadline).await?.history.movements;
+    let rows = service.history(Rows::Movements(filter), deadline).await?;
     Ok(Some(rows.first().map_or(end, |(position, _)| position.0)))
 }
 
-/// The position after the one that the client saw last.
+/// The position after the last one that the client received.
 fn after(text: &[u8]) -> Result<u64, Failure> {
     let position = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
     position.and_then(|position| position.checked_add(1)).ok_or_else(|| {
@@ -132,10 +133,10 @@ fn after(text: &[u8]) -> Result<u64, Failure> {
     })
 }
 
-/// The rows of a page as events.
-async fn events_of(desk: Arc<Desk>, rows: HistoryAnswer) -> Vec<Event> {
+/// The rows of a page as server-sent events.
+async fn events_of(service: Arc<Service>, rows: HistoryAnswer) -> Vec<Event> {
     let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
-    let assets = desk.assets_for(ledgers, None).await;
+    let assets = service.assets_for(ledgers, None).await;
     let event = |(position, row): &(MovementNumber, Movement)| {
         let data = serde_json::to_string(&ChangeReply::new(*position, row, &assets));
         Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())
@@ -143,7 +144,7 @@ async fn events_of(desk: Arc<Desk>, rows: HistoryAnswer) -> Vec<Event> {
     rows.iter().map(event).collect()
 }
 
-/// Why the stream ends.
+/// The last event of a stream: why it ends.
 fn problem_of(failure: &Failure) -> Event {
     let data = serde_json::to_string(&Problem::from(failure));
     Event::default().event("problem").data(data.unwrap_or_default())
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_goes_on_after_the_last_event() {
+    fn a_stream_continues_after_the_last_event() {
         assert_eq!(after(b"41"), Ok(42));
         for wrong in [&b"x"[..], b"", b"18446744073709551615", b"-1", b"\xff"] {
             assert_eq!(after(wrong).unwrap_err().code, ErrorCode::InvalidField);

@@ -1,7 +1,7 @@
 //! REST under `/v1`, and the paths for operators.
 //!
-//! Every handler is thin: it reads what came, asks the desk, and writes JSON. An error is problem+json with
-//! a stable code; a refused event that was sent alone is one, too.
+//! Every handler is thin: it parses the request, calls the service, and writes JSON. An error is problem+json
+//! with a stable code, and so is a refused event that was sent alone.
 
 mod accounts;
 mod books;
@@ -23,11 +23,11 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 use crate::create::Outcomes;
-use crate::desk::Desk;
 use crate::failure::{internal, problem};
+use crate::service::Service;
 
-/// Every path that is not gRPC.
-pub(crate) fn router(desk: &Arc<Desk>, registry: Registry) -> Router {
+/// The router of every path that is not gRPC.
+pub(crate) fn router(service: &Arc<Service>, registry: Registry) -> Router {
     let v1 = Router::new()
         .route("/accounts", get(accounts::query).post(accounts::create))
         .route("/accounts/{account}", get(accounts::show))
@@ -52,23 +52,23 @@ pub(crate) fn router(desk: &Arc<Desk>, registry: Registry) -> Router {
         .merge(operations::router(registry))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .with_state(Arc::clone(desk))
+        .with_state(Arc::clone(service))
 }
 
-/// A path that does not exist.
+/// The answer to a path that does not exist.
 async fn no_route(uri: http::Uri) -> crate::failure::Refused {
     Failure::new(ErrorCode::RouteNotFound, format!("there is nothing at {}: see /docs", uri.path())).into()
 }
 
-/// A method that a path does not have.
+/// The answer to a method that a path does not support.
 async fn no_method(method: http::Method, uri: http::Uri) -> crate::failure::Refused {
     let detail = format!("{method} is not a method of {}: see /docs", uri.path());
     Failure::new(ErrorCode::MethodNotAllowed, detail).into()
 }
 
-/// An answer in JSON.
+/// A JSON response.
 fn json<Value: Serialize>(status: StatusCode, value: &Value) -> Result<Response, Failure> {
-    let body = serde_json::to_vec(value).map_err(|_| internal("an answer cannot be written"))?;
+    let body = serde_json::to_vec(value).map_err(|_| internal("an answer cannot be encoded"))?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
@@ -77,7 +77,7 @@ fn event_reply(id: u128, at: usize, outcomes: &Outcomes) -> Option<EventReply> {
     Some(EventReply::new(outcomes.operation, id, *result, outcomes.detail(at)))
 }
 
-/// What became of an array of events: always 200, with a status each.
+/// The reply to an array of events: always 200, with a status for each event.
 fn batch_reply(ids: &[u128], outcomes: &Outcomes) -> Result<Response, Failure> {
     let results: Vec<_> =
         ids.iter().enumerate().filter_map(|(at, id)| event_reply(*id, at, outcomes)).collect();
@@ -91,7 +91,7 @@ fn batch_reply(ids: &[u128], outcomes: &Outcomes) -> Result<Response, Failure> {
     json(StatusCode::OK, &reply)
 }
 
-/// What became of a single event: 201 created, 200 exists, 409 or 422 refused.
+/// The reply to a single event: 201 created, 200 exists, 409 or 422 refused.
 fn single_reply(id: u128, outcomes: &Outcomes, location: Option<String>) -> Result<Response, Failure> {
     let reply = event_reply(id, 0, outcomes).ok_or_else(|| internal("a result is missing"))?;
     if reply.is_refused() {

@@ -1,7 +1,7 @@
 //! The OpenAPI document, made from the handlers and the shapes, and the page that shows it.
 //!
-//! Generators of typed clients read it: every operation has a name of its own, every integer the range of its type, and
-//! `compat/openapi/run` drives three generated clients against a server.
+//! Generators of typed clients read the document. So every operation has a unique name and every integer the
+//! range of its type, and `compat/openapi/run` runs three generated clients against a server.
 
 mod examples;
 mod integers;
@@ -55,28 +55,28 @@ use super::{accounts, books, events, transfers};
 )]
 struct Document;
 
-/// The page's frame; its script reads `/openapi.json` and needs nothing from elsewhere.
+/// The documentation page. Its script reads `/openapi.json` and loads nothing from other hosts.
 const PAGE: &str = include_str!("docs.html");
 
-/// What a POST takes: one object, or an array of up to 8189.
+/// The body of a POST: one object, or an array of up to 8189.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "the document describes it, and nobody makes one")]
+#[expect(dead_code, reason = "only the document uses it; no code makes a value")]
 pub(super) enum OneOrMany<Body> {
-    /// Answered with what became of it.
+    /// One object: the reply has its result.
     One(Body),
-    /// Answered with a status for each.
+    /// An array: the reply has a status for each.
     Many(Vec<Body>),
 }
 
-/// What became of one object, or of each of an array.
+/// The result of one object, or the results of an array.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "the document describes it, and nobody makes one")]
+#[expect(dead_code, reason = "only the document uses it; no code makes a value")]
 pub(super) enum OneOrBatch {
-    /// Of one object.
+    /// The result of one object.
     One(json::EventReply),
-    /// Of an array.
+    /// The results of an array.
     Batch(json::BatchReply),
 }
 
@@ -91,11 +91,11 @@ pub(super) fn document() -> Bytes {
     document.to_string().into()
 }
 
-/// The document without what is the same of every shape.
+/// The document before the changes that all shapes share.
 fn operations() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     for (path, item) in &mut document.paths.paths {
-        // Where PATCH does not have a meaning of its own, it does what PUT does.
+        // Where PATCH has no handler in the document, it does what PUT does.
         if item.patch.is_none() {
             item.patch = item.put.clone().map(|mut patch| {
                 patch.operation_id = patch.operation_id.map(|id| format!("{id}_by_patch"));
@@ -114,20 +114,20 @@ fn operations() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// The header that every call takes.
+/// The header that every call accepts.
 fn timeout_header() -> Parameter {
     ParameterBuilder::new()
         .name("Request-Timeout")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(
-            "When to answer at the latest: seconds (5) or milliseconds (250ms), up to 60 s; 30 s unless told",
+            "When to answer at the latest: seconds (5) or milliseconds (250ms), up to 60 s; the default is 30 s",
         ))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+(s|ms)?$"))))
         .build()
 }
 
-/// The page, with the table of error codes.
+/// The documentation page, with the table of error codes.
 pub(super) fn page() -> Bytes {
     let mut rows = String::new();
     for code in ErrorCode::ALL {
@@ -161,12 +161,12 @@ mod tests {
                 .chars()
                 .take_while(|letter| *letter != '"')
                 .collect();
-            assert!(schemas.contains_key(&name), "{name} is named and missing");
+            assert!(schemas.contains_key(&name), "{name} is referred to and missing");
         }
     }
 
     #[test]
-    fn the_document_has_the_routes_of_the_router_and_no_others() {
+    fn the_document_has_exactly_the_routes_of_the_router() {
         let routes = include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
         let of_router: BTreeSet<String> = routes
             .flat_map(|route| {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn one_object_or_an_array_is_taken_and_a_resolution_may_be_empty() {
+    fn bodies_may_be_arrays_and_a_resolution_may_be_empty() {
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let (paths, schemas) = (&document["paths"], &document["components"]["schemas"]);
         let one_of = |place: &serde_json::Value| {
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_has_a_name_of_its_own_and_an_error() {
+    fn every_operation_has_a_unique_name_and_an_error() {
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let mut names = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
                 let name = operation["operationId"].as_str().unwrap();
                 assert!(names.insert(name.to_owned()), "{name} is there twice");
-                assert!(name.contains('_'), "{name} says what it is about");
+                assert!(name.contains('_'), "{name} has a verb and an object");
                 let error = &operation["responses"]["default"]["content"]["application/problem+json"];
                 assert_eq!(error["schema"]["$ref"], "#/components/schemas/Problem", "{method} {path}");
             }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
+    fn the_page_loads_nothing_from_other_hosts() {
         let page = String::from_utf8(page().to_vec()).unwrap();
         assert!(
             !page.contains("http://") && !page.contains("https://") && page.contains("id=\"overloaded\"")

@@ -1,4 +1,4 @@
-//! Paths for operators and readers: health, metrics, documentation.
+//! The paths for operators and readers of the documentation: health, metrics, documentation.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use super::openapi;
-use crate::desk::Desk;
-use crate::door::SharedBody;
 use crate::failure::{self, Refused};
+use crate::http::SharedBody;
+use crate::service::Service;
 
 const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers.
 
@@ -24,18 +24,18 @@ const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers
 /v1            the REST API
 gRPC           bezant.v1.Ledger, with reflection and health
 /metrics       Prometheus
-/livez         200 while the process lives
-/readyz        200 while it takes writes and answers all reads
+/livez         200 while the process runs
+/readyz        200 while it accepts writes and answers all reads
 ";
 
-/// How long the metrics wait for the ledger; what it does not say by then is left out.
+/// How long the metrics wait for the ledger; a value that comes later is left out.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The type of Prometheus's text format.
+/// The content type of the metrics.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The paths of this file.
-pub(super) fn router(registry: Registry) -> Router<Arc<Desk>> {
+/// The routes of this module.
+pub(super) fn router(registry: Registry) -> Router<Arc<Service>> {
     let registry = Arc::new(registry);
     let document = openapi::document();
     let page = openapi::page();
@@ -43,7 +43,10 @@ pub(super) fn router(registry: Registry) -> Router<Arc<Desk>> {
         .route("/", get(async || WELCOME))
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(async move |State(desk): State<Arc<Desk>>| metrics(&desk, &registry).await))
+        .route(
+            "/metrics",
+            get(async move |State(service): State<Arc<Service>>| metrics(&service, &registry).await),
+        )
         .route(
             "/openapi.json",
             get(async move || {
@@ -53,12 +56,12 @@ pub(super) fn router(registry: Registry) -> Router<Arc<Desk>> {
         .route("/docs", get(async move || (Extension(SharedBody), Html(page))))
 }
 
-async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
-    if *desk.stopping.borrow() {
+async fn readyz(State(service): State<Arc<Service>>) -> Response {
+    if *service.stopping.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
     }
-    let cluster = desk.handle.cluster();
-    match desk.handle.health() {
+    let cluster = service.handle.cluster();
+    match service.handle.health() {
         Health::Serving if !cluster.nodes.is_empty() && cluster.leader.is_none() => {
             let waits = cluster.first_start.map(|waits| format!(": {waits}")).unwrap_or_default();
             (StatusCode::SERVICE_UNAVAILABLE, format!("no node leads{waits}\n")).into_response()
@@ -74,9 +77,9 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     }
 }
 
-async fn metrics(desk: &Desk, registry: &Registry) -> Response {
+async fn metrics(service: &Service, registry: &Registry) -> Response {
     let deadline = Instant::now() + LEDGER_TIMEOUT;
-    desk.metrics.note_expiry(desk.expiry_is_paused(Some(deadline)).await);
+    service.metrics.note_expiry(service.expiry_is_paused(Some(deadline)).await);
     let mut body = String::new();
     match text::encode(&mut body, registry) {
         Ok(()) => ([(header::CONTENT_TYPE, METRICS_TYPE)], body).into_response(),

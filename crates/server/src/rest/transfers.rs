@@ -1,4 +1,4 @@
-//! `/v1/transfers`.
+//! The handlers of `/v1/transfers` and `/v1/holds`.
 
 use axum::response::Response;
 use bezant_api::idempotency::IdKind;
@@ -17,26 +17,26 @@ use http::StatusCode;
 
 use super::context::{Context, JsonBody, Parameters, Transfer};
 use super::{batch_reply, json, single_reply};
-use crate::desk::{Deadline, Desk, without_place};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
+use crate::service::{Deadline, Service, without_place};
 
 type Answer = Result<Response, Refused>;
 
 /// Create transfers
 ///
-/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
-/// each. With an `Idempotency-Key`, transfers without an id get one that follows from the key.
+/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status
+/// for each. With an `Idempotency-Key`, transfers without an id get one that is derived from the key.
 #[utoipa::path(post, path = "/v1/transfers", tag = "Transfers", operation_id = "create_transfers",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::TransferBody>, description = "One transfer, or an array of up to 8189"),
     responses(
         (status = 201, description = "Created", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
+        (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let mut batch = parse_transfers(&body)?;
         let count = batch.events.len();
@@ -47,7 +47,7 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.transfer.id.0).collect();
         let is_array = batch.is_array;
-        let outcomes = desk
+        let outcomes = service
             .create_transfers(batch.events, key, context.deadline)
             .await
             .map_err(|failure| if is_array { failure } else { without_place(failure) })
@@ -60,7 +60,7 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
             _ => batch_reply(&ids, &outcomes),
         }
     };
-    Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
+    Ok(service.observe(Api::Rest, Call::CreateTransfers, work).await?)
 }
 
 /// Show a transfer
@@ -71,62 +71,62 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let rows = desk.transfers(Rows::Transfers(vec![id]), context.deadline).await?;
+        let rows = service.transfers(Rows::Transfers(vec![id]), context.deadline).await?;
         let row = rows.first().ok_or_else(|| {
             Failure::new(ErrorCode::TransferNotFound, format!("there is no transfer with the id {id}"))
         })?;
-        let assets = desk.assets_for([row.transfer.ledger].into_iter(), context.deadline).await;
+        let assets = service.assets_for([row.transfer.ledger].into_iter(), context.deadline).await;
         json(StatusCode::OK, &TransferReply::of(row, &assets))
     };
-    Ok(desk.observe(Api::Rest, Call::LookupTransfers, work).await?)
+    Ok(service.observe(Api::Rest, Call::LookupTransfers, work).await?)
 }
 
-/// List transfers by what they carry
+/// List transfers by their fields
 #[utoipa::path(get, path = "/v1/transfers", tag = "Transfers", operation_id = "list_transfers", params(TransfersQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn query(context: Context, Parameters(query): Parameters<TransfersQuery>) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
-        let paged = query.paged("transfers", ledger_of(desk, &query, context.deadline).await?)?;
-        let mut rows = desk.transfers(Rows::QueryTransfers(paged.filter), context.deadline).await?;
+        let paged = query.paged("transfers", ledger_of(service, &query, context.deadline).await?)?;
+        let mut rows = service.transfers(Rows::QueryTransfers(paged.filter), context.deadline).await?;
         let next_cursor = paged.page(&mut rows, |row| row.transfer.timestamp);
-        let assets = desk.assets_for(rows.iter().map(|row| row.transfer.ledger), context.deadline).await;
+        let assets = service.assets_for(rows.iter().map(|row| row.transfer.ledger), context.deadline).await;
         let items = rows.iter().map(|row| TransferReply::of(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
-    Ok(desk.observe(Api::Rest, Call::QueryTransfers, work).await?)
+    Ok(service.observe(Api::Rest, Call::QueryTransfers, work).await?)
 }
 
-/// List the open holds: pending transfers that wait
+/// List the open holds: pending transfers that are neither posted, voided nor expired
 ///
-/// The next to expire comes first; those that never do come last.
+/// The next to expire comes first; those that never expire come last.
 #[utoipa::path(get, path = "/v1/holds", tag = "Transfers", operation_id = "list_holds", params(HoldsQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn holds(context: Context, Parameters(query): Parameters<HoldsQuery>) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = holds_page(&context, AccountId(0), &query);
-    Ok(desk.observe(Api::Rest, Call::ListHolds, work).await?)
+    Ok(service.observe(Api::Rest, Call::ListHolds, work).await?)
 }
 
-/// One page of open holds of an account; 0 = everyone's.
+/// One page of the open holds of an account; 0 = of all accounts.
 pub(super) async fn holds_page(
     context: &Context,
     account_id: AccountId,
     query: &HoldsQuery,
 ) -> Result<Response, Failure> {
-    let desk = &context.desk;
+    let service = &context.service;
     let paged = query.paged(account_id)?;
-    let mut rows = desk.holds(paged.filter, context.deadline).await?;
+    let mut rows = service.holds(paged.filter, context.deadline).await?;
     let next_cursor = paged.page(&mut rows);
-    let assets = desk.assets_for(rows.iter().map(|transfer| transfer.ledger), context.deadline).await;
+    let assets = service.assets_for(rows.iter().map(|transfer| transfer.ledger), context.deadline).await;
     let items = rows.into_iter().map(|it| TransferReply::of(&TransferView::pending(it), &assets)).collect();
     json(StatusCode::OK, &Page::new(items, next_cursor))
 }
@@ -134,8 +134,8 @@ pub(super) async fn holds_page(
 /// Post a pending transfer: move what it reserved
 #[utoipa::path(post, path = "/v1/transfers/{id}/post", tag = "Transfers", operation_id = "post_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
-    request_body(content = ResolutionBody, description = "May be empty: posts all of it"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
+    request_body(content = ResolutionBody, description = "May be empty: posts the whole amount"),
     responses(
         (status = 201, description = "Posted", body = bezant_api::json::EventReply),
         (status = 200, description = "It exists already: a retry", body = bezant_api::json::EventReply),
@@ -148,7 +148,7 @@ pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body
 /// Void a pending transfer: release what it reserved
 #[utoipa::path(post, path = "/v1/transfers/{id}/void", tag = "Transfers", operation_id = "void_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
     request_body(content = ResolutionBody, description = "May be empty"),
     responses(
         (status = 201, description = "Voided", body = bezant_api::json::EventReply),
@@ -160,7 +160,7 @@ pub(super) async fn void(context: Context, Transfer(id): Transfer, JsonBody(body
 }
 
 async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags, body: Bytes) -> Answer {
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let body = parse_resolution(&body)?;
         let all = if flags.contains(TransferFlags::POST_PENDING) { u128::MAX } else { 0 };
@@ -183,27 +183,27 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
             asset: None,
             has_id: true,
         };
-        let outcomes = desk
+        let outcomes = service
             .create_transfers(vec![draft], key, context.deadline)
             .await
             .map_err(|failure| without_place(failure).of_events([id]))?;
         let location = Some(format!("/v1/transfers/{id}"));
         single_reply(id, &outcomes, location)
     };
-    Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
+    Ok(service.observe(Api::Rest, Call::CreateTransfers, work).await?)
 }
 
-/// The ledger that a list is about: by number or by asset; 0 = any.
+/// The ledger that a list is limited to, by number or by asset; 0 = all ledgers.
 pub(super) async fn ledger_of(
-    desk: &Desk,
+    service: &Service,
     query: &AccountsQuery,
     deadline: Deadline,
 ) -> Result<LedgerNumber, Failure> {
     match (&query.asset, query.ledger) {
         (Some(_), Some(_)) => {
-            Err(Failure::new(ErrorCode::InvalidQuery, "asset stands in place of ledger: send one of them"))
+            Err(Failure::new(ErrorCode::InvalidQuery, "asset replaces ledger: send one of them"))
         }
-        (Some(code), None) => desk.ledger_of(code, deadline).await,
+        (Some(code), None) => service.ledger_of(code, deadline).await,
         (None, ledger) => Ok(LedgerNumber(ledger.unwrap_or(0))),
     }
 }

@@ -1,15 +1,15 @@
-//! Memory for large frames, used again: a fresh mebibyte costs the system a quarter of the time that its
-//! transfers cost the ledger.
+//! Reused memory for large frames: to allocate a fresh mebibyte takes the system a quarter of the time that
+//! the ledger needs for its transfers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bezant_tigerbeetle::MESSAGE_SIZE_MAX;
 
-/// Buffers that are kept for the next frame; more are given back to the system.
+/// Buffers that are kept for later frames; further ones are freed.
 const KEPT_MAX: usize = 16;
 
-/// Buffers that nobody uses.
+/// The buffers that are not in use.
 #[derive(Default)]
 pub(super) struct Buffers {
     free: Mutex<Vec<Vec<u8>>>,
@@ -22,19 +22,19 @@ impl fmt::Debug for Buffers {
 }
 
 impl Buffers {
-    /// An empty buffer with room for a whole frame.
+    /// An empty buffer with capacity for a whole frame.
     pub(super) fn take(self: &Arc<Self>) -> Buffer {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes = kept.unwrap_or_else(|| Vec::with_capacity(MESSAGE_SIZE_MAX));
-        Buffer { bytes, home: Arc::clone(self) }
+        Buffer { bytes, pool: Arc::clone(self) }
     }
 }
 
-/// A buffer, on loan; goes home when dropped.
+/// A buffer that returns to its pool when dropped.
 #[derive(Debug)]
 pub(super) struct Buffer {
     pub(super) bytes: Vec<u8>,
-    home: Arc<Buffers>,
+    pool: Arc<Buffers>,
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -47,7 +47,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        let mut free = self.home.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < KEPT_MAX {
             free.push(bytes);
         }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_used_again_and_comes_back_empty() {
+    fn a_buffer_is_reused_and_is_empty() {
         let buffers = Arc::<Buffers>::default();
         let mut buffer = buffers.take();
         buffer.bytes.extend_from_slice(b"frame");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_given_back() {
+    fn buffers_beyond_the_limit_are_freed() {
         let buffers = Arc::<Buffers>::default();
         drop((0..2 * KEPT_MAX).map(|_| buffers.take()).collect::<Vec<_>>());
         assert_eq!(buffers.free.lock().unwrap().len(), KEPT_MAX);

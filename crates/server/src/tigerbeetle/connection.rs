@@ -1,7 +1,7 @@
-//! One connection: frame after frame, one request at a time.
+//! One connection: reads frame after frame, and processes one request at a time.
 //!
-//! A client has one request in flight, so nothing is gained by reading ahead; and a client that sends more than it
-//! reads is held up by its own connection.
+//! A client has one request in flight, so reading ahead gains nothing. A client that sends more than it reads
+//! blocks only its own connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,43 +21,43 @@ use super::create::Shape;
 use super::inbound::{Closed, Frame, Inbound};
 use super::outbound::Outcome;
 use super::request::{Work, check};
-use super::{Door, VIEW};
+use super::{Listener, VIEW};
 use crate::answer::Hold;
 use crate::metrics::{Api, Call};
 use crate::place::Place;
 
-/// Replies up to this size are kept beside the log for a retry: those of all writes. Larger ones, of reads, would
-/// fill the memory while their clients are idle.
+/// The most bytes of a reply that stays in memory for a retry: the replies of all writes fit. Larger replies,
+/// of reads, would fill the memory while their clients are idle.
 const KEPT_SIZE_MAX: usize = 192 << 10;
 
 const _: () = assert!(KEPT_SIZE_MAX > EVENTS_MAX * RESULT_SIZE, "the reply to a full write is kept");
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(mut stream: TcpStream, door: &Door, place: &Place) {
-    let number = door.connections.fetch_add(1, Relaxed);
-    let mut connection = Connection { door, place, number, client: None, hold: None };
+pub(super) async fn serve(mut stream: TcpStream, listener: &Listener, place: &Place) {
+    let number = listener.connections.fetch_add(1, Relaxed);
+    let mut connection = Connection { listener, place, number, client: None, hold: None };
     let closed = connection.run(&mut stream).await;
     if let Some(client) = connection.client {
-        door.clients.leave(client, number);
+        listener.clients.leave(client, number);
     }
     match closed {
         Closed::ByClient | Closed::Stopping => tracing::debug!(%closed, "a connection ended"),
         Closed::Broken(_) | Closed::Late(_) => tracing::debug!(%closed, "a connection was lost"),
-        // A client that means another cluster waits for ever: its owner should find out why.
+        // A client of another cluster would wait for ever, so the log tells the operator why.
         Closed::Frame(_) | Closed::Cluster(..) => {
-            door.desk.metrics.frames_refused.fetch_add(1, Relaxed);
-            if door.words.closed.may_speak() {
+            listener.service.metrics.frames_refused.fetch_add(1, Relaxed);
+            if listener.log_rates.closed.allows_line() {
                 tracing::warn!("a connection of a TigerBeetle client was closed: {closed}");
             }
         }
     }
 }
 
-struct Connection<'door> {
-    door: &'door Door,
-    place: &'door Place,
+struct Connection<'listener> {
+    listener: &'listener Listener,
+    place: &'listener Place,
     number: u64,
-    /// Who was last heard on it.
+    /// The client whose request came last.
     client: Option<ClientId>,
     /// The memory of the answer that is being sent.
     hold: Option<Arc<Hold>>,
@@ -67,7 +67,7 @@ impl Connection<'_> {
     async fn run(&mut self, stream: &mut TcpStream) -> Closed {
         let mut inbound = Inbound::default();
         loop {
-            let frame = match inbound.next(stream, self.door, self.place).await {
+            let frame = match inbound.next(stream, self.listener, self.place).await {
                 Ok(frame) => frame,
                 Err(closed) => return closed,
             };
@@ -81,17 +81,17 @@ impl Connection<'_> {
         }
     }
 
-    /// Answers a frame; what makes no sense is dropped, as the protocol wants it.
+    /// Answers a frame; drops an invalid one, as the protocol requires.
     async fn answer(&mut self, stream: &mut TcpStream, frame: Frame) -> Result<(), Closed> {
         match frame.header.command {
             PING => {
                 if let Some(ping) = Ping::read(&frame.header) {
-                    let pong = Pong { time: ping.time, view: VIEW }.to_bytes(self.door.cluster);
+                    let pong = Pong { time: ping.time, view: VIEW }.to_bytes(self.listener.cluster);
                     return self.send(stream.write_all(&pong)).await;
                 }
             }
             REQUEST => {
-                // A view that this server has not reached is another server's.
+                // A view that this server has not reached comes from another server.
                 let request = Request::read(&frame.header).filter(|request| request.view <= VIEW);
                 if let Some(request) = request {
                     let outcome = self.answer_request(&request, frame).await;
@@ -100,27 +100,27 @@ impl Connection<'_> {
             }
             _ => {}
         }
-        self.door.desk.metrics.frames_dropped.fetch_add(1, Relaxed);
+        self.listener.service.metrics.frames_dropped.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    /// A peer that takes nothing for too long is cut.
+    /// Sends bytes; closes the connection of a peer that takes none for too long.
     async fn send(&self, write: impl Future<Output = std::io::Result<()>>) -> Result<(), Closed> {
-        let limit = self.door.desk.limits.stall_timeout;
+        let limit = self.listener.service.limits.stall_timeout;
         timeout(limit, write).await.map_err(|_| Closed::Late(limit))?.map_err(Closed::Broken)
     }
 
     async fn answer_request(&mut self, request: &Request, frame: Frame) -> Outcome {
         if let Some(before) = self.client.replace(request.client).filter(|before| *before != request.client) {
-            self.door.clients.leave(before, self.number);
+            self.listener.clients.leave(before, self.number);
         }
-        match self.door.clients.enter(request.client, request.checksum, self.number) {
-            Turn::New(tell) => {
+        match self.listener.clients.enter(request.client, request.checksum, self.number) {
+            Turn::New(sender) => {
                 let outcome = self.work(request, frame).await;
                 if matches!(outcome, Outcome::Frame { .. }) {
-                    tell.send_replace(Some(outcome.clone()));
+                    sender.send_replace(Some(outcome.clone()));
                     if outcome.body_size() > KEPT_SIZE_MAX {
-                        self.door.clients.leave(request.client, self.number);
+                        self.listener.clients.leave(request.client, self.number);
                     }
                 }
                 outcome
@@ -128,7 +128,7 @@ impl Connection<'_> {
             Turn::Retry(mut outcome) => {
                 drop(frame);
                 let known = outcome.wait_for(Option::is_some).await;
-                known.ok().and_then(|known| known.clone()).unwrap_or(Outcome::Silence)
+                known.ok().and_then(|known| known.clone()).unwrap_or(Outcome::Unanswered)
             }
         }
     }
@@ -136,55 +136,56 @@ impl Connection<'_> {
     /// Does the work of a request and counts it.
     async fn work(&mut self, request: &Request, frame: Frame) -> Outcome {
         let begun = Instant::now();
-        let (metrics, share) = (&self.door.desk.metrics, &self.place.share);
+        let (metrics, share) = (&self.listener.service.metrics, &self.place.share);
         let done = match check(request, frame.body()) {
-            Ok(Work::Register) => self.door.register(request, share).await,
+            Ok(Work::Register) => self.listener.register(request, share).await,
             Ok(Work::Create(operation, batches)) => {
                 let shape = Shape::new(operation, &batches, frame.body().len());
-                self.door.create(request, frame, shape, share).await
+                self.listener.create(request, frame, shape, share).await
             }
             Ok(Work::Read(question)) => {
-                self.door.read(request, question, share).await.map(|(outcome, hold)| {
+                self.listener.read(request, question, share).await.map(|(outcome, hold)| {
                     self.hold = Some(hold);
                     outcome
                 })
             }
-            Err(reason) => Ok(Outcome::evicted(request, reason, self.door.cluster)),
+            Err(reason) => Ok(Outcome::evicted(request, reason, self.listener.cluster)),
         };
         let (outcome, error) = match done {
             Ok(outcome) => (outcome, None),
-            Err(failure) => (Outcome::Silence, Some(self.told(failure))),
+            Err(failure) => (Outcome::Unanswered, Some(self.log_failure(failure))),
         };
-        self.tell(request, &outcome);
+        self.log_outcome(request, &outcome);
         metrics.call(Api::TigerBeetle, call_of(request.operation), begun.elapsed(), error.as_ref());
         outcome
     }
 
-    /// Who waits in vain, or is sent away, will look for the reason in the server's log.
-    fn tell(&self, request: &Request, outcome: &Outcome) {
-        let (metrics, words) = (&self.door.desk.metrics, &self.door.words);
+    /// Logs evicted and ignored requests: the protocol does not tell the client the reason, so its owner
+    /// reads the log.
+    fn log_outcome(&self, request: &Request, outcome: &Outcome) {
+        let (metrics, log_rates) = (&self.listener.service.metrics, &self.listener.log_rates);
         let (client, release, number) = (request.client, request.release, request.number);
         match outcome {
             Outcome::Evicted { reason, .. } => {
                 metrics.evicted(reason.name());
-                if words.eviction.may_speak() {
+                if log_rates.eviction.allows_line() {
                     tracing::warn!(%client, %release, "a TigerBeetle client is evicted: {}", reason.name());
                 }
             }
             Outcome::Ignored => {
                 metrics.frames_dropped.fetch_add(1, Relaxed);
-                if words.ignored.may_speak() {
+                if log_rates.ignored.allows_line() {
                     tracing::debug!(%client, number, "a request of a TigerBeetle client is not its session's next one");
                 }
             }
-            Outcome::Frame { .. } | Outcome::Silence => {}
+            Outcome::Frame { .. } | Outcome::Unanswered => {}
         }
     }
 
-    /// This protocol has no errors: the client will send its request again, and the server's log says why it must.
-    fn told(&self, failure: Failure) -> Failure {
-        if failure.code != ErrorCode::Stopping && self.door.words.failure.may_speak() {
-            tracing::warn!("a request of a TigerBeetle client stays without an answer: {}", failure.detail);
+    /// Logs a failure. This protocol has no errors: the client will send its request again.
+    fn log_failure(&self, failure: Failure) -> Failure {
+        if failure.code != ErrorCode::Stopping && self.listener.log_rates.failure.allows_line() {
+            tracing::warn!("a request of a TigerBeetle client is not answered: {}", failure.detail);
         }
         failure
     }

@@ -1,4 +1,4 @@
-//! Writes: the records of a request go into the log where they lie.
+//! Writes: the records of a request go into the log without a copy.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use bezant_rsm::Command;
 use bezant_runtime::Committed;
 use bezant_types::limits::RESULT_SIZE;
 
-use super::Door;
+use super::Listener;
 use super::inbound::Frame;
 use super::outbound::Outcome;
 use super::request::head;
@@ -20,13 +20,13 @@ use crate::failure;
 use crate::share::Share;
 use bezant_api::{ErrorCode, Failure};
 
-/// Where the records of a request lie, as its batches say.
+/// The kind, number and size of the records of a request, taken from its batches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     operation: bezant_ledger::Operation,
     batches: u16,
     events: usize,
-    /// Bytes of the body that go into the log: a single batch needs no trailer.
+    /// Bytes of the body that go into the log: a single batch is stored without its trailer.
     size: usize,
 }
 
@@ -42,7 +42,7 @@ impl Shape {
     }
 }
 
-impl Door {
+impl Listener {
     /// Opens a session.
     pub(super) async fn register(&self, request: &Request, share: &Arc<Share>) -> Result<Outcome, Failure> {
         match self.execute(head(request).open(), share).await {
@@ -61,8 +61,8 @@ impl Door {
     ) -> Result<Outcome, Failure> {
         let head = SessionHead { batches: shape.batches, operation: shape.operation as u16, ..head(request) };
         let body = frame.into_body_with_head(&head.to_bytes(), shape.size);
-        let command = SessionHead::create(body)
-            .map_err(|_| failure::internal("a request that was taken is no command"))?;
+        let command =
+            SessionHead::create(body).map_err(|_| failure::internal("an accepted request is no command"))?;
         match self.execute(command, share).await {
             Ok(committed) => {
                 self.count_results(&committed, shape);
@@ -72,48 +72,49 @@ impl Door {
         }
     }
 
-    /// What was done before is known on a node that takes no writes, too.
+    /// Without the log, answers a request that was done before: a node that accepts no writes knows those
+    /// outcomes, too.
     async fn without_the_log(&self, request: &Request, failure: Failure) -> Result<Outcome, Failure> {
         if failure.code != ErrorCode::ReadOnly {
             return Err(failure);
         }
-        self.answered_before(request, self.patience()).await?.ok_or(failure)
+        self.answered_before(request, self.deadline()).await?.ok_or(failure)
     }
 
     /// The answer to a request that needs no work: it was done before, or its session does not allow it.
     pub(super) async fn answered_before(
         &self,
         request: &Request,
-        patience: Instant,
+        deadline: Instant,
     ) -> Result<Option<Outcome>, Failure> {
         loop {
-            match self.desk.session(head(request).request, Some(patience)).await {
+            match self.service.session(head(request).request, Some(deadline)).await {
                 Ok(answer) => {
                     return Ok(answer.map(|answer| Outcome::of_answer(request, &answer, self.cluster)));
                 }
-                Err(failure) => wait_for_room(failure, patience).await?,
+                Err(failure) => wait_for_capacity(failure, deadline).await?,
             }
         }
     }
 
-    /// What became of events is counted once: not for a retry that was answered from the log.
+    /// Counts the results of the events once: not for a retry that was answered from the log.
     fn count_results(&self, committed: &Committed, shape: Shape) {
         let answer = SessionAnswer::from_reader(&mut Reader::new(&committed.results));
         let is_new = answer
             .is_ok_and(|answer| answer.outcome == SessionOutcome::Reply && answer.index == committed.index);
         let end = SESSION_ANSWER_SIZE + shape.events * RESULT_SIZE;
         if is_new && let Some(results) = committed.results.get(SESSION_ANSWER_SIZE..end) {
-            self.desk.metrics.results(shape.operation, results);
+            self.service.metrics.results(shape.operation, results);
         }
     }
 
     /// Puts a command in the log.
     pub(super) async fn execute(&self, command: Command, share: &Arc<Share>) -> Result<Committed, Failure> {
-        let patience = self.patience();
+        let deadline = self.deadline();
         loop {
-            match self.execute_once(command.clone(), share, patience).await {
+            match self.execute_once(command.clone(), share, deadline).await {
                 Ok(committed) => return Ok(committed),
-                Err(failure) => wait_for_room(failure, patience).await?,
+                Err(failure) => wait_for_capacity(failure, deadline).await?,
             }
         }
     }
@@ -122,25 +123,25 @@ impl Door {
         &self,
         command: Command,
         share: &Arc<Share>,
-        patience: Instant,
+        deadline: Instant,
     ) -> Result<Committed, Failure> {
         let admission = Admission::new(share)?;
         admission.take(command.body.len())?;
-        let executed = self.desk.handle.execute(command, Some(patience)).await;
+        let executed = self.service.handle.execute(command, Some(deadline)).await;
         executed.map_err(|error| failure::of_write(&error))
     }
 
-    /// When a request that found no room is given up, and its client has to send it again.
-    pub(super) fn patience(&self) -> Instant {
-        Instant::now() + self.desk.limits.deadline_default
+    /// When a request that finds no capacity is abandoned; its client then has to send it again.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.service.limits.deadline_default
     }
 }
 
-/// Waits as long as an overloaded node asks for; any other failure comes back. This protocol has no word for
-/// "retry after", so the door waits in the client's place.
-pub(super) async fn wait_for_room(failure: Failure, patience: Instant) -> Result<(), Failure> {
+/// Waits as long as an overloaded node asks for; returns any other failure, and any failure after the
+/// deadline. This protocol has no "retry after", so the listener waits in the client's place.
+pub(super) async fn wait_for_capacity(failure: Failure, deadline: Instant) -> Result<(), Failure> {
     match failure.retry_after {
-        Some(retry_after) if failure.code == ErrorCode::Overloaded && Instant::now() < patience => {
+        Some(retry_after) if failure.code == ErrorCode::Overloaded && Instant::now() < deadline => {
             tokio::time::sleep(retry_after).await;
             Ok(())
         }
@@ -149,4 +150,4 @@ pub(super) async fn wait_for_room(failure: Failure, patience: Instant) -> Result
 }
 
 const _: () =
-    assert!(SESSION_HEAD_SIZE <= bezant_tigerbeetle::HEADER_SIZE, "the head takes the header's place");
+    assert!(SESSION_HEAD_SIZE <= bezant_tigerbeetle::HEADER_SIZE, "the head fits in the place of the header");

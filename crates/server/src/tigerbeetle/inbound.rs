@@ -1,5 +1,5 @@
-//! Frames on their way in: a few bytes at a time into a small buffer, a large frame into memory of its own that
-//! is used again.
+//! Reads frames: small ones into a small buffer of the connection, each large one into a separate, reused
+//! buffer.
 
 use std::io;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Door;
+use super::Listener;
 use super::buffers::Buffer;
 use crate::place::Place;
 use crate::share::{Budget, Share, Taken};
 
-/// What is read at once where nothing larger is expected.
+/// Bytes that are read at once where no larger frame is expected.
 const READ_SIZE: usize = 4 << 10;
-/// Frames above this size get memory of their own: that of the largest, whatever their size.
+/// Frames above this size get a separate buffer, which has the size of the largest frame.
 const LARGE_SIZE: usize = 256 << 10;
-/// A body whose bytes keep coming may take so many times as long as one that stands still.
-const PATIENCE: u32 = 6;
+/// A whole body may take this many times as long as one of its pieces.
+const BODY_TIMEOUT_FACTOR: u32 = 6;
 
 /// Why a connection ends.
 #[derive(Debug, Error)]
@@ -55,7 +55,7 @@ enum FrameBytes {
     Large(Buffer, Taken),
 }
 
-/// Keeps a large frame's place in the budget for as long as its bytes are used.
+/// A large frame's buffer, with its place in the budget for as long as the bytes are used.
 struct Held {
     buffer: Buffer,
     _place: Taken,
@@ -77,8 +77,8 @@ impl Frame {
         bytes.get(HEADER_SIZE..).unwrap_or_default()
     }
 
-    /// The first `size` bytes of the body, with `head` in front of them where the end of the header was: nothing
-    /// is copied but the head.
+    /// The first `size` bytes of the body, after `head`, which overwrites the end of the header: only the
+    /// head is copied.
     ///
     /// # Panics
     /// When the body has fewer bytes, or the head has more than a header.
@@ -102,36 +102,36 @@ impl Frame {
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     buffer: BytesMut,
-    /// The connection was not silent from its beginning.
+    /// False until the first bytes of the connection have come.
     has_read: bool,
 }
 
 impl Inbound {
-    /// The next frame.
+    /// Reads the next frame.
     pub(super) async fn next(
         &mut self,
         stream: &mut TcpStream,
-        door: &Door,
+        listener: &Listener,
         place: &Place,
     ) -> Result<Frame, Closed> {
-        let limits = &door.desk.limits;
+        let limits = &listener.service.limits;
         if self.buffer.is_empty() {
-            self.read_first(stream, door).await?;
+            self.read_first(stream, listener).await?;
         }
         place.usage.open.store(1, Relaxed);
         let header = within(limits.head_timeout, self.read_header(stream)).await?;
-        if header.cluster != door.cluster {
-            return Err(Closed::Cluster(header.cluster, door.cluster));
+        if header.cluster != listener.cluster {
+            return Err(Closed::Cluster(header.cluster, listener.cluster));
         }
         let size = HEADER_SIZE + header.body_size();
-        let (standstill, whole) = (limits.body_timeout, limits.body_timeout * PATIENCE);
+        let (piece_timeout, timeout) = (limits.body_timeout, limits.body_timeout * BODY_TIMEOUT_FACTOR);
         let bytes = if size <= LARGE_SIZE {
-            FrameBytes::Small(within(whole, self.read_small(stream, size, standstill)).await?)
+            FrameBytes::Small(within(timeout, self.read_small(stream, size, piece_timeout)).await?)
         } else {
-            // Waiting for a place is not the client's fault.
-            let place = place_for_frame(door, &place.share).await?;
-            let buffer = door.buffers.take();
-            let buffer = within(whole, self.read_large(stream, size, buffer, standstill)).await?;
+            // The timeout does not include the wait for a place, which the client does not cause.
+            let place = place_for_frame(listener, &place.share).await?;
+            let buffer = listener.buffers.take();
+            let buffer = within(timeout, self.read_large(stream, size, buffer, piece_timeout)).await?;
             FrameBytes::Large(buffer, place)
         };
         let frame = Frame { header, bytes };
@@ -139,11 +139,12 @@ impl Inbound {
         Ok(frame)
     }
 
-    /// Waits for the first bytes of a frame, which may be long after the first one: clients ping every half a minute.
-    async fn read_first(&mut self, stream: &mut TcpStream, door: &Door) -> Result<(), Closed> {
-        let limits = &door.desk.limits;
+    /// Waits for the first bytes of a frame, which may come long after the frame before: clients ping every
+    /// 30 seconds.
+    async fn read_first(&mut self, stream: &mut TcpStream, listener: &Listener) -> Result<(), Closed> {
+        let limits = &listener.service.limits;
         let idle = if self.has_read { limits.frame_idle_timeout } else { limits.head_timeout };
-        let mut stopping = door.desk.stopping.subscribe();
+        let mut stopping = listener.service.stopping.subscribe();
         tokio::select! {
             biased;
             read = within(idle, self.read_more(stream, READ_SIZE)) => read?,
@@ -153,9 +154,9 @@ impl Inbound {
         Ok(())
     }
 
-    async fn read_more(&mut self, stream: &mut TcpStream, room: usize) -> Result<(), Closed> {
+    async fn read_more(&mut self, stream: &mut TcpStream, capacity: usize) -> Result<(), Closed> {
         if self.buffer.capacity() == self.buffer.len() {
-            self.buffer.reserve(room);
+            self.buffer.reserve(capacity);
         }
         if stream.read_buf(&mut self.buffer).await? == 0 { Err(Closed::ByClient) } else { Ok(()) }
     }
@@ -173,15 +174,15 @@ impl Inbound {
         &mut self,
         stream: &mut TcpStream,
         size: usize,
-        standstill: Duration,
+        piece_timeout: Duration,
     ) -> Result<BytesMut, Closed> {
         self.buffer.reserve(size.saturating_sub(self.buffer.len()));
         while self.buffer.len() < size {
-            within(standstill, self.read_more(stream, size)).await?;
+            within(piece_timeout, self.read_more(stream, size)).await?;
         }
         let frame = self.buffer.split_to(size);
         if size > READ_SIZE && self.buffer.is_empty() {
-            // The memory goes with the frame: a client may be idle for long after it.
+            // The memory stays with the frame: a client may be idle for long after it.
             self.buffer = BytesMut::new();
         }
         Ok(frame)
@@ -192,14 +193,14 @@ impl Inbound {
         stream: &mut TcpStream,
         size: usize,
         mut buffer: Buffer,
-        standstill: Duration,
+        piece_timeout: Duration,
     ) -> Result<Buffer, Closed> {
         let begun = self.buffer.split_to(size.min(self.buffer.len()));
         buffer.bytes.put_slice(&begun);
         while buffer.bytes.len() < size {
             let rest = size - buffer.bytes.len();
-            let mut room = (&mut buffer.bytes).limit(rest);
-            let read = within(standstill, async { Ok(stream.read_buf(&mut room).await?) }).await?;
+            let mut space = (&mut buffer.bytes).limit(rest);
+            let read = within(piece_timeout, async { Ok(stream.read_buf(&mut space).await?) }).await?;
             if read == 0 {
                 return Err(Closed::ByClient);
             }
@@ -208,16 +209,16 @@ impl Inbound {
     }
 }
 
-/// A place for a large frame, unless the server stops first.
-async fn place_for_frame(door: &Door, share: &Arc<Share>) -> Result<Taken, Closed> {
-    let mut stopping = door.desk.stopping.subscribe();
+/// A place for a large frame; fails when the server stops first.
+async fn place_for_frame(listener: &Listener, share: &Arc<Share>) -> Result<Taken, Closed> {
+    let mut stopping = listener.service.stopping.subscribe();
     tokio::select! {
         place = share.wait_for(Budget::Frames, 1) => Ok(place),
         _ = stopping.wait_for(|stopping| *stopping) => Err(Closed::Stopping),
     }
 }
 
-/// What the work gives, unless it takes too long.
+/// The result of `work`, or `Late` after the timeout.
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Closed>>) -> Result<T, Closed> {
     timeout(limit, work).await.unwrap_or(Err(Closed::Late(limit)))
 }

@@ -1,13 +1,13 @@
-//! The door for TigerBeetle's clients: the same ledger, spoken to in their protocol.
+//! The listener for TigerBeetle's clients: the same ledger over their protocol.
 //!
-//! The way of a request: `inbound` reads a frame into memory that is used again, `connection` answers pings and
-//! lets `clients` say whether the request is a retry of one that is being answered, `request` decides in the order
-//! of the protocol whether it is taken, and either `create` puts its records, in place, in the log, or `read`
-//! asks what every other door asks and puts the reply in the log. `outbound` makes the reply's bytes from what the
-//! log keeps of it, so that a retry gets the same.
+//! The way of a request: `inbound` reads a frame into reused memory. `connection` answers pings, and checks
+//! with `clients` whether the request is a retry of one that is being answered. `request` checks the request
+//! in the order that the protocol defines. Then `create` puts its records, in place, in the log, or `read`
+//! reads as every other listener does and puts the reply in the log. `outbound` makes the bytes of the reply
+//! from what the log keeps of it, so that a retry gets the same bytes.
 //!
-//! Always holds: a session is part of the replicated state; what this room remembers of clients saves work and
-//! may be lost. Never: a decision about money, or an answer before it is durable.
+//! Always holds: a session is part of the replicated state; what this module caches of clients saves work and
+//! may be lost. Never: a decision about money, or an answer before the request is durable.
 
 mod buffers;
 mod clients;
@@ -23,47 +23,47 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::net::TcpStream;
 
-use crate::desk::Desk;
+use crate::log_rate::LogRate;
 use crate::place::Place;
-use crate::seldom::Seldom;
+use crate::service::Service;
 
 use self::buffers::Buffers;
 use self::clients::Clients;
 
-/// The view that clients are told: the term of the leader times the number of replicas, plus the leader's index.
-/// A group of one has term 1 for ever.
+/// The view in replies: the leader's term times the number of replicas, plus the leader's index. A group of
+/// one is in term 1 for ever.
 const VIEW: u32 = 1;
 
-/// What all connections of this door share.
+/// The listener: what all of its connections share.
 #[derive(Debug)]
-pub(crate) struct Door {
-    desk: Arc<Desk>,
-    /// The cluster that clients must mean.
+pub(crate) struct Listener {
+    service: Arc<Service>,
+    /// The cluster number that clients must send.
     cluster: u128,
     buffers: Arc<Buffers>,
     clients: Clients,
     connections: AtomicU64,
-    words: Words,
+    log_rates: LogRates,
 }
 
-/// What is said of clients, seldom.
+/// The limits of log lines about clients, one for each kind.
 #[derive(Debug, Default)]
-struct Words {
-    closed: Seldom,
-    eviction: Seldom,
-    ignored: Seldom,
-    failure: Seldom,
+struct LogRates {
+    closed: LogRate,
+    eviction: LogRate,
+    ignored: LogRate,
+    failure: LogRate,
 }
 
-impl Door {
-    pub(crate) fn new(desk: Arc<Desk>, cluster: u128) -> Self {
+impl Listener {
+    pub(crate) fn new(service: Arc<Service>, cluster: u128) -> Self {
         Self {
             cluster,
             buffers: Arc::default(),
             clients: Clients::default(),
             connections: AtomicU64::new(0),
-            words: Words::default(),
-            desk,
+            log_rates: LogRates::default(),
+            service,
         }
     }
 

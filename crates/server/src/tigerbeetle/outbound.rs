@@ -1,5 +1,5 @@
-//! What a client hears: the bytes of a reply are made from what the log keeps and from the request alone, so a
-//! retry gets the same ones.
+//! The bytes that a client receives. The bytes of a reply are made from the request and from what the log
+//! keeps, and from nothing else, so a retry gets the same bytes.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::VIEW;
 
-/// The reply that opens a session: how large a body may be, and zeros.
+/// The body of the reply that opens a session: the size of the largest body, and zeros.
 static REGISTERED: [u8; 64] = registered();
 
 const fn registered() -> [u8; 64] {
@@ -23,36 +23,39 @@ const fn registered() -> [u8; 64] {
     body
 }
 
-const _: () = assert!(bezant_tigerbeetle::BODY_SIZE_MAX == 1_048_320, "clients are told the largest body");
+const _: () = assert!(
+    bezant_tigerbeetle::BODY_SIZE_MAX == 1_048_320,
+    "the reply to a register has the size of the largest body"
+);
 
-/// What became of a request. Cheap to clone: bodies are shared.
+/// The outcome of a request. Cheap to clone: bodies are shared.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    /// A frame.
+    /// A frame is sent.
     Frame { header: Box<[u8; HEADER_SIZE]>, body: Bytes },
-    /// The client is told that it is evicted.
+    /// An eviction is sent.
     Evicted { header: Box<[u8; HEADER_SIZE]>, reason: Reason },
-    /// Nothing: the request makes no sense now.
+    /// Nothing is sent: the request is not the next one of its session.
     Ignored,
-    /// Nothing: it cannot be answered, and may be sent again.
-    Silence,
+    /// Nothing is sent: the request failed, and the client may send it again.
+    Unanswered,
 }
 
 impl Outcome {
-    /// The client is told that it is evicted.
+    /// The eviction of the request's client.
     pub(super) fn evicted(request: &Request, reason: Reason, cluster: u128) -> Self {
         let eviction = Eviction { client: request.client, reason, view: request.view.max(VIEW) };
         Self::Evicted { header: Box::new(eviction.to_bytes(cluster)), reason }
     }
 
-    /// A reply; `body` has no answer's head.
+    /// A reply; `body` has the results alone, without the log's head.
     pub(super) fn reply(reply: &Reply, body: Bytes, cluster: u128) -> Self {
         Self::Frame { header: Box::new(reply.to_bytes(cluster, &body)), body }
     }
 
-    /// What the log says became of a request.
+    /// The outcome that the log has of a request.
     pub(super) fn of_answer(request: &Request, answer: &Bytes, cluster: u128) -> Self {
-        let Ok(head) = SessionAnswer::from_reader(&mut Reader::new(answer)) else { return Self::Silence };
+        let Ok(head) = SessionAnswer::from_reader(&mut Reader::new(answer)) else { return Self::Unanswered };
         let reason = match head.outcome {
             SessionOutcome::Reply => {
                 let body = match Operation::from_number(request.operation) {
@@ -80,25 +83,26 @@ impl Outcome {
         Self::evicted(request, reason, cluster)
     }
 
-    /// Bytes of its body.
+    /// Bytes of the body that is sent.
     pub(super) fn body_size(&self) -> usize {
         match self {
             Self::Frame { body, .. } => body.len(),
-            Self::Evicted { .. } | Self::Ignored | Self::Silence => 0,
+            Self::Evicted { .. } | Self::Ignored | Self::Unanswered => 0,
         }
     }
 
-    /// Sends it.
+    /// Sends the outcome.
     pub(super) async fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
         match self {
             Self::Frame { header, body } => stream.write_all_buf(&mut (&header[..]).chain(&body[..])).await,
             Self::Evicted { header, .. } => stream.write_all(&header[..]).await,
-            Self::Ignored | Self::Silence => Ok(()),
+            Self::Ignored | Self::Unanswered => Ok(()),
         }
     }
 }
 
-/// What the next request must name: this reply, or the one before a read, which leaves the session as it is.
+/// The context that the next request must name: this reply's, or after a read the one of the reply before it,
+/// because a read does not change the session.
 fn context_of(request: &Request, answer: &SessionAnswer) -> u128 {
     match Operation::from_number(request.operation) {
         Some(Operation::Register | Operation::CreateAccounts | Operation::CreateTransfers) => {

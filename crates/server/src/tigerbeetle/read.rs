@@ -1,7 +1,9 @@
-//! Reads: asked of the node as by every other door, and the reply put in the log so that a retry finds it.
+//! Reads: the node is asked as by every other listener, and the reply is put in the log so that a retry finds
+//! it.
 //!
-//! The session is asked first: a retry, or a request that it does not allow, costs neither a read nor a place in the
-//! log. A node that takes no writes still reads: then the reply is not kept, and a retry is read anew.
+//! The session is checked first: a retry, or a request that the session does not allow, costs neither a read
+//! nor an entry in the log. A node that accepts no writes still reads: then the reply is not stored, and a
+//! retry reads again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,15 +25,15 @@ use bezant_types::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::Door;
-use super::create::wait_for_room;
+use super::Listener;
+use super::create::wait_for_capacity;
 use super::outbound::Outcome;
 use super::request::head;
 use crate::answer::{ANSWER_COST, Hold};
 use crate::share::Share;
 use crate::shared::balances_of;
 
-/// A reply on its way: room for the head that the log wants, then the results.
+/// A reply under construction: space for the head that the log stores, then the results.
 struct Results {
     bytes: BytesMut,
     result_size: usize,
@@ -57,53 +59,55 @@ impl Results {
     }
 }
 
-/// What is asked.
+/// The content of a request that reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Question<'body> {
     /// A lookup or a query, in batches.
     Batches(Operation, Batches<'body>),
-    /// For change events.
+    /// A filter of change events.
     Changes(&'body [u8; CHANGE_FILTER_SIZE]),
 }
 
-impl Door {
-    /// Answers a question. The answer's bytes count as in memory until the hold is dropped: when they are sent.
+impl Listener {
+    /// Answers a question. The answer's bytes count as held until the returned hold is dropped, which is when
+    /// they are sent.
     pub(super) async fn read(
         &self,
         request: &Request,
         question: Question<'_>,
         share: &Arc<Share>,
     ) -> Result<(Outcome, Arc<Hold>), Failure> {
-        let patience = self.patience();
-        if let Some(outcome) = self.answered_before(request, patience).await? {
-            let hold = hold(share, patience).await?;
+        let deadline = self.deadline();
+        if let Some(outcome) = self.answered_before(request, deadline).await? {
+            let hold = hold(share, deadline).await?;
             hold.set(outcome.body_size());
             return Ok((outcome, hold));
         }
         let (found, hold) = loop {
-            match self.find_once(question, patience, share).await {
+            match self.find_once(question, deadline, share).await {
                 Ok(found) => break found,
-                Err(failure) => wait_for_room(failure, patience).await?,
+                Err(failure) => wait_for_capacity(failure, deadline).await?,
             }
         };
         Ok((self.keep(request, found, share).await?, hold))
     }
 
-    /// One try, with a hold of its own: what an earlier one had taken is given back.
+    /// One try with a separate hold: the hold of an earlier try was returned.
     async fn find_once(
         &self,
         question: Question<'_>,
-        patience: Instant,
+        deadline: Instant,
         share: &Arc<Share>,
     ) -> Result<(Results, Arc<Hold>), Failure> {
         let hold = Hold::new(share, ANSWER_COST)?;
-        let found = hold.scope(self.find(question, patience)).await?;
-        // The rows have become the bytes of the reply: in the log, in the session and on their way.
+        let found = hold.scope(self.find(question, deadline)).await?;
+        // The rows are now bytes of the reply, which exist in the log and the session and again while they
+        // are sent.
         hold.set(found.bytes.len().saturating_mul(2));
         Ok((found, hold))
     }
 
-    /// Puts the reply in the log, where there is one that takes it.
+    /// Puts the reply in the log, if the node accepts writes.
     async fn keep(&self, request: &Request, found: Results, share: &Arc<Share>) -> Result<Outcome, Failure> {
         let bytes = found.finish(&head(request));
         match self.execute(SessionHead::reply(bytes.clone()), share).await {
@@ -111,7 +115,7 @@ impl Door {
             Err(Failure { code: ErrorCode::ReadOnly, .. }) => {
                 let reply = Reply {
                     request_checksum: request.checksum,
-                    // The session stands where it stood: the next request names the same reply.
+                    // The session is unchanged: the next request names the same reply.
                     context: request.parent,
                     client: request.client,
                     index: LogIndex(request.session.0),
@@ -127,10 +131,10 @@ impl Door {
         }
     }
 
-    async fn find(&self, question: Question<'_>, patience: Instant) -> Result<Results, Failure> {
+    async fn find(&self, question: Question<'_>, deadline: Instant) -> Result<Results, Failure> {
         match question {
-            Question::Batches(operation, batches) => self.find_batches(operation, &batches, patience).await,
-            Question::Changes(filter) => self.find_changes(filter, patience).await,
+            Question::Batches(operation, batches) => self.find_batches(operation, &batches, deadline).await,
+            Question::Changes(filter) => self.find_changes(filter, deadline).await,
         }
     }
 
@@ -138,20 +142,20 @@ impl Door {
         &self,
         operation: Operation,
         batches: &Batches<'_>,
-        patience: Instant,
+        deadline: Instant,
     ) -> Result<Results, Failure> {
         let mut results = Results::new(operation);
         let mut sizes = Vec::with_capacity(batches.count());
         match operation {
             Operation::LookupAccounts => {
                 let ids = ids_of(batches.payload()).map(AccountId).collect();
-                let found = self.desk.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
+                let found = self.service.accounts(LedgerQuery::Accounts(ids), Some(deadline)).await?;
                 let found = found.iter().map(|view| (view.account.id.0, account_to_bytes(&view.account)));
                 lookup(batches, found, &mut results, &mut sizes);
             }
             Operation::LookupTransfers => {
                 let ids = ids_of(batches.payload()).map(TransferId).collect();
-                let found = self.desk.history(HistoryQuery::Transfers(ids), Some(patience)).await?;
+                let found = self.service.history(HistoryQuery::Transfers(ids), Some(deadline)).await?;
                 let found =
                     found.iter().map(|(_, row)| (row.transfer.id.0, transfer_to_bytes(&row.transfer)));
                 lookup(batches, found, &mut results, &mut sizes);
@@ -159,7 +163,7 @@ impl Door {
             _ => {
                 for batch in batches.iter() {
                     let before = results.count();
-                    self.find_by_filter(operation, batch, patience, &mut results).await?;
+                    self.find_by_filter(operation, batch, deadline, &mut results).await?;
                     sizes.push(results.count() - before);
                 }
             }
@@ -168,25 +172,25 @@ impl Door {
         Ok(results)
     }
 
-    /// What one filter finds: nothing when it makes no sense.
+    /// What one filter finds; nothing when the filter is invalid.
     async fn find_by_filter(
         &self,
         operation: Operation,
         filter: &[u8],
-        patience: Instant,
+        deadline: Instant,
         results: &mut Results,
     ) -> Result<(), Failure> {
         match operation {
             Operation::QueryAccounts => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
-                for view in self.desk.accounts(LedgerQuery::QueryAccounts(filter), Some(patience)).await? {
+                for view in self.service.accounts(LedgerQuery::QueryAccounts(filter), Some(deadline)).await? {
                     results.push(&account_to_bytes(&view.account));
                 }
             }
             Operation::QueryTransfers => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
                 for (_, row) in
-                    self.desk.history(HistoryQuery::QueryTransfers(filter), Some(patience)).await?
+                    self.service.history(HistoryQuery::QueryTransfers(filter), Some(deadline)).await?
                 {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
@@ -194,16 +198,16 @@ impl Door {
             Operation::GetAccountTransfers => {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
                 for (_, row) in
-                    self.desk.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?
+                    self.service.history(HistoryQuery::AccountTransfers(filter), Some(deadline)).await?
                 {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
             }
             Operation::GetAccountBalances => {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
-                if self.keeps_history(filter.account_id, patience).await? {
+                if self.keeps_history(filter.account_id, deadline).await? {
                     let rows =
-                        self.desk.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?;
+                        self.service.history(HistoryQuery::AccountTransfers(filter), Some(deadline)).await?;
                     for balance in balances_of(&rows, filter.account_id) {
                         results.push(&account_balance_to_bytes(&balance));
                     }
@@ -214,22 +218,22 @@ impl Door {
         Ok(())
     }
 
-    async fn keeps_history(&self, account: AccountId, patience: Instant) -> Result<bool, Failure> {
-        let found = self.desk.accounts(LedgerQuery::Accounts(vec![account]), Some(patience)).await?;
+    async fn keeps_history(&self, account: AccountId, deadline: Instant) -> Result<bool, Failure> {
+        let found = self.service.accounts(LedgerQuery::Accounts(vec![account]), Some(deadline)).await?;
         Ok(found.iter().any(|view| view.account.flags.contains(AccountFlags::HISTORY)))
     }
 
     async fn find_changes(
         &self,
         filter: &[u8; CHANGE_FILTER_SIZE],
-        patience: Instant,
+        deadline: Instant,
     ) -> Result<Results, Failure> {
         let mut results = Results::new(Operation::GetChangeEvents);
         let Some(filter) = change_filter_from_bytes(filter).filter(MovementFilter::is_valid) else {
             return Ok(results);
         };
-        let rows = self.desk.history(HistoryQuery::Movements(filter), Some(patience)).await?;
-        let accounts = self.accounts_of(&rows, patience).await?;
+        let rows = self.service.history(HistoryQuery::Movements(filter), Some(deadline)).await?;
+        let accounts = self.accounts_of(&rows, deadline).await?;
         for (_, row) in &rows {
             let of = |id: AccountId| {
                 accounts.get(&id).copied().unwrap_or_else(|| Account { id, ..Account::default() })
@@ -240,27 +244,27 @@ impl Door {
         Ok(results)
     }
 
-    /// The accounts that take part in movements.
+    /// The accounts on either side of the movements.
     async fn accounts_of(
         &self,
         rows: &[(MovementNumber, Movement)],
-        patience: Instant,
+        deadline: Instant,
     ) -> Result<HashMap<AccountId, Account>, Failure> {
         let sides = |row: &Movement| [row.transfer.debit_account_id, row.transfer.credit_account_id];
         let mut ids: Vec<AccountId> = rows.iter().flat_map(|(_, row)| sides(row)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let found = self.desk.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
+        let found = self.service.accounts(LedgerQuery::Accounts(ids), Some(deadline)).await?;
         Ok(found.into_iter().map(|view| (view.account.id, view.account)).collect())
     }
 }
 
-/// A place in the memory of answers, once there is one.
-async fn hold(share: &Arc<Share>, patience: Instant) -> Result<Arc<Hold>, Failure> {
+/// Takes the memory of an answer, and waits until there is some.
+async fn hold(share: &Arc<Share>, deadline: Instant) -> Result<Arc<Hold>, Failure> {
     loop {
         match Hold::new(share, ANSWER_COST) {
             Ok(hold) => return Ok(hold),
-            Err(failure) => wait_for_room(failure, patience).await?,
+            Err(failure) => wait_for_capacity(failure, deadline).await?,
         }
     }
 }
@@ -269,7 +273,8 @@ fn ids_of(payload: &[u8]) -> impl Iterator<Item = u128> {
     payload.as_chunks().0.iter().map(|bytes| u128::from_le_bytes(*bytes))
 }
 
-/// Deals out what was found, in the order of the ids and with unknown ones left out, to the batches that asked.
+/// Distributes the found records to the batches that asked for them. The records are in the order of the ids;
+/// unknown ids are left out.
 fn lookup<const SIZE: usize>(
     batches: &Batches<'_>,
     found: impl Iterator<Item = (u128, [u8; SIZE])>,

@@ -1,4 +1,4 @@
-//! Whether a request is taken: everything that can be said of it without its session, in the order of the protocol.
+//! The checks of a request that need no session, in the order that the protocol defines.
 
 use bezant_codec::Batches;
 use bezant_ledger::SessionHead;
@@ -10,18 +10,18 @@ use bezant_tigerbeetle::{CHANGE_FILTER_SIZE, Operation, Release, Request};
 use super::VIEW;
 use super::read::Question;
 
-/// What is to be done.
+/// The work that a valid request asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Work<'body> {
-    /// Opens a session.
+    /// A session is opened.
     Register,
-    /// Creates accounts or transfers.
+    /// Accounts or transfers are created.
     Create(bezant_ledger::Operation, Batches<'body>),
-    /// Answers a question.
+    /// A lookup or a query is answered.
     Read(Question<'body>),
 }
 
-/// What a request asks for, or why its client is evicted.
+/// The work that a request asks for, or the reason to evict its client.
 pub(super) fn check<'body>(request: &Request, body: &'body [u8]) -> Result<Work<'body>, Reason> {
     if request.release < Release::OLDEST {
         return Err(Reason::ReleaseTooLow);
@@ -32,7 +32,8 @@ pub(super) fn check<'body>(request: &Request, body: &'body [u8]) -> Result<Work<
     let operation = Operation::from_number(request.operation).ok_or(Reason::InvalidOperation)?;
     match operation {
         Operation::Register => {
-            // The client says how large it would like bodies to be; 0, as all of this line say, is "you choose".
+            // The client sends the size that it would like bodies to have; 0, which all clients of this
+            // release line send, leaves the choice to the server.
             let is_whole = body.len() == REGISTER_BODY_SIZE && body.iter().skip(4).all(|byte| *byte == 0);
             if is_whole { Ok(Work::Register) } else { Err(Reason::InvalidBody) }
         }
@@ -55,7 +56,7 @@ pub(super) fn check<'body>(request: &Request, body: &'body [u8]) -> Result<Work<
     }
 }
 
-/// What goes into the log of who asks.
+/// The head that the log stores with a request.
 pub(super) const fn head(request: &Request) -> SessionHead {
     SessionHead {
         request: SessionRequest {
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_come_in_the_order_of_the_protocol() {
+    fn eviction_reasons_follow_the_order_of_the_protocol() {
         let reason = |operation, release| check(&request(operation, release), b"junk").unwrap_err();
         assert_eq!(reason(99, Release::new(0, 16, 78)), Reason::ReleaseTooLow);
         assert_eq!(reason(99, Release::new(0, 18, 0)), Reason::ReleaseTooHigh);
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_call_is_taken() {
+    fn an_empty_request_is_accepted() {
         let mut body = Vec::new();
         put_trailer(&mut body, &[0], 128);
         let work = check(&request(147, Release::OWN), &body).unwrap();

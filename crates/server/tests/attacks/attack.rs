@@ -1,4 +1,4 @@
-//! The attacks: each comes from an address of its own, and what it holds it lets go when dropped.
+//! The attacks: each comes from its own address, and releases everything it holds when dropped.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,24 +12,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// Where attacks come from. Any address of 127/8 is the machine's own.
+/// The address of all attacks. The machine owns every address of 127/8.
 pub(crate) const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 
-/// A connection from an address.
+/// Opens a connection from an address.
 pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((from, 0)))?;
     socket.connect(to).await
 }
 
-/// An HTTP/2 connection whose client takes heads, and no byte of any body.
-pub(crate) struct Deaf {
+/// An HTTP/2 connection whose client reads heads, and no byte of any body.
+pub(crate) struct Unreading {
     sender: SendRequest<Empty<Bytes>>,
     unread: Vec<Response<Incoming>>,
     tasks: JoinSet<()>,
 }
 
-impl Deaf {
+impl Unreading {
     pub(crate) async fn connect(to: SocketAddr) -> Self {
         let stream = connect(ATTACKER, to).await.unwrap();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -42,7 +42,8 @@ impl Deaf {
         Self { sender, unread: Vec::new(), tasks }
     }
 
-    /// Asks so many times at once; how many were answered with 200, all of them unread.
+    /// Sends `count` requests at once; returns how many of all answers so far have status 200, all of them
+    /// unread.
     pub(crate) async fn ask(&mut self, path: &str, count: usize) -> usize {
         let mut asked = JoinSet::new();
         for _ in 0..count {
@@ -56,7 +57,7 @@ impl Deaf {
     }
 }
 
-/// A stream of all change events over HTTP/1.1, once the server has begun to answer.
+/// Opens a stream of all change events over HTTP/1.1, and waits until the server begins to answer.
 pub(crate) async fn event_stream(to: SocketAddr) -> Option<TcpStream> {
     let mut stream = connect(ATTACKER, to).await.ok()?;
     let head = "GET /v1/events/stream?from=0 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
@@ -66,7 +67,7 @@ pub(crate) async fn event_stream(to: SocketAddr) -> Option<TcpStream> {
     (&status == b"HTTP/1.1 200").then_some(stream)
 }
 
-/// Reads a stream as fast as it comes, for as long as it lasts; how many bytes came.
+/// Reads a stream as fast as it comes until it ends; returns the number of bytes.
 pub(crate) async fn read_all(mut stream: TcpStream) -> u64 {
     let mut bytes = vec![0; 64 << 10];
     let mut count = 0;
@@ -76,24 +77,24 @@ pub(crate) async fn read_all(mut stream: TcpStream) -> u64 {
     count
 }
 
-/// Reads a stream until a text has come.
+/// Reads a stream until `text` has come.
 pub(crate) async fn read_until(mut stream: TcpStream, text: &str) {
     let mut bytes = Vec::new();
     while stream.read_buf(&mut bytes).await.unwrap() > 0 {
         if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
             return;
         }
-        // The text may have come in part.
+        // The end of what was read may be the beginning of the text.
         bytes.drain(..bytes.len().saturating_sub(text.len()));
     }
     panic!("the stream ended before {text:?}");
 }
 
-/// Connections that say nothing. The system may have taken some that the server has not.
-pub(crate) async fn silence(to: SocketAddr, count: usize) -> Vec<TcpStream> {
-    let mut silent = Vec::new();
+/// Opens connections that send nothing. The system may have accepted some that the server has not.
+pub(crate) async fn idle_connections(to: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut idle = Vec::new();
     for _ in 0..count {
-        silent.extend(connect(ATTACKER, to).await);
+        idle.extend(connect(ATTACKER, to).await);
     }
-    silent
+    idle
 }

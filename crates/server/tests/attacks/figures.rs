@@ -8,35 +8,35 @@ use std::time::Duration;
 use bezant_server::Limits;
 use tokio::task::JoinSet;
 
-use crate::attack::{Deaf, event_stream, read_all, silence};
+use crate::attack::{Unreading, event_stream, idle_connections, read_all};
 use crate::payer::Payer;
 
-/// How long payments are made under each attack, from its first moment on.
+/// How long payments are made under each attack, from its start on.
 const TIME: Duration = Duration::from_secs(8);
-/// Change events that streams find.
+/// Change events that the streams read.
 const MOVEMENTS: u128 = 400_000;
-/// What a payment may take, of one in a hundred.
+/// The most time that 99 of 100 payments may take.
 const P99_MAX: Duration = Duration::from_millis(50);
 
-/// An attack, which goes on until it is dropped.
+/// An attack, which lasts until it is dropped.
 type Attack = fn(SocketAddr, SocketAddr) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-/// What one line of the report is of.
+/// The attacks, with their lines in the report.
 const ATTACKS: [(&str, Attack); 6] = [
     ("no attack", |_, _| Box::pin(std::future::pending())),
     ("40 HTTP/2 connections, 128 unread /openapi.json each", |to, _| Box::pin(unread_documents(to))),
     ("250 unread event streams from 0", |to, _| Box::pin(streams(to, false))),
     ("250 event streams from 0 that are read", |to, _| Box::pin(streams(to, true))),
-    ("4,300 silent connections, anew whenever they end", |to, _| Box::pin(silences(to, 4300))),
-    ("1,100 silent connections to TigerBeetle's listener, likewise", |_, to| Box::pin(silences(to, 1100))),
+    ("4,300 idle connections, opened again whenever they end", |to, _| Box::pin(reconnecting(to, 4300))),
+    ("1,100 idle connections to TigerBeetle's listener, likewise", |_, to| Box::pin(reconnecting(to, 1100))),
 ];
 
 async fn unread_documents(to: SocketAddr) {
-    let mut deaf = Vec::new();
+    let mut unreading = Vec::new();
     for _ in 0..40 {
-        let mut connection = Deaf::connect(to).await;
+        let mut connection = Unreading::connect(to).await;
         connection.ask("/openapi.json", 128).await;
-        deaf.push(connection);
+        unreading.push(connection);
     }
     std::future::pending::<()>().await;
 }
@@ -58,15 +58,15 @@ async fn streams(to: SocketAddr, are_read: bool) {
     std::future::pending::<()>().await;
 }
 
-async fn silences(to: SocketAddr, count: usize) {
+async fn reconnecting(to: SocketAddr, count: usize) {
     loop {
-        let silent = silence(to, count).await;
+        let idle = idle_connections(to, count).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        drop(silent);
+        drop(idle);
     }
 }
 
-/// Runs an attack on a thread of its own until the sender is dropped.
+/// Runs an attack on a separate thread until the sender is dropped.
 fn launch(
     attack: Attack,
     http: SocketAddr,
@@ -86,7 +86,7 @@ fn launch(
     (stop, running)
 }
 
-/// `per_mille` of a thousand take no longer.
+/// The duration that `per_mille` of a thousand do not exceed.
 fn quantile(sorted: &[Duration], per_mille: usize) -> Duration {
     sorted[(sorted.len() * per_mille / 1000).min(sorted.len() - 1)]
 }
@@ -117,7 +117,7 @@ async fn figures() {
         let max = took[took.len() - 1];
         println!("{name:62} {:>8} {p50:>10.1?} {p99:>10.1?} {max:>10.1?}", took.len());
         worst = worst.max(p99);
-        // The next one finds the server as the first did.
+        // The next attack starts from the same state of the server as the first.
         crate::wait_until("the attack is over", async || {
             crate::metric(&server, "bezant_connections_open ").await <= 3
         })

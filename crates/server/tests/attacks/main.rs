@@ -1,7 +1,7 @@
-//! Clients that take all they can get, and one beside them, from another address, that pays.
+//! Clients that take everything they can get, and beside them a client of another address that pays.
 //!
-//! The short tests show that the payer is never refused and that places come back. `figures` prints how long the
-//! payments take while each attack runs at full size; see docs/benchmarks.md.
+//! The short tests show that the payer is never refused and that places become free again. `figures` prints
+//! how long the payments take while each attack runs at full size; see docs/benchmarks.md.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
 
 mod attack;
@@ -19,12 +19,12 @@ use bezant_types::{ClientId, SessionNumber};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use attack::{ATTACKER, Deaf, connect, event_stream, read_until, silence};
+use attack::{ATTACKER, Unreading, connect, event_stream, idle_connections, read_until};
 use common::{Server, read_answer};
 use payer::Payer;
 
-/// No step may take longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The most time that any step may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server with two accounts.
 async fn server(limits: Limits) -> Server {
@@ -33,7 +33,7 @@ async fn server(limits: Limits) -> Server {
     server
 }
 
-/// What the server answers to a `GET` from an address.
+/// The server's answer to a `GET` from an address.
 async fn get(server: &Server, from: Ipv4Addr, path: &str) -> common::Answer {
     let mut stream = connect(from, server.address).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
@@ -54,42 +54,42 @@ async fn wait_until(what: &str, mut is_met: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+    tokio::time::timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unread_documents_cost_next_to_nothing() {
+async fn unread_documents_take_almost_no_memory() {
     let server = server(Limits { answer_bytes_max: 8 << 20, ..Limits::default() }).await;
     let mut payer = Payer::connect(server.address, 0).await;
-    let mut deaf = Vec::new();
+    let mut unreading = Vec::new();
     for _ in 0..4 {
-        let mut connection = Deaf::connect(server.address).await;
-        // Each is some hundred KiB: two dozen of copies would fill the memory of answers.
+        let mut connection = Unreading::connect(server.address).await;
+        // Each document has some hundred KiB: two dozen copies would fill the memory of answers.
         assert_eq!(connection.ask("/openapi.json", 128).await, 128);
-        deaf.push(connection);
+        unreading.push(connection);
     }
     payer.pay(20).await;
-    assert_eq!(get(&server, ATTACKER, "/v1/accounts").await.status, 200, "there is room for more");
-    drop(deaf);
+    assert_eq!(get(&server, ATTACKER, "/v1/accounts").await.status, 200, "another answer fits");
+    drop(unreading);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_reads_nothing_is_refused_and_no_other() {
+async fn only_the_address_that_does_not_read_is_refused() {
     let server = server(Limits { answer_bytes_max: 400 << 10, ..Limits::default() }).await;
     let mut payer = Payer::connect(server.address, 0).await;
     payer.make_history(8189).await;
-    let mut deaf = Deaf::connect(server.address).await;
-    // Room for 10 MiB of rows is asked for, for a share of 200 KiB.
-    let read = deaf.ask("/v1/accounts/1/history?limit=100", 128).await;
+    let mut unreading = Unreading::connect(server.address).await;
+    // The requests need 10 MiB for rows, of a share of 200 KiB.
+    let read = unreading.ask("/v1/accounts/1/history?limit=100", 128).await;
     assert!(read < 3, "{read} of 128 answers fit");
     assert_eq!(get(&server, ATTACKER, "/v1/accounts/1/history?limit=100").await.status, 429);
     payer.pay(20).await;
     assert_eq!(server.get("/v1/accounts/1/history?limit=100").await.status, 200, "another address reads");
     let shed = metric(&server, r#"bezant_overloaded_total{api="rest",cause="answer_bytes"}"#).await;
-    assert!(shed >= 126, "every call that was shed is counted: {shed}");
-    drop(deaf);
-    wait_until("the room comes back", async || {
+    assert!(shed >= 126, "every refused call is counted: {shed}");
+    drop(unreading);
+    wait_until("the memory of answers is free again", async || {
         get(&server, ATTACKER, "/v1/accounts/1/history?limit=100").await.status == 200
     })
     .await;
@@ -114,17 +114,17 @@ async fn streams_of_one_address_leave_places_for_another() {
     own.read_exact(&mut status).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 200");
 
-    // One that reads gets all of the history, whatever the others do.
+    // A stream that is read gets all of the history, whatever the others do.
     let reading = tokio::spawn(read_until(streams.pop().unwrap(), "id: 24566\n"));
     payer.pay(20).await;
-    tokio::time::timeout(PATIENCE, reading).await.expect("every event comes").unwrap();
+    tokio::time::timeout(TIMEOUT, reading).await.expect("every event comes").unwrap();
     drop(streams);
-    wait_until("places come back", async || event_stream(server.address).await.is_some()).await;
+    wait_until("places are free again", async || event_stream(server.address).await.is_some()).await;
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_connections_give_way_and_end() {
+async fn idle_connections_are_evicted_and_end() {
     let limits = Limits {
         connections_max: 32,
         frame_connections_max: 32,
@@ -135,17 +135,17 @@ async fn silent_connections_give_way_and_end() {
     let server = server(limits).await;
     let mut payer = Payer::connect(server.address, 0).await;
     for listener in [server.address, server.tigerbeetle] {
-        let mut silent = silence(listener, 60).await;
+        let mut idle = idle_connections(listener, 60).await;
         payer.pay(20).await;
         assert_eq!(server.get("/livez").await.status, 200, "a new connection has a place");
         let ping = Ping { client: ClientId(5), time: 99, session: SessionNumber(0) };
         let mut other = TcpStream::connect(server.tigerbeetle).await.unwrap();
         other.write_all(&ping.to_bytes(0, Release::OWN)).await.unwrap();
         let mut pong = [0; 256];
-        tokio::time::timeout(PATIENCE, other.read_exact(&mut pong)).await.expect("a place").unwrap();
-        for stream in &mut silent {
-            let read = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1])).await;
-            assert!(!matches!(read.expect("it ends"), Ok(1..)), "nothing was said");
+        tokio::time::timeout(TIMEOUT, other.read_exact(&mut pong)).await.expect("a place").unwrap();
+        for stream in &mut idle {
+            let read = tokio::time::timeout(TIMEOUT, stream.read(&mut [0; 1])).await;
+            assert!(!matches!(read.expect("it ends"), Ok(1..)), "the server sends nothing");
         }
     }
     let shed = r#"bezant_overloaded_total{api="http",cause="connections"}"#;
@@ -157,7 +157,7 @@ async fn silent_connections_give_way_and_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_longest_idle_connection_of_an_address_makes_room_for_its_next() {
+async fn the_longest_idle_connection_of_an_address_is_evicted() {
     let limits =
         Limits { connections_max: 4, check_interval: Duration::from_millis(50), ..Limits::default() };
     let server = server(limits).await;
@@ -171,7 +171,7 @@ async fn the_longest_idle_connection_of_an_address_makes_room_for_its_next() {
     assert!(ask(&mut first).await);
     let mut second = connect(ATTACKER, server.address).await.unwrap();
     assert!(ask(&mut second).await);
-    // Until the first has been idle for the shortest time that counts, the newcomer is refused.
+    // Until the first has been idle for the minimum time, the new connection is refused.
     let mut third = None;
     wait_until("a place", async || {
         assert!(ask(&mut second).await, "the second is in use");
@@ -182,19 +182,19 @@ async fn the_longest_idle_connection_of_an_address_makes_room_for_its_next() {
     })
     .await;
     let mut byte = [0];
-    let ended = tokio::time::timeout(PATIENCE, first.read(&mut byte)).await.expect("the first has ended");
-    assert!(!matches!(ended, Ok(1..)), "it made room");
+    let ended = tokio::time::timeout(TIMEOUT, first.read(&mut byte)).await.expect("the first has ended");
+    assert!(!matches!(ended, Ok(1..)), "it lost its place");
     assert!(ask(&mut second).await, "the second stays");
     assert_eq!(server.get("/livez").await.status, 200, "another address has places");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_waits_for_a_place_holds_up_no_other() {
+async fn a_connection_that_waits_for_a_place_blocks_no_other() {
     let limits = Limits {
         connections_max: 2,
         check_interval: Duration::from_millis(50),
-        head_timeout: PATIENCE,
+        head_timeout: TIMEOUT,
         ..Limits::default()
     };
     let server = server(limits).await;
@@ -206,7 +206,7 @@ async fn a_connection_that_waits_for_a_place_holds_up_no_other() {
     };
     let answer = async |stream: &mut TcpStream| {
         let mut status = [0; 12];
-        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut status)).await;
+        let read = tokio::time::timeout(TIMEOUT, stream.read_exact(&mut status)).await;
         read.expect("it is answered or closed").is_ok().then_some(status)
     };
     let mut used = Vec::new();

@@ -1,4 +1,4 @@
-//! A client that means well: it pays, one payment after the other, and minds how long each takes.
+//! A well-behaved client: it makes one payment after the other and measures how long each takes.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use bezant_codec::transfer_to_bytes;
 use bezant_types::{AccountId, LedgerNumber, Transfer, TransferId};
 use tonic::transport::Channel;
 
-/// Transfers that fit in a call.
+/// The most transfers that fit in a call.
 const BATCH: u128 = 8189;
 
 pub(crate) struct Payer {
@@ -23,7 +23,7 @@ impl Payer {
         Self { client, last_id }
     }
 
-    /// Pays so many times in one call, from account 1 to account 2.
+    /// Makes `count` payments in one call, from account 1 to account 2.
     async fn pay_at_once(&mut self, count: u128) {
         let first = self.last_id + 1;
         self.last_id += count;
@@ -39,19 +39,19 @@ impl Payer {
         let records: Vec<u8> =
             (first..=self.last_id).flat_map(|id| transfer_to_bytes(&transfer(id))).collect();
         let request = v1::SubmitRequest { operation: 2, records: records.into() };
-        let reply = self.client.submit(request).await.expect("a payment is taken").into_inner();
+        let reply = self.client.submit(request).await.expect("a payment is accepted").into_inner();
         let created = reply.results.as_chunks::<16>().0.iter().filter(|result| result[8..12] == [0xff; 4]);
         assert_eq!(created.count() as u128, count, "all are created");
     }
 
-    /// Makes a history of at least so many movements.
+    /// Makes a history of at least `count` movements.
     pub(crate) async fn make_history(&mut self, count: u128) {
         for _ in 0..count.div_ceil(BATCH) {
             self.pay_at_once(BATCH).await;
         }
     }
 
-    /// Pays for so long; how long each payment took.
+    /// Pays for `time`; returns the duration of each payment.
     pub(crate) async fn pay_for(&mut self, time: Duration) -> Vec<Duration> {
         let begun = Instant::now();
         let mut took = Vec::new();
@@ -63,7 +63,7 @@ impl Payer {
         took
     }
 
-    /// Pays so many times; how long each payment took.
+    /// Makes `count` payments; returns the duration of each.
     pub(crate) async fn pay(&mut self, count: usize) -> Vec<Duration> {
         let mut took = Vec::new();
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! A real node with a real server on a port of its own, and the plainest of clients.
+//! A real node with a real server on free ports, and a minimal HTTP client.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// Of the door for TigerBeetle's clients.
+    /// The address of the listener for TigerBeetle's clients.
     pub(crate) tigerbeetle: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -53,13 +53,13 @@ impl Server {
         Self::serve(node, folder, limits).await
     }
 
-    /// Serves a node that runs already.
+    /// Serves a running node.
     pub(crate) async fn serve(node: Running<Ledger>, folder: TempDir, limits: Limits) -> Self {
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let frames = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, tigerbeetle) = (http.local_addr().unwrap(), frames.local_addr().unwrap());
         let (shutdown, stopped) = oneshot::channel::<()>();
-        // The names that the requests of these tests say.
+        // The host names in the requests of these tests.
         let allowed_hosts = ["b", "bezant"].map(|host| host.parse().unwrap()).to_vec();
         let options = ServerOptions { limits: limits.clone(), allowed_hosts, token: None };
         let handle = node.handle();
@@ -107,7 +107,7 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends a request as it stands, on a connection of its own, and reads the answer to its end.
+    /// Sends `request` unchanged on a new connection, and reads the answer to its end.
     pub(crate) async fn raw(&self, request: &str) -> Answer {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -118,7 +118,7 @@ impl Server {
         self.raw(&format!("GET {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\n\r\n")).await
     }
 
-    /// The status of an answer; `None` when the connection found no place.
+    /// The status of an answer; `None` when the connection got no place.
     pub(crate) async fn try_get(&self, path: &str) -> Option<u16> {
         let mut stream = TcpStream::connect(self.address).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\n\r\n");
@@ -141,7 +141,7 @@ impl Server {
         self.send("POST", path, "", body).await
     }
 
-    /// Whether its node takes writes and shows its state, as that changes.
+    /// The changes of the node's health.
     pub(crate) fn health(&self) -> tokio::sync::watch::Receiver<bezant_runtime::Health> {
         self.node.as_ref().unwrap().handle().watch_health()
     }

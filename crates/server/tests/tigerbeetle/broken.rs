@@ -1,5 +1,5 @@
-//! What no client should send, and clients that are slow, idle or many: silence, an end of the connection, or
-//! patience, as the protocol has it; and the server goes on for everybody else.
+//! Invalid frames, and slow, idle and numerous clients. As the protocol requires, the server drops the frame,
+//! closes the connection or waits; and it serves all other clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use tokio::io::AsyncWriteExt;
 use crate::common::Server;
 use crate::peer::{CREATED, Peer, account, body, ids_to_bytes, statuses, transfer};
 
-/// The checksum of a header that was changed.
+/// Makes the checksum of a changed header valid.
 fn reseal(frame: &mut [u8]) {
     let sum = checksum(&frame[16..HEADER_SIZE]).to_le_bytes();
     frame[..16].copy_from_slice(&sum);
 }
 
 /// Sends bytes, then a ping: true when the ping is answered and nothing before it.
-async fn is_silent(peer: &mut Peer, frame: &[u8]) -> bool {
+async fn is_not_answered(peer: &mut Peer, frame: &[u8]) -> bool {
     let ping = Ping { client: ClientId(5), time: 99, session: SessionNumber(0) };
     peer.stream.write_all(frame).await.unwrap();
     peer.stream.write_all(&ping.to_bytes(0, Release::OWN)).await.unwrap();
@@ -31,19 +31,19 @@ async fn is_silent(peer: &mut Peer, frame: &[u8]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_makes_no_sense_is_dropped_and_the_connection_stays() {
+async fn an_invalid_frame_is_dropped_and_the_connection_stays() {
     let server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     peer.two_accounts().await;
     let old = peer.request.clone();
     peer.lookup_accounts(&[1]).await;
-    assert!(is_silent(&mut peer, &old).await, "an old request");
+    assert!(is_not_answered(&mut peer, &old).await, "an old request");
     let events = body(Operation::LookupAccounts, &[ids_to_bytes(&[1])]);
     let good = peer.frame(Operation::LookupAccounts, &events);
     let changes: [(&str, usize, u8); 11] = [
         ("a byte that must be zero", 16, 1),
-        ("another in the first half", 127, 1),
-        ("one of the request's own", 255, 1),
+        ("another such byte, in the first half", 127, 1),
+        ("a reserved byte of the request", 255, 1),
         ("another protocol", 112, 1),
         ("a command of replicas", 114, 6),
         ("a reply", 114, 8),
@@ -58,10 +58,10 @@ async fn what_makes_no_sense_is_dropped_and_the_connection_stays() {
         assert_ne!(frame[at], value, "{what}");
         frame[at] = value;
         reseal(&mut frame);
-        assert!(is_silent(&mut peer, &frame).await, "{what}");
+        assert!(is_not_answered(&mut peer, &frame).await, "{what}");
     }
     peer.exchange(good).await.unwrap();
-    assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "the session goes on");
+    assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "the session continues");
     let metrics = server.get("/metrics").await.body;
     assert!(metrics.contains("bezant_tigerbeetle_frames_dropped_total 12"), "{metrics}");
     server.stop().await;
@@ -89,7 +89,7 @@ async fn damaged_and_foreign_frames_end_the_connection_and_nothing_else() {
     broken.push(b"GET / HTTP/1.1\r\nhost: bezant\r\n\r\n".repeat(20));
     for frame in broken {
         let mut other = Peer::connect(&server, 1, Release::OWN).await;
-        // A server that has seen enough may close before it has read all.
+        // The server may close before it has read all of the frame.
         drop(other.stream.write_all(&frame).await);
         assert_eq!(other.next_frame().await, None, "{:?}", &frame[..100]);
     }
@@ -121,8 +121,8 @@ async fn frames_may_come_in_any_pieces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_slow_and_idle_clients_hold_nobody_up() {
-    // Whoever waited for one of them would wait for minutes.
+async fn hundreds_of_slow_and_idle_clients_delay_no_others() {
+    // A server that waits for one of them would wait for minutes.
     let long = Duration::from_mins(10);
     let limits = Limits { head_timeout: long, body_timeout: long, ..Limits::default() };
     let server = Server::start_with(limits).await;
@@ -151,7 +151,7 @@ async fn hundreds_of_slow_and_idle_clients_hold_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frame_that_does_not_end_and_a_connection_without_pings_are_cut() {
+async fn unfinished_frames_and_missing_pings_end_the_connection() {
     let (short, long) = (Duration::from_millis(200), Duration::from_mins(10));
     let with = |frame_timeout, frame_idle_timeout| Limits {
         head_timeout: frame_timeout,
@@ -173,12 +173,12 @@ async fn a_frame_that_does_not_end_and_a_connection_without_pings_are_cut() {
     let mut peer = Peer::connect(&server, 1, Release::OWN).await;
     peer.stream.write_all(&ping).await.unwrap();
     assert!(peer.next_frame().await.is_some(), "a ping is answered");
-    assert_eq!(peer.next_frame().await, None, "no other one comes");
+    assert_eq!(peer.next_frame().await, None, "no further frame comes");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_takes_no_writes_still_answers_reads() {
+async fn a_node_that_accepts_no_writes_still_answers_reads() {
     let disk = MemoryDisk::new();
     let node = start_on(Arc::new(disk.clone()), &Options::new("unused")).unwrap();
     let server = Server::serve(node, tempfile::tempdir().unwrap(), Limits::default()).await;
@@ -187,15 +187,15 @@ async fn a_node_that_takes_no_writes_still_answers_reads() {
     disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
     let events = body(Operation::CreateAccounts, &[bezant_codec::account_to_bytes(&account(3)).to_vec()]);
     let write = peer.client.clone().request(Operation::CreateAccounts, &events);
-    assert!(is_silent(&mut peer, &[&write[..], &events].concat()).await, "a write has no answer");
+    assert!(is_not_answered(&mut peer, &[&write[..], &events].concat()).await, "a write has no answer");
     for _ in 0..3 {
-        assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "reads go on");
+        assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "reads are still answered");
     }
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_leaves_sessions_as_they_were() {
+async fn a_full_disk_does_not_change_sessions() {
     let disk = MemoryDisk::new();
     let node = start_on(Arc::new(disk.clone()), &Options::new("unused")).unwrap();
     let mut health = node.handle().watch_health();
@@ -211,30 +211,32 @@ async fn a_full_disk_leaves_sessions_as_they_were() {
     let full = async {
         health.wait_for(|health| matches!(health, Health::ReadOnly { .. })).await.unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(30), full).await.expect("the node says that the disk is full");
+    tokio::time::timeout(Duration::from_secs(30), full)
+        .await
+        .expect("the node reports that the disk is full");
     for peer in [&mut reader, &mut writer, &mut opened] {
         peer.reconnect(&server).await;
     }
-    assert_eq!(reader.resend().await, read, "the reply that was kept");
-    assert_eq!(writer.resend().await, written, "of a write too");
-    assert_eq!(opened.resend().await, registered, "and of a session that was opened");
+    assert_eq!(reader.resend().await, read, "the stored reply");
+    assert_eq!(writer.resend().await, written, "also of a write");
+    assert_eq!(opened.resend().await, registered, "and of a register");
     for _ in 0..2 {
-        assert_eq!(reader.lookup_accounts(&[1]).await.len(), 1, "reads go on");
+        assert_eq!(reader.lookup_accounts(&[1]).await.len(), 1, "reads are still answered");
     }
 
     disk.set_faults(FaultPlan::default());
     let mut health = health.clone();
-    let room = async { health.wait_for(|health| *health == Health::Serving).await.unwrap().clone() };
-    tokio::time::timeout(Duration::from_secs(30), room).await.expect("there is room again");
+    let space = async { health.wait_for(|health| *health == Health::Serving).await.unwrap().clone() };
+    tokio::time::timeout(Duration::from_secs(30), space).await.expect("the disk has space again");
     reader.resend().await;
     let done = reader.create_transfers(&[transfer(1, 5)]).await;
-    assert_eq!(statuses(&done), [CREATED], "the session goes on, whatever of the reads came into the log");
+    assert_eq!(statuses(&done), [CREATED], "the session continues, whichever reads the log has");
     assert_eq!(statuses(&writer.create_transfers(&[transfer(2, 5)]).await), [CREATED]);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_without_a_session_costs_no_place_in_the_log() {
+async fn a_read_without_a_session_adds_no_log_entry() {
     let server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     peer.two_accounts().await;

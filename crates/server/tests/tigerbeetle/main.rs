@@ -1,7 +1,7 @@
-//! The door for TigerBeetle's clients, spoken to by a client that is as strict as the official ones.
+//! The listener for TigerBeetle's clients, tested with a client that is as strict as the official ones.
 //!
-//! `session` has retries, restarts and evictions, `operations` every operation and what the other doors see of it,
-//! `broken` what no client should send.
+//! `session` tests retries, restarts and evictions; `operations` tests every operation and how the other
+//! listeners show its effects; `broken` tests frames that no client should send.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
 
 mod broken;

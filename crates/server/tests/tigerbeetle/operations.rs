@@ -1,4 +1,4 @@
-//! Every operation of the protocol, and what the other doors see of it.
+//! Every operation of the protocol, and how the other listeners show its effects.
 
 use bezant_codec::{
     account_balance_from_bytes, account_filter_to_bytes, account_to_bytes, query_filter_to_bytes, records,
@@ -33,7 +33,7 @@ fn both_sides(account: u128, limit: u32) -> AccountFilter {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_door_writes_the_others_read() {
+async fn what_one_listener_writes_the_others_read() {
     let server = Server::start().await;
     server.two_accounts().await;
     let mut peer = Peer::open(&server, 1).await;
@@ -116,7 +116,7 @@ async fn many_calls_share_a_request_and_stay_apart() {
     server.stop().await;
 }
 
-/// Accounts 1 to 3 with what filters look at, and transfers 1 to 30 between 1 and 2 with it.
+/// Creates accounts 1 to 3 with different fields for the filters, and transfers 1 to 30 between 1 and 2.
 async fn filled(server: &Server) -> (Peer, Vec<Nanos>) {
     let mut peer = Peer::open(server, 1).await;
     let all: Vec<Account> = (1..=3)
@@ -149,7 +149,7 @@ async fn filled(server: &Server) -> (Peer, Vec<Nanos>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn filters_find_what_they_say_in_pages_and_both_directions() {
+async fn filters_select_transfers_in_pages_and_both_directions() {
     let server = Server::start().await;
     let (mut peer, times) = filled(&server).await;
     let all = both_sides(1, 100);
@@ -201,7 +201,7 @@ async fn filters_find_what_they_say_in_pages_and_both_directions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queries_find_accounts_and_transfers_by_what_they_carry() {
+async fn queries_find_accounts_and_transfers_by_their_fields() {
     let server = Server::start().await;
     let (mut peer, times) = filled(&server).await;
     let all = QueryFilter { limit: u32::MAX, ..QueryFilter::default() };
@@ -239,7 +239,7 @@ fn change_filter(min: u64, max: u64, limit: u32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn change_events_tell_what_moved_and_both_accounts_after_it() {
+async fn change_events_have_the_transfer_and_both_accounts_after_it() {
     let server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     let owner = Account { user_data_128: 77, user_data_32: 5, code: 9, ..account(1) };
@@ -260,7 +260,7 @@ async fn change_events_tell_what_moved_and_both_accounts_after_it() {
     assert_eq!((events.len(), rest.len()), (3, 0));
     let wide = |event: &[u8], at: usize| u128::from_le_bytes(*event[at..].first_chunk().unwrap());
     let time = |event: &[u8], at: usize| u64::from_le_bytes(*event[at..].first_chunk().unwrap());
-    // Id, kind, then of the debit account: debits pending and posted, user data, code, flags.
+    // Id and kind; then of the debit account: debits pending and posted, user data, code, flags.
     let shown: Vec<_> = events
         .iter()
         .map(|event| (wide(event, 0), event[88], wide(event, 144), wide(event, 160), event[236], event[238]))
@@ -286,7 +286,7 @@ async fn change_events_tell_what_moved_and_both_accounts_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn accounts_with_bounds_refuse_with_a_status_that_such_clients_know() {
+async fn bounds_refuse_with_a_status_of_the_protocol() {
     let server = Server::start().await;
     let bounded = r#"[{"id":"1","asset":"EUR","code":1,"bounds":{"minimum":"0"}},
         {"id":"2","asset":"EUR","code":1,"bounds":{"maximum":"10"}},{"id":"3","asset":"EUR","code":1}]"#;
@@ -332,7 +332,7 @@ async fn filters_past_the_end_of_time_find_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_a_transfer_has_closed_exists_as_it_was_created() {
+async fn a_closed_account_still_exists_as_it_was_created() {
     let server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     peer.two_accounts().await;
@@ -349,7 +349,7 @@ async fn an_account_that_a_transfer_has_closed_exists_as_it_was_created() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_break_of_an_imported_chain_the_times_are_those_of_the_request() {
+async fn after_an_imported_chain_breaks_times_follow_the_request() {
     let server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     peer.two_accounts().await;
@@ -368,7 +368,7 @@ async fn after_the_break_of_an_imported_chain_the_times_are_those_of_the_request
     ];
     let done = peer.create_transfers(&chain).await;
     assert_eq!(statuses(&done), [1, 5, 1, 1]);
-    assert_eq!(done[0].timestamp.0, now + 1, "before the break: its own");
+    assert_eq!(done[0].timestamp.0, now + 1, "before the break: one later than now");
     let times: Vec<u64> = done.iter().map(|result| result.timestamp.0).collect();
     assert_eq!([times[2], times[3]], [times[1] + 1, times[1] + 2], "after it: {times:?}");
     server.stop().await;

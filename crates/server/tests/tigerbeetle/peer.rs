@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::common::Server;
 
-/// No step may take longer.
+/// The most time that any step may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client with a connection.
@@ -29,7 +29,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Connects without a word.
+    /// Connects and sends nothing.
     pub(crate) async fn connect(server: &Server, id: u128, release: Release) -> Self {
         let client = Client::new(ClientId(id), 0, release);
         let stream = TcpStream::connect(server.tigerbeetle).await.unwrap();
@@ -46,7 +46,7 @@ impl Peer {
         peer
     }
 
-    /// Goes on on a new connection, with its session.
+    /// Continues its session on a new connection.
     pub(crate) async fn reconnect(&mut self, server: &Server) {
         self.stream = TcpStream::connect(server.tigerbeetle).await.unwrap();
     }
@@ -56,19 +56,19 @@ impl Peer {
         &self.reply[HEADER_SIZE..]
     }
 
-    /// Makes the frame of a request, which is then in flight.
+    /// Makes the frame of a request, which then counts as in flight.
     pub(crate) fn frame(&mut self, operation: Operation, body: &[u8]) -> Vec<u8> {
         [&self.client.request(operation, body)[..], body].concat()
     }
 
-    /// Sends a frame and takes the next one as its reply.
+    /// Sends a frame and reads the next one as its reply.
     pub(crate) async fn exchange(&mut self, request: Vec<u8>) -> Result<Reply, ClientError> {
         self.stream.write_all(&request).await.unwrap();
         self.request = request;
         self.take_reply().await
     }
 
-    /// Takes the next frame as the reply to the request in flight.
+    /// Reads the next frame as the reply to the request in flight.
     pub(crate) async fn take_reply(&mut self) -> Result<Reply, ClientError> {
         loop {
             self.reply = self.next_frame().await.expect("the server answers");
@@ -79,7 +79,7 @@ impl Peer {
         }
     }
 
-    /// Sends the last request again; the frame that comes back.
+    /// Sends the last request again; returns the next frame.
     pub(crate) async fn resend(&mut self) -> Vec<u8> {
         self.stream.write_all(&self.request).await.unwrap();
         self.next_frame().await.expect("the server answers")
@@ -98,12 +98,12 @@ impl Peer {
         tokio::time::timeout(TIMEOUT, read).await.expect("the server answers or closes")
     }
 
-    /// A request in batches; the payload of each batch of the reply.
+    /// Sends a request in batches; returns the payload of each batch of the reply.
     pub(crate) async fn call(&mut self, operation: Operation, batches: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let request = self.frame(operation, &body(operation, batches));
         self.exchange(request).await.unwrap();
         let found = Batches::decode(self.body(), operation.result_size()).unwrap();
-        assert_eq!(found.count(), batches.len(), "as many batches as were asked");
+        assert_eq!(found.count(), batches.len(), "as many batches as were sent");
         found.iter().map(<[u8]>::to_vec).collect()
     }
 
@@ -125,7 +125,7 @@ impl Peer {
         assert_eq!(statuses(&results), [CREATED, CREATED]);
     }
 
-    /// Accounts by id.
+    /// Looks up accounts by id.
     pub(crate) async fn lookup_accounts(&mut self, ids: &[u128]) -> Vec<Account> {
         accounts(&self.call(Operation::LookupAccounts, &[ids_to_bytes(ids)]).await[0])
     }

@@ -1,5 +1,5 @@
-//! Retries get the bytes of the first try: on the same connection, on another, while it is being answered, after a
-//! restart; and a client without a session hears why.
+//! Retries get the bytes of the first try: on the same connection, on another, while it is being answered,
+//! and after a restart. A client without a session gets the reason.
 
 use bezant_codec::transfer_to_bytes;
 use bezant_tigerbeetle::message::Reason;
@@ -12,7 +12,7 @@ use crate::common::Server;
 use crate::peer::{CREATED, Peer, account, body, ids_to_bytes, statuses, transfer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_gets_the_same_bytes_on_this_connection_on_another_and_after_a_restart() {
+async fn a_retry_gets_the_same_bytes_on_any_connection() {
     let mut server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     let opened = peer.reply.clone();
@@ -29,19 +29,19 @@ async fn a_retry_gets_the_same_bytes_on_this_connection_on_another_and_after_a_r
         assert_eq!(peer.resend().await, first, "after a restart");
     }
     let found = peer.lookup_accounts(&[1]).await;
-    assert_eq!(found[0].debits_posted, 5, "the session goes on, and the transfer was done once");
+    assert_eq!(found[0].debits_posted, 5, "the session continues, and the transfer was done once");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reply_to_a_read_is_kept_too() {
+async fn the_reply_to_a_read_is_kept() {
     let server = Server::start().await;
     let (mut peer, mut other) = (Peer::open(&server, 1).await, Peer::open(&server, 2).await);
     peer.two_accounts().await;
     peer.lookup_accounts(&[1, 2, 3]).await;
     let first = peer.reply.clone();
     other.create_transfers(&[transfer(1, 5)]).await;
-    assert_eq!(peer.resend().await, first, "though the balances have changed");
+    assert_eq!(peer.resend().await, first, "although the balances have changed");
     let server = server.restart().await;
     peer.reconnect(&server).await;
     assert_eq!(peer.resend().await, first, "after a restart");
@@ -50,7 +50,7 @@ async fn the_reply_to_a_read_is_kept_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_sent_on_many_connections_at_once_is_done_once() {
+async fn concurrent_copies_of_a_request_are_done_once() {
     let server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     peer.two_accounts().await;
@@ -73,7 +73,7 @@ async fn a_request_that_is_sent_on_many_connections_at_once_is_done_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_session_was_evicted_is_told() {
+async fn a_client_whose_session_was_evicted_gets_the_reason() {
     let server = Server::start().await;
     let mut oldest = Peer::open(&server, 1).await;
     let mut used = Peer::open(&server, 2).await;
@@ -89,12 +89,12 @@ async fn a_client_whose_session_was_evicted_is_told() {
     let events = body(Operation::LookupAccounts, &[ids_to_bytes(&[1])]);
     let request = oldest.frame(Operation::LookupAccounts, &events);
     assert_eq!(oldest.exchange(request).await, Err(ClientError::Evicted(Reason::NoSession)));
-    assert_eq!(used.lookup_accounts(&[1]).await.len(), 1, "the session that was used since is there");
+    assert_eq!(used.lookup_accounts(&[1]).await.len(), 1, "the session that was used since is kept");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_other_versions_are_told() {
+async fn clients_of_unsupported_releases_get_the_reason() {
     let server = Server::start().await;
     for (release, reason) in [
         (Release::new(0, 15, 3), Reason::ReleaseTooLow),
@@ -115,7 +115,7 @@ async fn clients_of_other_versions_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_no_requests_evict_with_their_reason() {
+async fn invalid_requests_evict_with_their_reason() {
     let server = Server::start().await;
     let cases: [(u8, Vec<u8>, Reason); 6] = [
         (6, Vec::new(), Reason::InvalidOperation),

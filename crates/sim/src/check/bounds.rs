@@ -1,5 +1,5 @@
-//! Bounds: a change of one leaves the other, every account has those that were given it last, and no transfer
-//! moves a balance past the bounds of that moment.
+//! Bounds: a change of one bound leaves the other, every account has the bounds that it was given last, and
+//! no transfer moves a balance beyond the bounds of that moment.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::once::transfers_of;
 #[derive(Debug, Default)]
 pub(super) struct Limits(BTreeMap<AccountId, Bounds>);
 
-/// `None` where that account may have these balances.
+/// How these balances violate the bounds; `None` if they do not.
 fn breach(bounds: Bounds, balances: &Balances, is_debit: bool) -> Option<&'static str> {
     let sum = |posted: u128, reserved: u128| i128::try_from(posted + reserved).unwrap_or(i128::MAX);
     if is_debit {
@@ -29,7 +29,7 @@ fn breach(bounds: Bounds, balances: &Balances, is_debit: bool) -> Option<&'stati
     }
 }
 
-/// The events of a body that were done.
+/// The events of a command that succeeded.
 fn done<E: Event>(command: &Command, results: &[u8]) -> Vec<E> {
     let mut reader = Reader::new(&command.body);
     let events = results.as_chunks::<16>().0.iter().map_while(|result| {
@@ -44,7 +44,7 @@ impl Limits {
         self.0.get(&account).copied().unwrap_or(Bounds::NONE)
     }
 
-    /// Notes what the log says of a command, at that entry and with that timestamp of its last event.
+    /// Takes a command with its results; `place` is its entry, and the timestamp of its last event.
     /// `movements` are those of the entry.
     pub(super) fn handle(
         &mut self,
@@ -77,8 +77,8 @@ impl Limits {
         Ok(())
     }
 
-    /// What moves money, or reserves it, is within the bounds; a post moves what was reserved within those of
-    /// then.
+    /// Checks that transfers which move or reserve money keep the bounds. A post moves what was reserved
+    /// within the bounds of that time.
     fn check_transfers(
         &self,
         place: (LogIndex, Nanos),
@@ -112,11 +112,11 @@ impl Limits {
         Ok(())
     }
 
-    /// The bounds that the accounts have after an entry.
+    /// Checks the accounts' bounds after an entry.
     pub(super) fn check_accounts(&self, ledger: &bezant_ledger::Ledger) -> Result<(), String> {
         let query = LedgerQuery::Accounts(self.0.keys().copied().collect());
         let LedgerAnswer::Accounts(views) = ledger.query(query) else {
-            return Err("the accounts are no accounts".to_owned());
+            return Err("a query of accounts had another answer".to_owned());
         };
         if views.len() != self.0.len() {
             return Err("an account with bounds does not exist".to_owned());
@@ -147,7 +147,7 @@ mod tests {
         Operation::ChangeBounds.command(Event::write_all(&[change])).unwrap()
     }
 
-    /// What is said of a payment after which account 1 has these debits and account 2 these credits.
+    /// The verdict on a payment after which account 1 has these debits and account 2 these credits.
     fn pay(limits: &mut Limits, debits: u128, credits: u128) -> Result<(), String> {
         let transfer = Transfer {
             id: TransferId(7),
@@ -155,8 +155,8 @@ mod tests {
             credit_account_id: AccountId(2),
             ..Transfer::default()
         };
-        let mut movement =
-            bezant_codec::movement_from_bytes(&[0; bezant_codec::MOVEMENT_SIZE]).expect("zeros are one");
+        let mut movement = bezant_codec::movement_from_bytes(&[0; bezant_codec::MOVEMENT_SIZE])
+            .expect("zeros are a movement");
         movement.transfer = transfer;
         movement.debit.debits_posted = debits;
         movement.credit.credits_pending = credits;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_one_bound_leaves_the_other_and_both_hold() {
+    fn a_change_of_one_bound_leaves_the_other() {
         let mut limits = Limits::default();
         let set = |limits: &mut Limits, minimum, maximum, is_done| {
             limits.handle(PLACE, &change(minimum, maximum), &results(is_done), &[]).unwrap();

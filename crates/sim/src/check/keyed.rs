@@ -1,5 +1,5 @@
-//! Keys: one key has one request. What is sent again with it finds what the first try came to, and another
-//! request with it does nothing.
+//! Keys: one key has one request. A retry finds the outcome of the first attempt, and another request with
+//! the key has no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use bytes::Bytes;
 
 use super::once::transfers_of;
 
-/// What stands before the events of a request with a key.
+/// The head of a request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {
-    /// The same for all requests with a key.
+    /// Equal for all requests with a key.
     guard: TransferId,
-    /// Another one for every request.
+    /// Different for every request.
     witness: TransferId,
     pub(super) operation: Operation,
 }
 
 impl Marks {
-    /// Those of a command; `None` where it has none.
+    /// The marks of a command; `None` if it has none.
     pub(super) fn of(command: &Command) -> Option<Self> {
         if command.operation != Operation::CreateKeyed as u16 {
             return None;
@@ -34,16 +34,16 @@ impl Marks {
     }
 }
 
-/// The keys that the log has shown so far.
+/// The keys in the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     /// The witness of the request that has the key, by guard.
     requests: BTreeMap<TransferId, TransferId>,
-    /// Ids of transfers without marks: one of them may be that of a single transfer with a key.
+    /// Ids of transfers without marks: a single transfer with a key has such an id.
     tried: BTreeSet<TransferId>,
 }
 
-/// Notes what the log says of a command, at that entry and with that timestamp of its last event.
+/// Checks a command with its results; `place` is its entry, and the timestamp of its last event.
 pub(super) fn one_request_a_key(
     keys: &mut Keys,
     place: (LogIndex, Nanos),
@@ -74,7 +74,7 @@ pub(super) fn one_request_a_key(
         None => Err(format!("key {guard} was refused, and no request had it")),
         Some(first) if *first == witness && !is_done => Err(format!("a retry with key {guard} was refused")),
         Some(first) if *first == witness && results.as_chunks::<16>().0.iter().any(is_created) => {
-            Err(format!("a retry with key {guard} had an effect of its own"))
+            Err(format!("a retry with key {guard} had another effect"))
         }
         Some(first) if *first != witness && is_done => {
             Err(format!("two requests with key {guard} had an effect"))
@@ -115,7 +115,7 @@ mod tests {
         statuses.iter().flat_map(|status| result_to_bytes(result(status))).collect()
     }
 
-    /// What is said of the last of these commands; the others are in order.
+    /// The verdict on the last of these commands; the others pass.
     fn verdict(log: &[(Command, &[Status])]) -> Result<(), String> {
         let mut keys = Keys::default();
         let (last, before) = log.split_last().unwrap();
@@ -140,13 +140,13 @@ mod tests {
         for (last, what) in [
             ((keyed(7, 2), DONE), "two requests with key 7"),
             ((keyed(7, 2), FOUND), "two requests with key 7"),
-            ((keyed(7, 1), &[Status::Exists, Status::Created][..]), "had an effect of its own"),
+            ((keyed(7, 1), &[Status::Exists, Status::Created][..]), "had another effect"),
             ((keyed(7, 1), NOTHING), "a retry with key 7 was refused"),
             ((keyed(9, 1), NOTHING), "no request had it"),
             ((single(7), &DONE[..1]), "a key that was used"),
         ] {
-            let said = verdict(&[first.clone(), last]);
-            assert!(said.as_ref().is_err_and(|said| said.contains(what)), "{what}: {said:?}");
+            let verdict = verdict(&[first.clone(), last]);
+            assert!(verdict.as_ref().is_err_and(|reason| reason.contains(what)), "{what}: {verdict:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use bezant_types::NodeId;
 
 use crate::record::Record;
 
-/// Notes that `node` applied this entry.
+/// Takes an entry that `node` applied.
 pub(crate) fn one_entry_an_index(record: &mut Record, node: NodeId, entry: LogEntry) -> Result<(), String> {
     match record.log.get(&entry.index) {
         Some(known) if *known == entry => Ok(()),

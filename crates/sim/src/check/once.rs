@@ -1,4 +1,4 @@
-//! Exactly once: one id has one outcome, whatever is retried, re-routed, re-elected or restored.
+//! Exactly once: one id has one outcome, over retries, re-routing, elections and restores.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use bytes::Bytes;
 
 use super::keyed::Marks;
 
-/// Outcomes by id, over the whole log.
+/// When each created id was created, over the whole log.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     created: BTreeMap<TransferId, u64>,
 }
 
-/// The transfers of a command, and the bytes of their results; `None` for another command, and for a retry within a
-/// session, which is given the reply that the first try had. `place` is the
-/// entry, and the timestamp of the command's last event.
+/// The transfers of a command, and the bytes of their results; `None` for another command, and for a retry
+/// within a session, which gets the reply of the first attempt. `place` is the entry, and the timestamp of
+/// the command's last event.
 pub(super) fn transfers_of<'results>(
     place: (LogIndex, Nanos),
     command: &Command,
@@ -30,7 +30,7 @@ pub(super) fn transfers_of<'results>(
         Operation::CreateTransfers => (128, 0, 0),
         Operation::CreateTransfersExtended => (160, 0, 0),
         Operation::SessionCreate => (128, SESSION_HEAD_SIZE, SESSION_ANSWER_SIZE),
-        // Of another request with a key that is used there is no result.
+        // Another request with a used key has no results.
         Operation::CreateKeyed if is_of_transfers(command) && !results.is_empty() => {
             (128, KEYED_HEAD_SIZE, 0)
         }
@@ -47,12 +47,12 @@ pub(super) fn transfers_of<'results>(
     Some((transfers, results.get(answer..)?))
 }
 
-/// True of a request with a key that has plain transfers.
+/// True for a request with a key that has plain transfers.
 fn is_of_transfers(command: &Command) -> bool {
     Marks::of(command).is_some_and(|marks| marks.operation == Operation::CreateTransfers)
 }
 
-/// Notes what the log says of a command, at that entry and with that timestamp of its last event.
+/// Checks a command with its results; `place` is its entry, and the timestamp of its last event.
 pub(crate) fn one_outcome_an_id(
     outcomes: &mut Outcomes,
     place: (LogIndex, Nanos),
@@ -70,7 +70,10 @@ pub(crate) fn one_outcome_an_id(
         } else if result.status == Status::Exists.number()
             && outcomes.created.get(&id) != Some(&result.timestamp.0)
         {
-            return Err(format!("transfer {id} is said to exist since {}, and does not", result.timestamp));
+            return Err(format!(
+                "transfer {id} has the result that it exists since {}, and does not",
+                result.timestamp
+            ));
         }
     }
     Ok(())

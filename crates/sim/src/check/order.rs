@@ -1,17 +1,18 @@
-//! Linearizability: whatever is asked for after an answer sees what was answered.
+//! Linearizability: a request that is sent after an answer sees what was answered.
 //!
-//! Every answer names the entry that it shows, and entries are in one order. So the history is linearizable
-//! when the order of entries agrees with the order of time (here) and the answers with the entries (`replay`).
+//! Every answer names the entry that it includes, and entries are in one order. So the history is
+//! linearizable when the order of entries agrees with the order of time (here) and the answers with the
+//! entries (`replay`).
 
-use bezant_node::Consistency;
+use bezant_replica::Consistency;
 use bezant_types::LogIndex;
 
 use crate::record::Record;
 
-/// A moment at which somebody asked, or was answered.
+/// A moment at which a client sent a request, or received an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
-    /// Asked; an answer at the same moment came before it, for all that anybody can know, or after.
+    /// A request; it sorts before an answer at the same moment, which need not have come first.
     Asked {
         number: usize,
     },
@@ -20,8 +21,8 @@ enum Moment {
     },
 }
 
-/// Looks at all answers in the order of time.
-pub(crate) fn nobody_reads_the_past(record: &Record) -> Result<(), String> {
+/// Checks all answers in the order of time.
+pub(crate) fn no_read_shows_the_past(record: &Record) -> Result<(), String> {
     let writes = record.acknowledged.iter().map(|write| (write.since, write.at, write.index));
     let reads = record.seen.iter().filter(|read| read.consistency == Consistency::Linearizable);
     let shown = record.shown.iter().filter(|read| read.consistency == Consistency::Linearizable);
@@ -40,7 +41,7 @@ pub(crate) fn nobody_reads_the_past(record: &Record) -> Result<(), String> {
             Moment::Answered { index } => newest = newest.max(index),
             Moment::Asked { number } if calls[number].2 < newest => {
                 return Err(format!(
-                    "what was asked for at {time} ns shows entry {}, and entry {newest} was answered before",
+                    "a request at {time} ns got entry {}, and entry {newest} was answered before",
                     calls[number].2
                 ));
             }
@@ -52,7 +53,7 @@ pub(crate) fn nobody_reads_the_past(record: &Record) -> Result<(), String> {
         if let Consistency::AtLeast(index) = consistency
             && shown < index
         {
-            return Err(format!("a session that had seen entry {index} was shown entry {shown}"));
+            return Err(format!("a session that had seen entry {index} got entry {shown}"));
         }
     }
     Ok(())

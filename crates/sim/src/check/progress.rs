@@ -1,14 +1,14 @@
-//! Liveness: once the faults have ended, every client goes on writing, and to the end.
+//! Liveness: after the faults every client makes progress with its writes, to the end.
 
 use crate::client::Client;
 
-/// So many writes of each client at least must be done within the bound.
+/// The least number of each client's writes that must be done within the bound.
 const WRITES_MIN: usize = 5;
 
-/// Looks at the clients when the bound has passed. Of what a client wished for after `from`, the end of the faults,
-/// several writes must be done, and one of its writes after `late`. A read proves nothing: a stale one is answered by a
-/// node that is alone in the world.
-pub(crate) fn everybody_goes_on(clients: &[Client], from: u64, late: u64) -> Result<(), String> {
+/// Checks the clients when the bound has passed. Of a client's writes that were first sent after `from`, the
+/// end of the faults, several must be done, and its last write after `late`. A read proves nothing: a stale
+/// one is answered by a node that is cut off.
+pub(crate) fn every_client_progresses(clients: &[Client], from: u64, late: u64) -> Result<(), String> {
     for (number, client) in (1..).zip(clients) {
         let count = client.written.iter().filter(|write| write.since >= from).count();
         if count < WRITES_MIN {
@@ -28,19 +28,19 @@ mod tests {
     use super::*;
     use crate::client::Written;
 
-    /// What is said of a client with writes wished for and answered at those moments; faults end at 100, the second half
-    /// begins at 200.
+    /// The verdict on a client with writes that were sent and answered at those moments; faults end at 100,
+    /// the second half begins at 200.
     fn verdict(writes: &[(u64, u64)]) -> Result<(), String> {
         let mut client = Client::new(0, 1);
         client.written = writes.iter().map(|(since, at)| Written { since: *since, at: *at }).collect();
-        everybody_goes_on(&[client], 100, 200)
+        every_client_progresses(&[client], 100, 200)
     }
 
     #[test]
     fn a_write_counts_when_it_is_done() {
         let early: Vec<(u64, u64)> = (110..114).map(|since| (since, since + 5)).collect();
         let with = |last: (u64, u64)| [&early[..], &[last]].concat();
-        assert_eq!(verdict(&with((150, 201))), Ok(()), "wished for in the first half, done in the second");
+        assert_eq!(verdict(&with((150, 201))), Ok(()), "sent in the first half, done in the second");
         assert!(verdict(&with((150, 199))).is_err_and(|reason| reason.contains("second half")));
         assert!(verdict(&with((90, 201))).is_err_and(|reason| reason.contains("4 writes")));
         assert!(verdict(&[]).is_err());

@@ -1,12 +1,12 @@
-//! Durability and conservation: the agreed log, applied once more by a ledger that never met a fault, gives
-//! every client the answer that it had, and every ledger of it balances after every entry.
+//! Durability and conservation: the committed log is applied again by a ledger without faults. It gives every
+//! client the same answer, and every ledger of it balances after every entry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bezant_consensus::EntryKind;
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerTotals};
-use bezant_replica::fetch;
+use bezant_recovery::fetch;
 use bezant_rsm::{Entry, StateMachine};
 use bezant_storage::{History, HistoryQuery, HistoryReader, MemoryDisk};
 use bezant_types::{HistoryPosition, LogIndex, Movement, MovementNumber, Nanos};
@@ -18,7 +18,7 @@ use super::once::{Outcomes, one_outcome_an_id};
 use crate::record::{Acknowledged, Record, Seen, Shown};
 use crate::workload::query;
 
-/// Applies the log, and compares; the state after the last entry.
+/// Applies the log, and compares; returns the state after the last entry.
 pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> {
     let mut ledger = Ledger::new();
     let disk = Arc::new(MemoryDisk::new());
@@ -42,29 +42,29 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
     compare_history(&history.reader(), shown.remove(&LogIndex(0)))?;
     for (index, entry) in &record.log {
         if *index != expected {
-            return Err(format!("nobody applied entry {expected}, and somebody applied {index}"));
+            return Err(format!("no node applied entry {expected}, and a node applied {index}"));
         }
         expected = index.next();
         if entry.kind == EntryKind::Command {
             let entry = Entry::decode(&entry.payload).map_err(|error| error.to_string())?;
             let (results, movements) = apply(&mut ledger, &mut history, *index, &entry)?;
             let mut time = entry.time.0 - entry.events();
-            let mut told = acknowledged.remove(index).unwrap_or_default();
+            let mut answered = acknowledged.remove(index).unwrap_or_default();
             for (command, results) in entry.commands.iter().zip(results) {
                 time += u64::from(command.events);
                 let place = (*index, Nanos(time));
                 one_outcome_an_id(&mut outcomes, place, command, &results)?;
                 one_request_a_key(&mut keys, place, command, &results)?;
                 limits.handle(place, command, &results, &movements)?;
-                told.retain(|write| {
+                answered.retain(|write| {
                     (write.time, &write.command, &write.results) != (Nanos(time), command, &results)
                 });
             }
-            if !told.is_empty() {
-                return Err(format!("a client was told something else than entry {index} says"));
+            if !answered.is_empty() {
+                return Err(format!("a client got another answer than entry {index} gives"));
             }
             let LedgerAnswer::Books(books) = ledger.query(LedgerQuery::Books) else {
-                return Err("the books are no books".to_owned());
+                return Err("a query of the books had another answer".to_owned());
             };
             if !books.ledgers.iter().all(LedgerTotals::is_balanced) {
                 return Err(format!("the books do not balance after entry {index}"));
@@ -75,10 +75,10 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
         compare_history(&history.reader(), shown.remove(index))?;
     }
     if let Some(index) = acknowledged.keys().next() {
-        return Err(format!("a write was acknowledged with entry {index}, and the log has no such"));
+        return Err(format!("a write was acknowledged with entry {index}, which is not in the log"));
     }
     if let Some(index) = seen.keys().chain(shown.keys()).next() {
-        return Err(format!("a read shows entry {index}, which nobody applied"));
+        return Err(format!("a read shows entry {index}, which no node applied"));
     }
     Ok(ledger)
 }
@@ -91,7 +91,7 @@ fn apply(
 ) -> Result<(Vec<Bytes>, Vec<Movement>), String> {
     let prefetch = ledger.prefetch(entry);
     let found = fetch(&history.reader(), &prefetch).map_err(|error| error.to_string())?;
-    let applied = ledger.apply(index, entry, found).ok_or("a fresh fetch is never too old")?;
+    let applied = ledger.apply(index, entry, found).ok_or("the rows were read too early")?;
     let movements = applied.rows.movements.to_vec();
     history.append(applied.rows.movements, applied.rows.refusals).map_err(|error| error.to_string())?;
     while let Some(job) = history.next_job() {
@@ -101,7 +101,8 @@ fn apply(
     Ok((applied.results, movements))
 }
 
-/// The history behind an entry: a read at it shows all of it that was asked for, and nothing else.
+/// Compares reads at an entry with the history after it: they have all rows that were asked for, and no
+/// others.
 fn compare_history(history: &HistoryReader, reads: Option<Vec<&Shown>>) -> Result<(), String> {
     for read in reads.unwrap_or_default() {
         let rows = history.read(&HistoryQuery::Transfers(read.ids.clone()), MovementNumber(u64::MAX));
@@ -119,7 +120,7 @@ fn compare_history(history: &HistoryReader, reads: Option<Vec<&Shown>>) -> Resul
 fn compare_reads(ledger: &Ledger, reads: Option<Vec<&Seen>>) -> Result<(), String> {
     let Some(reads) = reads else { return Ok(()) };
     let LedgerAnswer::Accounts(accounts) = ledger.query(query()) else {
-        return Err("the accounts are no accounts".to_owned());
+        return Err("a query of accounts had another answer".to_owned());
     };
     match reads.iter().find(|read| read.accounts != accounts) {
         Some(read) => Err(format!("a read at entry {} shows other balances than the log gives", read.index)),

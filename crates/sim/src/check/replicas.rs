@@ -1,22 +1,19 @@
-//! Determinism: equal index, equal state on all replicas, byte by byte, hash chains included.
+//! Determinism: equal index, equal state on all replicas, byte for byte, hash chains included.
 
 use bezant_types::{LogIndex, NodeId};
 
-/// Compares the states behind the last entry, the reference among them.
+/// Compares the states after the last entry with the reference.
 pub(crate) fn states_are_equal(
     states: &[(NodeId, LogIndex, Vec<u8>)],
     reference: &(LogIndex, Vec<u8>),
 ) -> Result<(), String> {
     for (node, index, bytes) in states {
         if *index != reference.0 {
-            return Err(format!(
-                "node {node} stands at entry {index}, and the log ends with {}",
-                reference.0
-            ));
+            return Err(format!("node {node} is at entry {index}, and the log ends with {}", reference.0));
         }
         if *bytes != reference.1 {
             let at = bytes.iter().zip(&reference.1).position(|(one, other)| one != other);
-            return Err(format!("the state of node {node} behind entry {index} differs at byte {at:?}"));
+            return Err(format!("the state of node {node} after entry {index} differs at byte {at:?}"));
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Time: cluster time never goes back, over leader changes and clock jumps too, and no two events share a moment.
+//! Time: cluster time never goes back, over elections and clock jumps too, and no two events have the same
+//! timestamp.
 
 use bezant_consensus::EntryKind;
 use bezant_rsm::Entry;
@@ -6,7 +7,7 @@ use bezant_types::Nanos;
 
 use crate::record::Record;
 
-/// Looks at the whole log.
+/// Checks the whole log.
 pub(crate) fn time_only_grows(record: &Record) -> Result<(), String> {
     let mut last = Nanos(0);
     for entry in record.log.values().filter(|entry| entry.kind == EntryKind::Command) {

@@ -1,8 +1,9 @@
-//! A trace as a drawing in text: time downwards, a lane a node, and an arrow where a message arrives.
+//! A trace as a drawing in text. Time goes downwards, each node has a column (its lane), and an arrow shows a
+//! message.
 //!
-//! A line stands for one event, at the moment at which it takes effect: a message where it arrives, with how long it
-//! was on its way, so that what it causes stands below it. One that never arrives stands where that was decided, and
-//! its arrow ends in a cross.
+//! Each line is one event, at the time at which it takes effect. For a message this is the time of its
+//! arrival, so that its consequences are on the lines below it; the line also has its delay. A message that
+//! never arrives is drawn at the time at which it was lost, and its arrow ends in a cross.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +13,7 @@ use bezant_types::NodeId;
 
 use super::{Fate, LaneState, Loss, MarkKind, Sent, Trace, TraceEvent, What, state_text};
 
-/// Lines after which the heading is repeated.
+/// Number of events after which the heading is repeated.
 const HEADING_EVERY: usize = 60;
 
 /// A trace that can be printed.
@@ -31,15 +32,15 @@ impl Trace {
 }
 
 impl Drawing<'_> {
-    /// Heartbeats are shown as well.
+    /// Draws heartbeats as well.
     #[must_use]
     pub const fn with_heartbeats(mut self) -> Self {
         self.shows_heartbeats = true;
         self
     }
 
-    /// Only these nodes, and what happens between them. Numbers that no node has are left out; all nodes are shown
-    /// when there is none.
+    /// Draws only these nodes, and the messages between them. A number that is not a node of the run is
+    /// ignored. If none of the numbers is a node, all nodes are drawn.
     #[must_use]
     pub fn with_nodes(mut self, numbers: &[u64]) -> Self {
         let chosen: Vec<_> = self.nodes.iter().copied().filter(|node| numbers.contains(&node.0)).collect();
@@ -49,13 +50,13 @@ impl Drawing<'_> {
         self
     }
 
-    /// Everything that has a line, in order of the lines.
+    /// The events that are drawn, with the times at which they take effect, in the order of the lines.
     fn lines(&self) -> Vec<(u64, &TraceEvent)> {
         let is_shown = |event: &&TraceEvent| self.shows(&event.what);
         let events = self.trace.events.iter().filter(is_shown);
         let mut lines: Vec<_> = events.map(|event| (moment(event), event)).collect();
-        // Who becomes something says so after it: what was lost when it was sent stands behind the other events of its
-        // moment.
+        // A node changes its state before it sends. A message that is lost when it is sent has the same time
+        // as that change, so its line comes after the other events of that time.
         lines.sort_by_key(|(time, event)| (*time, is_lost_at_once(event)));
         lines
     }
@@ -74,7 +75,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Heartbeats that have no line.
+    /// The number of heartbeats without a line.
     fn hidden(&self) -> usize {
         if self.shows_heartbeats {
             return 0;
@@ -107,7 +108,7 @@ impl Drawing<'_> {
         let mut columns = lanes.blank();
         for (lane, node) in self.nodes.iter().enumerate() {
             let state = states.get(node).copied().unwrap_or_default();
-            // Without messages nobody has looked at the nodes after every step.
+            // A run that records no messages does not record the states of the nodes either.
             columns[lanes.center(lane)] = if self.trace.has_messages { state.letter() } else { '|' };
         }
         let lane = |node: &NodeId| self.nodes.iter().position(|it| it == node);
@@ -153,7 +154,7 @@ impl fmt::Display for Drawing<'_> {
     }
 }
 
-/// When an event takes effect.
+/// The time at which an event takes effect, in ns since the beginning of the run.
 fn moment(event: &TraceEvent) -> u64 {
     match &event.what {
         What::Message(Sent { fate: Fate::UnderWay(at) | Fate::Arrived(at) | Fate::Lost(at, _), .. }) => *at,
@@ -165,7 +166,7 @@ const fn is_lost_at_once(event: &TraceEvent) -> bool {
     matches!(&event.what, What::Message(Sent { fate: Fate::Lost(at, _), .. }) if *at == event.at)
 }
 
-/// An event in words.
+/// The text of an event.
 pub(super) fn event_text(event: &TraceEvent) -> String {
     match &event.what {
         What::Message(sent) => message_text(event.at, sent),
@@ -197,14 +198,15 @@ fn message_text(at: u64, sent: &Sent) -> String {
     format!("{} [{end}{again}]", sent.description.text)
 }
 
-/// Where the lanes stand.
+/// The positions of the lanes.
 struct Lanes {
     count: usize,
     width: usize,
 }
 
 impl Lanes {
-    /// Narrow enough that nearly every line of five nodes fits a terminal of 120 columns.
+    /// The lanes of `count` nodes. More nodes get narrower lanes: nearly every line with five nodes fits in a
+    /// terminal of 120 columns.
     const fn new(count: usize) -> Self {
         let width = match count {
             0..=3 => 11,
@@ -232,7 +234,7 @@ impl Lanes {
         }
         let last = if is_rightwards { end - 1 } else { end + 1 };
         match sent.fate {
-            // It comes half the way from the last lane.
+            // The message did not reach its receiver: the arrow ends half a lane before the receiver's.
             Fate::Lost(_, Loss::Weather | Loss::Cut) => {
                 let cross = if is_rightwards { end - self.width / 2 } else { end + self.width / 2 };
                 let rest = if is_rightwards { cross..end } else { end + 1..cross + 1 };

@@ -1,12 +1,12 @@
-//! What happened in a run, for people: messages and what became of them, who leads when, and what went wrong.
+//! The trace of a run, for reading: messages and their fates, leaders, and faults.
 //!
-//! A run writes into a [`Recorder`], which keeps the last marks (faults, starts, who leads) of every run, for the
-//! case that it fails, and messages only when it is asked to: a description costs more than the message. Recording
-//! takes nothing from the run's chance and changes no step of it. A [`Trace`] is drawn as text (`draw`) or as a page
-//! (`page`); both show the same events.
+//! A run writes into a [`Recorder`]. It keeps the last marks (faults, starts, leaders) of every run, in case
+//! the run fails; it keeps messages only on request, because a description costs more than the message.
+//! Recording draws no random number and changes no step of the run. A [`Trace`] is drawn as text (`draw`) or
+//! as a page (`page`); both show the same events.
 //!
-//! Always holds: an event is kept in the order in which it happened; what was left out, because it lies outside of the
-//! window or there was too much, is counted or said.
+//! Always holds: events are in the order in which they happened; what was left out, because it is outside of
+//! the window or exceeds the limit, is counted or reported.
 
 mod draw;
 mod fault;
@@ -22,17 +22,17 @@ use bezant_consensus::{Description, Role};
 use bezant_types::{LogIndex, NodeId, Term};
 
 pub use draw::Drawing;
-pub(crate) use fault::words as fault_words;
+pub(crate) use fault::mark as fault_mark;
 pub(crate) use record::{MessageNumber, Recorder};
 
-/// Which part of a run is recorded.
+/// The part of a run that is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceWindow {
-    /// From this simulated millisecond on.
+    /// The first simulated millisecond.
     pub from_millis: u64,
-    /// Up to this one; the end of the run, if that comes first.
+    /// The last simulated millisecond; the run may end earlier.
     pub until_millis: u64,
-    /// Events that are kept at the most: then the oldest go.
+    /// The greatest number of events; when there are more, the oldest are dropped.
     pub events_max: usize,
 }
 
@@ -43,24 +43,24 @@ impl Default for TraceWindow {
 }
 
 impl TraceWindow {
-    /// A page with so many events is some 10 MB, and a browser still turns it over smoothly.
+    /// A page with this many events has about 10 MB, and a browser still scrolls it smoothly.
     pub const EVENTS_MAX: usize = 200_000;
 }
 
-/// What a machine is at a moment.
+/// The state of a machine at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LaneState {
     /// No process runs.
     #[default]
     Down,
-    /// The process sleeps.
+    /// The process is paused.
     Paused,
     /// A process runs.
     Up(Role, Term),
 }
 
 impl LaneState {
-    /// Its mark in a drawing.
+    /// The letter in a drawing.
     pub const fn letter(self) -> char {
         match self {
             Self::Down => '.',
@@ -77,11 +77,11 @@ impl LaneState {
 pub(crate) enum Loss {
     /// The network lost it.
     Weather,
-    /// Nothing goes that way.
+    /// This direction is cut.
     Cut,
-    /// Nobody was there to take it.
+    /// The receiver was down.
     Down,
-    /// The sender's disk is another one since: what it said before is not believed.
+    /// The sender has another disk since: messages of the earlier one are dropped.
     OtherDisk,
 }
 
@@ -96,14 +96,14 @@ impl Loss {
     }
 }
 
-/// What became of a message.
+/// The fate of a message, with its time in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is to arrive then, in ns.
+    /// It will arrive then.
     UnderWay(u64),
     /// It arrived then.
     Arrived(u64),
-    /// It never did; known then.
+    /// It did not arrive, as was known then.
     Lost(u64, Loss),
 }
 
@@ -113,38 +113,38 @@ pub(crate) struct Sent {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) fate: Fate,
-    /// The network made a second one of it.
+    /// It is a second copy, which the network made.
     pub(crate) is_double: bool,
     pub(crate) description: Description,
 }
 
-/// What kind of event a mark stands for. A page jumps by it.
+/// The kind of a mark; a page jumps by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MarkKind {
-    /// A process begins.
+    /// A process starts.
     Start,
     /// A machine or a process ends.
     Crash,
-    /// A process sleeps, or its clock jumps.
+    /// A process pauses, or its clock jumps.
     Process,
-    /// What the network does from now on.
+    /// The network changes.
     Network,
-    /// What a disk does from now on, or has lost.
+    /// A disk changes its behaviour, or lost something.
     Disk,
-    /// A checkpoint is durable, here or taken from a peer.
+    /// A checkpoint is durable, the replica's own or a peer's.
     Checkpoint,
-    /// The operator does or hears something.
+    /// A request of the operator, or an answer.
     Operator,
-    /// A client asks, or is told.
+    /// A request of a client, or an answer.
     Client,
     /// Anything else.
     Note,
-    /// What must hold does not.
+    /// A check failed.
     Broken,
 }
 
 impl MarkKind {
-    /// Its name, for people.
+    /// The name in the data of a page.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -161,38 +161,38 @@ impl MarkKind {
     }
 }
 
-/// What happened.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// A message was sent.
     Message(Sent),
-    /// A machine is something else from now on.
+    /// A machine changes its state.
     State(NodeId, LaneState),
-    /// A node applied these entries, one soon after the other.
+    /// A node applied these entries, within a short time.
     Applied { node: NodeId, first: LogIndex, last: LogIndex },
-    /// Anything else, at these nodes; at none for the whole world.
+    /// Anything else, at these nodes; without nodes it is about the whole world.
     Mark { kind: MarkKind, nodes: Vec<NodeId>, text: String },
 }
 
-/// Something that happened, so many ns after the run began.
+/// An event; `at` is in ns after the beginning of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TraceEvent {
     pub(crate) at: u64,
     pub(crate) what: What,
 }
 
-/// What happened in a run, or in a part of it.
+/// The recorded events of a run, or of a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     seed: u64,
     /// The machines, in order.
     nodes: Vec<NodeId>,
-    /// What each was before the first event that is kept.
+    /// The state of each machine before the first event that is kept.
     before: BTreeMap<NodeId, LaneState>,
     events: VecDeque<TraceEvent>,
-    /// Older events that had to go.
+    /// Older events that were dropped.
     left_out: u64,
-    /// The part of the run that this is, in ns from its beginning.
+    /// The recorded part of the run, in ns after its beginning.
     from: u64,
     until: u64,
     /// Whether messages were recorded.
@@ -200,27 +200,27 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Events that were recorded and are kept.
+    /// The number of events that are kept.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// True when nothing is kept.
+    /// True when no event is kept.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// Older events that were recorded, and had to go for newer ones.
+    /// The number of older events that were dropped for newer ones.
     pub const fn left_out(&self) -> u64 {
         self.left_out
     }
 }
 
-/// What a machine does from now on, for people.
+/// The text for a machine's change of state.
 pub(crate) fn state_text(state: LaneState) -> String {
     match state {
         LaneState::Down => "is down".to_owned(),
-        LaneState::Paused => "sleeps".to_owned(),
+        LaneState::Paused => "is paused".to_owned(),
         LaneState::Up(Role::Leader, term) => format!("leads in term {term}"),
         LaneState::Up(Role::Candidate, term) => format!("stands for election, term {term}"),
         LaneState::Up(Role::Follower, term) => format!("follows, term {term}"),

@@ -1,7 +1,7 @@
-//! A trace as one page that needs nothing besides itself: style, script and data are in it.
+//! A trace as a page of HTML that contains everything that it needs: style, script and data.
 //!
-//! The data is JSON in an element of its own, in which every `<` is written as an escape: no text of a run can end
-//! the element or begin another one, and the script puts texts on the page as text alone. Times are microseconds.
+//! The data is JSON in a separate element, in which every `<` is escaped: no text of a run can end the
+//! element or begin another one. The script inserts texts only as text. Times are microseconds.
 
 use std::collections::BTreeMap;
 
@@ -13,27 +13,27 @@ use super::{Fate, LaneState, Loss, Trace, What};
 /// The page without its data.
 const TEMPLATE: &str = include_str!("page.html");
 
-/// Lines of the drawing in text that a page without its script shows.
+/// Lines of the text drawing that a page shows without JavaScript.
 const TEXT_LINES_MAX: usize = 300;
 
-/// A message: sent, arrived or lost, from, to, kind, text, fate (0 arrived, 1 under way, from 2 on a loss), and whether
-/// it is a second copy.
+/// A message: sent, arrived or lost, from, to, kind, text, fate (0 arrived, 1 under way, from 2 on a loss),
+/// and whether it is a second copy.
 #[derive(Serialize)]
 struct MessageRow(u64, u64, u64, u64, usize, usize, u8, bool);
 
-/// A mark: when, kind, nodes, text.
+/// A mark: time, kind, nodes, text.
 #[derive(Serialize)]
 struct MarkRow(u64, &'static str, Vec<u64>, usize);
 
-/// A machine is something else: when, node, its letter, term; the term is 0 for one that does not run.
+/// A change of state: time, node, letter, term; the term is 0 for a machine without a running process.
 #[derive(Serialize)]
 struct StateRow(u64, u64, char, u64);
 
-/// Entries were applied: when, node, first, last.
+/// Applied entries: time, node, first, last.
 #[derive(Serialize)]
 struct AppliedRow(u64, u64, u64, u64);
 
-/// All that the script draws.
+/// Everything that the script draws.
 #[derive(Default, Serialize)]
 struct Data<'trace> {
     seed: u64,
@@ -43,7 +43,7 @@ struct Data<'trace> {
     nodes: Vec<u64>,
     kinds: Vec<&'static str>,
     losses: Vec<&'static str>,
-    /// Texts that messages and marks name by their place: many are equal.
+    /// Texts, which messages and marks name by index, because many are equal.
     texts: Vec<&'trace str>,
     messages: Vec<MessageRow>,
     marks: Vec<MarkRow>,
@@ -54,7 +54,7 @@ struct Data<'trace> {
 impl Trace {
     /// The trace as a page of HTML.
     pub fn html(&self) -> String {
-        let data = serde_json::to_string(&self.data()).expect("invariant: numbers and texts can be written");
+        let data = serde_json::to_string(&self.data()).expect("invariant: numbers and texts can be encoded");
         let title = format!("Bezant, a simulated run, seed {}", self.seed);
         let text = self.drawing().to_string();
         let text: Vec<String> = text.lines().take(TEXT_LINES_MAX).map(escape).collect();
@@ -120,7 +120,7 @@ const fn state_row(at: u64, node: u64, state: LaneState) -> StateRow {
     StateRow(at / 1000, node, state.letter(), term)
 }
 
-/// Where a text stands among all; it is put at the end when it is new.
+/// The index of a text; a new text is added at the end.
 fn place<'trace>(
     known: &mut BTreeMap<&'trace str, usize>,
     texts: &mut Vec<&'trace str>,
@@ -137,15 +137,15 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Puts values in place of `{{name}}`; what a value holds is not looked at again.
+/// Replaces each `{{name}}` by its value; values are not searched for names.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut page = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         page.push_str(before);
-        let (name, after) = after.split_once("}}").expect("invariant: the template closes what it opens");
+        let (name, after) = after.split_once("}}").expect("invariant: the template closes every name");
         let value = values.iter().find(|(known, _)| *known == name);
-        page.push_str(value.expect("invariant: the template names what there is").1);
+        page.push_str(value.expect("invariant: the template has known names only").1);
         rest = after;
     }
     page + rest
@@ -157,18 +157,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_put_in_once() {
+    fn each_value_is_inserted_once() {
         let page = fill("a {{one}} b {{two}} c", &[("one", "{{two}}"), ("two", "2")]);
         assert_eq!(page, "a {{two}} b 2 c");
     }
 
     #[test]
-    fn text_is_no_markup() {
+    fn text_is_escaped() {
         assert_eq!(escape("<b>&\"1\"</b>"), "&lt;b&gt;&amp;\"1\"&lt;/b&gt;");
     }
 
     #[test]
-    fn mark_kinds_are_what_the_page_jumps_to() {
+    fn the_page_jumps_to_the_kinds_of_marks() {
         for kind in ["crash", "start", "network", "disk", "checkpoint", "operator"] {
             assert!(TEMPLATE.contains(&format!("\"{kind}\"")), "{kind}");
         }

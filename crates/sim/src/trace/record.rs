@@ -1,32 +1,32 @@
-//! Takes down what happens while it happens.
+//! Records events while they happen.
 
 use std::collections::BTreeMap;
 
 use bezant_consensus::Describe;
-use bezant_node::{PeerMessage, Ticket};
+use bezant_replica::{PeerMessage, Ticket};
 use bezant_types::{LogIndex, NodeId};
 
 use super::{Fate, LaneState, Loss, MarkKind, Sent, Trace, TraceEvent, TraceWindow, What};
 
-/// Marks that are kept of every run, for the case that it fails.
+/// Marks that are kept of every run, in case it fails.
 const MARKS_MAX: usize = 80;
-/// Entries that a node applies within so long are one event, in ns.
+/// Entries that a node applies within this time are one event, in ns.
 const APPLIED_TOGETHER: u64 = 2_000_000;
 
-/// Names a message that was recorded: counts all events of the run.
+/// The number of a recorded message: its position among all events of the run.
 pub(crate) type MessageNumber = u64;
 
-/// Takes down a run.
+/// Records a run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    /// What is recorded besides marks; `None` for marks alone.
+    /// The part in which more than marks is recorded; `None` for marks alone.
     window: Option<TraceWindow>,
     describe: Describe,
-    /// ns since the run began.
+    /// ns since the beginning of the run.
     time: u64,
     lanes: BTreeMap<NodeId, LaneState>,
     applied: BTreeMap<NodeId, LogIndex>,
-    /// Whom each question was put to.
+    /// The node that each request was sent to.
     asked: BTreeMap<Ticket, NodeId>,
     trace: Trace,
 }
@@ -47,17 +47,17 @@ impl Recorder {
         Self { window, describe, time: 0, lanes, applied: BTreeMap::new(), asked: BTreeMap::new(), trace }
     }
 
-    /// True when more than marks is recorded: then whoever drives it looks at the nodes after every step.
+    /// True when more than marks is recorded: then the world calls `observe` after every step.
     pub(crate) const fn is_watching(&self) -> bool {
         self.window.is_some()
     }
 
-    /// It is so many ns after the beginning.
+    /// Sets the time, in ns since the beginning.
     pub(crate) const fn set_time(&mut self, time: u64) {
         self.time = time;
     }
 
-    /// What was recorded; the recorder is empty after it.
+    /// Takes what was recorded; the recorder is empty afterwards.
     pub(crate) fn take(&mut self) -> Trace {
         let until = self.window.map_or(u64::MAX, |window| window.until_millis.saturating_mul(1_000_000));
         self.trace.until = self.time.min(until);
@@ -86,7 +86,7 @@ impl Recorder {
         }
     }
 
-    /// Something happened at these nodes, or to the whole world.
+    /// Records a mark at these nodes, or for the whole world.
     pub(crate) fn mark(&mut self, kind: MarkKind, nodes: Vec<NodeId>, text: impl FnOnce() -> String) {
         if self.is_in_window() {
             let nodes = nodes.into_iter().filter(|node| self.trace.nodes.contains(node)).collect();
@@ -94,19 +94,20 @@ impl Recorder {
         }
     }
 
-    /// Somebody asks a node.
+    /// Records a request to a node.
     pub(crate) fn ask(&mut self, node: NodeId, ticket: Ticket, text: String) {
         self.asked.insert(ticket, node);
         self.mark(MarkKind::Client, vec![node], || text);
     }
 
-    /// Somebody is told something.
-    pub(crate) fn tell(&mut self, ticket: Ticket, text: String) {
+    /// Records an answer to a request.
+    pub(crate) fn answer(&mut self, ticket: Ticket, text: String) {
         let node = self.asked.remove(&ticket);
         self.mark(MarkKind::Client, node.into_iter().collect(), || text);
     }
 
-    /// What a machine is now, and how far it has come. A machine that began anew counts its entries anew.
+    /// Records the state of a machine, and the last entry that it has applied. After a restart entries are
+    /// counted anew.
     pub(crate) fn observe(&mut self, node: NodeId, state: LaneState, applied: Option<LogIndex>) {
         if self.lanes.insert(node, state) != Some(state) {
             if self.is_in_window() {
@@ -140,8 +141,8 @@ impl Recorder {
         self.push(What::Applied { node, first, last });
     }
 
-    /// A copy of a message is sent, to arrive after `delay`; the number is to be given to
-    /// [`arrive`](Self::arrive). `None` when it is not recorded.
+    /// Records a copy of a message that will arrive after `delay`. The number is the argument of
+    /// [`arrive`](Self::arrive); `None` when the message is not recorded.
     pub(crate) fn send(
         &mut self,
         from: NodeId,
@@ -154,7 +155,7 @@ impl Recorder {
         self.record(from, to, message, Fate::UnderWay(due), is_double)
     }
 
-    /// A message is sent that nobody will get.
+    /// Records a message that is lost when it is sent.
     pub(crate) fn lose(&mut self, from: NodeId, to: NodeId, message: &PeerMessage, loss: Loss) {
         self.record(from, to, message, Fate::Lost(self.time, loss), false);
     }
@@ -176,7 +177,7 @@ impl Recorder {
         Some(number)
     }
 
-    /// A message reaches its machine; the loss says why it is not taken.
+    /// Records that a message reached its machine, or why it was lost there.
     pub(crate) fn arrive(&mut self, number: Option<MessageNumber>, loss: Option<Loss>) {
         let place = number.and_then(|number| number.checked_sub(self.trace.left_out));
         let Some(place) = place.and_then(|place| usize::try_from(place).ok()) else { return };

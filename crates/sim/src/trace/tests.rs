@@ -1,7 +1,7 @@
-//! A small scene drawn by hand, and that recording changes nothing.
+//! A small scene drawn as text, and that recording changes nothing.
 
 use bezant_consensus::{Description, MessageKind, Role};
-use bezant_node::{PeerMessage, Ticket};
+use bezant_replica::{PeerMessage, Ticket};
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
@@ -13,14 +13,14 @@ use crate::{SimOptions, simulate, simulate_traced};
 const MILLI: u64 = 1_000_000;
 
 /// An engine whose messages are their own descriptions.
-#[expect(clippy::unnecessary_wraps, reason = "the shape of every engine's function")]
+#[expect(clippy::unnecessary_wraps, reason = "the signature is that of every engine's function")]
 fn describe(bytes: &Bytes) -> Option<Description> {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let kind = if text.starts_with("heartbeat") { MessageKind::Heartbeat } else { MessageKind::Entries };
     Some(Description::new(kind, text))
 }
 
-fn says(text: &'static str) -> PeerMessage {
+fn message(text: &'static str) -> PeerMessage {
     PeerMessage::Engine(Bytes::from_static(text.as_bytes()))
 }
 
@@ -32,7 +32,7 @@ fn recorder(window: TraceWindow) -> Recorder {
     Recorder::new(7, &[ONE, TWO, THREE], Some(window), describe)
 }
 
-/// Node 1 leads, is heard by some, and dies; node 2 leads.
+/// Node 1 leads, reaches the others in part, and loses its power; then node 2 stands for election.
 fn scene(window: TraceWindow) -> Trace {
     let mut recorder = recorder(window);
     let follows = LaneState::Up(Role::Follower, Term(3));
@@ -42,35 +42,35 @@ fn scene(window: TraceWindow) -> Trace {
     recorder.set_time(MILLI);
     recorder.ask(ONE, Ticket(1), "client 1 asks: write 2 events".to_owned());
     recorder.set_time(2 * MILLI);
-    let first = recorder.send(ONE, TWO, &says("append 41"), MILLI, false);
-    let far = recorder.send(ONE, THREE, &says("append 41"), 3 * MILLI, false);
-    let again = recorder.send(ONE, THREE, &says("append 41"), 9 * MILLI, true);
-    recorder.lose(ONE, THREE, &says("append 42"), Loss::Weather);
-    let beat = recorder.send(ONE, TWO, &says("heartbeat"), MILLI, false);
+    let first = recorder.send(ONE, TWO, &message("append 41"), MILLI, false);
+    let far = recorder.send(ONE, THREE, &message("append 41"), 3 * MILLI, false);
+    let again = recorder.send(ONE, THREE, &message("append 41"), 9 * MILLI, true);
+    recorder.lose(ONE, THREE, &message("append 42"), Loss::Weather);
+    let beat = recorder.send(ONE, TWO, &message("heartbeat"), MILLI, false);
     recorder.set_time(3 * MILLI);
     recorder.arrive(first, None);
     recorder.arrive(beat, None);
-    let answer = recorder.send(TWO, ONE, &says("has 41"), 4 * MILLI, false);
+    let answer = recorder.send(TWO, ONE, &message("has 41"), 4 * MILLI, false);
     recorder.set_time(5 * MILLI);
     recorder.arrive(far, None);
-    let late = recorder.send(THREE, ONE, &says("has 41"), 4 * MILLI, false);
+    let late = recorder.send(THREE, ONE, &message("has 41"), 4 * MILLI, false);
     recorder.set_time(7 * MILLI + 123_456);
     recorder.arrive(answer, None);
     recorder.observe(ONE, LaneState::Up(Role::Leader, Term(3)), Some(LogIndex(41)));
     recorder.observe(ONE, LaneState::Up(Role::Leader, Term(3)), Some(LogIndex(43)));
-    recorder.tell(Ticket(1), "client 1 hears: done in entry 41".to_owned());
+    recorder.answer(Ticket(1), "client 1 receives: done in entry 41".to_owned());
     recorder.set_time(8 * MILLI);
     recorder.mark(MarkKind::Crash, vec![ONE], || "power loss".to_owned());
     recorder.observe(ONE, LaneState::Down, None);
     recorder.set_time(9 * MILLI);
     recorder.arrive(late, Some(Loss::Down));
-    recorder.lose(THREE, TWO, &says("vote for me"), Loss::Cut);
+    recorder.lose(THREE, TWO, &message("vote request"), Loss::Cut);
     recorder.mark(MarkKind::Network, vec![TWO, THREE, NodeId(9)], || "cut pair".to_owned());
     recorder.observe(THREE, LaneState::Paused, Some(LogIndex(40)));
     recorder.observe(TWO, LaneState::Up(Role::Candidate, Term(4)), Some(LogIndex(40)));
     recorder.set_time(11 * MILLI);
     recorder.arrive(again, Some(Loss::OtherDisk));
-    recorder.send(TWO, THREE, &says("</script><b>&\"hello\""), 20 * MILLI, false);
+    recorder.send(TWO, THREE, &message("</script><b>&\"hello\""), 20 * MILLI, false);
     recorder.mark(MarkKind::Note, Vec::new(), || "the faults end".to_owned());
     recorder.take()
 }
@@ -87,14 +87,14 @@ fn a_scene_is_drawn_line_by_line() {
      5.000      L──────────┼─────────▶F      append 41 [3.0 ms]
      7.123      L◀─────────F          F      has 41 [4.1 ms]
      7.123     [L]         F          F      node 1 applies 41..43
-     7.123     [L]         F          F      node 1: client 1 hears: done in entry 41
+     7.123     [L]         F          F      node 1: client 1 receives: done in entry 41
      8.000     [L]         F          F      node 1: power loss
      8.000     [.]         F          F      node 1 is down
      9.000      .✗─────────┼──────────F      has 41 [down]
      9.000      .         [F]        [F]     nodes 2, 3: cut pair
-     9.000      .          F         [z]     node 3 sleeps
+     9.000      .          F         [z]     node 3 is paused
      9.000      .         [C]         z      node 2 stands for election, term 4
-     9.000      .          C    ✗─────z      vote for me [cut off]
+     9.000      .          C    ✗─────z      vote request [cut off]
     11.000      .──────────┼─────────✗z      append 41 [the sender has another disk, again]
     11.000      .          C          z      the faults end
     31.000      .          C─────────▶z      </script><b>&\"hello\" [under way]
@@ -104,7 +104,7 @@ hidden: 1 heartbeats
 }
 
 #[test]
-fn heartbeats_and_single_nodes_are_drawn_when_asked_for() {
+fn heartbeats_and_single_nodes_are_drawn_on_request() {
     let trace = scene(TraceWindow::default());
     let all = trace.drawing().with_heartbeats().to_string();
     assert!(all.contains("L┄┄┄┄┄┄┄┄┄▶F"), "{all}");
@@ -114,7 +114,7 @@ fn heartbeats_and_single_nodes_are_drawn_when_asked_for() {
 }
 
 #[test]
-fn a_window_knows_what_was_before_it() {
+fn a_window_has_the_states_before_it() {
     let window = TraceWindow { from_millis: 8, until_millis: 9, ..TraceWindow::default() };
     let text = scene(window).drawing().to_string();
     let first = text.lines().nth(1).unwrap_or_default();
@@ -123,7 +123,7 @@ fn a_window_knows_what_was_before_it() {
 }
 
 #[test]
-fn what_there_is_too_much_of_goes_oldest_first() {
+fn when_there_are_too_many_events_the_oldest_are_dropped() {
     let whole = scene(TraceWindow::default());
     let trace = scene(TraceWindow { events_max: 6, ..TraceWindow::default() });
     assert_eq!((trace.len(), trace.left_out()), (6, whole.len() as u64 - 6));
@@ -132,7 +132,7 @@ fn what_there_is_too_much_of_goes_oldest_first() {
     assert!(text.lines().nth(1).is_some_and(|line| line.contains(" .      ")), "node 1 was down: {text}");
 }
 
-/// What lies between the tags of the page's data.
+/// The data in a page.
 fn data_of(page: &str) -> serde_json::Value {
     let (_, rest) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
     let (data, _) = rest.split_once("</script>").unwrap();
@@ -140,9 +140,9 @@ fn data_of(page: &str) -> serde_json::Value {
 }
 
 #[test]
-fn no_text_of_a_run_gets_out_of_the_pages_data() {
+fn no_text_of_a_run_leaves_the_pages_data() {
     let page = scene(TraceWindow::default()).html();
-    assert!(!page.contains("<b>"), "a text of the run is no markup");
+    assert!(!page.contains("<b>"), "a text of the run is escaped");
     assert!(
         page.contains("&lt;/script&gt;&lt;b&gt;&amp;\"hello\""),
         "the drawing for a browser without script"
@@ -158,7 +158,7 @@ fn no_text_of_a_run_gets_out_of_the_pages_data() {
 }
 
 #[test]
-fn a_page_asks_nobody_for_anything() {
+fn a_page_loads_nothing() {
     let page = scene(TraceWindow::default()).html();
     for never in ["http:", "https:", "src=", "<link", "import(", "fetch(", "{{"] {
         assert!(!page.contains(never), "{never}");
@@ -166,7 +166,7 @@ fn a_page_asks_nobody_for_anything() {
 }
 
 #[test]
-fn recording_changes_nothing_of_a_run() {
+fn recording_does_not_change_a_run() {
     let small = TraceWindow { from_millis: 1000, until_millis: 1500, events_max: 50 };
     for seed in [1, 2, 3] {
         let options = SimOptions { seed, engine: EngineKind::Raft, bug: None, rewinds: false };
@@ -190,9 +190,9 @@ fn a_run_is_drawn_within_the_width_of_a_terminal() {
         let trace = simulate_traced(SimOptions { seed, engine, bug: None, rewinds: false }, window).trace;
         let text = trace.drawing().to_string();
         assert!(text.contains("leads in term"), "seed {seed}");
-        assert!(!text.contains("nobody reads"), "every message is understood, seed {seed}");
-        // A terminal of 120 columns, but for the rarest texts.
-        for line in text.lines().filter(|line| line.contains('─') && !line.contains("no writes here")) {
+        assert!(!text.contains("no known message"), "every message is described, seed {seed}");
+        // A terminal of 120 columns, except for the rarest texts.
+        for line in text.lines().filter(|line| line.contains('─') && !line.contains("refused, read-only")) {
             assert!(line.chars().count() <= 128, "{engine}, seed {seed}: {line}");
         }
         sizes.insert(trace.nodes.len(), seed);
@@ -201,7 +201,7 @@ fn a_run_is_drawn_within_the_width_of_a_terminal() {
 }
 
 #[test]
-fn a_run_that_fails_ends_with_its_marks() {
+fn a_failing_run_ends_with_its_marks() {
     let mut seeds = 0..20;
     let failure = seeds.find_map(|seed| {
         simulate(SimOptions {

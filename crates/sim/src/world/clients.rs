@@ -1,36 +1,36 @@
-//! What clients do: they wish, ask a node, ask another one when none answers, and look at what they are told.
+//! What clients do: they send requests, ask another node when none answers, and record the answers.
 
 use bezant_ledger::LedgerAnswer;
-use bezant_node::{Consistency, Input, Output, Ticket};
+use bezant_replica::{Consistency, Input, Output, Ticket};
 use bezant_rsm::StateMachine;
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
-use super::{Event, MILLI, PATIENCE, World};
+use super::{CALL_TIMEOUT, Event, MILLI, World};
 use crate::bug::FlawedLedger;
 use crate::client::{Call, Wanted};
 use crate::record::{Acknowledged, Seen, Shown};
 use crate::workload::query;
 
 impl World {
-    /// A client asks for the first time, or asks another node after it waited in vain.
+    /// A client sends a new request, or repeats one to another node after a timeout.
     pub(super) fn wake(&mut self, client: usize) {
         let time = self.time;
         if self.has_rewinds {
-            self.clients[client].forget_lost(time);
+            self.clients[client].drop_lost_session(time);
         }
         if self.clients[client].call.is_none() {
             if !self.is_asking {
                 return;
             }
             let movements =
-                self.hosts.values().filter_map(|host| Some(host.node()?.machine().position().movements));
+                self.hosts.values().filter_map(|host| Some(host.replica()?.machine().position().movements));
             let movements = movements.max().unwrap_or(0);
-            let wanted = self.clients[client].wish(time, movements);
+            let wanted = self.clients[client].next_request(time, movements);
             self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
         }
         self.try_call(client);
-        self.wake_at(time + PATIENCE, client);
+        self.wake_at(time + CALL_TIMEOUT, client);
     }
 
     pub(super) fn try_call(&mut self, client: usize) {
@@ -38,7 +38,7 @@ impl World {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         call.ticket = ticket;
-        // As the real client does, it turns to another node than the one that did not answer.
+        // Like the real client, it asks another node than the one that did not answer.
         let nodes: Vec<NodeId> =
             self.nodes.iter().copied().filter(|node| Some(*node) != call.asked).collect();
         let node = self.random.pick(&nodes).copied().unwrap_or(NodeId(1));
@@ -52,7 +52,7 @@ impl World {
     pub(super) fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
         let Some((client, call)) = self.tickets.get(&ticket) else { return Ok(()) };
         if self.hosts.get(&node).is_none_or(|host| !host.is_up()) {
-            // Nobody takes the connection: the client hears that at once.
+            // No process accepts the connection: the client learns it at once.
             let client = *client;
             if self.clients[client].call.as_ref().is_some_and(|now| now.ticket == ticket) {
                 let at = self.time + self.random.between(MILLI, 10 * MILLI);
@@ -72,8 +72,8 @@ impl World {
         self.give(node, None, input)
     }
 
-    /// A client hears something; late answers to earlier tries count as well.
-    pub(super) fn told(&mut self, ticket: Ticket, output: Output<FlawedLedger>) {
+    /// A client receives an answer; late answers to earlier attempts count as well.
+    pub(super) fn handle_answer(&mut self, ticket: Ticket, output: Output<FlawedLedger>) {
         let Some((client, call)) = self.tickets.remove(&ticket) else { return };
         let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
         let (since, at) = (call.since, self.time);
@@ -87,7 +87,7 @@ impl World {
             }
             (Wanted::Read(consistency), Output::QueryAnswer { index, answer, .. }) => {
                 let LedgerAnswer::Accounts(accounts) = answer else {
-                    self.broken = Some("a question about accounts had another answer".to_owned());
+                    self.broken = Some("a query of accounts had another answer".to_owned());
                     return;
                 };
                 self.clients[client].workload.see(&accounts);
@@ -95,7 +95,7 @@ impl World {
                 let counts = consistency != Consistency::Stale;
                 self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
             }
-            // Refused: another try, a little later, somewhere else.
+            // Refused: another attempt a little later, at another node.
             _ if is_current => {
                 let at = self.time + self.random.between(10 * MILLI, 100 * MILLI);
                 self.wake_at(at, client);
@@ -104,8 +104,8 @@ impl World {
         }
     }
 
-    /// A client sees what it asked the history for.
-    pub(super) fn shown(&mut self, ticket: Ticket, index: LogIndex, rows: HistoryAnswer) {
+    /// A client receives rows of the history.
+    pub(super) fn handle_history(&mut self, ticket: Ticket, index: LogIndex, rows: HistoryAnswer) {
         let Some((client, call)) = self.tickets.remove(&ticket) else { return };
         let Wanted::ReadHistory(consistency, ids) = call.wanted else { return };
         let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);

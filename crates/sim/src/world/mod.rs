@@ -1,15 +1,16 @@
-//! The world: one line of events, in the order of simulated time, and everything that they happen to.
+//! The world: all events in the order of simulated time, and the machines, clients and network that they
+//! change.
 
 mod clients;
+mod inject;
 mod operate;
 mod rewind;
-mod strike;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bezant_consensus::{Members, Role};
-use bezant_node::{Input, Output, PeerMessage, Ticket};
+use bezant_replica::{Input, Output, PeerMessage, Ticket};
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
@@ -17,7 +18,7 @@ use crate::bug::{Bug, FlawedLedger};
 use crate::check;
 use crate::client::{Call, Client};
 use crate::faults::{Fault, KIND_NAMES, Plan, REWIND_NAMES, clock_drifts, kind};
-use crate::host::{Host, Stop, Wish, state_bytes};
+use crate::host::{Effect, Host, Stop, state_bytes};
 use crate::net::Net;
 use crate::operator::Operator;
 use crate::random::Random;
@@ -27,63 +28,63 @@ use crate::{SimOptions, SimReport};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
-const TICK: u64 = bezant_node::TICK_NANOS;
-/// The world begins in November 2023, as clocks go.
+const TICK: u64 = bezant_replica::TICK_NANOS;
+/// The world begins in November 2023 of its clocks.
 pub(crate) const EPOCH: u64 = 1_700_000_000 * SECOND;
-/// Ticks after which a log without work says what is committed.
+/// Ticks after which an idle log records what is committed.
 const IDLE_TICKS: u64 = 5;
-/// How long a client waits before it asks another node.
-const PATIENCE: u64 = 800 * MILLI;
-/// How long after the faults everybody must have been answered.
+/// How long a client waits for an answer before it asks another node.
+const CALL_TIMEOUT: u64 = 800 * MILLI;
+/// How long after the faults all requests must have been answered.
 const RECOVERY: u64 = 15 * SECOND;
-/// Within so long before that moment every client must have had a write done. Long, for a client that asks a node which was
-/// removed waits in vain.
+/// Within this time before that moment every client must have had a write done. It is long, because a client
+/// that asks a removed node waits for its timeout.
 const LATE: u64 = 7 * SECOND;
-/// How long after that all replicas must stand at the same entry, with nobody asking any more.
+/// How long after that all replicas must be at the same entry, without further requests.
 const SETTLING: u64 = 5 * SECOND;
 
-/// Something that happens.
+/// An event.
 #[derive(Debug)]
 enum Event {
     Tick(NodeId, u64),
     Deliver {
         from: NodeId,
-        /// Which of the sender's disks: what an earlier one sent is not believed.
+        /// The sender's disk: messages of an earlier disk are dropped.
         disk: u64,
         to: NodeId,
         message: PeerMessage,
-        /// What the recorder calls it.
+        /// The recorder's number of the message.
         number: Option<MessageNumber>,
     },
     Flush(NodeId, u64),
-    Node(NodeId, u64, Input<FlawedLedger>),
-    /// A client's question reaches a node.
+    Input(NodeId, u64, Input<FlawedLedger>),
+    /// A client's request reaches a node.
     Ask {
         node: NodeId,
         ticket: Ticket,
     },
-    /// The operator looks around.
+    /// The operator takes its next step.
     Operate,
-    /// A client looks around, unless it has a newer plan.
+    /// A client continues, unless it has a newer plan.
     Wake(usize, u64),
     /// An answer reaches a client.
-    Told {
+    Answer {
         ticket: Ticket,
         output: Output<FlawedLedger>,
     },
     /// Rows of the history reach a client.
-    Shown {
+    History {
         ticket: Ticket,
         index: LogIndex,
         rows: HistoryAnswer,
     },
     Fault(Fault),
-    /// A machine that gave its vote loses its power, and gets it back so much later.
+    /// A machine loses its power after a vote, and gets it back after a duration.
     LosePower(NodeId, u64),
     Restart(NodeId),
-    /// Somebody makes room on a disk.
-    MakeRoom(NodeId),
-    /// A peer notices the end of a connection.
+    /// A disk has unlimited space again.
+    FreeSpace(NodeId),
+    /// A peer notices that a connection ended.
     Lost {
         node: NodeId,
         peer: NodeId,
@@ -96,7 +97,7 @@ pub(crate) struct World {
     sequence: u64,
     events: BTreeMap<(u64, u64), Event>,
     nodes: Vec<NodeId>,
-    /// With so many of them the cluster begins.
+    /// The number of members at the beginning.
     first: u64,
     hosts: BTreeMap<NodeId, Host>,
     slow: BTreeMap<NodeId, u64>,
@@ -105,12 +106,12 @@ pub(crate) struct World {
     net: Net,
     operator: Operator,
     clients: Vec<Client>,
-    /// Which client a ticket belongs to, and what it asked.
+    /// The client and the call of each ticket.
     tickets: BTreeMap<Ticket, (usize, Call)>,
     last_ticket: u64,
     plan_until: u64,
     is_asking: bool,
-    /// Disks go back in time.
+    /// Disks go back in time in this run.
     has_rewinds: bool,
     pub(crate) record: Record,
     report: SimReport,
@@ -137,7 +138,7 @@ impl World {
         let host =
             |node| Host::new(node, options.engine, options.bug, plan.checkpoint_interval_bytes, has_rewinds);
         let mut world = Self {
-            // What puts the messages of the engine in use on one line.
+            // The engine in use describes its messages on one line.
             recorder: Recorder::new(options.seed, &nodes, window, bezant_engines::describe(options.engine)),
             time: EPOCH,
             sequence: 0,
@@ -194,12 +195,12 @@ impl World {
         self.recorder.take()
     }
 
-    /// The end of a run that broke what must hold.
+    /// Records that the run failed.
     pub(crate) fn note_broken(&mut self, reason: &str) {
         self.recorder.mark(MarkKind::Broken, Vec::new(), || reason.to_owned());
     }
 
-    /// The whole run.
+    /// Runs to the end.
     pub(crate) fn run(&mut self) -> Result<SimReport, String> {
         let first = Members::first((1..=self.first).map(|node| (NodeId(node), format!("machine{node}:0"))));
         for member in &first.nodes {
@@ -212,24 +213,24 @@ impl World {
         if self.has_rewinds {
             return self.end_with_rewinds();
         }
-        check::everybody_goes_on(&self.clients, self.plan_until, self.plan_until + RECOVERY - LATE)?;
+        check::every_client_progresses(&self.clients, self.plan_until, self.plan_until + RECOVERY - LATE)?;
         if let Some(step) = self.operator.step() {
             return Err(format!("the operator still waits for {step:?} long after the faults ended"));
         }
         self.is_asking = false;
         self.run_until(self.plan_until + RECOVERY + SETTLING)?;
-        self.judge()?;
+        self.check_end()?;
         Ok(self.report.clone())
     }
 
-    /// Looks at everything that must hold.
-    fn judge(&mut self) -> Result<(), String> {
+    /// Runs the checks of the end.
+    fn check_end(&mut self) -> Result<(), String> {
         check::time_only_grows(&self.record)?;
-        check::nobody_reads_the_past(&self.record)?;
+        check::no_read_shows_the_past(&self.record)?;
         let ledger = check::answers_follow_the_log(&self.record)?;
         let last = self.record.log.last_key_value().map_or(LogIndex(0), |(index, _)| *index);
         let members = self.newest_members();
-        let known = self.hosts.iter().filter_map(|(node, host)| Some((*node, host.node()?.members())));
+        let known = self.hosts.iter().filter_map(|(node, host)| Some((*node, host.replica()?.members())));
         check::members_are_equal(&members, known)?;
         let mut states = Vec::new();
         let voters = self.hosts.values().filter(|host| members.voters().any(|voter| voter == host.id));
@@ -246,7 +247,7 @@ impl World {
         Ok(())
     }
 
-    /// What the run did, with the checksum of its last state.
+    /// Fills in the report; `state` is the checksum of the last state.
     fn report_totals(&mut self, state: u64) {
         self.report.nanos = self.time - EPOCH;
         self.report.writes = self.record.acknowledged.len() as u64;
@@ -263,7 +264,7 @@ impl World {
             self.time = time;
             self.report.events += 1;
             self.watch_event(&event);
-            self.happen(event)?;
+            self.handle(event)?;
             self.watch_nodes();
             if let Some(reason) = self.broken.take() {
                 return Err(reason);
@@ -273,39 +274,39 @@ impl World {
         Ok(())
     }
 
-    fn happen(&mut self, event: Event) -> Result<(), String> {
+    fn handle(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Tick(node, life) => self.tick(node, life)?,
+            Event::Tick(node, incarnation) => self.tick(node, incarnation)?,
             Event::Deliver { from, disk, to, message, .. } => {
                 if self.host(from).disks == disk {
                     self.give(to, None, Input::Message { from, message })?;
                 }
             }
             Event::Operate => self.operate()?,
-            Event::Flush(node, life) => {
-                if self.wakes(node, life, || Event::Flush(node, life)) {
+            Event::Flush(node, incarnation) => {
+                if self.wakes(node, incarnation, || Event::Flush(node, incarnation)) {
                     let time = self.time;
-                    let wishes = self.host(node).flush(time);
-                    self.grant(node, wishes)?;
+                    let effects = self.host(node).flush(time);
+                    self.carry_out(node, effects)?;
                 }
             }
-            Event::Node(node, life, input) => self.give(node, Some(life), input)?,
+            Event::Input(node, incarnation, input) => self.give(node, Some(incarnation), input)?,
             Event::Ask { node, ticket } => self.ask(node, ticket)?,
             Event::Wake(client, plan) if plan == self.clients[client].plan => self.wake(client),
             Event::Wake(..) => {}
-            Event::Told { ticket, output } if self.operator.waits_for(ticket) => {
-                self.tell_operator(&output)?;
+            Event::Answer { ticket, output } if self.operator.waits_for(ticket) => {
+                self.answer_operator(&output)?;
             }
-            Event::Told { ticket, output } => self.told(ticket, output),
-            Event::Shown { ticket, index, rows } => self.shown(ticket, index, rows),
-            Event::Fault(fault) => self.strike(fault)?,
+            Event::Answer { ticket, output } => self.handle_answer(ticket, output),
+            Event::History { ticket, index, rows } => self.handle_history(ticket, index, rows),
+            Event::Fault(fault) => self.inject(fault)?,
             Event::LosePower(node, away) => self.lose_power_after_vote(node, away),
             Event::Restart(node) => {
                 if !self.host(node).is_up() && self.host(node).is_placed() {
                     self.start(node)?;
                 }
             }
-            Event::MakeRoom(node) => self.host(node).set_room(None),
+            Event::FreeSpace(node) => self.host(node).set_space(None),
             Event::Lost { node, peer } => self.give(node, None, Input::Lost(peer))?,
         }
         Ok(())
@@ -316,14 +317,14 @@ impl World {
         self.events.insert((time, self.sequence), event);
     }
 
-    /// From now on this is the moment at which a client looks around, and no other.
+    /// Plans the time at which a client continues; it replaces the earlier plan.
     fn wake_at(&mut self, time: u64, client: usize) {
         self.clients[client].plan += 1;
         let plan = self.clients[client].plan;
         self.at(time, Event::Wake(client, plan));
     }
 
-    /// A fault of this kind had an effect.
+    /// Counts a fault of this kind, which had an effect.
     fn count(&mut self, kind: &'static str) {
         *self.report.faults.entry(kind).or_default() += 1;
     }
@@ -332,7 +333,7 @@ impl World {
         self.recorder.mark(MarkKind::Note, Vec::new(), text);
     }
 
-    /// Something happened at a node.
+    /// Records a mark of one node.
     fn mark(&mut self, kind: MarkKind, node: NodeId, text: impl FnOnce() -> String) {
         self.recorder.mark(kind, vec![node], text);
     }
@@ -346,7 +347,7 @@ impl World {
         let host = self.host(node);
         host.mend_disk();
         host.start(seed).map_err(|error| format!("node {node} does not start: {error}"))?;
-        let life = host.lives;
+        let incarnation = host.incarnations;
         let repairs = std::mem::take(&mut host.repairs);
         self.report.repairs += repairs.len() as u64;
         for repair in repairs {
@@ -354,15 +355,15 @@ impl World {
         }
         self.mark(MarkKind::Start, node, || "starts".to_owned());
         let first = self.time + self.random.between(1, TICK);
-        self.at(first, Event::Tick(node, life));
+        self.at(first, Event::Tick(node, incarnation));
         Ok(())
     }
 
-    /// True when the process is the same and awake; one that sleeps gets the event when it wakes.
-    fn wakes(&mut self, node: NodeId, life: u64, again: impl FnOnce() -> Event) -> bool {
+    /// True when the process is the same and runs; a paused process gets the event when it continues.
+    fn wakes(&mut self, node: NodeId, incarnation: u64, again: impl FnOnce() -> Event) -> bool {
         let time = self.time;
         let host = self.host(node);
-        if !host.is_up() || host.lives != life {
+        if !host.is_up() || host.incarnations != incarnation {
             return false;
         }
         let wakes_at = host.paused_until;
@@ -373,65 +374,70 @@ impl World {
         true
     }
 
-    fn tick(&mut self, node: NodeId, life: u64) -> Result<(), String> {
-        if !self.wakes(node, life, || Event::Tick(node, life)) {
+    fn tick(&mut self, node: NodeId, incarnation: u64) -> Result<(), String> {
+        if !self.wakes(node, incarnation, || Event::Tick(node, incarnation)) {
             return Ok(());
         }
-        self.at(self.time + TICK, Event::Tick(node, life));
-        if let Some(input) = self.host(node).look_at_room() {
+        self.at(self.time + TICK, Event::Tick(node, incarnation));
+        if let Some(input) = self.host(node).check_space() {
             if matches!(input, Input::Pressure(Some(_))) {
                 self.count(kind::FULL_DISK);
             }
-            self.give(node, Some(life), input)?;
+            self.give(node, Some(incarnation), input)?;
         }
         if (self.time / TICK).is_multiple_of(IDLE_TICKS) {
             let time = self.time;
-            let wishes = self.host(node).note_idle(time);
-            self.grant(node, wishes)?;
+            let effects = self.host(node).note_idle(time);
+            self.carry_out(node, effects)?;
         }
-        self.give(node, Some(life), Input::Tick)
+        self.give(node, Some(incarnation), Input::Tick)
     }
 
-    /// Hands an input to a node, if it lives; `life` is the process it is meant for.
-    fn give(&mut self, node: NodeId, life: Option<u64>, input: Input<FlawedLedger>) -> Result<(), String> {
-        let life = life.unwrap_or_else(|| self.host(node).lives);
+    /// Passes an input to a running process: to that of the given number, or to the present one.
+    fn give(
+        &mut self,
+        node: NodeId,
+        incarnation: Option<u64>,
+        input: Input<FlawedLedger>,
+    ) -> Result<(), String> {
+        let incarnation = incarnation.unwrap_or_else(|| self.host(node).incarnations);
         let time = self.time;
         let wakes_at = self.host(node).paused_until;
-        if wakes_at > time && self.host(node).is_up() && self.host(node).lives == life {
-            self.at(wakes_at, Event::Node(node, life, input));
+        if wakes_at > time && self.host(node).is_up() && self.host(node).incarnations == incarnation {
+            self.at(wakes_at, Event::Input(node, incarnation, input));
             return Ok(());
         }
-        if !self.host(node).is_up() || self.host(node).lives != life {
+        if !self.host(node).is_up() || self.host(node).incarnations != incarnation {
             return Ok(());
         }
-        let wishes = self.host(node).handle(time, input);
-        self.grant(node, wishes)
+        let effects = self.host(node).handle(time, input);
+        self.carry_out(node, effects)
     }
 
-    /// Carries out what a node wants of the world.
-    fn grant(&mut self, node: NodeId, wishes: Vec<Wish>) -> Result<(), String> {
-        let life = self.host(node).lives;
-        for wish in wishes {
-            match wish {
-                Wish::Send(to, message) => self.send(node, to, &message),
-                Wish::Flush => {
+    /// Carries out the effects of a host.
+    fn carry_out(&mut self, node: NodeId, effects: Vec<Effect>) -> Result<(), String> {
+        let incarnation = self.host(node).incarnations;
+        for effect in effects {
+            match effect {
+                Effect::Send(to, message) => self.send(node, to, &message),
+                Effect::Flush => {
                     let slow = self.slow.get(&node).copied().unwrap_or(0);
                     if slow > 0 {
                         self.count(kind::SLOW_DISK);
                     }
                     let at = self.time + self.random.between(100_000, 2 * MILLI) + slow;
-                    self.at(at, Event::Flush(node, life));
+                    self.at(at, Event::Flush(node, incarnation));
                 }
-                Wish::Later(input) => {
+                Effect::Later(input) => {
                     let at = self.time + self.random.between(10_000, MILLI);
-                    self.at(at, Event::Node(node, life, input));
+                    self.at(at, Event::Input(node, incarnation, input));
                 }
-                Wish::Reply(output) => self.reply(output),
-                Wish::Show { ticket, index, rows } => {
+                Effect::Reply(output) => self.reply(output),
+                Effect::Show { ticket, index, rows } => {
                     let at = self.time + self.random.between(20_000, MILLI);
-                    self.at(at, Event::Shown { ticket, index, rows });
+                    self.at(at, Event::History { ticket, index, rows });
                 }
-                Wish::Doubt { from, reason } => {
+                Effect::Unreadable { from, reason } => {
                     if !self.host(from).has_ever_rotten {
                         return Err(format!("node {node} cannot read the state of node {from}: {reason}"));
                     }
@@ -440,12 +446,12 @@ impl World {
             }
         }
         for entry in std::mem::take(&mut self.host(node).newly_applied) {
-            // Where a disk went back, two logs are to be told apart at the end.
+            // Where a disk went back, the logs are compared at the end.
             if !self.has_rewinds {
                 check::one_entry_an_index(&mut self.record, node, entry)?;
             }
         }
-        let standing = self.host(node).node().map(bezant_node::Node::standing);
+        let standing = self.host(node).replica().map(bezant_replica::Replica::standing);
         if let Some(standing) = standing
             && standing.role == Role::Leader
         {
@@ -460,7 +466,7 @@ impl World {
         }
         if let Some(Stop { reason, cause }) = self.host(node).stop.take() {
             let cause =
-                cause.ok_or_else(|| format!("node {node} stops, and no fault is to blame: {reason}"))?;
+                cause.ok_or_else(|| format!("node {node} stops, and no fault explains it: {reason}"))?;
             self.count(cause);
             self.mark(MarkKind::Crash, node, || format!("stops: {reason}"));
             let away = self.random.between(100 * MILLI, 2 * SECOND);
@@ -494,6 +500,6 @@ impl World {
             _ => return,
         };
         let at = self.time + self.random.between(20_000, MILLI);
-        self.at(at, Event::Told { ticket, output });
+        self.at(at, Event::Answer { ticket, output });
     }
 }

@@ -1,7 +1,7 @@
-//! What the operator does to the world, and hears of it.
+//! What the operator does to the world, and the answers that it gets.
 
 use bezant_consensus::{Members, decode_outcome};
-use bezant_node::{Input, Output, Ticket, change_command};
+use bezant_replica::{Input, Output, Ticket, change_command};
 use bezant_types::NodeId;
 
 use super::{Event, MILLI, World};
@@ -11,13 +11,13 @@ use crate::operator::Step;
 use crate::trace::MarkKind;
 
 impl World {
-    /// The newest list of members that a process knows, or knew and has on its disk.
+    /// The newest membership that a running process has, or a disk records.
     pub(super) fn newest_members(&self) -> Members {
         let known = self.hosts.values().filter_map(Host::members);
         known.max_by_key(|members| members.index).unwrap_or_default()
     }
 
-    /// The operator does what is next.
+    /// The operator takes its next step.
     pub(super) fn operate(&mut self) -> Result<(), String> {
         let Some(step) = self.operator.step() else { return Ok(()) };
         let at = self.time + self.random.between(50 * MILLI, 300 * MILLI);
@@ -28,7 +28,7 @@ impl World {
             }
             self.mark(MarkKind::Disk, node, || "its disk is lost for good".to_owned());
             self.host(node).lose_disk();
-            self.tell_lost(node);
+            self.notify_lost(node);
             self.report.operator_steps += 1;
             self.operator.advance();
             return Ok(());
@@ -42,7 +42,7 @@ impl World {
             self.last_ticket += 1;
             let ticket = Ticket(self.last_ticket);
             self.operator.ask(ticket, self.time);
-            // A machine that is down refuses the connection, and the operator turns to another one at once.
+            // A machine that is down refuses the connection, and the operator asks another one at once.
             let up: Vec<NodeId> =
                 self.nodes.iter().copied().filter(|node| self.hosts[node].is_up()).collect();
             let node = self.random.pick(&up).copied().unwrap_or(NodeId(1));
@@ -53,22 +53,22 @@ impl World {
         Ok(())
     }
 
-    /// The operator hears what became of a change.
-    pub(super) fn tell_operator(&mut self, output: &Output<FlawedLedger>) -> Result<(), String> {
+    /// The operator receives the outcome of a change.
+    pub(super) fn answer_operator(&mut self, output: &Output<FlawedLedger>) -> Result<(), String> {
         let Output::Answer { results, .. } = output else {
             self.operator.handle_refusal();
             return Ok(());
         };
-        let outcome = decode_outcome(results).ok_or("a change had an answer that is none")?;
+        let outcome = decode_outcome(results).ok_or("the answer to a change cannot be decoded")?;
         let step = self.operator.step();
         let is_made = self.operator.handle_answer(outcome);
-        let text = format!("the operator asked for {step:?} and hears {outcome:?}");
+        let text = format!("the operator asked for {step:?} and receives {outcome:?}");
         self.recorder.mark(MarkKind::Operator, Vec::new(), || text);
         if !is_made {
             return Ok(());
         }
         if let Some(Step::Add(node)) = step {
-            // A node that joins asks a member who takes part; one that is not up can tell nobody.
+            // A node that joins asks a member; a member that is down cannot answer.
             let members = self.newest_members();
             if members.get(node).is_none() {
                 return Ok(());

@@ -1,7 +1,8 @@
 //! Disks that go back in time, and what holds at the end of such a run.
 //!
-//! One that comes back without entries that it has confirmed breaks what the protocols build on: with those who were away it
-//! is a majority that knows nothing of them. Nothing can bring them back, but whoever has them must not give them up in silence.
+//! A disk that comes back without entries that it has acknowledged breaks an assumption of the protocols:
+//! together with the replicas that were cut off it is a majority without those entries. Nothing can bring
+//! them back, but a replica that has them must report the loss.
 
 use bezant_types::{LogIndex, NodeId};
 
@@ -13,17 +14,18 @@ use crate::host::Host;
 use crate::trace::MarkKind;
 
 impl World {
-    /// The machine stops, if it runs, and starts on the copy that was taken of its disk.
+    /// Stops the machine, if it runs, and starts it on the copy that was taken of its disk.
     pub(super) fn rewind(&mut self, node: NodeId, away: u64) {
         if self.host(node).rewind() {
             self.count(kind::REWIND);
-            self.mark(MarkKind::Disk, node, || "an old copy takes the place of its disk".to_owned());
-            self.tell_lost(node);
+            self.mark(MarkKind::Disk, node, || "an old copy replaces its disk".to_owned());
+            self.notify_lost(node);
             self.at(self.time + away, Event::Restart(node));
         }
     }
 
-    /// The end of a run in which disks went back. Those who go on agree, and when they are enough, they do go on.
+    /// Checks the end of a run in which disks went back. The replicas that did not stop must have one log; if
+    /// they are a majority, they must make progress.
     pub(super) fn end_with_rewinds(&mut self) -> Result<SimReport, String> {
         let members = self.newest_members();
         let goes_on = |host: &&Host| host.conflict().is_none();
@@ -31,15 +33,15 @@ impl World {
         let is_enough = count > members.voters().count() / 2;
         if is_enough {
             let late = self.plan_until + RECOVERY - LATE;
-            check::everybody_goes_on(&self.clients, self.plan_until, late)?;
+            check::every_client_progresses(&self.clients, self.plan_until, late)?;
         }
         self.is_asking = false;
         self.run_until(self.plan_until + RECOVERY + SETTLING)?;
         let hosts: Vec<&Host> = self.hosts.values().filter(goes_on).collect();
         self.report.stops = (self.hosts.len() - hosts.len()) as u64;
-        let log = check::nothing_is_given_up_in_silence(&hosts)?;
+        let log = check::no_loss_is_unreported(&hosts)?;
         let holds = |index: &LogIndex, time: u64| match log.get(index) {
-            // What came with a checkpoint everywhere is not looked at.
+            // Entries that came with a checkpoint everywhere are not known.
             None => true,
             Some(entry) => bezant_rsm::Entry::decode(&entry.payload)
                 .is_ok_and(|entry| entry.time.0 >= time && entry.time.0 - entry.events() < time),

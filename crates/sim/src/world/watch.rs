@@ -1,6 +1,6 @@
-//! Looks at what happens, for the recorder, and changes nothing.
+//! Observes the run for the recorder, and changes nothing.
 
-use bezant_node::{Consistency, Input, Output, PeerMessage, Refusal};
+use bezant_replica::{Consistency, Input, Output, PeerMessage, Refusal};
 use bezant_types::NodeId;
 
 use super::{EPOCH, Event, World};
@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::trace::{LaneState, Loss, MarkKind};
 
 impl World {
-    /// This is about to happen.
+    /// Records an event that is about to happen.
     pub(super) fn watch_event(&mut self, event: &Event) {
         self.recorder.set_time(self.time - EPOCH);
         if !self.recorder.is_watching() {
@@ -23,28 +23,31 @@ impl World {
                 let loss = (!is_up).then_some(Loss::Down);
                 self.recorder.arrive(*number, if is_known { loss } else { Some(Loss::OtherDisk) });
             }
-            Event::Node(node, life, input) if self.host(*node).lives == *life => {
+            Event::Input(node, incarnation, input) if self.host(*node).incarnations == *incarnation => {
                 self.watch_input(*node, input);
             }
             Event::Ask { node, ticket } => {
                 let is_up = self.hosts.get(node).is_some_and(Host::is_up);
                 if let Some((client, call)) = self.tickets.get(ticket) {
-                    let nobody = if is_up { "" } else { " (nobody there)" };
-                    let text = format!("client {} asks: {}{nobody}", client + 1, wish_text(&call.wanted));
+                    let down = if is_up { "" } else { " (the node is down)" };
+                    let text = format!("client {} asks: {}{down}", client + 1, request_text(&call.wanted));
                     self.recorder.ask(*node, *ticket, text);
                 }
             }
-            Event::Shown { ticket, index, rows } => {
+            Event::History { ticket, index, rows } => {
                 if let Some((client, _)) = self.tickets.get(ticket) {
-                    let text =
-                        format!("client {} hears: {} transfers behind entry {index}", client + 1, rows.len());
-                    self.recorder.tell(*ticket, text);
+                    let text = format!(
+                        "client {} receives: {} transfers after entry {index}",
+                        client + 1,
+                        rows.len()
+                    );
+                    self.recorder.answer(*ticket, text);
                 }
             }
-            Event::Told { ticket, output } => {
+            Event::Answer { ticket, output } => {
                 if let Some((client, _)) = self.tickets.get(ticket) {
-                    let text = format!("client {} hears: {}", client + 1, answer_text(output));
-                    self.recorder.tell(*ticket, text);
+                    let text = format!("client {} receives: {}", client + 1, answer_text(output));
+                    self.recorder.answer(*ticket, text);
                 }
             }
             _ => {}
@@ -56,26 +59,26 @@ impl World {
             Input::CheckpointWritten { index, .. } => format!("checkpoint {index} is durable"),
             Input::CheckpointAbandoned(index) => format!("checkpoint {index} is abandoned"),
             Input::Installed => "a checkpoint of a peer is in place".to_owned(),
-            Input::InstallFailed => "what came of a peer's checkpoint is of no use".to_owned(),
+            Input::InstallFailed => "a peer's checkpoint could not be used".to_owned(),
             Input::Admit => "has caught up, and may vote".to_owned(),
             _ => return,
         };
         self.mark(MarkKind::Checkpoint, node, || text);
     }
 
-    /// A message that the network takes to nobody.
+    /// Records a message that the network drops.
     pub(super) fn watch_loss(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
         let loss = if self.net.cut_by(from, to).is_some() { Loss::Cut } else { Loss::Weather };
         self.recorder.lose(from, to, message, loss);
     }
 
-    /// Something happened: what are the machines now?
+    /// Records the present state of the machines.
     pub(super) fn watch_nodes(&mut self) {
         if !self.recorder.is_watching() {
             return;
         }
         for (node, host) in &self.hosts {
-            let (state, applied) = match host.node() {
+            let (state, applied) = match host.replica() {
                 None => (LaneState::Down, None),
                 Some(it) if host.paused_until > self.time => (LaneState::Paused, Some(it.applied())),
                 Some(it) => {
@@ -88,7 +91,7 @@ impl World {
     }
 }
 
-fn wish_text(wanted: &Wanted) -> String {
+fn request_text(wanted: &Wanted) -> String {
     match wanted {
         Wanted::Write(command) if command.events == 0 => "open a session".to_owned(),
         Wanted::Write(command) if command.events == 1 => "write 1 event".to_owned(),
@@ -104,20 +107,20 @@ fn how_fresh(consistency: Consistency) -> String {
     match consistency {
         Consistency::Linearizable => String::new(),
         Consistency::AtLeast(index) => format!(", at least entry {index}"),
-        Consistency::Stale => ", however old".to_owned(),
+        Consistency::Stale => ", stale".to_owned(),
     }
 }
 
 fn answer_text(output: &Output<FlawedLedger>) -> String {
     match output {
         Output::Answer { index, .. } => format!("done in entry {index}"),
-        Output::QueryAnswer { index, .. } => format!("balances behind entry {index}"),
+        Output::QueryAnswer { index, .. } => format!("balances after entry {index}"),
         Output::Refuse { refusal, .. } => match refusal {
-            Refusal::Overloaded => "refused, too much waits".to_owned(),
-            Refusal::ReadOnly(_) => "refused, no writes here".to_owned(),
+            Refusal::Overloaded => "refused, overloaded".to_owned(),
+            Refusal::ReadOnly(_) => "refused, read-only".to_owned(),
             Refusal::NotTaken(_) => "refused, nothing was done".to_owned(),
-            Refusal::NoLeader => "refused, nobody leads".to_owned(),
-            Refusal::Interrupted => "not known, the leader changed".to_owned(),
+            Refusal::NoLeader => "refused, no leader".to_owned(),
+            Refusal::Interrupted => "unknown, the leader changed".to_owned(),
             Refusal::NoState(_) => "refused, no state yet".to_owned(),
         },
         _ => "something else".to_owned(),

@@ -1,4 +1,4 @@
-//! Looks at the checkpoints of a stopped node, every byte of them. Never writes.
+//! Examines the checkpoints of a stopped node, every byte of them. Never writes.
 
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
@@ -9,28 +9,28 @@ use crate::disk::{Disk, OpenMode};
 /// One checkpoint file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointSummary {
-    /// Its name.
+    /// Name of the file.
     pub file: String,
     /// Bytes of the file.
     pub size_bytes: u64,
-    /// The last entry that it holds.
+    /// Index of the last entry that it covers.
     pub index: LogIndex,
-    /// True when it was never finished: the next start removes it. Nothing more is known of it.
+    /// True when it was never completed: the next start removes it, and its content is not examined.
     pub is_unfinished: bool,
-    /// What it says of itself; `None` when it is damaged or unfinished.
+    /// Fields of the checkpoint; `None` when it is damaged or unfinished.
     pub content: Option<CheckpointContent>,
-    /// What is wrong with it.
+    /// The fault of the checkpoint; `None` when it is intact or unfinished.
     pub damage: Option<CheckpointError>,
 }
 
-/// What a whole checkpoint says of itself.
+/// Fields of an intact checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointContent {
     /// Term of the last entry.
     pub term: Term,
     /// Cluster time of the last entry.
     pub time: Nanos,
-    /// How much of the history belongs to it.
+    /// Number of rows of the history that belong to it.
     pub history: HistoryPosition,
     /// Bytes of the state.
     pub content_bytes: u64,
@@ -38,7 +38,7 @@ pub struct CheckpointContent {
     pub digest: [u8; 32],
 }
 
-/// Reads all checkpoints, oldest first. An error only when the disk cannot be read.
+/// Reads all checkpoints, oldest first. An error means that the disk cannot be read.
 pub fn inspect(disk: &dyn Disk) -> Result<Vec<CheckpointSummary>, CheckpointError> {
     let mut summaries = Vec::new();
     for name in disk.list()? {

@@ -1,13 +1,13 @@
-//! Checkpoints: the whole state at one index, in one file, so that the log before it can be freed.
+//! Checkpoints: the whole state at one index in one file, so that the log before it can be removed.
 //!
-//! A checkpoint is written beside its predecessor under a temporary name, made durable, and only then given
-//! its name; so a file with the name of a checkpoint is whole, or damaged since. The format is in
-//! `docs/formats/checkpoint.md`.
+//! A checkpoint is written under a temporary name beside its predecessor, made durable, and only then
+//! renamed. So a file with the name of a checkpoint is complete, unless it was damaged later. The format is
+//! in `docs/formats/checkpoint.md`.
 //!
-//! What always holds: the predecessor is removed only after its successor is durable; and a damaged newest
-//! checkpoint is refused, never passed over for an older one, whose log is gone.
+//! What always holds: the predecessor is removed only after its successor is durable. A damaged newest
+//! checkpoint is an error; an older one is never used instead, because its log is gone.
 //!
-//! It knows nothing of what the content means.
+//! This module never interprets the content.
 
 mod inspect;
 mod page;
@@ -30,31 +30,32 @@ pub use write::{CheckpointWriter, WrittenCheckpoint};
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The newest checkpoint is not what was written.
+    /// The newest checkpoint on the disk is not what was written.
     #[error("{file} is damaged at offset {offset}: {reason}; nothing was changed: {advice}")]
     Damaged {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Where, in bytes.
+        /// Offset of the damage, in bytes.
         offset: u64,
         /// What is wrong.
         reason: &'static str,
-        /// What can be done.
+        /// What the operator can do.
         advice: &'static str,
     },
-    /// Written by another version of this program.
+    /// Another version of this program wrote the checkpoint.
     #[error(
-        "{file} has format version {found}, and this program knows version {known} alone: use the program that wrote it"
+        "{file} has format version {found}, and this program reads only version {known}: \
+         use the program that wrote it"
     )]
     UnknownVersion {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Its version.
+        /// Format version of the checkpoint.
         found: u32,
-        /// Ours.
+        /// Format version that this program reads.
         known: u32,
     },
-    /// An earlier write of this checkpoint failed; begin another one only after a new start.
+    /// An earlier write of this checkpoint failed. Another one may be begun only after a restart.
     #[error("an earlier write of the checkpoint failed")]
     Abandoned,
     /// The disk failed.
@@ -62,20 +63,20 @@ pub enum CheckpointError {
     Disk(#[from] DiskError),
 }
 
-/// A checkpoint that was read, every byte of it checked.
+/// A checkpoint that was read and completely checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The last entry that it holds.
+    /// Index of the last entry that it covers.
     pub index: LogIndex,
-    /// That entry's term.
+    /// Term of that entry.
     pub term: Term,
     /// Cluster time of that entry.
     pub time: Nanos,
-    /// How much of the history belongs to it.
+    /// Number of rows of the history that belong to it.
     pub history: HistoryPosition,
-    /// The state, in the state machine's own format.
+    /// The state, in the format of the state machine.
     pub bytes: Vec<u8>,
-    /// SHA-256 of the state: equal on all replicas at equal index.
+    /// SHA-256 of the state; equal on all replicas at equal index.
     pub digest: [u8; 32],
 }
 
@@ -86,38 +87,39 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
-    /// The checkpoints of `disk`'s folder. Looks at nothing yet.
+    /// The checkpoints in `disk`'s folder. Reads nothing yet.
     pub fn new(disk: Arc<dyn Disk>) -> Self {
         Self { disk }
     }
 
-    /// Begins to write the state after entry `index` of `term`.
+    /// Begins to write the state after entry `index`, which has `term`.
     pub fn begin(&self, index: LogIndex, term: Term) -> Result<CheckpointWriter, CheckpointError> {
         self.remove_unfinished()?;
         CheckpointWriter::create(Arc::clone(&self.disk), index, term)
     }
 
-    /// Removes what was written of a checkpoint that will not be finished.
+    /// Removes the unfinished file of a checkpoint that will not be completed.
     pub fn abandon(&self) -> Result<(), CheckpointError> {
         Ok(self.remove_unfinished()?)
     }
 
-    /// Reads the newest checkpoint, if there is one, and removes what an earlier process left unfinished. What is
-    /// read is durable.
+    /// Reads the newest checkpoint, if there is one, and removes unfinished files of an earlier process. What
+    /// is read is durable.
     pub fn load_newest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        // It got its name when its content was durable; the name of a process that died then may not be.
+        // The file was renamed after its content was durable, but a process that died then may not have
+        // synced the folder.
         self.disk.sync_folder()?;
         let newest = indexes(&*self.disk)?.last().map(|index| read::load(&*self.disk, *index)).transpose()?;
         self.remove_unfinished()?;
         Ok(newest)
     }
 
-    /// Opens the newest checkpoint, if there is one, to be read in pieces.
+    /// Opens the newest checkpoint, if there is one, for reading in pieces.
     pub fn open_newest(&self) -> Result<Option<CheckpointReader>, CheckpointError> {
         loop {
             let Some(index) = indexes(&*self.disk)?.last().copied() else { return Ok(None) };
             match CheckpointReader::open(&*self.disk, index) {
-                // A newer one took its place between the look at the folder and the opening.
+                // A newer checkpoint replaced it between the listing and the opening.
                 Err(CheckpointError::Disk(DiskError::NotFound { .. })) => {}
                 other => return other.map(Some),
             }
@@ -139,7 +141,7 @@ impl CheckpointStore {
     }
 }
 
-/// What helps when a checkpoint is damaged.
+/// Advice for a damaged checkpoint.
 const ADVICE: &str = "restore the whole folder from a copy or a replica, or look at it with `bezant inspect`";
 const FINISHED: &str = ".bzc";
 const UNFINISHED: &str = ".tmp";
@@ -149,7 +151,7 @@ fn file_name(index: LogIndex, extension: &str) -> String {
     format!("checkpoint-{:016x}{extension}", index.0)
 }
 
-/// The index that a name speaks of; `None` for other names. No log reaches 2^63.
+/// The index that a file's name contains; `None` for all other names. No log reaches 2^63.
 fn index_of(name: &str, extension: &str) -> Option<LogIndex> {
     let digits = name.strip_prefix("checkpoint-")?.strip_suffix(extension)?;
     let index = u64::from_str_radix(digits, 16).ok().map(LogIndex)?;

@@ -1,7 +1,7 @@
-//! Pages: a checkpoint is made of 4096-byte pages, each with its number and a checksum of its own.
+//! Pages: a checkpoint consists of pages of 4096 bytes, each with its number and its own checksum.
 //!
-//! The checksum is seeded with the checkpoint's index and covers the number: a page that the disk wrote or
-//! read at the wrong place, or that comes from another checkpoint, is found.
+//! The checksum is seeded with the checkpoint's index and covers the page number. So a page that the disk
+//! wrote to or read from the wrong place, or that belongs to another checkpoint, is detected.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -18,36 +18,36 @@ use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
 use crate::disk::BLOCK_SIZE;
 
-/// Bytes of a page's head.
+/// Bytes of a page's header.
 const PAGE_HEADER_SIZE: usize = 32;
 /// Bytes of content in a page.
 pub(super) const CONTENT_SIZE: usize = BLOCK_SIZE - PAGE_HEADER_SIZE;
-/// The version that this program writes, and the only one that it reads.
+/// The version that this program writes and the only one that it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"BZNTCKP\0";
 const HEAD_SIZE: usize = 32;
 const TRAILER_SIZE: usize = 88;
 
-/// What a page is.
+/// Kind of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum PageKind {
     /// The first page: magic, version, index, term.
     Head = 1,
-    /// A piece of the content.
+    /// A part of the content.
     Content = 2,
-    /// The last page: how much there was, and its digest.
+    /// The last page: the size of the content and its digest.
     Trailer = 3,
 }
 
-/// A page whose checksum holds.
+/// A page with a valid checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Page<'bytes> {
     pub(super) kind: PageKind,
     pub(super) content: &'bytes [u8],
 }
 
-/// Builds the page with that number.
+/// Encodes page `number`.
 pub(super) fn encode(index: LogIndex, number: u64, kind: PageKind, content: &[u8]) -> [u8; BLOCK_SIZE] {
     let size = u32::try_from(content.len()).expect("invariant: content fits in a page");
     let mut bytes = [0; BLOCK_SIZE];
@@ -61,7 +61,7 @@ pub(super) fn encode(index: LogIndex, number: u64, kind: PageKind, content: &[u8
     bytes
 }
 
-/// Reads the page that must have that number; the error says what is wrong.
+/// Decodes page `number`; the error is the reason.
 pub(super) fn decode(bytes: &[u8], index: LogIndex, number: u64) -> Result<Page<'_>, &'static str> {
     parse(bytes, index, number).unwrap_or(Err("the page is cut short"))
 }
@@ -69,10 +69,10 @@ pub(super) fn decode(bytes: &[u8], index: LogIndex, number: u64) -> Result<Page<
 fn parse(bytes: &[u8], index: LogIndex, number: u64) -> Result<Result<Page<'_>, &'static str>, DecodeError> {
     let mut reader = Reader::new(bytes);
     if reader.u64()? != checksum_seeded(index.0, reader.rest()) {
-        return Ok(Err("the page is not what was written"));
+        return Ok(Err("the page fails its checksum"));
     }
     if reader.u64()? != number || reader.u64()? != index.0 {
-        return Ok(Err("the page belongs elsewhere"));
+        return Ok(Err("the page belongs to another place"));
     }
     let size = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
     let kind = match reader.array::<4>()? {
@@ -82,10 +82,10 @@ fn parse(bytes: &[u8], index: LogIndex, number: u64) -> Result<Result<Page<'_>, 
         _ => return Ok(Err("the page is of an unknown kind")),
     };
     let content = reader.rest().get(..size);
-    Ok(content.map(|content| Page { kind, content }).ok_or("the page says that it holds more than a page"))
+    Ok(content.map(|content| Page { kind, content }).ok_or("the page names more content than fits"))
 }
 
-/// What the first page says.
+/// Content of the first page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) version: u32,
@@ -116,7 +116,7 @@ impl Head {
     }
 }
 
-/// What the last page says.
+/// Content of the last page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trailer {
     /// Bytes of content in all pages.
@@ -164,25 +164,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_come_back_as_they_went_and_only_in_their_place() {
+    fn pages_round_trip_and_verify_only_in_their_place() {
         let bytes = encode(LogIndex(7), 3, PageKind::Content, b"some");
         assert_eq!(decode(&bytes, LogIndex(7), 3), Ok(Page { kind: PageKind::Content, content: b"some" }));
-        assert_eq!(decode(&bytes, LogIndex(7), 4), Err("the page belongs elsewhere"));
-        assert_eq!(decode(&bytes, LogIndex(8), 3), Err("the page is not what was written"));
+        assert_eq!(decode(&bytes, LogIndex(7), 4), Err("the page belongs to another place"));
+        assert_eq!(decode(&bytes, LogIndex(8), 3), Err("the page fails its checksum"));
         for at in [0, 9, 17, 25, 28, 31, 33, BLOCK_SIZE - 1] {
             let mut flipped = bytes;
             flipped[at] ^= 1;
-            assert_eq!(
-                decode(&flipped, LogIndex(7), 3),
-                Err("the page is not what was written"),
-                "byte {at}"
-            );
+            assert_eq!(decode(&flipped, LogIndex(7), 3), Err("the page fails its checksum"), "byte {at}");
         }
         assert_eq!(decode(&bytes[..4], LogIndex(7), 3), Err("the page is cut short"));
     }
 
     #[test]
-    fn heads_and_trailers_come_back_as_they_went() {
+    fn heads_and_trailers_round_trip() {
         let head = Head { version: 1, index: LogIndex(2), term: Term(3) };
         assert_eq!(Head::decode(&head.encode()), Ok(head));
         let trailer = Trailer {

@@ -1,5 +1,6 @@
-//! Reads one checkpoint and checks every byte of it: each page, their number, the trailer, the digest. In pieces,
-//! for another replica, the pages alone are checked: the digest is compared by whoever has all of them.
+//! Reads one checkpoint and checks every byte of it: each page, the number of pages, the trailer and the
+//! digest. A read in pieces, for another replica, checks only the pages: the receiver compares the digest
+//! once it has all of them.
 
 use std::sync::Arc;
 
@@ -12,13 +13,13 @@ use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
-/// Bytes that one read fetches.
+/// Bytes per read.
 const READ_SIZE: u64 = 1 << 20;
 
-/// Reads the checkpoint with that index into memory.
+/// Reads checkpoint `index` into memory.
 pub(super) fn load(disk: &dyn Disk, index: LogIndex) -> Result<Checkpoint, CheckpointError> {
     let mut bytes = Vec::new();
-    // Past the page cache where that can be done: it may hold what never reached the disk.
+    // Bypasses the page cache where possible: the cache may hold bytes that never reached the disk.
     let (head, trailer) = scan(disk, index, OpenMode::WriteDirect, &mut |content, size| {
         if bytes.is_empty() {
             bytes.reserve_exact(size);
@@ -35,7 +36,8 @@ pub(super) fn load(disk: &dyn Disk, index: LogIndex) -> Result<Checkpoint, Check
     })
 }
 
-/// Passes over the whole file; calls `visit` with every piece of content, and with how much there is at most.
+/// Reads the whole file; calls `visit` with every part of the content and with an upper bound of its total
+/// size.
 pub(super) fn scan(
     disk: &dyn Disk,
     index: LogIndex,
@@ -51,7 +53,7 @@ pub(super) fn scan(
     for number in 1..trailer_page {
         let page = file.page(number)?;
         if page.kind != PageKind::Content {
-            return Err(file.damaged(number, "a page of the content was expected"));
+            return Err(file.damaged(number, "a page of content was expected"));
         }
         digest.update(page.content);
         size += page.content.len() as u64;
@@ -60,18 +62,19 @@ pub(super) fn scan(
     let page = file.page(trailer_page)?;
     let (kind, trailer) = (page.kind, Trailer::decode(page.content));
     let (PageKind::Trailer, Ok(trailer)) = (kind, trailer) else {
-        return Err(file.damaged(trailer_page, "the last page is no trailer"));
+        return Err(file.damaged(trailer_page, "the last page is not a trailer"));
     };
     if trailer.term != head.term
         || trailer.size != size
         || trailer.digest != <[u8; 32]>::from(digest.finalize())
     {
-        return Err(file.damaged(trailer_page, "the trailer speaks of another content"));
+        return Err(file.damaged(trailer_page, "the trailer belongs to other content"));
     }
     Ok((head, trailer))
 }
 
-/// The newest checkpoint, open to be read in pieces: it can be read to its end though a newer one replaces it.
+/// The newest checkpoint, open for reading in pieces. It can be read to its end even if a newer one replaces
+/// it.
 #[derive(Debug)]
 pub struct CheckpointReader {
     pages: Pages,
@@ -87,20 +90,20 @@ impl CheckpointReader {
         let page = pages.page(last)?;
         let (kind, trailer) = (page.kind, Trailer::decode(page.content));
         let (PageKind::Trailer, Ok(trailer)) = (kind, trailer) else {
-            return Err(pages.damaged(last, "the last page is no trailer"));
+            return Err(pages.damaged(last, "the last page is not a trailer"));
         };
         if trailer.term != head.term || trailer.size.div_ceil(CONTENT_SIZE as u64) != last - 1 {
-            return Err(pages.damaged(last, "the trailer speaks of another content"));
+            return Err(pages.damaged(last, "the trailer belongs to other content"));
         }
         Ok(Self { pages, head, trailer })
     }
 
-    /// The last entry that it holds.
+    /// Index of the last entry that it covers.
     pub const fn index(&self) -> LogIndex {
         self.head.index
     }
 
-    /// That entry's term.
+    /// Term of that entry.
     pub const fn term(&self) -> Term {
         self.head.term
     }
@@ -110,7 +113,7 @@ impl CheckpointReader {
         self.trailer.time
     }
 
-    /// How much of the history belongs to it.
+    /// Number of rows of the history that belong to it.
     pub const fn history(&self) -> HistoryPosition {
         self.trailer.history
     }
@@ -125,7 +128,8 @@ impl CheckpointReader {
         self.trailer.digest
     }
 
-    /// The state from `offset` on, up to `size_max` bytes; every page on the way is checked. Empty at the end.
+    /// Up to `size_max` bytes of the state from `offset` on; every page that is read is checked. Empty at the
+    /// end.
     pub fn read(&mut self, offset: u64, size_max: usize) -> Result<Vec<u8>, CheckpointError> {
         let content = CONTENT_SIZE as u64;
         let end = offset.saturating_add(size_max as u64).min(self.trailer.size);
@@ -139,7 +143,7 @@ impl CheckpointReader {
             let piece =
                 page.content.get(from..).filter(|piece| kind == PageKind::Content && !piece.is_empty());
             let Some(piece) = piece else {
-                return Err(self.pages.damaged(number, "a page of the content was expected"));
+                return Err(self.pages.damaged(number, "a page of content was expected"));
             };
             let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
             bytes.extend_from_slice(&piece[..wanted]);
@@ -154,7 +158,7 @@ impl CheckpointReader {
 struct Pages {
     file: Arc<dyn DiskFile>,
     index: LogIndex,
-    /// Pages of the file: at least a head and a trailer.
+    /// Number of pages: at least a head and a trailer.
     count: u64,
     window: AlignedBuffer,
     window_offset: u64,
@@ -176,7 +180,7 @@ impl Pages {
         let page = self.page(0)?;
         let (kind, head) = (page.kind, Head::decode(page.content));
         let (PageKind::Head, Ok(head)) = (kind, head) else {
-            return Err(self.damaged(0, "the first page is no head"));
+            return Err(self.damaged(0, "the first page is not a head"));
         };
         if head.version != FORMAT_VERSION {
             let file = self.file.name().to_owned();

@@ -1,4 +1,4 @@
-//! Checkpoints come back whole or not at all.
+//! Tests that checkpoints are read back completely or not at all.
 
 use super::*;
 use crate::disk::BLOCK_SIZE;
@@ -27,7 +27,7 @@ fn name(index: u64) -> String {
 }
 
 #[test]
-fn checkpoints_of_every_size_come_back_as_they_went() {
+fn checkpoints_of_every_size_round_trip() {
     for size in [0, 1, 4063, 4064, 4065, 3 << 20] {
         let disk = MemoryDisk::new();
         let written = write(&disk, 7, size).unwrap();
@@ -41,7 +41,7 @@ fn checkpoints_of_every_size_come_back_as_they_went() {
 }
 
 #[test]
-fn only_the_newest_stays_and_what_was_not_finished_goes() {
+fn older_and_unfinished_checkpoints_are_removed() {
     let disk = MemoryDisk::new();
     write(&disk, 7, 100).unwrap();
     write(&disk, 9, 100).unwrap();
@@ -55,7 +55,7 @@ fn only_the_newest_stays_and_what_was_not_finished_goes() {
 }
 
 #[test]
-fn a_damaged_newest_checkpoint_is_refused_and_not_passed_over() {
+fn a_damaged_newest_checkpoint_is_an_error() {
     let disk = MemoryDisk::new();
     write(&disk, 7, 100).unwrap();
     let older = disk.content(&name(7)).unwrap();
@@ -73,7 +73,7 @@ fn a_damaged_newest_checkpoint_is_refused_and_not_passed_over() {
 }
 
 #[test]
-fn a_checkpoint_that_lost_pages_is_refused() {
+fn a_checkpoint_that_lost_pages_is_an_error() {
     let disk = MemoryDisk::new();
     write(&disk, 9, 10_000).unwrap();
     let whole = disk.content(&name(9)).unwrap();
@@ -85,11 +85,11 @@ fn a_checkpoint_that_lost_pages_is_refused() {
     let mut without_one = whole[..BLOCK_SIZE].to_vec();
     without_one.extend_from_slice(&whole[2 * BLOCK_SIZE..]);
     disk.put(&name(9), &without_one);
-    assert!(store(&disk).load_newest().unwrap_err().to_string().contains("belongs elsewhere"));
+    assert!(store(&disk).load_newest().unwrap_err().to_string().contains("belongs to another place"));
 }
 
 #[test]
-fn a_checkpoint_under_the_name_of_another_is_refused() {
+fn a_checkpoint_under_another_name_is_an_error() {
     let disk = MemoryDisk::new();
     write(&disk, 7, 100).unwrap();
     disk.rename(&name(7), &name(9)).unwrap();
@@ -97,7 +97,7 @@ fn a_checkpoint_under_the_name_of_another_is_refused() {
 }
 
 #[test]
-fn an_unknown_version_is_refused_with_both_versions() {
+fn an_unknown_version_is_reported_with_both_versions() {
     let disk = MemoryDisk::new();
     write(&disk, 7, 100).unwrap();
     let head = page::Head { version: 4, index: LogIndex(7), term: Term(3) };
@@ -109,7 +109,7 @@ fn an_unknown_version_is_refused_with_both_versions() {
 }
 
 #[test]
-fn after_a_crash_at_any_operation_there_is_the_old_one_or_the_new_one() {
+fn a_crash_leaves_the_old_checkpoint_or_the_new_one() {
     let base = MemoryDisk::new();
     write(&base, 7, 5000).unwrap();
     let counted = base.restart();
@@ -128,7 +128,7 @@ fn after_a_crash_at_any_operation_there_is_the_old_one_or_the_new_one() {
 }
 
 #[test]
-fn a_checkpoint_that_could_not_be_written_is_given_up() {
+fn a_checkpoint_whose_write_failed_is_abandoned() {
     let disk = MemoryDisk::new();
     disk.set_faults(FaultPlan { capacity_bytes: Some(1 << 20), ..FaultPlan::default() });
     let mut writer = store(&disk).begin(LogIndex(7), Term(3)).unwrap();
@@ -140,7 +140,7 @@ fn a_checkpoint_that_could_not_be_written_is_given_up() {
 }
 
 #[test]
-fn a_checkpoint_is_read_in_pieces_of_any_size_though_a_newer_one_takes_its_place() {
+fn a_replaced_checkpoint_is_read_in_pieces_of_any_size() {
     for size in [0, 1, 4063, 4064, 4065, 3 << 20] {
         let disk = MemoryDisk::new();
         assert!(store(&disk).open_newest().unwrap().is_none());
@@ -157,7 +157,7 @@ fn a_checkpoint_is_read_in_pieces_of_any_size_though_a_newer_one_takes_its_place
             let mut read = Vec::new();
             loop {
                 let bytes = reader.read(read.len() as u64, piece).unwrap();
-                assert!(bytes.len() <= piece, "a piece has its limit");
+                assert!(bytes.len() <= piece, "a piece has at most the requested size");
                 if bytes.is_empty() {
                     break;
                 }
@@ -170,7 +170,7 @@ fn a_checkpoint_is_read_in_pieces_of_any_size_though_a_newer_one_takes_its_place
 }
 
 #[test]
-fn a_piece_of_a_damaged_checkpoint_is_refused() {
+fn a_damaged_piece_of_a_checkpoint_is_an_error() {
     let disk = MemoryDisk::new();
     write(&disk, 7, 20_000).unwrap();
     disk.flip_bit(&name(7), 3 * BLOCK_SIZE as u64 + 100, 1).unwrap();
@@ -178,7 +178,7 @@ fn a_piece_of_a_damaged_checkpoint_is_refused() {
     assert_eq!(reader.read(0, 2 * 4064).unwrap(), content(2 * 4064, 1));
     let error = reader.read(2 * 4064, 10).unwrap_err();
     assert!(matches!(error, CheckpointError::Damaged { offset: 12_288, .. }), "{error:?}");
-    // A page that was taken out of the middle is missed by what the trailer says.
+    // The trailer's size reveals that a page is missing from the middle.
     let whole = MemoryDisk::new();
     write(&whole, 7, 20_000).unwrap();
     let mut bytes = whole.content(&name(7)).unwrap();
@@ -189,5 +189,5 @@ fn a_piece_of_a_damaged_checkpoint_is_refused() {
     bytes.extend_from_slice(&page::encode(LogIndex(7), last, page::PageKind::Trailer, content));
     whole.put(&name(7), &bytes);
     let error = store(&whole).open_newest().unwrap_err();
-    assert!(error.to_string().contains("another content"), "{error}");
+    assert!(error.to_string().contains("other content"), "{error}");
 }

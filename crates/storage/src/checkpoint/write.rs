@@ -1,4 +1,5 @@
-//! Writes one checkpoint: pages go out in large aligned writes while the state machine is read out.
+//! Writes one checkpoint: pages are written in large aligned writes while the state machine produces its
+//! state.
 
 use std::sync::Arc;
 
@@ -10,13 +11,13 @@ use super::{CheckpointError, FINISHED, UNFINISHED, file_name, indexes};
 use crate::aligned::AlignedBuffer;
 use crate::disk::{Disk, DiskError, DiskFile, OpenMode};
 
-/// Bytes that are gathered for one write.
+/// Bytes per write.
 const WRITE_SIZE: usize = 1 << 20;
 
-/// What was written.
+/// A checkpoint that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrittenCheckpoint {
-    /// The last entry that it holds.
+    /// Index of the last entry that it covers.
     pub index: LogIndex,
     /// Bytes of the state.
     pub content_bytes: u64,
@@ -26,18 +27,19 @@ pub struct WrittenCheckpoint {
     pub digest: [u8; 32],
 }
 
-/// A checkpoint that is being written. Dropped before [`finish`](Self::finish), it never existed.
+/// A checkpoint that is being written. If it is dropped before [`finish`](Self::finish), no checkpoint
+/// exists.
 pub struct CheckpointWriter {
     disk: Arc<dyn Disk>,
     file: Arc<dyn DiskFile>,
     index: LogIndex,
     term: Term,
-    /// Whole pages that wait to be written.
+    /// Whole pages that are not written yet.
     pages: AlignedBuffer,
-    /// Where they go.
+    /// Offset of these pages in the file.
     offset: u64,
     next_page: u64,
-    /// Content that does not fill a page yet.
+    /// Content of the page that is not full yet.
     partial: Vec<u8>,
     content_size: u64,
     digest: Sha256,
@@ -74,7 +76,7 @@ impl CheckpointWriter {
         Ok(writer)
     }
 
-    /// Appends to the content; pieces of any size. After an error the checkpoint is given up.
+    /// Appends a piece of any size to the content. After an error the checkpoint is abandoned.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), CheckpointError> {
         if self.has_failed {
             return Err(CheckpointError::Abandoned);
@@ -85,8 +87,8 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Makes the checkpoint durable, gives it its name, and removes the older ones. `history` is durable
-    /// already, and `time` is the cluster time of the entry.
+    /// Makes the checkpoint durable, renames it and removes the older ones. `history` must be durable; `time`
+    /// is the cluster time of the entry.
     pub fn finish(
         mut self,
         history: HistoryPosition,
@@ -123,8 +125,8 @@ impl CheckpointWriter {
                 piece = rest;
                 continue;
             }
-            let room = CONTENT_SIZE - self.partial.len();
-            let (head, rest) = piece.split_at(room.min(piece.len()));
+            let left = CONTENT_SIZE - self.partial.len();
+            let (head, rest) = piece.split_at(left.min(piece.len()));
             self.partial.extend_from_slice(head);
             piece = rest;
             if self.partial.len() == CONTENT_SIZE {

@@ -1,7 +1,7 @@
-//! Builds first runs from rows.
+//! Builds first runs (runs of level 0) from rows.
 //!
-//! Keys and places are packed in one integer a posting and sorted by radix, kind by kind: rows come in
-//! order, so that sorting by key, stably, sorts by row as well.
+//! Each posting is one integer of a key and a row's position. The integers are radix-sorted per kind. Rows
+//! arrive in order and the sort is stable, so sorting by key also leaves them sorted by row.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use super::run_writer::RunWriter;
 use super::tail::Chunk;
 use crate::disk::{Disk, DiskError};
 
-/// Bits of a row's place in a first run.
+/// Bits of a row's position in a first run.
 const ROW_BITS: u32 = u64::BITS - KEY_BITS;
-/// Bits of a digit of the sort: its counters fit in the first cache.
+/// Bits of one digit of the sort: its counters fit into the first-level cache.
 const DIGIT_BITS: u32 = 11;
 const DIGITS: usize = 1 << DIGIT_BITS;
-/// Fewer than that are sorted by comparing.
+/// Below this number of values, a comparison sort is used.
 const RADIX_MIN: usize = 2048;
 
-/// Builds the first run over `rows`, which are in the chunks.
+/// Builds the first run over `rows`, which the chunks contain.
 pub(crate) fn build<R: Row>(
     disk: Arc<dyn Disk>,
     name: RunName,
@@ -56,12 +56,12 @@ pub(crate) fn build<R: Row>(
     writer.finish(Summary { rows, ids, timestamps, filter }, false)
 }
 
-/// The postings of the rows so far.
+/// The postings of the rows that were added so far.
 #[derive(Default)]
 struct Postings {
-    /// Key and place of each kind without intervals.
+    /// For each kind without intervals: keys and positions.
     packed: [Vec<u64>; Kind::ALL.len()],
-    /// The same of kinds with intervals, and how many rows.
+    /// For each kind with intervals: its postings.
     intervals: [Intervals; Kind::ALL.len()],
 }
 
@@ -126,7 +126,7 @@ const fn unpack(packed: u64) -> Posting {
     Posting { key: packed >> ROW_BITS, row, end: row + 1 }
 }
 
-/// Sorts what is sorted by its lower bits already.
+/// Sorts values that are already sorted by their lower [`ROW_BITS`] bits.
 pub(crate) fn sort(values: &mut Vec<u64>, scratch: &mut Vec<u64>) {
     if values.len() < RADIX_MIN {
         values.sort_unstable();
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn radix_sorts_like_comparing() {
+    fn radix_sort_equals_comparison_sort() {
         let values: Vec<u64> =
             (0..10_000).map(|row| key(Kind::Id, u128::from(row % 700)) << ROW_BITS | row).collect();
         let mut expected = values.clone();

@@ -1,10 +1,10 @@
-//! Rows on their way to another replica: the next ones behind what it has.
+//! Rows for transfer to another replica: the rows that follow those that it has.
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 16 | where they begin: movements u64, refusals u64 |
+//! | 0 | 16 | first position: movements u64, refusals u64 |
 //! | 16 | 8 | number of movements u32, of refusals u32 |
-//! | 24 | ... | the movements, then the refusals, as they lie on disk |
+//! | 24 | ... | the movements, then the refusals, in the format of the disk |
 //! | end - 8 | 8 | checksum of everything before |
 
 use bezant_codec::{Reader, checksum};
@@ -20,25 +20,26 @@ use super::view::{Groups, View};
 const HEAD_SIZE: usize = 24;
 const CHECKSUM_SIZE: usize = 8;
 
-/// Bytes that are no rows.
+/// The bytes are not a valid chunk.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the rows are not what was sent")]
 pub struct RowChunkError;
 
-/// The rows behind a position.
+/// Rows that follow a position.
 #[derive(Clone, Debug)]
 pub struct RowChunk {
-    /// Where they begin.
+    /// Position of the first row of each table.
     pub from: HistoryPosition,
-    /// The next movements.
+    /// Movements from `from` on.
     pub movements: RowBatch<Movement>,
-    /// The next refusals.
+    /// Refusals from `from` on.
     pub refusals: RowBatch<Refusal>,
 }
 
 impl HistoryReader {
-    /// The rows from position `from` towards `until`, at least one, and as many as fit in `size_max` bytes. None
-    /// when there are none between them: rows that are not there yet are not sent.
+    /// The rows from position `from` up to `until`: at least one row, and as many as fit into `size_max`
+    /// bytes. The chunk is empty when there are no rows between the positions. Rows after the current end are
+    /// not sent.
     pub fn chunk(
         &self,
         from: HistoryPosition,
@@ -48,12 +49,12 @@ impl HistoryReader {
         let (movements, refusals) = self.views();
         let movements = rows(&movements, from.movements..until.movements, size_max)?;
         let taken = movements.len() * <Movement as Row>::SIZE;
-        // Refusals come when all movements are there, or along with the last of them.
-        let room = if taken == 0 { size_max } else { size_max.saturating_sub(taken) };
-        let refusals = if taken > 0 && room < <Refusal as Row>::SIZE {
+        // Refusals are sent once no movements are left, or in the space after the last movements.
+        let left = if taken == 0 { size_max } else { size_max.saturating_sub(taken) };
+        let refusals = if taken > 0 && left < <Refusal as Row>::SIZE {
             Vec::new()
         } else {
-            rows(&refusals, from.refusals..until.refusals, room)?
+            rows(&refusals, from.refusals..until.refusals, left)?
         };
         Ok(RowChunk { from, movements: RowBatch::new(movements), refusals: RowBatch::new(refusals) })
     }
@@ -76,7 +77,7 @@ fn rows<R: Row>(
 }
 
 impl RowChunk {
-    /// Bytes for the wire.
+    /// The chunk's bytes for the wire.
     ///
     /// # Panics
     /// When there are more than 2^32 rows.
@@ -96,7 +97,7 @@ impl RowChunk {
         bytes.freeze()
     }
 
-    /// Reads bytes from the wire.
+    /// Decodes bytes from the wire.
     pub fn decode(bytes: &[u8]) -> Result<Self, RowChunkError> {
         let (content, tail) =
             bytes.split_last_chunk::<CHECKSUM_SIZE>().map(|(it, tail)| (it, *tail)).ok_or(RowChunkError)?;

@@ -1,7 +1,7 @@
 //! Finds the rows of a run that carry a value, from any row on, forward or backward.
 //!
-//! A key may have millions of postings over many pages: the directory says on which page those around a row
-//! lie, so that a question with a limit reads few pages, however long the list is.
+//! A key may have millions of postings on many pages. The directory gives the page with those around a row.
+//! So a query with a limit reads few pages, however long the list is.
 
 use super::key::{Kind, key};
 use super::postings::PageDecoder;
@@ -14,9 +14,9 @@ pub(crate) struct Cursor<'run> {
     run: &'run Run,
     kind: Kind,
     key: u64,
-    /// The page that is in `intervals`, counted in the section.
+    /// The page that is in `intervals`, by its number in the section.
     loaded: Option<usize>,
-    /// The rows of the key on that page.
+    /// Row intervals of the key on that page.
     intervals: Vec<(u64, u64)>,
 }
 
@@ -25,7 +25,7 @@ impl<'run> Cursor<'run> {
         Self { run, kind, key: key(kind, value), loaded: None, intervals: Vec::new() }
     }
 
-    /// About how much there is: pages on which the key may stand.
+    /// An estimate of the work: the number of pages that may contain the key.
     pub(crate) fn page_count(&self) -> usize {
         let starts = &self.run.section(self.kind).starts;
         let end = starts.partition_point(|start| start.key <= self.key);
@@ -33,7 +33,7 @@ impl<'run> Cursor<'run> {
         end - begin
     }
 
-    /// The first posted row at or behind `row`.
+    /// The first posted row at or after `row`.
     pub(crate) fn at_or_after(&mut self, row: u64) -> Result<Option<u64>, RunError> {
         let Some(page) = self.page_of(row) else { return Ok(self.first_of(0)) };
         self.load(page)?;
@@ -52,13 +52,13 @@ impl<'run> Cursor<'run> {
         Ok(after.checked_sub(1).map(|at| row.min(self.intervals[at].1 - 1)))
     }
 
-    /// The last page that begins at or before key and row.
+    /// The last page that begins at or before this key and row.
     fn page_of(&self, row: u64) -> Option<usize> {
         let wanted = PageStart { key: self.key, row };
         self.run.section(self.kind).starts.partition_point(|start| *start <= wanted).checked_sub(1)
     }
 
-    /// The key's first row on that page, or none if the page begins with a greater key.
+    /// The key's first row on `page`; `None` when the page begins with a greater key.
     fn first_of(&self, page: usize) -> Option<u64> {
         let start = self.run.section(self.kind).starts.get(page);
         start.filter(|start| start.key == self.key).map(|start| start.row)
@@ -87,24 +87,24 @@ impl<'run> Cursor<'run> {
     }
 }
 
-/// What a query looks for in a run: one value, or either of two.
+/// What a query looks for in a run: rows with one value, or with either of two.
 #[derive(Debug)]
 pub(crate) struct Source<'run> {
     cursors: Vec<Cursor<'run>>,
 }
 
 impl<'run> Source<'run> {
-    /// Rows that carry any of the values.
+    /// Selects rows that carry any of the values.
     pub(crate) fn new(run: &'run Run, values: &[(Kind, u128)]) -> Self {
         Self { cursors: values.iter().map(|(kind, value)| Cursor::new(run, *kind, *value)).collect() }
     }
 
-    /// About how much there is.
+    /// An estimate of the work, in pages.
     pub(crate) fn page_count(&self) -> usize {
         self.cursors.iter().map(Cursor::page_count).sum()
     }
 
-    /// The first row at or behind `row`; reversed: the last at or before it.
+    /// The first row at or after `row`; if `reversed`, the last at or before it.
     pub(crate) fn next_from(&mut self, row: u64, reversed: bool) -> Result<Option<u64>, RunError> {
         let mut best: Option<u64> = None;
         for cursor in &mut self.cursors {
@@ -119,18 +119,18 @@ impl<'run> Source<'run> {
     }
 }
 
-/// The first row at or behind `row` (reversed: the last at or before it) that all sources have. Those with
-/// the fewest postings come first.
+/// The first row at or after `row` (if `reversed`, the last at or before it) that all sources contain. The
+/// sources must be sorted, those with the fewest postings first.
 pub(crate) fn common_row(
     sources: &mut [Source<'_>],
     row: u64,
     reversed: bool,
 ) -> Result<Option<u64>, RunError> {
     let mut wanted = row;
-    let mut agreed = 0;
-    while agreed < sources.len() {
-        let Some(found) = sources[agreed].next_from(wanted, reversed)? else { return Ok(None) };
-        agreed = if found == wanted { agreed + 1 } else { usize::from(agreed == 0) };
+    let mut matched = 0;
+    while matched < sources.len() {
+        let Some(found) = sources[matched].next_from(wanted, reversed)? else { return Ok(None) };
+        matched = if found == wanted { matched + 1 } else { usize::from(matched == 0) };
         wanted = found;
     }
     Ok(Some(wanted))

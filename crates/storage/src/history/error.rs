@@ -1,50 +1,51 @@
-//! Why the history cannot do what it was asked.
+//! Errors of the history.
 
 use thiserror::Error;
 
 use crate::disk::DiskError;
 
-/// What to do about a damaged row.
+/// Advice for a damaged row.
 pub(crate) const RESTORE_ROWS: &str =
     "these rows exist nowhere else on this node: restore the data folder from a backup or another replica";
-/// What to do about a position that the folder does not reach.
+/// Advice for a position that the folder's files do not reach.
 pub(crate) const RESTORE_FOLDER: &str =
     "checkpoint and history do not belong together: restore the whole data folder from one backup";
 
-/// Why the history cannot do what it was asked.
+/// Why an operation of the history failed.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// The disk refused; after a failed write the history takes no more rows.
-    #[error("the disk failed under the history: {0}")]
+    /// The disk failed. After a failed write the history accepts no more rows.
+    #[error("the disk of the history failed: {0}")]
     Disk(#[from] DiskError),
-    /// There is no room. What was to be written waits in memory: it goes on when there is room.
+    /// The disk is full. The rows stay in memory and are written once there is space.
     #[error(transparent)]
-    NoRoom(DiskError),
-    /// The disk holds something else than what was written. Such rows are never served.
+    NoSpace(DiskError),
+    /// The disk does not hold what was written. Such rows are never returned to a reader.
     #[error("{file} is damaged at offset {offset}: {advice}")]
     Damaged {
-        /// Which file.
+        /// Name of the file.
         file: String,
-        /// The byte where the damaged page begins.
+        /// Offset of the damaged page, in bytes.
         offset: u64,
-        /// What helps.
+        /// What the operator can do.
         advice: &'static str,
     },
-    /// A newer program wrote it.
-    #[error("{file} has format version {version}, which this program does not know: use a newer one")]
+    /// A newer program wrote the file.
+    #[error("{file} has format version {version}, which this program cannot read: use a newer program")]
     Version {
-        /// Which file.
+        /// Name of the file.
         file: String,
-        /// The version that it names.
+        /// Format version of the file.
         version: u16,
     },
-    /// An earlier write failed: what is on the disk is not known, so nothing more is written.
+    /// An earlier write failed. The contents of the disk are unknown, so nothing more is written.
     #[error(
-        "the history takes no more rows since a write failed ({reason}): repair the disk, then start again"
+        "the history accepts no more rows because a write failed ({reason}): \
+         repair the disk, then start again"
     )]
     Poisoned {
-        /// The first failure.
+        /// Message of the first failure.
         reason: String,
     },
 }

@@ -1,36 +1,36 @@
-//! The filter of a run: says of most absent ids that they are absent, at the cost of one cache line.
+//! The filter of a run: rules out most absent ids at the cost of one cache line.
 //!
-//! A blocked Bloom filter: 512 bits a block, 32 keys a block on average, one bit in each of the block's eight
-//! words a key; so 16 bits a key, and one absent key in about 1,500 passes. The block follows from the upper
-//! bits of the key: keys in order walk the filter in order.
+//! It is a blocked Bloom filter with 512 bits per block and 32 keys per block on average. A key sets one bit
+//! in each of the block's eight words. That is 16 bits per key, and about one absent key in 1,500 passes. The
+//! upper bits of the key select the block, so sorted keys access the filter sequentially.
 
 use super::key::KEY_BITS;
 use super::page::place;
 
-/// Keys of a block, on average.
+/// Average number of keys per block.
 const KEYS_PER_BLOCK: u64 = 32;
 /// Bytes of a block.
 pub(crate) const FILTER_BLOCK_SIZE: usize = 64;
 
-/// The keys of a run's ids.
+/// The keys of the ids and resolutions in a run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     blocks: Vec<[u64; 8]>,
 }
 
 impl Filter {
-    /// An empty filter for so many keys.
+    /// An empty filter for `keys` keys.
     pub(crate) fn new(keys: u64) -> Self {
         let blocks = keys.div_ceil(KEYS_PER_BLOCK).max(1);
         Self { blocks: vec![[0; 8]; place(blocks)] }
     }
 
-    /// The keys that it has room for.
+    /// The number of keys that it is sized for.
     pub(crate) fn capacity(&self) -> u64 {
         self.blocks.len() as u64 * KEYS_PER_BLOCK
     }
 
-    /// Reads the bytes of the disk; `None` when they are no blocks.
+    /// Decodes the bytes from the disk; `None` when they are not whole blocks.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (blocks, rest) = bytes.as_chunks::<FILTER_BLOCK_SIZE>();
         if !rest.is_empty() || blocks.is_empty() {
@@ -58,7 +58,7 @@ impl Filter {
         }
     }
 
-    /// False when the key was never added.
+    /// False only when the key was never added.
     pub(crate) fn may_contain(&self, key: u64) -> bool {
         let mut bits = bits(key);
         let mut missing = 0;
@@ -75,7 +75,7 @@ impl Filter {
     }
 }
 
-/// 48 bits that name a bit in each of eight words.
+/// 48 mixed bits: six select the bit in each of the eight words.
 const fn bits(key: u64) -> u64 {
     let mixed = key.wrapping_mul(0xd6e8_feb8_6659_fd93);
     mixed ^ mixed >> 29
@@ -87,19 +87,19 @@ mod tests {
     use crate::history::key::{Kind, key};
 
     #[test]
-    fn no_key_is_forgotten_and_few_strangers_pass() {
+    fn every_added_key_is_found_and_few_absent_keys_pass() {
         let mut filter = Filter::new(50_000);
         for id in 0..50_000 {
             filter.insert(key(Kind::Id, id));
         }
         let filter = Filter::from_bytes(&filter.to_bytes()).unwrap();
         assert!((0..50_000).all(|id| filter.may_contain(key(Kind::Id, id))));
-        let strangers = (50_000..150_000).filter(|id| filter.may_contain(key(Kind::Id, *id))).count();
-        assert!(strangers < 200, "{strangers} of 100,000 strangers pass");
+        let absent = (50_000..150_000).filter(|id| filter.may_contain(key(Kind::Id, *id))).count();
+        assert!(absent < 200, "{absent} of 100,000 absent keys pass");
     }
 
     #[test]
-    fn cut_bytes_are_refused() {
+    fn truncated_bytes_are_rejected() {
         let bytes = Filter::new(100).to_bytes();
         assert_eq!(bytes.len(), 4 * FILTER_BLOCK_SIZE);
         assert_eq!(Filter::from_bytes(&bytes[1..]), None);

@@ -1,7 +1,7 @@
-//! Work on indexes that another thread may do: it takes a [`Job`], runs it, and hands back what came out.
+//! Index work that another thread can do: it takes a [`Job`], runs it and returns its result.
 //!
-//! A job is a value that shares nothing but immutable rows, runs and the disk with the history, so appends
-//! and reads go on beside it. None takes long: a merge of large runs comes as many jobs.
+//! A job is a value. It shares only immutable rows, runs and the disk with the history, so appends and reads
+//! continue meanwhile. Every job is short: a merge of large runs is split into many jobs.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use super::run::{Run, RunError, RunName};
 use super::tail::Chunk;
 use crate::disk::{Disk, DiskError};
 
-/// Pages that one step of a merge writes: some milliseconds.
+/// Pages that one step of a merge writes: a few milliseconds of work.
 const STEP_PAGES: u64 = 512;
 
-/// A bounded piece of work on the indexes. Not to be dropped without running it, or the index stands still.
+/// A bounded piece of index work. A job that is dropped without being run stops all further index work.
 #[derive(Debug)]
-#[must_use = "the index stands still until the job is run and its result handed back"]
+#[must_use = "no index is built until the job is run and its result passed to `History::complete`"]
 pub struct Job {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) work: Work,
 }
 
-/// What came out of a [`Job`]: to be handed to `History::complete`.
+/// The result of a [`Job`], for `History::complete`.
 #[derive(Debug)]
-#[must_use = "the index stands still until this is handed back"]
+#[must_use = "no index is built until this is passed to `History::complete`"]
 pub struct Finished {
     pub(crate) outcome: Outcome,
 }
@@ -45,7 +45,7 @@ pub(crate) enum Work {
     RebuildRefusals(Box<Rebuild<Refusal>>),
 }
 
-/// A first run to be built from rows in memory.
+/// A first run to build from rows in memory.
 #[derive(Debug)]
 pub(crate) struct Build<R> {
     pub(crate) name: RunName,
@@ -53,40 +53,40 @@ pub(crate) struct Build<R> {
     pub(crate) chunks: Vec<Chunk<R>>,
 }
 
-/// A damaged run, to be replaced by first runs that are built from rows on the disk.
+/// A damaged run to replace by first runs, which are built from rows on the disk.
 #[derive(Debug)]
 pub(crate) struct Rebuild<R> {
     pub(crate) damaged: Arc<Run>,
     pub(crate) files: RowFiles<R>,
-    /// Rows of a first run.
+    /// Rows per first run.
     pub(crate) block_rows: u64,
     pub(crate) built: Vec<Arc<Run>>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A first run takes the place of the tail's oldest rows.
+    /// A first run that replaces the oldest rows of the tail.
     Built(Arc<Run>),
-    /// The merge goes on.
+    /// A merge that is not finished.
     Begun(Box<Merge>),
-    /// A run takes the place of eight.
+    /// A run that replaces eight runs.
     Merged(Arc<Run>),
-    /// An input of the merge is damaged.
+    /// An input of the merge is damaged and marked.
     Failed,
-    /// There was no room: the same work comes again.
-    NoRoom,
+    /// The disk is full: the same work is scheduled again.
+    NoSpace,
     RebuildingMovements(Box<Rebuild<Movement>>),
     RebuildingRefusals(Box<Rebuild<Refusal>>),
-    /// First runs take the place of a damaged one.
+    /// First runs that replace a damaged run.
     Rebuilt(Arc<Run>, Vec<Arc<Run>>),
 }
 
 impl Job {
-    /// Does the work. After an error the history builds no index any more; rows and answers stay right.
+    /// Does the work. After an error the history builds no more indexes; its rows and answers stay correct.
     pub fn run(self) -> Result<Finished, HistoryError> {
         match self.work() {
-            // A run has its name when all of it is there: what was written of it is nothing.
-            Err(HistoryError::Disk(DiskError::Full { .. })) => Ok(Finished { outcome: Outcome::NoRoom }),
+            // A run is renamed only when it is complete, so the part that was written is ignored.
+            Err(HistoryError::Disk(DiskError::Full { .. })) => Ok(Finished { outcome: Outcome::NoSpace }),
             outcome => Ok(Finished { outcome: outcome? }),
         }
     }
@@ -106,19 +106,19 @@ impl Job {
 }
 
 impl Finished {
-    /// True when there was no room for the work: it comes again, and is better left until there is.
-    pub const fn lacks_room(&self) -> bool {
-        matches!(self.outcome, Outcome::NoRoom)
+    /// True when the disk was full: the same work is scheduled again, and should wait until there is space.
+    pub const fn lacks_space(&self) -> bool {
+        matches!(self.outcome, Outcome::NoSpace)
     }
 }
 
-/// Goes a step on with a merge.
+/// Continues a merge by one step.
 fn step(merge: Box<Merge>) -> Result<Outcome, HistoryError> {
     let name = merge.name();
     match merge.step(STEP_PAGES) {
         Ok(Progress::Begun(merge)) => Ok(Outcome::Begun(merge)),
         Ok(Progress::Done(run)) => Ok(Outcome::Merged(run)),
-        // The input that is damaged is marked.
+        // The merge has marked its damaged input.
         Err(RunError::Damaged) => Ok(Outcome::Failed),
         Err(RunError::Version(version)) => Err(HistoryError::Version { file: name.file(), version }),
         Err(RunError::Disk(error)) => Err(HistoryError::Disk(error)),

@@ -1,14 +1,15 @@
-//! Keys: what a row is found by, folded into 44 bits.
+//! Keys: the values by which rows are found, hashed to 44 bits.
 //!
-//! Two values may share a key, once in many millions of rows: whoever finds a row by key looks at the row.
-//! 44 bits and the 20 of a row's place in a first run sort as one integer.
+//! Two values can have the same key, in about one of many millions of rows. So every row that is found by key
+//! is compared with the value. 44 bits of key and the 20 bits of a row's position in a first run sort as one
+//! integer.
 
 use super::page::u64_at;
 
 /// Bits of a key.
 pub(crate) const KEY_BITS: u32 = 44;
 
-/// What a row is found by. The numbers are part of the file format.
+/// The fields by which rows are found. The numbers are part of the file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -20,12 +21,12 @@ pub(crate) enum Kind {
     UserData32 = 6,
     Ledger = 7,
     Code = 8,
-    /// The id of the pending transfer that a post, void or expiry ends.
+    /// The id of the pending transfer that a post, void or expiry resolves.
     Resolution = 9,
 }
 
 impl Kind {
-    /// All kinds, in the order in which they lie in a run.
+    /// All kinds, in the order of their sections in a run.
     pub(crate) const ALL: [Self; 9] = [
         Self::Id,
         Self::DebitAccount,
@@ -38,17 +39,17 @@ impl Kind {
         Self::Resolution,
     ];
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// Its index in [`ALL`](Self::ALL).
     pub(crate) const fn index(self) -> usize {
         self as usize - 1
     }
 
-    /// True when neighbouring rows mostly carry the same value: their postings are intervals.
+    /// True when neighbouring rows mostly carry the same value; the postings of such kinds are intervals.
     pub(crate) const fn has_intervals(self) -> bool {
         matches!(self, Self::Ledger | Self::Code)
     }
 
-    /// True when the run's filter knows the keys.
+    /// True when the run's filter contains the keys.
     pub(crate) const fn is_filtered(self) -> bool {
         matches!(self, Self::Id | Self::Resolution)
     }
@@ -79,7 +80,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn keys_of_neighbours_and_kinds_differ() {
+    fn keys_of_neighbouring_values_and_of_kinds_differ() {
         let keys: HashSet<u64> =
             Kind::ALL.iter().flat_map(|kind| (0..20_000).map(|value| key(*kind, value))).collect();
         assert_eq!(keys.len(), 180_000);

@@ -1,7 +1,7 @@
-//! Makes one run of eight, a piece at a time.
+//! Merges eight runs into one, in steps.
 //!
-//! The rows of the inputs follow each other, so the postings of one key are those of the first input, then
-//! those of the second, and so on: keys are compared once a key and input, not once a posting.
+//! The inputs cover consecutive rows. So the postings of one key are those of the first input, then those of
+//! the second, and so on: keys are compared once per key and input, not once per posting.
 
 use std::sync::Arc;
 
@@ -13,36 +13,36 @@ use super::run::{FAN_OUT, Run, RunError, RunName, Summary, postings_of};
 use super::run_writer::RunWriter;
 use crate::disk::{BLOCK_SIZE, Disk, DiskError};
 
-/// Pages that are read at once.
+/// Pages per read.
 const READ_PAGES: u64 = 16;
 
-/// A merge that is under way.
+/// A merge under way.
 #[derive(Debug)]
 pub(crate) struct Merge {
     name: RunName,
     inputs: Vec<Arc<Run>>,
     writer: RunWriter,
     filter: Filter,
-    /// The place in [`Kind::ALL`] of what is being merged.
+    /// Index in [`Kind::ALL`] of the kind that is being merged.
     kind_index: usize,
     sources: Vec<Source>,
-    /// An interval that the next one may lengthen.
+    /// The last interval, which the next one may extend; `None` when there is none.
     open: Option<Posting>,
 }
 
-/// How far a merge has come.
+/// Result of a step.
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// There is more to do.
     Begun(Box<Merge>),
-    /// The run is on the disk.
+    /// The new run is on the disk.
     Done(Arc<Run>),
 }
 
 impl Merge {
-    /// Begins to merge the runs that follow each other.
+    /// Begins a merge of consecutive runs.
     pub(crate) fn begin(disk: Arc<dyn Disk>, inputs: Vec<Arc<Run>>) -> Result<Self, DiskError> {
-        assert_eq!(inputs.len() as u64, FAN_OUT, "a run is made of eight");
+        assert_eq!(inputs.len() as u64, FAN_OUT, "a merge has eight inputs");
         let first = inputs[0].name;
         let name = RunName { table: first.table, level: first.level + 1, number: first.number / FAN_OUT };
         let keys = inputs.iter().map(|input| input.summary.filter.capacity()).sum();
@@ -60,12 +60,12 @@ impl Merge {
         Ok(merge)
     }
 
-    /// The run that it makes.
+    /// The name of the new run.
     pub(crate) const fn name(&self) -> RunName {
         self.name
     }
 
-    /// Writes about so many pages.
+    /// Writes about `pages` pages.
     pub(crate) fn step(mut self: Box<Self>, pages: u64) -> Result<Progress, RunError> {
         let stop = self.writer.pages() + pages;
         while self.kind_index < Kind::ALL.len() {
@@ -102,7 +102,8 @@ impl Merge {
             .collect();
     }
 
-    /// Moves all postings of one input's least key. False when nothing is left.
+    /// Moves all postings of the smallest key from the first input that has it. False when no postings are
+    /// left.
     fn merge_key(&mut self) -> Result<bool, RunError> {
         let kind = Kind::ALL[self.kind_index];
         let mut least: Option<(u64, usize)> = None;
@@ -130,7 +131,7 @@ impl Merge {
         Ok(true)
     }
 
-    /// Intervals that touch become one.
+    /// Adds an interval; joins it with the last one when they are adjacent.
     fn add_interval(&mut self, posting: Posting) -> Result<(), DiskError> {
         if let Some(open) = &mut self.open
             && open.key == posting.key
@@ -154,13 +155,13 @@ impl Merge {
 struct Source {
     run: Arc<Run>,
     kind: Kind,
-    /// What makes a row of the input a row of the output.
+    /// Difference between a row's position in the output and in this input.
     row_offset: u64,
     /// Pages that were read.
     buffer: Vec<u8>,
-    /// The next page in the buffer.
+    /// Index of the next page in the buffer.
     buffer_at: usize,
-    /// The next page to read, counted in the section.
+    /// The next page to read, by its number in the section.
     next_page: u64,
     /// The postings of one page.
     postings: Vec<Posting>,

@@ -1,30 +1,31 @@
-//! The history: every movement and every refusal that was ever applied, and what finds them again.
+//! The history: every movement and every refusal that was ever applied, and the indexes that find them.
 //!
-//! Two tables of rows of one size, movements (336 bytes) and refusals (32 bytes), only ever appended to,
-//! so a row's number is its address. What finds rows is built behind them: sorted, immutable *runs* over
-//! fixed stretches of rows, eight of which become one of the next level; a run says nothing that the rows do
-//! not say. Rows that no run holds yet are in memory. docs/formats/history.md has every byte;
-//! docs/decisions/0002-history-index.md says why it is not a tree.
+//! It has two append-only tables with rows of one size, movements (336 bytes) and refusals (32 bytes), so a
+//! row's number is its address. Indexes are built later: sorted, immutable *runs* over fixed ranges of rows.
+//! Eight runs are merged into one of the next level. A run contains only what follows from the rows. Rows
+//! that are not yet in a run are in memory (the *tail*). docs/formats/history.md describes every byte;
+//! docs/decisions/0002-history-index.md explains why the index is not a tree.
 //!
-//! One writer ([`History`]), in the order of the log; any number of readers ([`HistoryReader`]).
+//! There is one writer ([`History`]), which appends in log order, and any number of readers
+//! ([`HistoryReader`]).
 //!
-//! Always holds: a row is visible when its append returned, and durable when a flush after it returned;
-//! every page is checked whenever it is read; every row that an index names is compared with what was
-//! asked for. What lies behind the position that it is opened with does not count: it comes again from the
+//! Always holds: a row is visible when its append returns, and durable when a later flush returns. Every page
+//! is checked whenever it is read. Every row that an index returns is compared with what was searched for.
+//! Rows after the position with which the history is opened are ignored: they are appended again from the
 //! log, byte for byte.
 //!
-//! Never: a row is changed or written twice in one place; a damaged row is served; a write is tried again
-//! after one failed; a damaged index makes an answer wrong or stops a node: it is built again.
+//! Never: a row is changed, or written twice to one place with other bytes; a damaged row is returned; a
+//! write is retried after one failed; a damaged index makes an answer wrong or stops a node (it is rebuilt).
 //!
 //! | module | what |
 //! |---|---|
-//! | `page` `row` `key` | bytes of a page, of a row; the 44 bits that a value becomes |
-//! | `rows` `tail_file` | files of rows, and the begun page of a flush |
-//! | `tail` `state` `view` | rows in memory; what is published; one table at one moment |
-//! | `filter` `postings` `run` `run_writer` `cursor` | one run: its parts, its file, looking in it |
-//! | `build` `merge` `job` | making runs |
+//! | `page` `row` `key` | bytes of a page and of a row; the 44-bit hash of a value |
+//! | `rows` `tail_file` | files of rows; the partial page of a flush |
+//! | `tail` `state` `view` | rows in memory; what is published to readers; one table at one moment |
+//! | `filter` `postings` `run` `run_writer` `cursor` | one run: its parts, its file, a search in it |
+//! | `build` `merge` `job` | building runs |
 //! | `recovery` | opening |
-//! | `reader` | answering |
+//! | `reader` | queries |
 
 mod build;
 mod chunk;
@@ -70,11 +71,11 @@ pub use job::{Finished, Job};
 pub use options::{HistoryOptions, TableLayout};
 pub use reader::HistoryReader;
 
-/// Writes the history. One for a folder.
+/// Writes the history of a folder; there is one per folder.
 ///
-/// The order of calls: [`append`](Self::append) whenever an entry was applied, and now and then
-/// [`next_job`](Self::next_job) until `None`, the jobs being run wherever it suits and handed to
-/// [`complete`](Self::complete). For a checkpoint: [`flush`](Self::flush) before it is finished,
+/// The order of calls: [`append`](Self::append) after each applied entry. From time to time,
+/// [`next_job`](Self::next_job) until it returns `None`; jobs may run on any thread, and their results go to
+/// [`complete`](Self::complete). For a checkpoint, [`flush`](Self::flush) before it is finished and
 /// [`handle_checkpointed`](Self::handle_checkpointed) when it is durable.
 #[derive(Debug)]
 pub struct History {
@@ -83,23 +84,23 @@ pub struct History {
     movements: RowWriter<Movement>,
     refusals: RowWriter<Refusal>,
     schedule: Schedule,
-    /// Rows that readers see and that have no room on the disk yet.
+    /// Rows that readers see and that wait for disk space.
     waiting: VecDeque<(RowBatch<Movement>, RowBatch<Refusal>)>,
-    /// What was last flushed.
+    /// Position of the last flush.
     flushed: HistoryPosition,
-    /// Positions that have a tail file.
+    /// Positions for which a tail file exists.
     tails: Vec<HistoryPosition>,
-    /// Why nothing more is written.
+    /// Message of the write that failed; `None` while writes are allowed.
     poison: Option<String>,
 }
 
 impl History {
-    /// Opens the history of a folder as it was at the position of the newest checkpoint; (0, 0) for none.
+    /// Opens the history of a folder as of `position`, that of the newest checkpoint; (0, 0) without one.
     pub fn open(disk: Arc<dyn Disk>, position: HistoryPosition) -> Result<Self, HistoryError> {
         Self::open_with(disk, position, HistoryOptions::default())
     }
 
-    /// The same in another layout, which must be that with which the folder was made.
+    /// Like [`open`](Self::open), with a layout, which must be the one with which the folder was created.
     pub fn open_with(
         disk: Arc<dyn Disk>,
         position: HistoryPosition,
@@ -110,7 +111,7 @@ impl History {
         let (refusals, refusal_writer) = open_table(&disk, options.refusals, position.refusals, &folder)?;
         disk.sync_folder()?;
         let state = State { movements, refusals };
-        assert_eq!(state.position(), position, "the history begins where the checkpoint ends");
+        assert_eq!(state.position(), position, "the history ends at the checkpoint's position");
         Ok(Self {
             schedule: Schedule::new(Arc::clone(&disk), options),
             disk,
@@ -124,17 +125,17 @@ impl History {
         })
     }
 
-    /// A reader, which sees all that is appended.
+    /// A reader of all rows that are and will be appended.
     pub fn reader(&self) -> HistoryReader {
         HistoryReader::new(Arc::clone(&self.shared))
     }
 
-    /// How many rows there are.
+    /// The number of rows in each table.
     pub fn position(&self) -> HistoryPosition {
         HistoryPosition { movements: self.movements.next(), refusals: self.refusals.next() }
     }
 
-    /// Rows that wait in memory for their index. When this grows, jobs are not run fast enough.
+    /// Rows in memory that no run indexes yet. If this grows, jobs do not run fast enough.
     pub fn unindexed_rows(&self) -> HistoryPosition {
         let state = self.shared.read();
         let (movements, refusals) = (&state.movements.tail, &state.refusals.tail);
@@ -144,11 +145,12 @@ impl History {
         }
     }
 
-    /// Adds the rows of an entry, in order. Readers see them when this returns; durable after a flush.
+    /// Adds the rows of an entry, in order. Readers see them when this returns; a later flush makes them
+    /// durable.
     ///
-    /// Readers see them after an error too, here or before: whoever was told that a row was applied can read
-    /// it, though nothing more is written. What is appended then stays in memory; after [`HistoryError::NoRoom`]
-    /// until [`write_waiting`](Self::write_waiting) finds room.
+    /// Readers see the rows even after an error of this or an earlier call: a client that knows that a row
+    /// was applied can read it, although nothing more is written. Such rows stay in memory; after
+    /// [`HistoryError::NoSpace`], until [`write_waiting`](Self::write_waiting) finds space.
     pub fn append(
         &mut self,
         movements: RowBatch<Movement>,
@@ -161,7 +163,7 @@ impl History {
         self.write_waiting()
     }
 
-    /// Writes what was appended while there was no room; does nothing when nothing waits.
+    /// Writes the rows that wait for disk space; does nothing when there are none.
     pub fn write_waiting(&mut self) -> Result<HistoryPosition, HistoryError> {
         while let Some((movements, refusals)) = self.waiting.front().cloned() {
             self.guarded(|history| history.append_rows(&movements, &refusals))?;
@@ -170,14 +172,14 @@ impl History {
         self.guarded(|history| Ok(history.position()))
     }
 
-    /// Makes everything durable that was appended before. Rows were mostly written already.
+    /// Makes all appended rows durable. Most of them were written before.
     pub fn flush(&mut self) -> Result<HistoryPosition, HistoryError> {
         self.write_waiting()?;
         self.guarded(Self::flush_rows)
     }
 
-    /// Tells that a checkpoint is durable and none before `position` will be asked for again: lets go of
-    /// files that only an older one needs.
+    /// A checkpoint at `position` is durable, and the history will not be opened at an earlier one. Removes
+    /// the files that only an earlier position needs.
     pub fn handle_checkpointed(&mut self, position: HistoryPosition) -> Result<(), HistoryError> {
         self.guarded(|history| {
             history.remove_tails(position)?;
@@ -185,29 +187,31 @@ impl History {
         })
     }
 
-    /// Work that waits. `None` while a job is under way: hand that back first.
+    /// The next index work; `None` when there is none, or while a job is under way, which must be completed
+    /// first.
     pub fn next_job(&mut self) -> Option<Job> {
         if self.poison.is_some() { None } else { self.schedule.next_job(&self.shared) }
     }
 
-    /// Takes what came out of a job.
+    /// Applies the result of a job.
     pub fn complete(&mut self, finished: Finished) -> Result<(), HistoryError> {
         self.guarded(|history| Ok(history.schedule.complete(&history.shared, finished.outcome)?))
     }
 
-    /// Does one job here, for programs without a thread to spare. True when more waits, and there is room for it.
+    /// Runs one job on this thread, for programs without a spare thread. True when there is more work and
+    /// disk space for it.
     pub fn maintain(&mut self) -> Result<bool, HistoryError> {
         let Some(job) = self.next_job() else { return Ok(false) };
-        let lacks_room = self.guarded(|history| {
+        let lacks_space = self.guarded(|history| {
             let finished = job.run()?;
-            let lacks_room = finished.lacks_room();
+            let lacks_space = finished.lacks_space();
             history.schedule.complete(&history.shared, finished.outcome)?;
-            Ok(lacks_room)
+            Ok(lacks_space)
         })?;
-        Ok(!lacks_room && self.schedule.has_work(&self.shared))
+        Ok(!lacks_space && self.schedule.has_work(&self.shared))
     }
 
-    /// Does what may write, unless a write failed before; remembers a failure.
+    /// Runs `write` unless an earlier write failed; stores the failure.
     fn guarded<T>(
         &mut self,
         write: impl FnOnce(&mut Self) -> Result<T, HistoryError>,
@@ -217,14 +221,14 @@ impl History {
         }
         let result = write(self);
         if let Err(error) = &result
-            && !matches!(error, HistoryError::NoRoom(_))
+            && !matches!(error, HistoryError::NoSpace(_))
         {
             self.poison = Some(error.to_string());
         }
         result
     }
 
-    /// Shows readers rows, in memory: they leave it when they are written and a run has taken their place.
+    /// Makes rows visible to readers, in memory. They stay there until they are written and in a run.
     fn publish_rows(&self, movements: RowBatch<Movement>, refusals: RowBatch<Refusal>) {
         let next = self.shared.read().position();
         let movement_identities = identities(next.movements, &movements);
@@ -239,7 +243,7 @@ impl History {
         movements: &[Movement],
         refusals: &[Refusal],
     ) -> Result<HistoryPosition, HistoryError> {
-        // Before the first of them is taken: then all of them can be written.
+        // Space for all rows is taken before the first is accepted: then all of them can be written.
         self.movements.reserve(movements.len())?;
         self.refusals.reserve(refusals.len())?;
         self.movements.append(movements)?;
@@ -256,14 +260,14 @@ impl History {
         self.refusals.flush()?;
         self.publish_files()?;
         self.flushed = tail_file::write(&self.disk, &self.movements, &self.refusals)?;
-        // A flush at this position before a crash has left its file, which was found when opening.
+        // A flush at this position before a crash left this file, and opening has listed it.
         if !self.tails.contains(&self.flushed) {
             self.tails.push(self.flushed);
         }
         Ok(self.flushed)
     }
 
-    /// Shows readers the files that were made.
+    /// Makes new files visible to readers.
     fn publish_files(&self) -> Result<(), HistoryError> {
         let state = self.shared.read();
         let (movements, refusals) = (state.movements.files.clone(), state.refusals.files.clone());
@@ -288,7 +292,7 @@ impl History {
     }
 }
 
-/// The files with those that the writer made since; `None` when there are none.
+/// `files` and the files that the writer has made since; `None` when there are none.
 fn with_new_files<R: Row>(
     disk: &dyn Disk,
     writer: &RowWriter<R>,

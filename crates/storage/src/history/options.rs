@@ -1,30 +1,30 @@
-//! How the history is cut in files, buffers and runs. Fixed for good once a folder exists: the addresses of
-//! rows and the borders of runs follow from these numbers.
+//! The sizes of files, buffers and runs of the history. They must not change once a folder exists: the
+//! addresses of rows and the boundaries of runs depend on them.
 
 /// The layout of one table. All sizes are in pages of 4096 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableLayout {
-    /// Pages of rows that one run of level 0 indexes; a multiple of `buffer_pages`.
+    /// Pages of rows in one run of level 0; a multiple of `buffer_pages`.
     pub run_pages: u64,
-    /// Pages that are written at once.
+    /// Pages per write.
     pub buffer_pages: u64,
-    /// Pages of a file; a multiple of `buffer_pages`.
+    /// Pages per file; a multiple of `buffer_pages`.
     pub file_pages: u64,
-    /// Pages by which a file grows, ahead of what is written to it.
+    /// Pages by which a file grows, before they are written to.
     pub growth_pages: u64,
 }
 
 /// The layout of both tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryOptions {
-    /// Movements: 12 rows a page.
+    /// Movements: 12 rows per page.
     pub movements: TableLayout,
-    /// Refusals: 126 rows a page.
+    /// Refusals: 126 rows per page.
     pub refusals: TableLayout,
 }
 
 impl Default for HistoryOptions {
-    /// 98,304 movements a run, 1 MiB a write, 256 MiB a file; 64,512 refusals a run.
+    /// 98,304 movements per run, 1 MiB per write, 256 MiB per file; 64,512 refusals per run.
     fn default() -> Self {
         Self {
             movements: TableLayout {
@@ -44,11 +44,11 @@ impl Default for HistoryOptions {
 }
 
 impl TableLayout {
-    /// Stops the program when the numbers do not fit each other.
+    /// Panics when the sizes do not fit together.
     pub(crate) fn check(&self, rows_per_page: u64) {
-        assert!(self.buffer_pages > 0, "a write holds a page");
-        assert!(self.growth_pages > 0, "a file grows");
-        assert!(self.run_pages > 0, "a run indexes something");
+        assert!(self.buffer_pages > 0, "a write has at least one page");
+        assert!(self.growth_pages > 0, "a file grows by at least one page");
+        assert!(self.run_pages > 0, "a run indexes at least one page");
         assert!(self.run_pages.is_multiple_of(self.buffer_pages), "the rows of a full run are written");
         assert!(self.file_pages.is_multiple_of(self.buffer_pages), "a write goes to one file");
         assert!(self.run_pages * rows_per_page <= 1 << 20, "a row of a first run has 20 bits");

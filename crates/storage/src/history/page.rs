@@ -1,8 +1,9 @@
-//! Pages: the 4096 bytes that are written, checked and read as one, in every file of the history.
+//! Pages: the unit of 4096 bytes that is written, checked and read in every file of the history.
 //!
-//! A page knows what it is: its header names the format, the table, what it holds, its file and its number,
-//! and the checksum is seeded with that number. So a page that the disk wrote or read at the wrong place is
-//! found like one with a flipped bit. The layout is in docs/formats/history.md.
+//! The header of a page contains its identity: the format version, the table, the kind of content, the run
+//! and the page number. The checksum is seeded with the page number. So a reader detects a page that the disk
+//! wrote to, or read from, the wrong place, as it detects a flipped bit. The layout is in
+//! docs/formats/history.md.
 
 use bezant_codec::checksum_seeded;
 
@@ -10,9 +11,9 @@ use crate::disk::BLOCK_SIZE;
 
 /// Bytes of the header.
 pub(crate) const HEADER_SIZE: usize = 64;
-/// Bytes behind the header.
+/// Bytes after the header.
 pub(crate) const PAYLOAD_SIZE: usize = BLOCK_SIZE - HEADER_SIZE;
-/// The size of a page as a distance in a file.
+/// The size of a page, for file offsets.
 pub(crate) const PAGE_SIZE: u64 = BLOCK_SIZE as u64;
 /// The format that this program writes and reads.
 const VERSION: u16 = 1;
@@ -20,7 +21,7 @@ const VERSION: u16 = 1;
 /// One page.
 pub(crate) type Page = [u8; BLOCK_SIZE];
 
-/// Which table a page belongs to.
+/// The table to which a page belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Table {
@@ -29,7 +30,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    /// Its part of file names.
+    /// The table's name, as a part of file names.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Movements => "movements",
@@ -37,53 +38,55 @@ impl Table {
         }
     }
 
-    /// True when rows are looked for by time.
+    /// True for a table that queries search by time: its runs contain pages of timestamps.
     pub(crate) const fn has_timestamps(self) -> bool {
         matches!(self, Self::Movements)
     }
 }
 
-/// What a page holds.
+/// The content of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Content {
-    /// Rows of the table, all of them.
+    /// A full page of rows of the table.
     Rows = 0,
-    /// The rows of the page that a flush found begun.
+    /// The rows of a page that was not full at a flush.
     Tail = 1,
-    /// Keys and the rows that carry them.
+    /// Postings: each key with the numbers of the rows that contain it.
     Postings = 2,
     /// The first timestamp of every page of rows.
     Timestamps = 3,
-    /// Blocks of the filter.
+    /// Blocks of the run's filter over ids and resolutions.
     Filter = 4,
     /// The first key and row of every page of postings.
     Directory = 5,
-    /// Where everything is in this run.
+    /// The sizes of the other parts of the run.
     Footer = 6,
 }
 
-/// Who a page is.
+/// The identity of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageName {
     pub(crate) table: Table,
     pub(crate) content: Content,
-    /// The run: level in the upper 8 bits, then its number. 0 for rows.
+    /// The run (the sorted index file) to which the page belongs: the level in the upper 8 bits, the number
+    /// in the others. 0 for pages of rows.
     pub(crate) run: u64,
-    /// Rows: counted over all files of the table. Else: counted in the file.
+    /// The page number. Pages of rows are counted over all files of the table, other pages within their file.
     pub(crate) number: u64,
 }
 
-/// Why bytes are not the page that they should be.
+/// Why bytes are not the expected page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PageError {
-    /// Not what was written there.
+    /// A wrong checksum or identity.
     Damaged,
-    /// A newer program wrote it.
+    /// The page has another format version than this program reads; this is the version found.
     Version(u16),
 }
 
-/// Writes the header over the first 64 bytes; `count` is the number of rows or bytes in use.
+/// Overwrites the first 64 bytes with the header. `count` is how many rows or bytes of the payload are in
+/// use; the content determines which.
 pub(crate) fn seal(page: &mut Page, name: PageName, count: u32) {
     let [v0, v1] = VERSION.to_le_bytes();
     page[8..12].copy_from_slice(&[v0, v1, name.table as u8, name.content as u8]);
@@ -95,7 +98,7 @@ pub(crate) fn seal(page: &mut Page, name: PageName, count: u32) {
     page[..8].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Checks that the bytes are the page of that name; gives its count.
+/// Checks that the bytes are the page `name`; returns the `count` with which it was sealed.
 pub(crate) fn verify(page: &Page, name: PageName) -> Result<u32, PageError> {
     if u64_at(page, 0) != checksum_seeded(name.number, &page[8..]) {
         return Err(PageError::Damaged);
@@ -104,51 +107,54 @@ pub(crate) fn verify(page: &Page, name: PageName) -> Result<u32, PageError> {
     if version != VERSION {
         return Err(PageError::Version(version));
     }
-    let is_it = page[10] == name.table as u8
+    let is_expected = page[10] == name.table as u8
         && page[11] == name.content as u8
         && u64_at(page, 16) == name.number
         && u64_at(page, 24) == name.run;
-    if !is_it {
+    if !is_expected {
         return Err(PageError::Damaged);
     }
     Ok(u32::from_le_bytes([page[12], page[13], page[14], page[15]]))
 }
 
-/// What is behind the header.
+/// The bytes after the header.
 pub(crate) fn payload(page: &Page) -> &[u8; PAYLOAD_SIZE] {
     page.last_chunk().expect("invariant: a page is longer than its payload")
 }
 
-/// What is behind the header, to be written.
+/// The bytes after the header, for writing.
 pub(crate) fn payload_mut(page: &mut Page) -> &mut [u8; PAYLOAD_SIZE] {
     page.last_chunk_mut().expect("invariant: a page is longer than its payload")
 }
 
-/// The integer at offset `at`, which must lie inside.
+/// The integer at offset `at`, which must be in range.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut value = [0; 8];
     value.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(value)
 }
 
-/// The integer at offset `at`, which must lie inside.
+/// The integer at offset `at`, which must be in range.
 pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
     let mut value = [0; 16];
     value.copy_from_slice(&bytes[at..at + 16]);
     u128::from_le_bytes(value)
 }
 
-/// A count of things that are in memory, as a place among them.
+/// Converts a `u64` to an index into memory.
+///
+/// # Panics
+/// When `number` does not fit in `usize`.
 pub(crate) fn place(number: u64) -> usize {
-    usize::try_from(number).expect("invariant: a place in memory fits in usize")
+    usize::try_from(number).expect("invariant: an index in memory fits in usize")
 }
 
-/// Bytes as pages.
+/// The bytes as pages; an incomplete page at the end is left out.
 pub(crate) fn pages(bytes: &[u8]) -> &[Page] {
     bytes.as_chunks().0
 }
 
-/// Bytes as pages, to be written.
+/// The bytes as pages, for writing; an incomplete page at the end is left out.
 pub(crate) fn pages_mut(bytes: &mut [u8]) -> &mut [Page] {
     bytes.as_chunks_mut().0
 }
@@ -160,7 +166,7 @@ mod tests {
     const NAME: PageName = PageName { table: Table::Movements, content: Content::Rows, run: 3, number: 7 };
 
     #[test]
-    fn a_page_is_known_by_its_name_alone() {
+    fn a_page_verifies_only_under_its_own_name() {
         let mut page = [9; BLOCK_SIZE];
         seal(&mut page, NAME, 12);
         assert_eq!(verify(&page, NAME), Ok(12));
@@ -179,11 +185,11 @@ mod tests {
             assert_eq!(verify(&page, NAME), Err(PageError::Damaged), "byte {at}");
             page[at] ^= 1;
         }
-        assert_eq!(verify(&[0; BLOCK_SIZE], NAME), Err(PageError::Damaged), "nothing was written");
+        assert_eq!(verify(&[0; BLOCK_SIZE], NAME), Err(PageError::Damaged), "a page that was never written");
     }
 
     #[test]
-    fn a_newer_version_is_told_apart_from_damage() {
+    fn a_newer_version_is_not_reported_as_damage() {
         let mut page = [0; BLOCK_SIZE];
         seal(&mut page, NAME, 0);
         page[8] = 2;

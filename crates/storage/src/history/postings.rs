@@ -1,31 +1,31 @@
-//! Postings: which rows carry a key, as they lie in a page of a run.
+//! Postings: the rows that carry a key, as encoded in a page of a run.
 //!
-//! An entry is a key and an interval of rows: one row, but for the kinds whose neighbours mostly agree.
-//! Entries are sorted by key, then row; keys and rows are written as the difference to the entry before, in
-//! variable-length integers of 7 bits a byte, the lowest first:
+//! An entry is a key and an interval of rows. The interval is one row, except for kinds whose neighbouring
+//! rows mostly carry the same value. Entries are sorted by key, then by row. Keys and rows are written as the
+//! difference to the previous entry, in variable-length integers of 7 bits per byte, the lowest first:
 //!
-//! - the key of the entry before: `gap * 2`, where `gap` is the distance from the end of that interval;
+//! - the same key as before: `gap * 2`, where `gap` is the distance from the end of the previous interval;
 //! - another key: `(key - previous key) * 2 + 1`, then the first row, counted from the first of the run;
 //! - after either, for kinds with intervals: the length minus 1.
 //!
-//! Each page begins anew with key and row written out, so it is read without the pages before it.
+//! Each page restarts with a full key and row, so it can be read without the pages before it.
 
 use super::page::PAYLOAD_SIZE;
 
-/// An entry takes at most so many bytes: 7 for a key, 6 for a row, 6 for a length.
+/// Maximal bytes of an entry: 7 for a key, 6 for a row, 6 for a length (19), rounded up.
 const ENTRY_SIZE_MAX: usize = 20;
 
-/// Rows that carry a key.
+/// An interval of rows that carry a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Posting {
     pub(crate) key: u64,
     /// The first row, counted from the first of the run.
     pub(crate) row: u64,
-    /// The row behind the last.
+    /// The row after the last.
     pub(crate) end: u64,
 }
 
-/// Puts postings in a page's payload.
+/// Encodes postings into a page's payload.
 #[derive(Debug)]
 pub(crate) struct PageEncoder {
     has_intervals: bool,
@@ -35,7 +35,7 @@ pub(crate) struct PageEncoder {
 }
 
 impl PageEncoder {
-    /// At the beginning of a page.
+    /// Starts at the beginning of a page.
     pub(crate) const fn new(has_intervals: bool) -> Self {
         Self { has_intervals, key: 0, end: 0, used: 0 }
     }
@@ -45,7 +45,7 @@ impl PageEncoder {
         self.used
     }
 
-    /// False, and nothing done, when the page is full.
+    /// Adds a posting; returns false and does nothing when the page is full.
     pub(crate) fn push(&mut self, payload: &mut [u8; PAYLOAD_SIZE], posting: Posting) -> bool {
         if PAYLOAD_SIZE - self.used < ENTRY_SIZE_MAX {
             return false;
@@ -75,7 +75,7 @@ impl PageEncoder {
     }
 }
 
-/// Takes postings from a page's payload. Ends early, with `is_damaged`, at bytes that are none.
+/// Decodes postings from a page's payload. Ends early, with `is_damaged`, at invalid bytes.
 #[derive(Debug)]
 pub(crate) struct PageDecoder<'page> {
     bytes: &'page [u8],
@@ -87,12 +87,12 @@ pub(crate) struct PageDecoder<'page> {
 }
 
 impl<'page> PageDecoder<'page> {
-    /// At the beginning of what a page has in use.
+    /// Starts at the beginning of the used bytes of a page.
     pub(crate) const fn new(bytes: &'page [u8], has_intervals: bool) -> Self {
         Self { bytes, has_intervals, key: 0, end: 0, at: 0, is_damaged: false }
     }
 
-    /// True when it ended at bytes that are no posting.
+    /// True when it ended at invalid bytes.
     pub(crate) const fn is_damaged(&self) -> bool {
         self.is_damaged
     }
@@ -153,7 +153,7 @@ mod tests {
         let mut payload = [0; PAYLOAD_SIZE];
         let mut encoder = PageEncoder::new(has_intervals);
         let count = postings.iter().take_while(|posting| encoder.push(&mut payload, **posting)).count();
-        assert!(count == postings.len() || count > 200, "a page takes hundreds");
+        assert!(count == postings.len() || count > 200, "a page holds hundreds");
         let decoded: Vec<_> = PageDecoder::new(&payload[..encoder.used()], has_intervals).collect();
         assert_eq!(decoded, postings[..count]);
         decoded
@@ -161,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn postings_come_back_as_they_went(
+        fn postings_round_trip(
             raw in prop::collection::btree_map((0_u64..1 << 44, 0_u64..1 << 40), 0_u64..100, 1..400)
         ) {
             let posting = |(key, row): &(u64, u64)| Posting { key: *key, row: *row, end: row + 1 };
@@ -175,13 +175,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn decoding_arbitrary_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             PageDecoder::new(&bytes, true).for_each(drop);
         }
     }
 
     #[test]
-    fn a_dense_key_takes_a_byte_a_row() {
+    fn a_dense_key_takes_one_byte_per_row() {
         let postings: Vec<_> =
             (0..4000).map(|row| Posting { key: 5, row: row * 2, end: row * 2 + 1 }).collect();
         assert_eq!(round_trip(&postings, false).len(), 4000);

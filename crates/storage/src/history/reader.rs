@@ -1,7 +1,7 @@
-//! The reading side of the history: rows by id for the machine, rows by filter for people.
+//! Queries of the history: rows by id for the state machine, rows by filter for clients.
 //!
-//! A machine asks for the ids of a whole entry at once, and nearly all of them are absent. So the ids are
-//! sorted by key, and each run's filter, walked in that order, says of nearly all that they are not there.
+//! The state machine asks for all ids of an entry at once, and nearly all of them are absent. So the ids are
+//! sorted by key and each run's filter is read in that order; it rules out nearly all of them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,16 +21,16 @@ use super::state::{Shared, TableState};
 use super::view::{Groups, LastPage, View};
 use crate::{HistoryAnswer, HistoryQuery};
 
-/// Ids that are looked up at once: their places share an integer with the keys.
+/// Ids that are looked up at once: their indexes share an integer with the keys.
 const LOOKUPS_MAX: usize = 1 << (u64::BITS - KEY_BITS);
 
-/// Reads the history. Cheap to clone; every call sees all rows that were appended before it.
+/// Reads the history. Cheap to clone. Every call covers all rows that were appended before it.
 #[derive(Clone, Debug)]
 pub struct HistoryReader {
     shared: Arc<Shared>,
 }
 
-/// An id to be looked up.
+/// An id to look up.
 #[derive(Clone, Copy, Debug)]
 struct Lookup {
     kind: Kind,
@@ -48,12 +48,12 @@ impl HistoryReader {
         (state.movements.view(), state.refusals.view())
     }
 
-    /// How many rows can be read.
+    /// The number of rows that can be read.
     pub fn position(&self) -> HistoryPosition {
         self.shared.read().position()
     }
 
-    /// The rows under the keys, in the order of the keys; absent ones are left out.
+    /// The rows under `keys`, in the order of the keys; absent rows are left out.
     pub fn fetch(&self, keys: &[FetchKey]) -> Result<Fetched, HistoryError> {
         let mut fetched = Fetched { seen: self.position(), ..Fetched::default() };
         for keys in keys.chunks(LOOKUPS_MAX) {
@@ -62,7 +62,8 @@ impl HistoryReader {
         Ok(fetched)
     }
 
-    /// The rows before movement `end` that a query asks for: who reads at a place of the log sees nothing of later ones.
+    /// The rows before movement `end` that match a query. A reader at a position of the log gets no later
+    /// rows.
     pub fn read(&self, query: &HistoryQuery, end: MovementNumber) -> Result<HistoryAnswer, HistoryError> {
         match query {
             HistoryQuery::Transfers(ids) => self.transfers(ids, end),
@@ -72,7 +73,7 @@ impl HistoryReader {
         }
     }
 
-    /// The same for transfers, each with what had become of it before movement `end`.
+    /// Like [`read`](Self::read), for transfers, each with its state before movement `end`.
     pub fn read_transfers(
         &self,
         query: &HistoryQuery,
@@ -232,12 +233,12 @@ impl HistoryReader {
     }
 }
 
-/// Adds a group for every value that is not 0: 0 asks for nothing.
+/// Adds a group for every value other than 0; 0 means no condition.
 fn add_groups<const N: usize>(groups: &mut Groups, values: [(Kind, u128); N]) {
     groups.extend(values.into_iter().filter(|(_, value)| *value != 0).map(|value| vec![value]));
 }
 
-/// The rows between two moments, both inclusive, before `end`; 0 as the last moment means no bound.
+/// The rows before `end` with timestamps from `times.0` to `times.1`, both inclusive; 0 means no bound.
 fn rows_of(
     view: &View<Movement>,
     times: (Nanos, Nanos),
@@ -249,7 +250,7 @@ fn rows_of(
     Ok(first..last.min(end.0))
 }
 
-/// Keys and places of the lookups in one integer each, sorted.
+/// Keys and indexes of the lookups, each pair in one integer, sorted.
 fn pack(lookups: &[Lookup]) -> Vec<u64> {
     let pack = |(at, lookup): (u64, &Lookup)| key(lookup.kind, lookup.value) << (u64::BITS - KEY_BITS) | at;
     let mut packed: Vec<u64> = (0..).zip(lookups).map(pack).collect();
@@ -257,12 +258,12 @@ fn pack(lookups: &[Lookup]) -> Vec<u64> {
     packed
 }
 
-/// The key and the place of a packed lookup.
+/// The key and the index of a packed lookup.
 fn unpack(packed: u64) -> (u64, usize) {
     (packed >> (u64::BITS - KEY_BITS), place(packed & (LOOKUPS_MAX as u64 - 1)))
 }
 
-/// Lookups' places, rows' numbers, rows.
+/// Index of the lookup, number of the row, row.
 type Found<R> = Vec<(usize, u64, R)>;
 
 fn find_in_tail<R: Row>(table: &TableState<R>, lookups: &[Lookup], packed: &[u64]) -> Found<R> {

@@ -1,8 +1,8 @@
-//! Opening a table: which files are there, which belong to the position, what must be built again.
+//! Opens a table: lists its files, selects those that belong to the position, and rebuilds what is missing.
 //!
-//! The caller's position is the truth. Rows behind it count as absent, whatever lies on the disk: their
-//! pages are written over when they come again. Runs that reach past it go. Of the others those that cover
-//! most are taken; where none is whole, first runs are built from the rows.
+//! The caller's position is authoritative. Rows after it count as absent, whatever is on the disk: their
+//! pages are overwritten when the rows are appended again. Runs that extend past it are removed. From the
+//! other runs the largest usable ones are opened. Where none is usable, first runs are built from the rows.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use crate::disk::{BLOCK_SIZE, Disk};
 pub(crate) struct Folder {
     /// Runs of both tables.
     pub(crate) runs: Vec<RunName>,
-    /// Positions of flushes.
+    /// Positions of the tail files.
     pub(crate) tails: Vec<HistoryPosition>,
 }
 
 impl Folder {
-    /// Looks which files there are; unfinished ones go.
+    /// Lists the files and removes unfinished ones.
     pub(crate) fn read(disk: &dyn Disk) -> Result<Self, HistoryError> {
         let mut folder = Self::default();
         for file in disk.list()? {
@@ -62,25 +62,25 @@ pub(crate) fn open_table<R: Row>(
     let block_rows = layout.run_pages * R::PER_PAGE;
     let blocks = end / block_rows;
     let full_pages = end / R::PER_PAGE;
-    let begun_rows = end % R::PER_PAGE;
+    let partial_count = end % R::PER_PAGE;
     let files = RowFiles::open(&**disk, layout, full_pages)?;
     let runs = open_runs(disk, &files, folder, blocks, block_rows)?;
 
     let first = blocks * block_rows;
     let mut rows = files.read_rows(first / R::PER_PAGE, full_pages)?;
-    let begun = begun(&**disk, layout, full_pages, begun_rows, folder)?;
-    rows.extend_from_slice(&begun);
+    let partial = partial_rows(&**disk, layout, full_pages, partial_count, folder)?;
+    rows.extend_from_slice(&partial);
     let mut tail = Tail::new(first, block_rows);
     let identities = identities(first, &rows);
     tail.push(rows.into(), &identities);
-    assert_eq!(tail.end(), end, "the tail ends where the position says");
+    assert_eq!(tail.end(), end, "the tail ends at the position");
 
-    let writer = RowWriter::new(Arc::clone(disk), layout, end, &begun);
+    let writer = RowWriter::new(Arc::clone(disk), layout, end, &partial);
     Ok((TableState { files, runs: runs.into(), tail }, writer))
 }
 
-/// The rows of the page that the position leaves begun.
-fn begun<R: Row>(
+/// The first `count` rows of page `page`, which the position leaves partly filled.
+fn partial_rows<R: Row>(
     disk: &dyn Disk,
     layout: TableLayout,
     page: u64,
@@ -90,7 +90,7 @@ fn begun<R: Row>(
     if count == 0 {
         return Ok(Vec::new());
     }
-    // By the time of the flush the page may have been full: then it is where all pages are.
+    // The page may have been full by the time of the flush: then it is in the file of rows.
     if let Ok(files) = RowFiles::<R>::open(disk, layout, page + 1)
         && files.read_pages(page, &mut [0; BLOCK_SIZE]).is_ok()
     {
@@ -101,7 +101,7 @@ fn begun<R: Row>(
     tail_file::read(disk, &folder.tails, page, count)
 }
 
-/// Runs over the first `blocks` blocks. Runs that are of no use any more are removed.
+/// Opens runs that cover the first `blocks` blocks, and removes all other runs.
 fn open_runs<R: Row>(
     disk: &Arc<dyn Disk>,
     files: &RowFiles<R>,
@@ -138,7 +138,7 @@ fn open_runs<R: Row>(
     Ok(runs)
 }
 
-/// Opens a run; `None` when it must be built again.
+/// Opens a run; `None` when it must be rebuilt.
 fn open_run(disk: &dyn Disk, name: RunName, block_rows: u64) -> Result<Option<Run>, HistoryError> {
     let blocks = name.blocks();
     let rows: Range<u64> = blocks.start * block_rows..blocks.end * block_rows;

@@ -1,4 +1,4 @@
-//! The two tables' rows: their bytes, and what they are found by.
+//! The rows of the two tables: their bytes and the values by which they are found.
 
 use std::fmt::Debug;
 
@@ -11,31 +11,31 @@ use super::page::{PAYLOAD_SIZE, Table, u64_at, u128_at};
 /// Bytes of a refusal: id u128, timestamp u64, status u32, zero u32.
 const REFUSAL_SIZE: usize = 32;
 
-/// A row of a table. All rows of a table have one size, and fill a page without a rest.
+/// A row of a table. All rows of a table have the same size and fill a page exactly.
 pub(crate) trait Row: Copy + Send + Sync + Debug + 'static {
-    /// Whose rows.
+    /// The table of these rows.
     const TABLE: Table;
     /// Bytes of a row.
     const SIZE: usize;
-    /// Rows of a page.
+    /// Rows per page.
     const PER_PAGE: u64 = (PAYLOAD_SIZE / Self::SIZE) as u64;
 
-    /// Writes the row over `bytes`, which are as long as a row.
+    /// Encodes the row into `bytes`, whose length is [`SIZE`](Self::SIZE).
     fn write(&self, bytes: &mut [u8]);
 
-    /// Reads a row; `None` when the bytes are none.
+    /// Decodes a row; `None` when the bytes are invalid.
     fn read(bytes: &[u8]) -> Option<Self>;
 
-    /// When it came to be. Grows strictly along the movements.
+    /// Cluster time of the row; strictly increasing over the movements.
     fn timestamp(&self) -> Nanos;
 
-    /// Calls `add` with everything that the row is found by.
+    /// Calls `add` with every value by which the row is found.
     fn describe(&self, add: impl FnMut(Kind, u128));
 
-    /// Calls `add` with the ids under which there is this row alone.
+    /// Calls `add` with the ids that only this row has.
     fn identify(&self, add: impl FnMut(Kind, u128));
 
-    /// True when the row is found by that value: one that `describe` gives.
+    /// True when the row is found by that value, one of those that `describe` gives.
     fn has(&self, kind: Kind, value: u128) -> bool;
 }
 
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_come_back_as_they_went() {
+    fn refusals_round_trip() {
         let refusal =
             Refusal { id: TransferId(7), timestamp: Nanos(9), status: CreateTransferStatus::REFUSALS[3] };
         let mut bytes = [1; REFUSAL_SIZE];

@@ -1,11 +1,12 @@
-//! The files of a table's rows, and the one that writes them.
+//! The files of a table's rows, and their writer.
 //!
-//! Row `n` lies in page `n / rows per page`, page `p` in file `p / pages per file`: an address is arithmetic,
-//! and nothing has to be looked up. Rows gather in a buffer of whole pages, which is written when it is
-//! full; a page is written once, when all its rows are there. What a flush finds of a page that is only
-//! begun goes to a file of its own (see `tail_file`), so no durable row is ever written over.
+//! Row `n` is in page `n / rows per page`, and page `p` is in file `p / pages per file`: an address is
+//! computed, never looked up. Rows are collected in a buffer of whole pages, which is written when it is
+//! full. A page is written once, when all its rows are there. At a flush, the rows of a partial page go to a
+//! separate file (see `tail_file`), so a durable row is never overwritten.
 //!
-//! Files are opened past the page cache for writing and through it for reading: what is written is rarely
+//! Files bypass the page cache for writing and use it for reading: rows that are written are rarely read
+//! soon, rows that are read are often read again.
 //! read soon, what is read is often read again.
 
 use std::marker::PhantomData;
@@ -62,25 +63,25 @@ impl<R: Row> RowFiles<R> {
         Ok(Self { files, layout, rows: PhantomData })
     }
 
-    /// These and `file`, which comes after them.
+    /// A copy with `file` added as the last one.
     pub(crate) fn with(&self, file: Arc<dyn DiskFile>) -> Self {
         let files = self.files.iter().cloned().chain([file]).collect();
         Self { files, layout: self.layout, rows: PhantomData }
     }
 
-    /// How many there are.
+    /// The number of files.
     pub(crate) fn count(&self) -> u64 {
         self.files.len() as u64
     }
 
-    /// Says that this page will be read soon.
+    /// Tells the disk that this page will be read soon.
     pub(crate) fn expect_page(&self, page: u64) {
         if let Some(file) = self.files.get(place(page / self.layout.file_pages)) {
             file.expect_read(page % self.layout.file_pages * PAGE_SIZE, PAGE_SIZE);
         }
     }
 
-    /// Reads pages from `first` on, as many as `buffer` holds, all of one file, and checks them.
+    /// Reads pages from `first` on, as many as `buffer` holds, and checks them. All must be in one file.
     pub(crate) fn read_pages(&self, first: u64, buffer: &mut [u8]) -> Result<(), HistoryError> {
         let number = first / self.layout.file_pages;
         let offset = first % self.layout.file_pages * PAGE_SIZE;
@@ -115,7 +116,7 @@ impl<R: Row> RowFiles<R> {
         })
     }
 
-    /// All rows of the full pages from `first` on, up to but not including page `end`.
+    /// All rows of the full pages from `first` up to, but not including, page `end`.
     pub(crate) fn read_rows(&self, first: u64, end: u64) -> Result<Vec<R>, HistoryError> {
         let at_once = self.layout.buffer_pages;
         let mut rows = Vec::with_capacity(place((end - first) * R::PER_PAGE));
@@ -144,13 +145,13 @@ pub(crate) struct RowWriter<R> {
     /// The number of the next row.
     next: u64,
     buffer: AlignedBuffer,
-    /// The page that the buffer begins with.
+    /// Number of the page at the start of the buffer.
     buffer_page: u64,
-    /// The file that is being written.
+    /// The file that was written to last; `None` before the first write.
     file: Option<WriteFile>,
-    /// Files that were written to and not synced since.
+    /// Files that were written to since the last sync.
     unsynced: Vec<Arc<dyn DiskFile>>,
-    /// A file was made and the folder not synced since.
+    /// True when a file was created since the last sync of the folder.
     has_new_file: bool,
     rows: PhantomData<R>,
 }
@@ -159,18 +160,18 @@ pub(crate) struct RowWriter<R> {
 struct WriteFile {
     number: u64,
     file: Arc<dyn DiskFile>,
-    /// Bytes that it has on the disk.
+    /// Size on the disk, in bytes.
     size: u64,
 }
 
 impl<R: Row> RowWriter<R> {
-    /// Goes on behind row `next`; `begun` are the rows of its page that lie before it.
-    pub(crate) fn new(disk: Arc<dyn Disk>, layout: TableLayout, next: u64, begun: &[R]) -> Self {
-        assert_eq!(begun.len() as u64, next % R::PER_PAGE, "a begun page comes with its rows");
+    /// Continues with row `next`; `partial` are the rows of its page that precede it.
+    pub(crate) fn new(disk: Arc<dyn Disk>, layout: TableLayout, next: u64, partial: &[R]) -> Self {
+        assert_eq!(partial.len() as u64, next % R::PER_PAGE, "the rows of a partial page are complete");
         let mut writer = Self {
             disk,
             layout,
-            next: next - begun.len() as u64,
+            next: next - partial.len() as u64,
             buffer: AlignedBuffer::zeroed(place(layout.buffer_pages) * BLOCK_SIZE),
             buffer_page: next / R::PER_PAGE,
             file: None,
@@ -178,7 +179,7 @@ impl<R: Row> RowWriter<R> {
             has_new_file: false,
             rows: PhantomData,
         };
-        for row in begun {
+        for row in partial {
             writer.put(row);
         }
         writer
@@ -189,12 +190,12 @@ impl<R: Row> RowWriter<R> {
         self.next
     }
 
-    /// How many files hold what was written.
+    /// The number of files that hold written pages.
     pub(crate) const fn file_count(&self) -> u64 {
         self.buffer_page.div_ceil(self.layout.file_pages)
     }
 
-    /// Takes the room on the disk for all pages that so many more rows fill. Where there is none, nothing is written.
+    /// Allocates disk space for all pages that `rows` more rows fill. On a full disk nothing is written.
     pub(crate) fn reserve(&mut self, rows: usize) -> Result<(), HistoryError> {
         let end = (self.next + rows as u64) / R::PER_PAGE;
         let mut page = self.buffer_page;
@@ -203,7 +204,7 @@ impl<R: Row> RowWriter<R> {
             let first = number * self.layout.file_pages;
             let until = end.min(first + self.layout.file_pages);
             self.file_for(number, (until - first) * PAGE_SIZE).map_err(|error| match error {
-                HistoryError::Disk(full @ DiskError::Full { .. }) => HistoryError::NoRoom(full),
+                HistoryError::Disk(full @ DiskError::Full { .. }) => HistoryError::NoSpace(full),
                 other => other,
             })?;
             page = until;
@@ -211,7 +212,7 @@ impl<R: Row> RowWriter<R> {
         Ok(())
     }
 
-    /// Takes rows; writes the buffer whenever it is full.
+    /// Adds rows; writes the buffer whenever it is full.
     pub(crate) fn append(&mut self, rows: &[R]) -> Result<(), HistoryError> {
         for row in rows {
             self.put(row);
@@ -239,8 +240,9 @@ impl<R: Row> RowWriter<R> {
         Ok(())
     }
 
-    /// The begun page, with a header that tells it from a full one. All rows of it when it has none: zero.
-    pub(crate) fn begun_page(&self) -> Page {
+    /// The partial page, with a header that distinguishes it from a full one. Zero rows when no row of it
+    /// exists.
+    pub(crate) fn partial_page(&self) -> Page {
         let mut page = [0; BLOCK_SIZE];
         let count = self.next % R::PER_PAGE;
         let number = self.next / R::PER_PAGE;
@@ -269,7 +271,7 @@ impl<R: Row> RowWriter<R> {
         );
     }
 
-    /// Writes the pages of the buffer before `end`, and lets it begin there.
+    /// Writes the pages of the buffer before page `end`; the buffer then begins there.
     fn write_pages(&mut self, end: u64) -> Result<(), HistoryError> {
         let count = end - self.buffer_page;
         if count == 0 {
@@ -283,16 +285,16 @@ impl<R: Row> RowWriter<R> {
         if !self.unsynced.iter().any(|other| Arc::ptr_eq(other, &file)) {
             self.unsynced.push(file);
         }
-        let begun = place(self.next % R::PER_PAGE);
-        if begun > 0 {
-            // The page that is begun moves to the front.
-            self.buffer.copy_within(size..size + HEADER_SIZE + begun * R::SIZE, 0);
+        let partial = place(self.next % R::PER_PAGE);
+        if partial > 0 {
+            // The partial page moves to the front.
+            self.buffer.copy_within(size..size + HEADER_SIZE + partial * R::SIZE, 0);
         }
         self.buffer_page = end;
         Ok(())
     }
 
-    /// The file with that number, at least `size` bytes long.
+    /// File `number`, at least `size` bytes long.
     fn file_for(&mut self, number: u64, size: u64) -> Result<Arc<dyn DiskFile>, HistoryError> {
         if self.file.as_ref().is_none_or(|file| file.number != number) {
             let name = file_name(R::TABLE, number);
@@ -306,7 +308,7 @@ impl<R: Row> RowWriter<R> {
             let size = file.size()?;
             self.file = Some(WriteFile { number, file, size });
         }
-        let file = self.file.as_mut().expect("invariant: it was just put there");
+        let file = self.file.as_mut().expect("invariant: it was just set");
         if size > file.size {
             let grown = size
                 .next_multiple_of(self.layout.growth_pages * PAGE_SIZE)

@@ -1,11 +1,12 @@
-//! Runs: immutable indexes over a fixed stretch of a table's rows.
+//! Runs: immutable indexes over a fixed range of a table's rows.
 //!
-//! Run `n` of level `l` covers the rows from `n * size` to `(n + 1) * size`, where `size` is the rows of a
-//! first run times 8 to the power of `l`; so which rows a file covers is in its name. A file holds, for each
-//! kind of key, pages of sorted postings; then the first timestamp of every page of rows, the filter, the
-//! directory of the posting pages, and a footer. Everything but the postings is in memory while the run is open.
+//! Run `n` of level `l` covers the rows from `n * size` to `(n + 1) * size`, where `size` is the number of
+//! rows in a first run times 8 to the power of `l`. So the name of a file determines its rows. For each kind
+//! of key a file has pages of sorted postings. Then come the first timestamp of every page of rows, the
+//! filter, the directory of the posting pages, and a footer. While the run is open, everything but the
+//! postings is in memory.
 //!
-//! A run says nothing that the rows do not say: a missing or damaged one is built again from them.
+//! A run contains only what follows from the rows: a missing or damaged run is rebuilt from them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,38 +20,38 @@ use super::page::{
 };
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
-/// Runs of a level that become one of the next.
+/// Number of runs that are merged into one of the next level.
 pub(crate) const FAN_OUT: u64 = 8;
 /// Bytes of a directory entry: key u64, row u64.
 pub(crate) const DIRECTORY_ENTRY_SIZE: usize = 16;
 
-/// Which run.
+/// The identity of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunName {
     pub(crate) table: Table,
-    /// 0 is built from rows, the others from runs of the level below.
+    /// Level: 0 is built from rows, the others from runs of the level below.
     pub(crate) level: u8,
-    /// Counted from 0 along the rows.
+    /// Number within the level, in the order of the rows.
     pub(crate) number: u64,
 }
 
 impl RunName {
-    /// First runs that it stands for.
+    /// The number of first runs that it replaces.
     pub(crate) fn span(self) -> u64 {
         FAN_OUT.pow(self.level.into())
     }
 
-    /// The first runs that it stands for.
+    /// The first runs that it replaces.
     pub(crate) fn blocks(self) -> Range<u64> {
         self.number * self.span()..(self.number + 1) * self.span()
     }
 
-    /// Its file.
+    /// The name of its file.
     pub(crate) fn file(self) -> String {
         format!("history-{}-index-{}-{:08}", self.table.name(), self.level, self.number)
     }
 
-    /// The name that a file has.
+    /// Parses the name of a file; `None` when it is not a run of `table`.
     pub(crate) fn parse(file: &str, table: Table) -> Option<Self> {
         let rest = file.strip_prefix("history-")?.strip_prefix(table.name())?.strip_prefix("-index-")?;
         let (level, number) = rest.split_once('-')?;
@@ -58,7 +59,7 @@ impl RunName {
         (name.level < 20 && name.number < 1 << 56 && name.file() == file).then_some(name)
     }
 
-    /// A page of its file.
+    /// The identity of a page of its file.
     pub(crate) fn page(self, content: Content, number: u64) -> PageName {
         PageName { table: self.table, content, run: u64::from(self.level) << 56 | self.number, number }
     }
@@ -67,11 +68,11 @@ impl RunName {
 /// Why a run cannot be used.
 #[derive(Debug)]
 pub(crate) enum RunError {
-    /// It must be built again.
+    /// The run must be rebuilt.
     Damaged,
     /// A newer program wrote it.
     Version(u16),
-    /// The disk refused.
+    /// The disk failed.
     Disk(DiskError),
 }
 
@@ -104,21 +105,21 @@ pub(crate) struct PageStart {
 /// The posting pages of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Section {
-    /// Counted in the file.
+    /// Number of the first page in the file.
     pub(crate) first_page: u64,
     pub(crate) starts: Vec<PageStart>,
 }
 
-/// What a run tells about its rows besides postings.
+/// The content of a run besides its postings.
 #[derive(Debug)]
 pub(crate) struct Summary {
     /// The rows that it covers.
     pub(crate) rows: Range<u64>,
-    /// The least and the greatest id; the wrong way round when there is none.
+    /// The smallest and the greatest id; the first is greater than the second when there is none.
     pub(crate) ids: (u128, u128),
     /// The first timestamp of every page of rows; empty for refusals.
     pub(crate) timestamps: Vec<u64>,
-    /// Ids and resolutions.
+    /// Filter over ids and resolutions.
     pub(crate) filter: Filter,
 }
 
@@ -142,7 +143,7 @@ impl Run {
         Self { name, summary, sections, file, is_damaged: AtomicBool::new(false) }
     }
 
-    /// Opens a run and checks all of it but the postings.
+    /// Opens a run and checks everything but the postings.
     pub(crate) fn open(disk: &dyn Disk, name: RunName, rows: &Range<u64>) -> Result<Self, RunError> {
         let file = disk.open(&name.file(), OpenMode::Read)?;
         let size = file.size()?;
@@ -187,7 +188,7 @@ impl Run {
         &self.sections[kind.index()]
     }
 
-    /// Reads neighbouring posting pages of the file, as many as `buffer` holds, and checks them.
+    /// Reads consecutive posting pages of the file, as many as `buffer` holds, and checks them.
     pub(crate) fn read_postings(&self, first: u64, buffer: &mut [u8]) -> Result<(), RunError> {
         self.file.read_at(first * PAGE_SIZE, buffer)?;
         for (number, page) in (first..).zip(pages(buffer)) {
@@ -199,18 +200,18 @@ impl Run {
         Ok(())
     }
 
-    /// Tells that a damaged page was met.
+    /// Records that a damaged page was read.
     pub(crate) fn mark_damaged(&self) {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
 
-    /// True once a damaged page was met.
+    /// True once a damaged page was read.
     pub(crate) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
 }
 
-/// What a page of bytes has in use.
+/// The used bytes of a page.
 fn used_bytes(page: &Page, used: u32) -> Option<&[u8]> {
     payload(page).get(..usize::try_from(used).ok()?)
 }
@@ -218,7 +219,7 @@ fn used_bytes(page: &Page, used: u32) -> Option<&[u8]> {
 /// The postings of a page that was read and checked.
 pub(crate) fn postings_of(page: &Page) -> &[u8] {
     let used = u32::from_le_bytes([page[12], page[13], page[14], page[15]]);
-    used_bytes(page, used).expect("invariant: it was checked when it was read")
+    used_bytes(page, used).expect("invariant: the page was checked when it was read")
 }
 
 /// The last page of a run's file.
@@ -257,7 +258,7 @@ impl Footer {
         }
     }
 
-    /// The page on which it must lie; `None` when its numbers make no sense.
+    /// The number of the footer's page that follows from its counts; `None` when they overflow.
     fn end(&self) -> Option<u64> {
         let postings = self.pages.iter().try_fold(0_u64, |sum, pages| sum.checked_add(*pages))?;
         let stream =
@@ -269,14 +270,14 @@ impl Footer {
     }
 }
 
-/// Bytes that lie in neighbouring pages.
+/// Reads bytes that span consecutive pages.
 struct Streams<'file> {
     name: RunName,
     file: &'file dyn DiskFile,
 }
 
 impl Streams<'_> {
-    /// Reads `size` bytes from page `next` on, and moves `next` behind them.
+    /// Reads `size` bytes from page `next` on, and moves `next` to the page after them.
     fn stream(&self, content: Content, next: &mut u64, size: u64) -> Result<Vec<u8>, RunError> {
         let count = size.div_ceil(PAYLOAD_SIZE as u64);
         let mut buffer = vec![0; place(count) * BLOCK_SIZE];

@@ -1,6 +1,7 @@
-//! Writes the file of a run: postings kind by kind, then what is kept in memory, then the footer.
+//! Writes the file of a run: postings kind by kind, then the parts that are kept in memory, then the footer.
 //!
-//! A file gets its name when it is whole, so that a crash leaves either a run or a file that is not looked at.
+//! A file gets its final name when it is complete. So a crash leaves either a complete run or a file that is
+//! ignored.
 
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use super::postings::{PageEncoder, Posting};
 use super::run::{DIRECTORY_ENTRY_SIZE, Footer, PageStart, Run, RunName, Section, Summary};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
-/// What a file is called until it is whole.
+/// Extension of the file until it is complete.
 pub(crate) const UNFINISHED: &str = ".new";
-/// Pages that are written at once.
+/// Pages per write.
 const BUFFER_PAGES: usize = 64;
 
 /// Writes one run.
@@ -22,11 +23,11 @@ pub(crate) struct RunWriter {
     disk: Arc<dyn Disk>,
     name: RunName,
     file: Arc<dyn DiskFile>,
-    /// Whole pages; the one with number `page` is being filled.
+    /// Whole pages; page number `page` is being filled.
     buffer: Vec<u8>,
-    /// The page in the file that the buffer begins with.
+    /// Number of the page at the start of the buffer.
     buffer_page: u64,
-    /// The page that is being filled, counted in the file.
+    /// Number of the page that is being filled, in the file.
     page: u64,
     kind: Kind,
     encoder: PageEncoder,
@@ -34,7 +35,7 @@ pub(crate) struct RunWriter {
 }
 
 impl RunWriter {
-    /// Begins a file.
+    /// Creates the file.
     pub(crate) fn create(disk: Arc<dyn Disk>, name: RunName) -> Result<Self, DiskError> {
         let unfinished = name.file() + UNFINISHED;
         match disk.remove(&unfinished) {
@@ -55,19 +56,19 @@ impl RunWriter {
         })
     }
 
-    /// Pages so far.
+    /// Number of complete pages.
     pub(crate) const fn pages(&self) -> u64 {
         self.page
     }
 
-    /// Begins the postings of a kind; they come in order of the kinds.
+    /// Begins the postings of a kind. The kinds must come in order.
     pub(crate) fn begin(&mut self, kind: Kind) {
         self.kind = kind;
         self.encoder = PageEncoder::new(kind.has_intervals());
         self.sections[kind.index()].first_page = self.page;
     }
 
-    /// Adds a posting; they come in order.
+    /// Adds a posting. Postings must come in order.
     pub(crate) fn push(&mut self, posting: Posting) -> Result<(), DiskError> {
         let payload = payload_mut(&mut pages_mut(&mut self.buffer)[place(self.page - self.buffer_page)]);
         let is_first = self.encoder.used() == 0;
@@ -89,12 +90,13 @@ impl RunWriter {
         if used > 0 { self.end_page(Content::Postings, used) } else { Ok(()) }
     }
 
-    /// Makes durable what was written so far: little by little, so that nobody waits long for the disk.
+    /// Makes the bytes written so far durable. Frequent small syncs keep other writers from waiting long for
+    /// the disk.
     pub(crate) fn sync(&self) -> Result<(), DiskError> {
         self.file.sync()
     }
 
-    /// Ends the file and gives it its name; durable if `sync`.
+    /// Completes and renames the file; durable on return if `sync`.
     pub(crate) fn finish(mut self, summary: Summary, sync: bool) -> Result<Run, DiskError> {
         let timestamps: Vec<u8> = summary.timestamps.iter().flat_map(|time| time.to_le_bytes()).collect();
         let filter = summary.filter.to_bytes();
@@ -103,7 +105,11 @@ impl RunWriter {
             directory.extend_from_slice(&start.key.to_le_bytes());
             directory.extend_from_slice(&start.row.to_le_bytes());
         }
-        assert_eq!(directory.len() as u64, self.page * DIRECTORY_ENTRY_SIZE as u64, "an entry a page");
+        assert_eq!(
+            directory.len() as u64,
+            self.page * DIRECTORY_ENTRY_SIZE as u64,
+            "the directory has one entry per page"
+        );
         self.stream(Content::Timestamps, &timestamps)?;
         self.stream(Content::Filter, &filter)?;
         self.stream(Content::Directory, &directory)?;
@@ -140,7 +146,7 @@ impl RunWriter {
         let page: &mut Page = &mut pages_mut(&mut self.buffer)[place(self.page - self.buffer_page)];
         payload_mut(page)[used..].fill(0);
         let name: PageName = self.name.page(content, self.page);
-        seal(page, name, u32::try_from(used).expect("invariant: a page is small"));
+        seal(page, name, u32::try_from(used).expect("invariant: the size of a page fits in 32 bits"));
         self.page += 1;
         if self.page - self.buffer_page == BUFFER_PAGES as u64 {
             self.write_buffer()?;

@@ -1,11 +1,11 @@
-//! Which work on the indexes comes next, and what to do with what came out of it.
+//! Chooses the next index work and applies its result.
 //!
-//! One job at a time. Rows in memory come first, so that they never grow far past one block, whatever else
-//! waits; then damaged runs; then merges, piece by piece and of the lowest level first, since many small runs
-//! slow readers down more than few large ones.
+//! There is one job at a time. Building runs from rows in memory comes first, so that memory never grows far
+//! past one block, whatever else waits. Then come damaged runs. Then come merges, step by step, the lowest
+//! level first: many small runs slow readers down more than a few large ones.
 //!
-//! Files of runs that were merged stay until a checkpoint has passed the run that they became: a node that
-//! opens at an older checkpoint uses them instead of building them again.
+//! The files of merged runs stay until a checkpoint has passed the end of the new run: a node that opens at
+//! an older checkpoint uses them instead of rebuilding them.
 
 use std::sync::Arc;
 
@@ -20,19 +20,20 @@ use super::run::{FAN_OUT, Run, RunName};
 use super::state::{Shared, State, TableState};
 use crate::disk::{Disk, DiskError};
 
-/// Chooses jobs and puts their results in place.
+/// Chooses jobs and applies their results.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     disk: Arc<dyn Disk>,
     options: HistoryOptions,
-    /// A job was handed out and has not come back.
+    /// True while a job is under way.
     is_busy: bool,
-    /// Merges between two pieces: one of a level at the most.
-    #[expect(clippy::vec_box, reason = "a merge is handed on many times, and is large")]
+    /// Merges between two steps: at most one per level.
+    #[expect(clippy::vec_box, reason = "a merge is moved many times, and is large")]
     merges: Vec<Box<Merge>>,
-    /// A rebuild between two pieces.
+    /// A rebuild between two steps.
     rebuild: Option<Work>,
-    /// Files that no reader needs, and how many rows a checkpoint must have before they go.
+    /// Files that no reader needs, each with the number of rows that a checkpoint must reach before the file
+    /// is removed.
     retired: Vec<(RunName, u64)>,
 }
 
@@ -41,7 +42,7 @@ impl Schedule {
         Self { disk, options, is_busy: false, merges: Vec::new(), rebuild: None, retired: Vec::new() }
     }
 
-    /// The next job; `None` when there is nothing to do, or one is under way.
+    /// The next job; `None` when there is no work, or a job is under way.
     pub(crate) fn next_job(&mut self, shared: &Shared) -> Option<Job> {
         if self.is_busy {
             return None;
@@ -51,7 +52,7 @@ impl Schedule {
         Some(Job { disk: Arc::clone(&self.disk), work })
     }
 
-    /// True when there is something to do.
+    /// True when there is work.
     pub(crate) fn has_work(&self, shared: &Shared) -> bool {
         let state = shared.read();
         !self.merges.is_empty()
@@ -63,18 +64,18 @@ impl Schedule {
             || mergeable(&state.refusals, u8::MAX).is_some()
     }
 
-    /// Puts a result in place.
+    /// Applies the result of a job.
     pub(crate) fn complete(&mut self, shared: &Shared, outcome: Outcome) -> Result<(), DiskError> {
         self.is_busy = false;
         match outcome {
             Outcome::Built(run) => {
-                // A file of that name that was to go is this one now.
+                // The new run has reused the name of a retired file, which must not be removed any more.
                 self.retired.retain(|(name, _)| *name != run.name);
                 put_first_run(shared, run);
             }
             Outcome::Begun(merge) => self.merges.push(merge),
             Outcome::Merged(run) => self.put_merged(shared, run)?,
-            Outcome::Failed | Outcome::NoRoom => {}
+            Outcome::Failed | Outcome::NoSpace => {}
             Outcome::RebuildingMovements(work) => self.rebuild = Some(Work::RebuildMovements(work)),
             Outcome::RebuildingRefusals(work) => self.rebuild = Some(Work::RebuildRefusals(work)),
             Outcome::Rebuilt(damaged, built) => self.put_rebuilt(shared, &damaged, &built)?,
@@ -82,7 +83,7 @@ impl Schedule {
         Ok(())
     }
 
-    /// Removes files that are needed neither now nor when opened at `position` or later.
+    /// Removes files that are needed neither now nor by an opening at `position` or later.
     pub(crate) fn remove_retired(&mut self, position: HistoryPosition) -> Result<(), DiskError> {
         let is_passed = |name: &RunName, rows: u64| match name.table {
             Table::Movements => rows <= position.movements,
@@ -110,7 +111,7 @@ impl Schedule {
             .or_else(|| self.next_merge(state))
     }
 
-    /// A merge to begin, if it is of a lower level than those that are under way, or one of those.
+    /// A new merge, if its level is lower than those under way; otherwise the next step of the lowest one.
     fn next_merge(&mut self, state: &State) -> Option<Work> {
         let lowest = (0..self.merges.len()).min_by_key(|at| self.merges[*at].name().level);
         let below = lowest.map_or(u8::MAX, |at| self.merges[at].name().level);
@@ -129,7 +130,7 @@ impl Schedule {
         };
         drop(state);
         if inputs.is_empty() {
-            // An input was built again meanwhile: those are merged once more.
+            // An input was rebuilt meanwhile: its replacements are merged later.
             return self.disk.remove(&name.file());
         }
         self.retired.retain(|(retired, _)| *retired != name);
@@ -150,7 +151,7 @@ impl Schedule {
         }
         drop(state);
         self.retired.retain(|(name, _)| !built.iter().any(|run| run.name == *name));
-        // At level 0 the new file has taken the name of the old one.
+        // At level 0 the new file has the name of the old one.
         if damaged.name.level > 0 { self.disk.remove(&damaged.name.file()) } else { Ok(()) }
     }
 }
@@ -162,7 +163,7 @@ impl State {
 }
 
 impl<R: Row> Build<R> {
-    /// The work to index the tail's oldest block, if that is full.
+    /// The work to index the tail's oldest block; `None` when the block is not full.
     fn of(table: &TableState<R>) -> Option<Self> {
         let (number, rows, chunks) = table.tail.full_block()?;
         Some(Self { name: RunName { table: R::TABLE, level: 0, number }, rows, chunks })
@@ -170,7 +171,7 @@ impl<R: Row> Build<R> {
 }
 
 impl<R: Row> Rebuild<R> {
-    /// The work to build a damaged run again.
+    /// The work to rebuild a damaged run; `None` when there is none.
     fn of(table: &TableState<R>, block_rows: u64) -> Option<Box<Self>> {
         let damaged = table.runs.iter().find(|run| run.is_damaged())?;
         let (damaged, files) = (Arc::clone(damaged), table.files.clone());
@@ -178,7 +179,8 @@ impl<R: Row> Rebuild<R> {
     }
 }
 
-/// Eight runs that become one of a level lower than `below`: of the lowest level that has so many.
+/// Eight runs whose merge has a level lower than `below`, of the lowest possible level; `None` when there are
+/// none.
 fn mergeable<R: Row>(table: &TableState<R>, below: u8) -> Option<Vec<Arc<Run>>> {
     let fan_out = usize::try_from(FAN_OUT).ok()?;
     let groups = table.runs.windows(fan_out).filter(|group| {
@@ -190,7 +192,7 @@ fn mergeable<R: Row>(table: &TableState<R>, below: u8) -> Option<Vec<Arc<Run>>> 
     groups.min_by_key(|group| group[0].name.level).map(<[_]>::to_vec)
 }
 
-/// Puts a first run in place of the tail's oldest block.
+/// Replaces the tail's oldest block by a first run.
 fn put_first_run(shared: &Shared, run: Arc<Run>) {
     let mut state = shared.write();
     match run.name.table {
@@ -214,7 +216,7 @@ fn replace_block<R: Row>(table: &mut TableState<R>, run: Arc<Run>) -> impl Sized
     table.tail.drop_block()
 }
 
-/// Puts a run in place of its inputs, which are returned; does nothing when they are not all there.
+/// Replaces the inputs by the merged run and returns them; does nothing when not all inputs are there.
 fn put_merged<R: Row>(table: &mut TableState<R>, run: Arc<Run>) -> Vec<Arc<Run>> {
     let rows = &run.summary.rows;
     let at = table.runs.partition_point(|input| input.summary.rows.end <= rows.start);
@@ -229,6 +231,6 @@ fn put_merged<R: Row>(table: &mut TableState<R>, run: Arc<Run>) -> Vec<Arc<Run>>
 }
 
 fn put_rebuilt<R: Row>(table: &mut TableState<R>, damaged: &Arc<Run>, built: &[Arc<Run>]) {
-    let at = table.place_of(damaged).expect("invariant: only a rebuild or a merge of it takes a run away");
+    let at = table.index_of(damaged).expect("invariant: only its rebuild or a merge removes a run");
     table.replace_runs(at, 1, built.iter().cloned());
 }

@@ -1,8 +1,8 @@
-//! What the writer publishes and readers see: one value behind one lock.
+//! The state that the writer publishes to readers: one value under one lock.
 //!
-//! A row is visible from the moment its append returns. The lock is held for short moments: to add an
-//! entry's rows, to put a run in place of rows, to copy the handles below, to look ids up in the tail. No
-//! file is touched under it.
+//! A row is visible from the moment its append returns. The lock is held only briefly: to add an entry's
+//! rows, to replace rows by a run, to copy the handles below, and to look ids up in the tail. No file is
+//! accessed while it is held.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -14,7 +14,7 @@ use super::run::Run;
 use super::tail::Tail;
 use super::view::View;
 
-/// The whole.
+/// Both tables.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) movements: TableState<Movement>,
@@ -41,7 +41,7 @@ impl Shared {
         Self { state: RwLock::new(state) }
     }
 
-    // A writer that panicked has ended its process or its thread; what it published before is whole.
+    // A panic of the writer ends its process or thread; what it has published is consistent.
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -53,7 +53,7 @@ impl Shared {
 }
 
 impl State {
-    /// How many rows there are.
+    /// The number of rows in each table.
     pub(crate) fn position(&self) -> HistoryPosition {
         HistoryPosition { movements: self.movements.tail.end(), refusals: self.refusals.tail.end() }
     }
@@ -71,12 +71,12 @@ impl<R: Row> TableState<R> {
         }
     }
 
-    /// The place of a run, by identity.
-    pub(crate) fn place_of(&self, run: &Arc<Run>) -> Option<usize> {
+    /// The index of this very run; `None` when it is not there any more.
+    pub(crate) fn index_of(&self, run: &Arc<Run>) -> Option<usize> {
         self.runs.iter().position(|other| Arc::ptr_eq(other, run))
     }
 
-    /// Puts `new` in place of `count` runs from `at` on.
+    /// Replaces `count` runs from index `at` on by `new`.
     pub(crate) fn replace_runs(&mut self, at: usize, count: usize, new: impl IntoIterator<Item = Arc<Run>>) {
         let before = self.runs[..at].iter().cloned();
         let after = self.runs[at + count..].iter().cloned();

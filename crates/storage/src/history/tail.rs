@@ -1,8 +1,9 @@
-//! The newest rows, in memory until they are written and indexed.
+//! The newest rows, kept in memory until they are written and in a run.
 //!
-//! The tail is cut in blocks at the borders of first runs; a block leaves as a whole when its run takes its
-//! place. Ids are found through a table a block, everything else by looking at all rows. Rows come in
-//! shared slices, as the machine made them; small slices are put together, so that there are few.
+//! The tail is divided into blocks at the boundaries of first runs; a whole block is dropped when its run
+//! replaces it. Each block has a hash table of its ids; all other values are found by a scan of the rows.
+//! Rows arrive in shared slices, as the state machine made them. Small slices are joined to keep their number
+//! low.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,25 +16,25 @@ use super::key::{Kind, key};
 use super::page::place;
 use super::row::Row;
 
-/// Slices are put together up to so many rows.
+/// Maximal rows of a joined slice.
 const CHUNK_ROWS: usize = 4096;
 
-/// Neighbouring rows.
+/// Consecutive rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk<R> {
-    /// The number of the first.
+    /// Number of the first row.
     pub(crate) first: u64,
     /// Never empty.
     pub(crate) rows: RowBatch<R>,
 }
 
 impl<R> Chunk<R> {
-    /// The number behind the last.
+    /// The number after the last row.
     pub(crate) fn end(&self) -> u64 {
         self.first + self.rows.len() as u64
     }
 
-    /// Its rows with numbers of `range`, and the number of the first of them.
+    /// Its rows with numbers in `range`, and the number of the first of them.
     pub(crate) fn part(&self, range: &Range<u64>) -> (u64, &[R]) {
         let from = range.start.clamp(self.first, self.end());
         let to = range.end.clamp(from, self.end());
@@ -41,34 +42,34 @@ impl<R> Chunk<R> {
     }
 }
 
-/// The rows that no run holds yet.
+/// The rows that no run contains yet.
 #[derive(Debug)]
 pub(crate) struct Tail<R> {
-    /// Rows of a block.
+    /// Rows per block.
     block_rows: u64,
-    /// In order; the first may begin with rows that runs hold already.
+    /// In order; the first chunk may begin with rows that are already in runs.
     chunks: VecDeque<Chunk<R>>,
-    /// In order; the last is being filled.
+    /// In order; the last block is being filled.
     blocks: VecDeque<Block>,
 }
 
 /// The ids of one block of rows.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// The number of its first row: a multiple of the rows of a block.
+    /// Number of its first row: a multiple of the rows per block.
     first: u64,
-    /// Parts of keys, and places counted from `first`.
+    /// The lower 32 bits of keys, and row positions counted from `first`.
     places: HashTable<(u32, u32)>,
 }
 
-/// What a row adds to its block's table.
+/// One entry that a row adds to its block's table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     key: u64,
     row: u64,
 }
 
-/// What the rows from `first` on add to the tables: made before the lock is taken.
+/// The table entries of the rows from `first` on; computed before the lock is taken.
 pub(crate) fn identities<R: Row>(first: u64, rows: &[R]) -> Vec<Identity> {
     let mut identities = Vec::with_capacity(rows.len());
     for (number, row) in (first..).zip(rows) {
@@ -78,7 +79,7 @@ pub(crate) fn identities<R: Row>(first: u64, rows: &[R]) -> Vec<Identity> {
 }
 
 impl<R: Row> Tail<R> {
-    /// An empty tail whose next row is `first`: the first of a block.
+    /// An empty tail whose next row is `first`, the first of a block.
     pub(crate) fn new(first: u64, block_rows: u64) -> Self {
         assert!(first.is_multiple_of(block_rows), "a tail begins with a block");
         let blocks = VecDeque::from([Block::new(first, block_rows)]);
@@ -95,7 +96,7 @@ impl<R: Row> Tail<R> {
         self.chunks.back().map_or_else(|| self.first(), Chunk::end)
     }
 
-    /// Takes rows and their identities.
+    /// Adds rows and their identities.
     pub(crate) fn push(&mut self, rows: RowBatch<R>, identities: &[Identity]) {
         if rows.is_empty() {
             return;
@@ -113,11 +114,11 @@ impl<R: Row> Tail<R> {
         for identity in identities {
             self.block_for(identity.row).insert(*identity);
         }
-        // A row may have no identity of its own; the block that is being filled must exist all the same.
+        // The last rows may have no identities, but the block that is being filled must exist.
         self.block_for(self.end());
     }
 
-    /// The row that alone has that value, if it is here.
+    /// The row that carries that unique value; `None` when it is not in the tail.
     pub(crate) fn find(&self, kind: Kind, value: u128, key: u64) -> Option<(u64, R)> {
         self.blocks.iter().rev().find_map(|block| {
             let is_it = |(part, at): &(u32, u32)| {
@@ -130,12 +131,12 @@ impl<R: Row> Tail<R> {
         })
     }
 
-    /// The rows, shared.
+    /// The rows; shared, not copied.
     pub(crate) fn chunks(&self) -> Arc<[Chunk<R>]> {
         self.chunks.iter().cloned().collect()
     }
 
-    /// The oldest block when it is full: its number, its rows' numbers, and the chunks that hold them.
+    /// The oldest block, if it is full: its number, its row numbers, and the chunks that contain them.
     pub(crate) fn full_block(&self) -> Option<(u64, Range<u64>, Vec<Chunk<R>>)> {
         let first = self.first();
         let end = first + self.block_rows;
@@ -146,15 +147,15 @@ impl<R: Row> Tail<R> {
         Some((first / self.block_rows, first..end, chunks))
     }
 
-    /// Lets go of the oldest block. What is returned is best dropped without a lock.
+    /// Removes the oldest block. The result should be dropped after the lock is released.
     pub(crate) fn drop_block(&mut self) -> (Block, Vec<Chunk<R>>) {
         let block = self.blocks.pop_front().expect("invariant: only full blocks are dropped");
         let first = self.first();
-        let mut gone = Vec::new();
+        let mut dropped = Vec::new();
         while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.end() <= first) {
-            gone.push(chunk);
+            dropped.push(chunk);
         }
-        (block, gone)
+        (block, dropped)
     }
 
     fn row(&self, number: u64) -> Option<&R> {
@@ -170,13 +171,13 @@ impl<R: Row> Tail<R> {
             self.blocks.push_back(Block::new(newest.first + self.block_rows, self.block_rows));
         }
         let from_front = (row - self.first()) / self.block_rows;
-        self.blocks.get_mut(place(from_front)).expect("invariant: rows come in order")
+        self.blocks.get_mut(place(from_front)).expect("invariant: rows are added in order")
     }
 }
 
 impl Block {
     fn new(first: u64, rows: u64) -> Self {
-        // The room is taken at once: growing in the middle of an entry would hold up readers.
+        // Allocated at once: growing in the middle of an entry would delay readers.
         Self { first, places: HashTable::with_capacity(place(rows)) }
     }
 
@@ -187,7 +188,7 @@ impl Block {
     }
 }
 
-/// What a table keeps of a key.
+/// The part of a key that a table keeps.
 fn key_part(key: u64) -> u32 {
     let [a, b, c, d, ..] = key.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])

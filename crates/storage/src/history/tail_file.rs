@@ -1,9 +1,9 @@
-//! Tail files: what a flush found of the page that was only begun, of each table.
+//! Tail files: the partial page of each table at a flush.
 //!
-//! A page of rows is written once, when it is full. So that a flush can promise all rows, it puts those of
-//! the two begun pages in a small file of their own, named by the position; a file is never written twice.
-//! A checkpoint is cut before the flush that goes with it: the rows of its begun page are then in the page
-//! itself, if that is full by now, or in the tail file.
+//! A page of rows is written once, when it is full. So that a flush makes all rows durable, it writes the
+//! rows of the two partial pages to a separate small file, named by the position. A tail file that is
+//! complete is never changed. A checkpoint is made before its flush: the rows of its partial page are then in
+//! the page itself, if that was full by the time of the flush, or in the tail file.
 
 use std::sync::Arc;
 
@@ -15,47 +15,49 @@ use super::row::Row;
 use super::rows::{RowWriter, page_error};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, OpenMode};
 
-/// The file of a position.
+/// The name of the file for a position.
 pub(crate) fn file_name(position: HistoryPosition) -> String {
     format!("history-tail-{:020}-{:020}", position.movements, position.refusals)
 }
 
-/// The position that a file is named by.
+/// The position in a file's name; `None` for all other names.
 pub(crate) fn parse(file: &str) -> Option<HistoryPosition> {
     let (movements, refusals) = file.strip_prefix("history-tail-")?.split_once('-')?;
     let position = HistoryPosition { movements: movements.parse().ok()?, refusals: refusals.parse().ok()? };
     (file_name(position) == file).then_some(position)
 }
 
-/// Makes the begun pages durable. Where there is no room, no earlier file has changed.
+/// Makes the partial pages durable. On a full disk no earlier file has changed.
 pub(crate) fn write(
     disk: &Arc<dyn Disk>,
     movements: &RowWriter<impl Row>,
     refusals: &RowWriter<impl Row>,
 ) -> Result<HistoryPosition, HistoryError> {
-    let no_room = |error| match error {
-        DiskError::Full { .. } => HistoryError::NoRoom(error),
+    let no_space = |error| match error {
+        DiskError::Full { .. } => HistoryError::NoSpace(error),
         other => HistoryError::Disk(other),
     };
     let position = HistoryPosition { movements: movements.next(), refusals: refusals.next() };
     let name = file_name(position);
     let file = match disk.open(&name, OpenMode::Write) {
-        Err(DiskError::NotFound { .. }) => disk.open(&name, OpenMode::Create).map_err(no_room)?,
+        Err(DiskError::NotFound { .. }) => disk.open(&name, OpenMode::Create).map_err(no_space)?,
         // A flush at this position before a crash wrote the same bytes, or some of them.
         other => other?,
     };
-    let mut bytes = movements.begun_page().to_vec();
-    bytes.extend_from_slice(&refusals.begun_page());
-    // A piece that was written is written over by the next try, or removed as any file that no checkpoint needs.
-    file.write_at(0, &bytes).map_err(no_room)?;
+    let mut bytes = movements.partial_page().to_vec();
+    bytes.extend_from_slice(&refusals.partial_page());
+    // After an incomplete write, the next try overwrites the file, or it is removed as a file that no
+    // checkpoint needs.
+    file.write_at(0, &bytes).map_err(no_space)?;
     file.sync()?;
     disk.sync_folder()?;
     Ok(position)
 }
 
-/// The first `count` rows of the begun page `number`, from any of the files that has them.
+/// The first `count` rows of the partial page `number`, from any file that has them.
 ///
-/// Several may: a crash during a flush leaves a torn one beside the whole one of an earlier flush.
+/// Several files may have them: a crash during a flush leaves a torn file beside the intact one of an earlier
+/// flush.
 pub(crate) fn read<R: Row>(
     disk: &dyn Disk,
     files: &[HistoryPosition],
@@ -81,7 +83,7 @@ pub(crate) fn read<R: Row>(
     Ok(rows)
 }
 
-/// The rows of the begun page `number` in one file, which must be `count`.
+/// The rows of the partial page `number` in one file, which must have `count` of them.
 fn read_file<R: Row>(disk: &dyn Disk, file: &str, number: u64, count: u64) -> Result<Vec<R>, HistoryError> {
     let offset = (R::TABLE as u64 - 1) * PAGE_SIZE;
     let damaged = || HistoryError::Damaged { file: file.to_owned(), offset, advice: RESTORE_FOLDER };

@@ -1,4 +1,4 @@
-//! One table as it was at one moment. Needs no lock: rows, runs and files in it never change.
+//! One table at one moment. Needs no lock: its rows, runs and files never change.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ pub(crate) struct View<R> {
     pub(crate) files: RowFiles<R>,
     /// In order of their rows, without a gap from row 0 to the tail.
     pub(crate) runs: Arc<[Arc<Run>]>,
-    /// The tail's rows.
+    /// The rows of the tail.
     pub(crate) chunks: Arc<[Chunk<R>]>,
-    /// The first row that no run holds.
+    /// The first row that is not in a run.
     pub(crate) tail_first: u64,
-    /// The number behind the last row.
+    /// The number after the last row.
     pub(crate) end: u64,
 }
 
-/// Rows that a scan looks for before it reads them: few at first, since a query may want only one.
+/// Rows that a scan finds before it reads them: few at first, since a query may need only one.
 const AHEAD_MIN: usize = 4;
-/// The most; each may be a page of its own, and a disk does so many reads at once.
+/// Maximal value of this: each row may be on another page, and a disk does this many reads at once.
 const AHEAD_MAX: usize = 256;
 
 /// The page of rows that was read last.
@@ -47,16 +47,16 @@ impl LastPage {
     }
 }
 
-/// Which rows a query wants: of every group, one value at least.
+/// The condition of a query: a row must have at least one value of every group.
 pub(crate) type Groups = Vec<Vec<(Kind, u128)>>;
 
-/// True when a row has one value of every group.
+/// True when the row has at least one value of every group.
 pub(crate) fn matches<R: Row>(row: &R, groups: &Groups) -> bool {
     groups.iter().all(|group| group.iter().any(|(kind, value)| row.has(*kind, *value)))
 }
 
-/// The error that a run's error is where rows cannot stand in.
-fn serious(run: &Run, error: RunError) -> Result<(), HistoryError> {
+/// Marks a damaged run, whose rows can be read instead; returns every other error.
+fn handle_run_error(run: &Run, error: RunError) -> Result<(), HistoryError> {
     match error {
         RunError::Damaged => {
             run.mark_damaged();
@@ -68,7 +68,7 @@ fn serious(run: &Run, error: RunError) -> Result<(), HistoryError> {
 }
 
 impl<R: Row> View<R> {
-    /// Row `number`, which lies before the end.
+    /// Row `number`, which must be less than `end`.
     pub(crate) fn row(&self, number: u64, last: &mut LastPage) -> Result<R, HistoryError> {
         if number >= self.tail_first {
             let after = self.chunks.partition_point(|chunk| chunk.first <= number);
@@ -84,7 +84,7 @@ impl<R: Row> View<R> {
         self.files.decode(&last.page, page, number % R::PER_PAGE)
     }
 
-    /// The row of the run that alone has that value. A damaged run is read row by row.
+    /// The row of the run that carries that unique value. If the run is damaged, all its rows are read.
     pub(crate) fn find_in_run(
         &self,
         run: &Run,
@@ -107,7 +107,7 @@ impl<R: Row> View<R> {
                     from = row + 1;
                 }
                 Err(error) => {
-                    serious(run, error)?;
+                    handle_run_error(run, error)?;
                     break;
                 }
             }
@@ -121,7 +121,7 @@ impl<R: Row> View<R> {
         Ok(None)
     }
 
-    /// The first row at or after a moment; the end when there is none.
+    /// The first row with a timestamp of at least `time`; the end when there is none.
     pub(crate) fn first_at(&self, time: Nanos, last: &mut LastPage) -> Result<u64, HistoryError> {
         let after = self.chunks.partition_point(|chunk| chunk.rows[0].timestamp() <= time);
         if let Some(at) = after.checked_sub(1) {
@@ -143,7 +143,7 @@ impl<R: Row> View<R> {
         Ok(first + R::PER_PAGE)
     }
 
-    /// Calls `take` with the rows of `range` that have a value of every group, until it says false.
+    /// Calls `take` with the rows of `range` that match `groups`, until it returns false.
     pub(crate) fn scan(
         &self,
         groups: &Groups,
@@ -173,7 +173,7 @@ impl<R: Row> View<R> {
         Ok(())
     }
 
-    /// False when `take` wants no more.
+    /// Returns false when `take` did.
     fn scan_tail(
         &self,
         groups: &Groups,
@@ -195,7 +195,7 @@ impl<R: Row> View<R> {
         }
     }
 
-    /// False when `take` wants no more. `range` lies in the run.
+    /// Returns false when `take` did. `range` must be within the run.
     fn scan_run(
         &self,
         run: &Run,
@@ -223,8 +223,8 @@ impl<R: Row> View<R> {
                     }
                     Ok(_) => left = 0..0,
                     Err(error) => {
-                        serious(run, error)?;
-                        // Without sources every row is looked at.
+                        handle_run_error(run, error)?;
+                        // Without sources every row is read.
                         sources.clear();
                     }
                 }
@@ -241,7 +241,7 @@ impl<R: Row> View<R> {
         Ok(true)
     }
 
-    /// Lets the disk begin with the pages of these rows: one after the other they cost a wait each.
+    /// Starts reading the pages of these rows, so that the reads overlap.
     fn expect_rows(&self, numbers: &[u64]) {
         let mut expected = None;
         for page in

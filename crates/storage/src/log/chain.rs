@@ -1,7 +1,7 @@
-//! The chain of segments: which files make up the log, and that none of them is missing.
+//! The chain of segments: which files make up the log, and a check that none of them is missing.
 //!
-//! Headers alone are read here, one block a file. What lies between two headers is checked when it is
-//! replayed: the later header proves that all of it was durable.
+//! This module reads only the headers, one block per file. The frames between two headers are checked during
+//! replay: the later header proves that all of them were durable.
 
 use bezant_types::LogIndex;
 
@@ -15,9 +15,9 @@ use crate::disk::{BLOCK_SIZE, Disk, OpenMode};
 /// The segments that a folder holds.
 #[derive(Debug)]
 pub(super) struct Chain {
-    /// Those with entries after the checkpoint, oldest first, without gaps.
+    /// Headers of the segments with entries after the checkpoint, oldest first, without gaps.
     pub(super) needed: Vec<SegmentHeader>,
-    /// Names of files whose entries a checkpoint holds, all of them.
+    /// Names of segments whose entries are all in a checkpoint.
     pub(super) obsolete: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn load(disk: &dyn Disk, mode: OpenMode, checkpoint: LogIndex) -> Res
         if checkpoint == LogIndex(0) {
             return Ok(Chain { needed: Vec::new(), obsolete: Vec::new() });
         }
-        return Err(missing(checkpoint, "a checkpoint was made of it".to_owned()));
+        return Err(missing(checkpoint, "a checkpoint covers it".to_owned()));
     }
     let next = checkpoint.next();
     let begins_before = first_indexes.partition_point(|first| *first <= next);
@@ -50,7 +50,7 @@ pub(super) fn load(disk: &dyn Disk, mode: OpenMode, checkpoint: LogIndex) -> Res
     Ok(Chain { needed, obsolete })
 }
 
-/// Reads and checks one header, and that its file is as long as it says.
+/// Reads and checks one header, and that the file has the size that the header names.
 pub(super) fn read_header(
     disk: &dyn Disk,
     mode: OpenMode,
@@ -61,13 +61,13 @@ pub(super) fn read_header(
     let damaged = |reason| LogError::damaged(&name, 0, first_index, reason);
     let size = file.size()?;
     if size < BLOCK_SIZE as u64 {
-        return Err(damaged("the file has lost its header"));
+        return Err(damaged("the file is shorter than its header"));
     }
     let mut block = AlignedBuffer::zeroed(BLOCK_SIZE);
     file.read_at(0, &mut block)?;
     let block = block.first_chunk().expect("invariant: a whole block was read");
     let header = SegmentHeader::decode(block).map_err(|fault| match fault {
-        SegmentFault::Broken => damaged("the segment's header is not what was written"),
+        SegmentFault::Broken => damaged("the segment's header fails its checksum"),
         SegmentFault::Version(found) => {
             LogError::UnknownVersion { file: name.clone(), found, known: u32::from(FORMAT_VERSION) }
         }
@@ -85,7 +85,7 @@ fn missing(expected_index: LogIndex, reason: String) -> LogError {
     LogError::Missing { expected_index, reason, advice: ADVICE }
 }
 
-/// The error for a segment that `header` says came before it and that is not there.
+/// The error for a missing segment: `header` names it as its predecessor.
 fn missing_before(
     disk: &dyn Disk,
     mode: OpenMode,
@@ -95,7 +95,8 @@ fn missing_before(
     let mut walk = Walk::new(disk.open(&previous.name(), mode)?, *previous);
     while let Step::Frame(..) = walk.step()? {}
     let reason = format!(
-        "{} is segment {} and says that segment {} came before it, but before it lies {}, which is segment {}",
+        "{} is segment {} and names segment {} as its predecessor, but the file before it is {}, \
+         which is segment {}",
         header.name(),
         header.sequence,
         header.previous_sequence,

@@ -1,4 +1,4 @@
-//! What can go wrong with the log, and what helps.
+//! Errors of the log, with advice for the operator.
 
 use bezant_types::LogIndex;
 use thiserror::Error;
@@ -6,62 +6,64 @@ use thiserror::Error;
 use crate::disk::DiskError;
 use crate::record::RecordError;
 
-/// Why the log was not opened, read or written. After one of these from a write, the log stays closed; but for
-/// [`TooLarge`](Self::TooLarge) and [`NoRoom`](Self::NoRoom).
+/// Why the log was not opened, read or written. After a failed write every later call returns the same error,
+/// except after [`TooLarge`](Self::TooLarge) and [`NoSpace`](Self::NoSpace).
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogError {
-    /// The disk does not hold what was written to it, at a place that was durable.
+    /// A part of the log that was durable has other content than was written.
     #[error(
-        "{file} is damaged at offset {offset}, where entry {expected_index} was expected: {reason}; nothing was changed: {advice}"
+        "{file} is damaged at offset {offset}, where entry {expected_index} was expected: {reason}; \
+         nothing was changed: {advice}"
     )]
     Damaged {
-        /// The segment.
+        /// Name of the segment.
         file: String,
-        /// Where, in bytes.
+        /// Offset of the damage in the file, in bytes.
         offset: u64,
-        /// The entry that was looked for.
+        /// Index of the entry that was expected there.
         expected_index: LogIndex,
-        /// What is wrong, and how it is known that this is not a torn write.
+        /// What is wrong, and why it cannot be a torn write.
         reason: &'static str,
-        /// What can be done.
+        /// What the operator can do.
         advice: &'static str,
     },
-    /// A file of the log is gone.
+    /// A file of the log is missing.
     #[error("the log has no file with entry {expected_index}: {reason}; nothing was changed: {advice}")]
     Missing {
-        /// The first entry that is missing.
+        /// Index of the first missing entry.
         expected_index: LogIndex,
-        /// How it is known that there was one.
+        /// The proof that the file existed.
         reason: String,
-        /// What can be done.
+        /// What the operator can do.
         advice: &'static str,
     },
-    /// Written by another version of this program.
+    /// The segment has a format version that this program does not read.
     #[error(
-        "{file} has format version {found}, and this program knows version {known} alone: use the program that wrote it"
+        "{file} has format version {found}, and this program reads only version {known}: \
+         use the program that wrote it"
     )]
     UnknownVersion {
-        /// The segment.
+        /// Name of the segment.
         file: String,
-        /// Its version.
+        /// Format version of the segment.
         found: u32,
-        /// Ours.
+        /// Format version that this program reads.
         known: u32,
     },
-    /// An entry that fits in no segment. Nothing was staged; the log goes on.
-    #[error("an entry of {size} bytes does not fit in the log, which takes {limit}")]
+    /// An entry is larger than a segment can hold. It was not staged, and the log stays open.
+    #[error("an entry of {size} bytes does not fit into the log, whose limit is {limit}")]
     TooLarge {
-        /// Bytes of its payload.
+        /// Bytes of the entry's payload.
         size: usize,
-        /// Bytes that a payload may have.
+        /// Maximal bytes of a payload.
         limit: usize,
     },
-    /// There is no room. Nothing of what was to be done next was written, and the log is open: the same call again goes
-    /// on when there is room.
+    /// The disk is full. The log stays open. The step that failed wrote nothing. The same call succeeds once
+    /// there is space.
     #[error(transparent)]
-    NoRoom(DiskError),
-    /// The note of a change under way cannot be read or written.
+    NoSpace(DiskError),
+    /// The file that records an unfinished truncation or reset of the log cannot be read or written.
     #[error(transparent)]
     Record(RecordError),
     /// The disk failed.
@@ -72,13 +74,13 @@ pub enum LogError {
 impl From<RecordError> for LogError {
     fn from(error: RecordError) -> Self {
         match error {
-            RecordError::NoRoom(error) => Self::NoRoom(error),
+            RecordError::NoSpace(error) => Self::NoSpace(error),
             other => Self::Record(other),
         }
     }
 }
 
-/// What helps when a file is damaged or gone.
+/// Advice for a damaged or missing file.
 pub(super) const ADVICE: &str =
     "restore the whole folder from a copy or a replica, or look at it with `bezant inspect`";
 

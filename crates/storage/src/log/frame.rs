@@ -1,50 +1,51 @@
-//! Frames: what a segment is filled with. Each begins with a header of 64 bytes and ends at a multiple of 64.
+//! Frames: the contents of a segment. Each begins with a header of 64 bytes and ends at a multiple of 64.
 //!
-//! A header never crosses a sector of 512 bytes, and a disk writes a sector wholly or not at all; so on a
-//! file that was zero before, a header is whole or all zero after a crash, and anything else is damage. The
-//! header's checksum is seeded with its offset and it names its segment: a block that the disk wrote or
-//! read at the wrong place is found. The payload's checksum is seeded with the entry's index.
+//! A header never crosses a sector of 512 bytes, and a disk writes a sector completely or not at all. So in a
+//! file that was filled with zeros, a header is intact or all zero after a crash; anything else is damage.
+//! The header's checksum is seeded with its offset, and the header names its segment: this detects a block
+//! that the disk wrote to or read from the wrong place. The payload's checksum is seeded with the entry's
+//! index.
 //!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 8 | checksum of bytes 8..64, seeded with the frame's offset in its file |
 //! | 8 | 8 | checksum of the payload with its padding, seeded with the index |
 //! | 16 | 8 | index |
-//! | 24 | 8 | term; of padding, the last entry that was known to be committed (0 for none, and in logs of 0.1) |
+//! | 24 | 8 | term; of padding, the highest committed index that was known (0 for none, and in logs of 0.1) |
 //! | 32 | 8 | durable index: everything up to it was durable before this frame was written |
 //! | 40 | 8 | group: number of the flush that wrote it |
 //! | 48 | 4 | sequence of the segment |
 //! | 52 | 4 | size of the payload without its padding |
 //! | 56 | 4 | magic "BZLF" |
 //! | 60 | 2 | format version |
-//! | 62 | 1 | kind: 1 entry, 2 mark, 3 padding, 4 seal, 5 entry of the engine's own |
+//! | 62 | 1 | kind: 1 entry, 2 mark, 3 padding, 4 seal, 5 engine entry |
 //! | 63 | 1 | zero |
 
 use bezant_codec::{Checksum, Reader, checksum_seeded};
 use bezant_consensus::EntryKind;
 use bezant_types::{LogIndex, Term};
 
-/// Bytes of a frame's header; frames begin at multiples of it.
+/// Bytes of a frame's header; frames begin at multiples of this.
 pub(crate) const FRAME_HEADER_SIZE: usize = 64;
-/// The version that this program writes, and the only one that it reads.
+/// The version that this program writes and the only one that it reads.
 pub(crate) const FORMAT_VERSION: u16 = 1;
 const MAGIC: u32 = u32::from_le_bytes(*b"BZLF");
 
 const _: () = assert!(512 % FRAME_HEADER_SIZE == 0, "a header never crosses a sector");
 
-/// What a frame is.
+/// Kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameKind {
-    /// An entry of the log; its payload is the entry's.
+    /// An entry of the log, with its payload.
     Entry = 1,
-    /// Says that everything up to its index is acknowledged. No payload.
+    /// Records that everything up to its index is acknowledged. No payload.
     Mark = 2,
-    /// Fills a group up to the end of its last block. Its payload is zeros.
+    /// Fills a group up to the end of its last block. The payload is zeros.
     Padding = 3,
-    /// Lies in a segment's last block and says that the next segment exists. No payload.
+    /// Occupies the last block of a segment and records that the next segment exists. No payload.
     Seal = 4,
-    /// An entry of the engine's own, such as a leader's first.
+    /// An entry of the consensus engine, such as a leader's first.
     EngineEntry = 5,
 }
 
@@ -73,15 +74,15 @@ impl FrameKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,
-    /// The entry's; of a mark or seal, the last entry's before it; of padding, 0.
+    /// The entry's index; of a mark or seal, the index of the entry before it; of padding, 0.
     pub(crate) index: LogIndex,
-    /// The entry's; of padding, the last entry that was known to be committed; 0 for all others.
+    /// The entry's term; of padding, the highest committed index that was known; 0 for all others.
     pub(crate) term: Term,
-    /// Everything up to it was durable before this frame was written.
+    /// The index up to which everything was durable before this frame was written.
     pub(crate) durable_index: LogIndex,
     /// Number of the flush that wrote it.
     pub(crate) group: u64,
-    /// The segment's.
+    /// Sequence of the segment.
     pub(crate) sequence: u32,
     /// Bytes of the payload without its padding.
     pub(crate) payload_size: u32,
@@ -89,19 +90,19 @@ pub(crate) struct FrameHeader {
     pub(crate) payload_checksum: Checksum,
 }
 
-/// Why 64 bytes are no header.
+/// Why 64 bytes are not a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFault {
     /// All zero: never written.
     Blank,
-    /// Not what was written there.
+    /// The checksum or a field is wrong.
     Broken,
-    /// Whole, but of another format.
+    /// Intact, but of another format version.
     Version(u16),
 }
 
 impl FrameHeader {
-    /// The header's bytes for offset `offset` of its file.
+    /// The header's bytes at `offset` of its file.
     pub(crate) fn encode(&self, offset: u64) -> [u8; FRAME_HEADER_SIZE] {
         let mut bytes = [0; FRAME_HEADER_SIZE];
         bytes[8..16].copy_from_slice(&self.payload_checksum.to_le_bytes());
@@ -119,7 +120,7 @@ impl FrameHeader {
         bytes
     }
 
-    /// Reads the header at offset `offset` of its file.
+    /// Decodes the header at `offset` of its file.
     pub(crate) fn decode(bytes: &[u8; FRAME_HEADER_SIZE], offset: u64) -> Result<Self, HeaderFault> {
         if *bytes == [0; FRAME_HEADER_SIZE] {
             return Err(HeaderFault::Blank);
@@ -158,7 +159,7 @@ impl FrameHeader {
         Ok(Self { kind, index, term, durable_index, group, sequence, payload_size, payload_checksum })
     }
 
-    /// Bytes of the payload with its padding.
+    /// Bytes of the payload, padding included.
     pub(crate) const fn padded_size(&self) -> u64 {
         (self.payload_size as u64).next_multiple_of(FRAME_HEADER_SIZE as u64)
     }
@@ -187,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn headers_come_back_as_they_went() {
+    fn a_header_round_trips() {
         assert_eq!(FrameHeader::decode(&header().encode(4096), 4096), Ok(header()));
         assert_eq!(header().frame_size(), 64 + 128);
     }
 
     #[test]
-    fn every_flipped_bit_and_every_other_place_is_found() {
+    fn every_flipped_bit_and_every_wrong_offset_is_detected() {
         let bytes = header().encode(4096);
         for bit in 0..FRAME_HEADER_SIZE * 8 {
             let mut flipped = bytes;

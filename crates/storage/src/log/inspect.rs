@@ -1,4 +1,4 @@
-//! Looks at the log of a stopped node: what is there, and what is wrong with it. Never writes.
+//! Examines the log of a stopped node: its contents and its faults. Never writes.
 
 use std::sync::Arc;
 
@@ -14,65 +14,65 @@ use super::{chain, tail};
 use crate::disk::{Disk, OpenMode};
 use crate::record::RecordError;
 
-/// What the folder's log holds.
+/// Contents of the log in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSummary {
-    /// Oldest first.
+    /// All segments, oldest first.
     pub segments: Vec<SegmentSummary>,
     /// A torn write at the end, which the next start cuts.
     pub torn: Option<CutTail>,
-    /// True when the log was about to forget its end or to begin anew: the next start does that first. What is
-    /// called torn or damaged may be its traces.
+    /// True when a truncation or a reset is recorded and not completed; the next start completes it first.
+    /// What is reported as torn or damaged may be a trace of it.
     pub is_rewriting: bool,
-    /// What is damaged or missing; the node does not start over it.
+    /// Damaged or missing parts; the node does not start with them.
     pub damage: Vec<LogError>,
 }
 
-/// What one segment holds.
+/// Contents of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentSummary {
-    /// Its name.
+    /// Name of the file.
     pub file: String,
     /// Bytes of the file.
     pub size_bytes: u64,
-    /// Its place in the order of all segments ever made, from 1 on.
+    /// Number of the segment among all that were ever made, from 1.
     pub sequence: u32,
-    /// The first entry that it may hold.
+    /// Index of the first entry that it may hold.
     pub first_index: LogIndex,
-    /// The last entry before its end or the first fault; `first_index - 1` when it holds none.
+    /// Index of the last entry before its end or the first fault; `first_index - 1` when it holds none.
     pub last_index: LogIndex,
     /// Term of that entry.
     pub last_term: Term,
-    /// Entries.
+    /// Number of entries.
     pub entries: u64,
-    /// Bytes of their payloads.
+    /// Bytes of the entries' payloads.
     pub payload_bytes: u64,
-    /// Flushes that wrote to it.
+    /// Number of flushes that wrote to it.
     pub flushes: u64,
-    /// Marks.
+    /// Number of marks.
     pub marks: u64,
-    /// Where the frames end.
+    /// Offset at which the frames end, in bytes.
     pub end_offset: u64,
-    /// True when it says that another segment came after it.
+    /// True when it is sealed: another segment follows.
     pub sealed: bool,
 }
 
-/// One frame, as `bezant inspect` shows it.
+/// One frame, for `bezant inspect`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSummary {
     /// Where it begins, in bytes.
     pub offset: u64,
-    /// What it is.
+    /// Entry, mark, padding or seal.
     pub kind: FrameKind,
-    /// The entry's; of a mark, the last entry's before it; of padding, 0.
+    /// The entry's index; of a mark, the index of the entry before it; of padding, 0.
     pub index: LogIndex,
-    /// The entry's; 0 for all others.
+    /// The entry's term; of padding, the committed index that it records; 0 for marks and seals.
     pub term: Term,
     /// Bytes of its payload.
     pub payload_size: u32,
     /// Number of the flush that wrote it.
     pub group: u64,
-    /// Everything up to it was durable before this frame was written.
+    /// The index up to which everything was durable before this frame was written.
     pub durable_index: LogIndex,
 }
 
@@ -90,17 +90,17 @@ impl FrameSummary {
     }
 }
 
-/// Reads the whole log. An error only when the disk cannot be read; damage is part of the answer.
+/// Reads the whole log. Damage is part of the answer; an error means that the disk cannot be read.
 /// `checkpoint` is the index of the newest checkpoint, 0 when there is none.
 pub fn inspect(disk: &dyn Disk, checkpoint: LogIndex) -> Result<LogSummary, LogError> {
     let mut summary =
         LogSummary { segments: Vec::new(), torn: None, is_rewriting: false, damage: Vec::new() };
     match Rewrite::load(disk) {
         Ok(rewrite) => summary.is_rewriting = rewrite.is_some(),
-        Err(error) => note(&mut summary, error)?,
+        Err(error) => add_fault(&mut summary, error)?,
     }
     if let Err(error) = chain::load(disk, OpenMode::Read, checkpoint) {
-        note(&mut summary, error)?;
+        add_fault(&mut summary, error)?;
     }
     let mut names: Vec<_> = disk.list()?.iter().filter_map(|name| first_index_of(name)).collect();
     names.sort_unstable();
@@ -108,7 +108,7 @@ pub fn inspect(disk: &dyn Disk, checkpoint: LogIndex) -> Result<LogSummary, LogE
     for first_index in names {
         match chain::read_header(disk, OpenMode::Read, first_index) {
             Ok(header) => headers.push(header),
-            Err(error) => note(&mut summary, error)?,
+            Err(error) => add_fault(&mut summary, error)?,
         }
     }
     for (number, header) in headers.iter().enumerate() {
@@ -119,13 +119,13 @@ pub fn inspect(disk: &dyn Disk, checkpoint: LogIndex) -> Result<LogSummary, LogE
         let mut walk = Walk::new(disk.open(&last.name(), OpenMode::Read)?, *last);
         match find(&mut walk, checkpoint) {
             Ok(tail::Tail { cut, .. }) => summary.torn = cut,
-            Err(error) => note(&mut summary, error)?,
+            Err(error) => add_fault(&mut summary, error)?,
         }
     }
     Ok(summary)
 }
 
-/// Calls `visit` with every frame of one segment up to its end; an error at the first fault.
+/// Calls `visit` with every frame of one segment up to its end; returns an error at the first fault.
 pub fn inspect_frames(
     disk: &dyn Disk,
     file: &str,
@@ -179,9 +179,9 @@ fn inspect_segment(
                     segment.payload_bytes += u64::from(frame.payload_size);
                 }
             }
-            // The last segment's end is judged with all that is known of what was durable.
+            // `find` judges the end of the last segment, with everything that proves what was durable.
             Step::Fault(fault) if next.is_some() => {
-                note(summary, damaged(&walk, &fault, fault.reason))?;
+                add_fault(summary, damaged(&walk, &fault, fault.reason))?;
                 break;
             }
             Step::Fault(_) => break,
@@ -189,7 +189,7 @@ fn inspect_segment(
                 if next.is_some_and(|next| next.first_index != walk.next_index) {
                     let reason = "the segment ends here, and later entries were durable";
                     let error = LogError::damaged(&header.name(), walk.offset, walk.next_index, reason);
-                    note(summary, error)?;
+                    add_fault(summary, error)?;
                 }
                 break;
             }
@@ -202,9 +202,9 @@ fn inspect_segment(
     Ok(())
 }
 
-/// Keeps what is wrong with the log; hands back what is wrong with the disk.
-fn note(summary: &mut LogSummary, error: LogError) -> Result<(), LogError> {
-    if matches!(error, LogError::Disk(_) | LogError::NoRoom(_) | LogError::Record(RecordError::Disk(_))) {
+/// Adds a fault of the log to the summary; returns a fault of the disk as an error.
+fn add_fault(summary: &mut LogSummary, error: LogError) -> Result<(), LogError> {
+    if matches!(error, LogError::Disk(_) | LogError::NoSpace(_) | LogError::Record(RecordError::Disk(_))) {
         return Err(error);
     }
     if !summary.damage.contains(&error) {

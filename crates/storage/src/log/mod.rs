@@ -1,23 +1,24 @@
-//! The write-ahead log: the one truth. What it has flushed survives the loss of power.
+//! The write-ahead log of one replica. Entries that it has flushed survive a power failure.
 //!
-//! Entries are staged in memory and flushed together: few large aligned writes, one sync for all that waits.
-//! The log lies in preallocated segments; those whose entries are in a checkpoint are released. The
-//! format is in `docs/formats/log.md`.
+//! Entries are staged in memory and flushed together: few large aligned writes and one sync for everything
+//! that is staged. One flush writes one *group* of frames. The log consists of preallocated segments.
+//! Segments whose entries are all in a checkpoint are removed. The format is in `docs/formats/log.md`.
 //!
 //! What always holds:
-//! - Entries have no gaps, and their terms never go back.
-//! - A block that was made durable is never written again, so that no crash can tear it; but for the two changes
-//!   of `rewrite`, which are noted first, and for the same bytes in the same place, at an opening.
-//! - Bytes that were acknowledged are never cut: damage is refused ([`LogError::Damaged`]), and only a
-//!   torn write that nobody was told of is cut, and reported.
-//! - A full disk is no broken one: where there is no room for the next segment, nothing of it was written, and the same
-//!   call goes on when there is ([`LogError::NoRoom`]).
-//! - After a failed write or sync the log is closed for good: every later call answers the same error. It
-//!   never syncs again over a failure, for the system may have forgotten what it could not write. The next process
-//!   may still read it: an opening writes what it relies on again, and syncs that.
+//! - Entries have no gaps, and their terms never decrease.
+//! - A block that is durable is never written again, so no crash can tear it. There are two exceptions: the
+//!   two changes of `rewrite`, which are recorded first, and an opening, which writes the same bytes in the
+//!   same place.
+//! - Acknowledged bytes are never cut. Damage is an error ([`LogError::Damaged`]). Only a torn write, which
+//!   was never acknowledged, is cut, and the cut is reported.
+//! - A full disk does not close the log. If there is no space for the next segment, nothing of it was
+//!   written, and the same call succeeds once there is space ([`LogError::NoSpace`]).
+//! - After a failed write or sync the log is closed for good: every later call returns the same error. It
+//!   never syncs again after a failure, because the system may have dropped what it could not write. The next
+//!   process may still read it: an opening writes again what it relies on, and syncs that.
 //!
-//! It never interprets a payload, and never starts a thread: the caller decides who flushes and who
-//! prepares segments.
+//! It never interprets a payload and never starts a thread: the caller chooses the threads that flush and
+//! prepare segments.
 
 mod chain;
 mod error;
@@ -45,8 +46,8 @@ use frame::{FRAME_HEADER_SIZE, FrameHeader};
 pub use inspect::{FrameSummary, LogSummary, SegmentSummary, inspect, inspect_frames};
 pub use prepare::Preparer;
 use prepare::{begin_segment, create_first};
-pub(crate) use repair::forget_log;
 pub use repair::repair;
+pub(crate) use repair::void_log;
 pub use replay::Replay;
 use rewrite::{Reset, Rewrite};
 use segment::SegmentHeader;
@@ -54,13 +55,13 @@ use staging::{Staging, Stamp};
 pub use tail::CutTail;
 use walk::Walk;
 
-/// How the log lies on the disk.
+/// Sizes that the log uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Bytes of a new segment; a multiple of [`BLOCK_SIZE`], at least five blocks.
+    /// Bytes of a new segment: a multiple of [`BLOCK_SIZE`], at least five blocks.
     pub segment_size: u64,
-    /// Bytes that must stay free on the disk after a new segment was made: room for the checkpoint that
-    /// will release segments.
+    /// Bytes that must stay free on the disk after a new segment was made: space for the checkpoint after
+    /// which segments can be removed.
     pub reserve_size: u64,
 }
 
@@ -70,16 +71,16 @@ impl Default for LogOptions {
     }
 }
 
-/// What the log has done since it was opened.
+/// Counts of what the log has done since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LogStats {
     /// Entries that were made durable.
     pub entries: u64,
-    /// Bytes of their payloads.
+    /// Bytes of the payloads of these entries.
     pub payload_bytes: u64,
-    /// Bytes written, everything in but the zeros of new segments.
+    /// Bytes written, without the zeros of new segments.
     pub written_bytes: u64,
-    /// Flushes that had something to do.
+    /// Flushes that wrote something.
     pub flushes: u64,
     /// Syncs of files.
     pub syncs: u64,
@@ -89,21 +90,21 @@ pub struct LogStats {
     pub marks: u64,
 }
 
-/// What was found when the log was opened.
+/// The state of the log after it was opened.
 #[derive(Debug)]
 pub struct Recovered {
     /// The entries after the checkpoint.
     pub entries: Replay,
-    /// The first entry after the checkpoint; one past `last_index` when there is none.
+    /// Index of the first entry after the checkpoint; `last_index + 1` when there is none.
     pub first_index: LogIndex,
-    /// The last entry of the log; 0 when there has never been one.
+    /// Index of the last entry; 0 when the log never had one.
     pub last_index: LogIndex,
-    /// Its term; 0 when there has never been one.
+    /// Term of the last entry; 0 when the log never had one.
     pub last_term: Term,
-    /// The torn write that was cut, if there was one: to be told to the operator.
+    /// The torn write that was cut, for a report to the operator; `None` when nothing was cut.
     pub cut: Option<CutTail>,
-    /// The last entry that the newest segment says to be committed; 0 when it says nothing. What the others say comes from
-    /// [`Replay::committed`] once all entries were read.
+    /// The highest index that the newest segment records as committed; 0 when it records none. For the other
+    /// segments, see [`Replay::committed`] after all entries were read.
     pub committed: LogIndex,
 }
 
@@ -111,17 +112,17 @@ pub struct Recovered {
 #[derive(Debug)]
 pub struct Log {
     disk: Arc<dyn Disk>,
-    /// Oldest first; the last is being written.
+    /// Oldest first; new entries go to the last.
     segments: Vec<SegmentHeader>,
-    /// Of the last segment.
+    /// File of the last segment.
     file: Arc<dyn DiskFile>,
     staging: Staging,
-    /// Pieces of the group under way that are durable; `None` while no flush waits for room.
+    /// Durable pieces of the flush under way; `None` unless a flush waits for space.
     flushing: Option<usize>,
-    /// The committed index that the group under way says; `None` = it says none.
-    saying: Option<LogIndex>,
-    /// What the mark in the group under way says to be acknowledged; `None` = there is no mark in it.
-    marking: Option<LogIndex>,
+    /// The committed index that the flush under way records; `None` when it records none.
+    flushing_committed: Option<LogIndex>,
+    /// The acknowledged index that the mark in the flush under way records; `None` when it has no mark.
+    flushing_mark: Option<LogIndex>,
     preparer: Preparer,
     segment_size: u64,
     payload_size_max: usize,
@@ -129,23 +130,24 @@ pub struct Log {
     last_term: Term,
     durable_index: LogIndex,
     marked_index: LogIndex,
-    /// The last entry that is known to be committed, and what of that the disk says.
+    /// The highest index that is known to be committed.
     committed: LogIndex,
+    /// The highest committed index that the disk records; 0 when unknown.
     noted: LogIndex,
     /// Number of the last flush.
     group: u64,
-    /// A reset that was noted and is not done.
+    /// A reset that is recorded and not yet done.
     planned: Option<Reset>,
     failed: Option<LogError>,
     stats: LogStats,
 }
 
 impl Log {
-    /// Opens the log of a folder, or makes one; `checkpoint` is the index of the newest checkpoint, 0 when
-    /// there is none. What it says was found is durable.
+    /// Opens the log of a folder, or creates one. `checkpoint` is the index of the newest checkpoint, 0 when
+    /// there is none. Everything in the returned [`Recovered`] is durable.
     ///
     /// # Panics
-    /// When the options do not hold what they must.
+    /// When the options break the rules of [`LogOptions`].
     pub fn open(
         disk: Arc<dyn Disk>,
         options: LogOptions,
@@ -157,13 +159,14 @@ impl Log {
             "a segment holds at least an entry and a mark"
         );
         let preparer = Preparer::new(Arc::clone(&disk), options.segment_size, options.reserve_size);
-        // The names that a killed process gave and took may not be durable; what is done here builds on them.
+        // A killed process may have created, renamed or removed files without a durable folder; the steps
+        // below need it durable.
         disk.sync_folder()?;
         let mut rewrite = Rewrite::load(&*disk)?;
         if let Some(reset) = rewrite.and_then(Rewrite::reset).filter(|reset| reset.index == checkpoint) {
             rewrite::remove_all(&*disk)?;
             create_first(&*disk, &preparer, options.segment_size, reset.index, reset.term)?;
-            rewrite::forget(&*disk)?;
+            rewrite::clear(&*disk)?;
             rewrite = None;
         }
         let mut chain = chain::load(&*disk, OpenMode::WriteDirect, checkpoint)?;
@@ -172,13 +175,13 @@ impl Log {
         }
         let Some(last) = chain.needed.last().copied() else {
             // A reset without its checkpoint is void.
-            rewrite::forget(&*disk)?;
+            rewrite::clear(&*disk)?;
             return Self::create(disk, preparer, options.segment_size);
         };
         let file = disk.open(&last.name(), OpenMode::WriteDirect)?;
         let mut walk = Walk::new(Arc::clone(&file), last);
         let tail = tail::find(&mut walk, checkpoint)?;
-        // Everything was checked that must hold before the folder may be changed.
+        // All checks that must pass before the folder may be changed are done.
         rewrite::settle(&*disk, &*file, &mut walk, rewrite, &tail)?;
         preparer.remove_old()?;
         for name in &chain.obsolete {
@@ -198,8 +201,8 @@ impl Log {
             file,
             staging: Staging::new(last, tail.offset, options.segment_size),
             flushing: None,
-            saying: None,
-            marking: None,
+            flushing_committed: None,
+            flushing_mark: None,
             segments: chain.needed,
             preparer,
             segment_size: options.segment_size,
@@ -219,7 +222,7 @@ impl Log {
         Ok((log, recovered))
     }
 
-    /// The first segment of an empty folder.
+    /// Creates the first segment of an empty folder.
     fn create(
         disk: Arc<dyn Disk>,
         preparer: Preparer,
@@ -240,8 +243,8 @@ impl Log {
             file,
             staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
             flushing: None,
-            saying: None,
-            marking: None,
+            flushing_committed: None,
+            flushing_mark: None,
             segments: vec![header],
             preparer,
             segment_size,
@@ -260,22 +263,22 @@ impl Log {
         Ok((log, recovered))
     }
 
-    /// The last entry that was appended; 0 when there has never been one.
+    /// Index of the last entry that was appended; 0 when there never was one.
     pub const fn last_index(&self) -> LogIndex {
         self.last_index
     }
 
-    /// The last entry that is durable.
+    /// Index of the last durable entry.
     pub const fn durable_index(&self) -> LogIndex {
         self.durable_index
     }
 
-    /// Bytes that the log's files take on the disk.
+    /// Bytes of the log's files on the disk.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.size).sum()
     }
 
-    /// What was done since it was opened.
+    /// Counts since the log was opened.
     pub const fn stats(&self) -> LogStats {
         self.stats
     }
@@ -285,18 +288,18 @@ impl Log {
         self.staging.bytes.len()
     }
 
-    /// True when the next segment should be made ready: less than a half of this one is left.
+    /// True when the next segment should be prepared: less than half of the current one is left.
     pub fn needs_prepare(&self) -> bool {
-        self.segments.last().is_some_and(|segment| self.staging.room() < segment.size / 2)
+        self.segments.last().is_some_and(|segment| self.staging.remaining() < segment.size / 2)
             && !self.preparer.is_prepared()
     }
 
-    /// Makes segments ready, from another thread if that suits.
+    /// A handle that prepares segments, on any thread.
     pub fn preparer(&self) -> Preparer {
         self.preparer.clone()
     }
 
-    /// Makes the next segment ready on this thread; a failure here does not close the log.
+    /// Prepares the next segment on this thread. A failure here does not close the log.
     pub fn prepare(&mut self) -> Result<(), LogError> {
         self.check_failed()?;
         Ok(self.preparer.prepare()?)
@@ -304,15 +307,15 @@ impl Log {
 
     /// Stages an entry for the next [`flush`](Self::flush). No I/O.
     ///
-    /// Whoever puts another entry in the place of one that is there calls [`truncate`](Self::truncate) first.
+    /// To replace existing entries, call [`truncate`](Self::truncate) first.
     ///
     /// # Panics
-    /// When the entry does not follow the last one, or a flush waits for room: that one is to be ended first.
+    /// When the entry does not follow the last one, or a flush waits for space and has not ended.
     pub fn append(&mut self, entry: &LogEntry) -> Result<(), LogError> {
         self.check_failed()?;
-        assert_eq!(self.flushing, None, "a group that is being written takes no more entries");
+        assert_eq!(self.flushing, None, "no entry is added to a group that is being written");
         assert_eq!(entry.index, self.last_index.next(), "entries have no gaps");
-        assert!(entry.term >= self.last_term, "terms never go back");
+        assert!(entry.term >= self.last_term, "terms never decrease");
         if entry.payload.len() > self.payload_size_max {
             return Err(LogError::TooLarge { size: entry.payload.len(), limit: self.payload_size_max });
         }
@@ -324,23 +327,25 @@ impl Log {
         Ok(())
     }
 
-    /// Everything up to here is committed: the next flush says so on the disk, and costs nothing more for it. No I/O.
+    /// Everything up to `index` is committed. The next flush records that on the disk at no extra cost. No
+    /// I/O.
     pub fn note_committed(&mut self, index: LogIndex) {
         self.committed = self.committed.max(index.min(self.last_index));
         self.staging.committed = self.committed;
     }
 
-    /// The last entry of which the disk says that it is committed.
+    /// The highest index that the disk records as committed.
     pub const fn noted(&self) -> LogIndex {
         self.noted
     }
 
-    /// True when the disk does not say yet what is known to be committed: [`mark`](Self::mark) says it.
+    /// True when the disk does not yet record everything that is known to be committed; [`mark`](Self::mark)
+    /// does.
     pub fn needs_note(&self) -> bool {
         self.noted < self.committed
     }
 
-    /// Makes everything staged durable; says up to where the log is durable then.
+    /// Makes everything staged durable; returns the durable index.
     pub fn flush(&mut self) -> Result<LogIndex, LogError> {
         self.check_failed()?;
         if !self.staging.is_empty() {
@@ -349,33 +354,34 @@ impl Log {
         Ok(self.durable_index)
     }
 
-    /// An error when the folder or the file that is being written was deleted or replaced: what lies there then is not
-    /// what an opening finds. Closes the log for good.
+    /// Checks that the folder and the current file were not deleted or replaced: an opening would not find
+    /// what is written to them now. An error closes the log for good.
     pub fn check_place(&mut self) -> Result<(), LogError> {
         self.check_failed()?;
         let checked = self.file.check_place().and_then(|()| self.disk.check_place());
         checked.map_err(|error| self.fail(error.into()))
     }
 
-    /// Writes down that everything appended so far is acknowledged, so that later damage to the last group is
-    /// known for damage. For idle moments and a clean stop; does nothing when it was said already. A mark that finds no
-    /// room is written by the next call of this, or of [`flush`](Self::flush).
+    /// Records that everything appended so far is acknowledged, so that later damage to the last group is
+    /// recognized as damage. Called when the log is idle and at a clean stop. Does nothing when that is
+    /// recorded already. A mark that found no space is written by the next call of this method or of
+    /// [`flush`](Self::flush).
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
         if self.marked_index < self.durable_index || self.needs_note() {
             let index = self.durable_index;
             self.staging.push(self.stamp(FrameKind::Mark, index, Term(0)), &[]);
-            self.marking = Some(index);
+            self.flushing_mark = Some(index);
             self.write_staged().map_err(|error| self.fail(error))?;
         }
         Ok(())
     }
 
-    /// Forgets every entry behind `after`: they were never agreed. Durable on return. A [`Replay`] of them ends
-    /// with an error, if it is not at its end.
+    /// Removes every entry after `after`; these entries must not be committed. Durable on return. A
+    /// [`Replay`] that has not passed them ends with an error.
     ///
     /// # Panics
-    /// When `after` lies before what the log holds.
+    /// When `after` precedes the first entry of the log.
     pub fn truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
         self.flush()?;
         if after < self.last_index {
@@ -386,12 +392,12 @@ impl Log {
 
     fn try_truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
         let is_held = self.segments.first().is_some_and(|oldest| oldest.first_index <= after.next());
-        assert!(is_held, "what a checkpoint holds is never forgotten");
+        assert!(is_held, "entries that a checkpoint covers are never removed by a truncation");
         Rewrite::Truncate(after, self.planned).store(&*self.disk)?;
         let end = rewrite::truncate(&self.disk, &mut self.segments, after)?;
         match self.planned {
             Some(reset) => Rewrite::Reset(reset).store(&*self.disk)?,
-            None => rewrite::forget(&*self.disk)?,
+            None => rewrite::clear(&*self.disk)?,
         }
         let last = self.segments.last().copied().expect("invariant: one segment is left");
         self.file = self.disk.open(&last.name(), OpenMode::WriteDirect)?;
@@ -400,7 +406,7 @@ impl Log {
         self.last_term = end.last_term;
         self.durable_index = after;
         self.marked_index = end.marked_index;
-        // What said it may have been cut off: the next flush says it again.
+        // The frame that recorded it may have been cut: the next flush records it again.
         self.committed = self.committed.min(after);
         self.staging.committed = self.committed;
         self.noted = LogIndex(0);
@@ -408,10 +414,11 @@ impl Log {
         Ok(())
     }
 
-    /// Notes that a checkpoint of `index` from another replica will be made durable, and that everything in the
-    /// log is void then. Durable on return. [`reset`](Self::reset) follows; when a crash comes before it, the
-    /// next [`open`](Self::open) does it if the checkpoint is there, and nothing if it is not. What is appended
-    /// meanwhile is void with the rest, and the node makes no checkpoint of its own at that index.
+    /// Records that a checkpoint of `index` from another replica will be made durable, and that everything in
+    /// the log is void then. Durable on return. [`reset`](Self::reset) follows. After a crash before it, the
+    /// next [`open`](Self::open) does the reset if the checkpoint exists, and nothing otherwise. Entries that
+    /// are appended in between are void as well, and the replica must not make its own checkpoint at that
+    /// index.
     pub fn plan_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
         let reset = Reset { index, term };
@@ -420,21 +427,21 @@ impl Log {
         Ok(())
     }
 
-    /// Forgets what [`plan_reset`](Self::plan_reset) has noted, because that checkpoint will not be made. Whoever
-    /// leaves the plan there and makes a checkpoint of its own at that index loses the log behind it when a crash
-    /// comes. Durable on return; does nothing when nothing is planned.
+    /// Removes the record of [`plan_reset`](Self::plan_reset), because that checkpoint will not be made. A
+    /// caller that leaves the plan and makes its own checkpoint at that index loses the log after it in a
+    /// crash. Durable on return. Does nothing when no reset is planned.
     pub fn cancel_reset(&mut self) -> Result<(), LogError> {
         self.check_failed()?;
         if self.planned.take().is_some() {
-            rewrite::forget(&*self.disk).map_err(|error| self.fail(error))?;
+            rewrite::clear(&*self.disk).map_err(|error| self.fail(error))?;
         }
         Ok(())
     }
 
-    /// Begins anew behind the checkpoint of `index`, which is durable. Durable on return.
+    /// Restarts the log after the checkpoint of `index`, which must be durable. Durable on return.
     ///
     /// # Panics
-    /// When another reset or none was planned: a crash in the middle could not be told from a loss.
+    /// When this reset was not planned: a crash in the middle would look like lost files.
     pub fn reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
         assert_eq!(self.planned, Some(Reset { index, term }), "a reset is planned before it is done");
@@ -444,7 +451,7 @@ impl Log {
     fn try_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         rewrite::remove_all(&*self.disk)?;
         let (header, file) = create_first(&*self.disk, &self.preparer, self.segment_size, index, term)?;
-        rewrite::forget(&*self.disk)?;
+        rewrite::clear(&*self.disk)?;
         self.file = file;
         self.staging = Staging::new(header, BLOCK_SIZE as u64, self.segment_size);
         self.segments = vec![header];
@@ -460,20 +467,21 @@ impl Log {
         Ok(())
     }
 
-    /// True from the plan of a reset until it is done or cancelled: there is nothing to release then.
+    /// True from the plan of a reset until it is done or cancelled. Meanwhile no segment may be released.
     pub const fn is_reset_planned(&self) -> bool {
         self.planned.is_some()
     }
 
-    /// Frees the segments whose entries are all at or before `below`, of which there is a durable checkpoint. A flush that
-    /// waits for room is not disturbed: it may go on then.
+    /// Removes the segments whose entries are all at or before `below`; a checkpoint that covers them must be
+    /// durable. A flush that waits for space can continue after this.
     ///
     /// # Panics
-    /// When `below` is past what is durable, or a reset is planned: its segments may be gone already.
+    /// When `below` is greater than the durable index, or a reset is planned (its segments may be
+    /// gone).
     pub fn release(&mut self, below: LogIndex) -> Result<(), LogError> {
         self.check_failed()?;
         assert!(self.planned.is_none(), "a reset removes all segments itself");
-        assert!(below <= self.durable_index, "a checkpoint holds what the log has made durable");
+        assert!(below <= self.durable_index, "a checkpoint covers only durable entries");
         let count =
             self.segments.partition_point(|segment| segment.first_index <= below.next()).saturating_sub(1);
         if count > 0 {
@@ -504,8 +512,8 @@ impl Log {
     fn write_staged(&mut self) -> Result<(), LogError> {
         let begun = self.flushing.unwrap_or_else(|| {
             self.group += 1;
-            let is_said = self.staging.close(self.group, self.durable_index);
-            self.saying = is_said.then_some(self.committed);
+            let records_committed = self.staging.close(self.group, self.durable_index);
+            self.flushing_committed = records_committed.then_some(self.committed);
             0
         });
         for number in begun..self.staging.pieces.len() {
@@ -521,17 +529,19 @@ impl Log {
                 self.segments.push(piece.segment);
                 self.stats.segments += 1;
             } else {
-                // Of two pieces, the first is durable before the second is begun: a segment proves all before it.
+                // The first of two pieces is durable before the second is begun: a segment proves everything
+                // before it.
                 self.file.write_at(piece.offset, bytes)?;
                 self.file.sync()?;
             }
         }
         self.staging.clear();
-        // What was committed when the group was closed: more may be by now, if the disk had no room for a while.
-        if let Some(committed) = self.saying.take() {
+        // The index when the group was closed. `committed` may be higher now, if the disk had no space for a
+        // while.
+        if let Some(committed) = self.flushing_committed.take() {
             self.noted = committed;
         }
-        if let Some(index) = self.marking.take() {
+        if let Some(index) = self.flushing_mark.take() {
             self.marked_index = index;
             self.stats.marks += 1;
         }
@@ -542,7 +552,7 @@ impl Log {
         Ok(())
     }
 
-    /// Says in the last segment's last block that `next` came after it.
+    /// Writes into the last block of the current segment that `next` follows it.
     fn seal(&mut self, next: &SegmentHeader) -> Result<(), LogError> {
         let Some(sealed) = self.segments.last() else { return Ok(()) };
         let last_index = LogIndex(next.first_index.0 - 1);
@@ -569,16 +579,16 @@ impl Log {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Closes the log for good, but where nothing was written for want of room.
+    /// Closes the log for good, except when nothing was written because the disk is full.
     fn fail(&mut self, error: LogError) -> LogError {
-        if !matches!(error, LogError::NoRoom(_)) {
+        if !matches!(error, LogError::NoSpace(_)) {
             self.failed = Some(error.clone());
         }
         error
     }
 }
 
-/// Bytes that an entry's payload may have: it fits, with a mark before it, in a segment of its own.
+/// Maximal bytes of a payload: it fits, with a mark before it, into one segment.
 fn payload_size_max(segment_size: u64) -> usize {
     let taken = 3 * BLOCK_SIZE + FRAME_HEADER_SIZE;
     walk::in_memory(segment_size).saturating_sub(taken).min(limits::ENTRY_SIZE_MAX)

@@ -1,9 +1,10 @@
-//! Makes the next segment's file before it is needed: allocated, filled with zeros, durable, without a name.
+//! Prepares the file of the next segment before it is needed: allocated, filled with zeros and durable, under
+//! a temporary name. It also renames the file to its segment's name once the first bytes of the segment are
+//! durable.
 //!
-//! Zeros are what recovery tells a torn write by. And a file system writes faster over zeros than over
-//! space that was merely reserved, because nothing but data must be written then. The work can be done by
-//! another thread than the one that writes the log.
-//! Here a segment also gets its name, once what it begins with is durable.
+//! Recovery recognizes a torn write by its zeros. Writing over zeros is also faster than writing to space
+//! that was only reserved, because the file system then writes data alone. The work can run on another thread
+//! than the one that writes the log.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -15,7 +16,7 @@ use super::walk::in_memory;
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
-/// Bytes of one write of zeros.
+/// Bytes of zeros in one write.
 const ZEROS_SIZE: u64 = 1 << 20;
 
 /// Prepares segments for one log; cheap to clone, usable from any thread.
@@ -27,8 +28,8 @@ pub struct Preparer {
     prepared: Arc<Mutex<Option<Arc<dyn DiskFile>>>>,
 }
 
-/// A file for the next segment, until it has its name: meanwhile no other one is made, for that would take this
-/// one's place.
+/// A file for the next segment, until it is renamed. Meanwhile no other file can be prepared, because it
+/// would replace this one.
 #[derive(Debug)]
 pub(super) struct Taken<'preparer> {
     pub(super) file: Arc<dyn DiskFile>,
@@ -40,8 +41,8 @@ impl Preparer {
         Self { disk, segment_size, reserve_size, prepared: Arc::default() }
     }
 
-    /// Makes a file for the next segment unless there is one; returns when it is durable. After an error the
-    /// log goes on, and tries itself when it needs the file.
+    /// Prepares a file for the next segment unless there is one; returns when it is durable. After an error
+    /// the log stays open, and tries again itself when it needs the file.
     pub fn prepare(&self) -> Result<(), DiskError> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if prepared.is_none() {
@@ -50,8 +51,8 @@ impl Preparer {
         Ok(())
     }
 
-    /// The prepared file, to be held until it is renamed; waits for one that is being made, and makes one if there
-    /// is none.
+    /// The prepared file; the caller holds it until it is renamed. Waits for a file that is being prepared,
+    /// and prepares one if there is none.
     pub(super) fn take(&self) -> Result<Taken<'_>, DiskError> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match prepared.take() {
@@ -61,8 +62,8 @@ impl Preparer {
         Ok(Taken { file, _prepared: prepared })
     }
 
-    /// True when a file waits or is being made. Never waits itself: payments would wait for the zeros of a
-    /// whole segment.
+    /// True when a file is ready or being prepared. Never waits: the caller would wait until a whole segment
+    /// is filled with zeros.
     pub(super) fn is_prepared(&self) -> bool {
         match self.prepared.try_lock() {
             Ok(prepared) => prepared.is_some(),
@@ -71,7 +72,7 @@ impl Preparer {
         }
     }
 
-    /// Removes what an earlier process prepared: it may have been begun and never finished.
+    /// Removes the file that an earlier process prepared, which may be incomplete.
     pub(super) fn remove_old(&self) -> Result<(), DiskError> {
         match self.disk.remove(PREPARED_NAME) {
             Err(DiskError::NotFound { .. }) => Ok(()),
@@ -87,7 +88,8 @@ impl Preparer {
         let file = self.disk.open(PREPARED_NAME, OpenMode::CreateDirect)?;
         let filled = self.fill(&*file);
         if filled.is_err() {
-            // What was allocated so far would only make a full disk fuller; the first error is the one to tell.
+            // A partly filled file would only take space on a full disk. The first error is the one to
+            // report.
             self.remove_old().ok();
         }
         filled.map(|()| file)
@@ -106,7 +108,7 @@ impl Preparer {
     }
 }
 
-/// Makes the first segment of a log that begins behind entry `before` of `term`.
+/// Creates the first segment of a log whose entries follow entry `before`, which has `term`.
 pub(super) fn create_first(
     disk: &dyn Disk,
     preparer: &Preparer,
@@ -128,19 +130,20 @@ pub(super) fn create_first(
     Ok((header, file))
 }
 
-/// Makes a segment that begins with `bytes`: durable first, named then. Where there is no room, there is no segment.
+/// Creates a segment that begins with `bytes`: makes it durable, then renames it. On a full disk no segment
+/// is created.
 pub(super) fn begin_segment(
     disk: &dyn Disk,
     preparer: &Preparer,
     header: &SegmentHeader,
     bytes: &[u8],
 ) -> Result<Arc<dyn DiskFile>, LogError> {
-    let no_room = |error| match error {
-        DiskError::Full { .. } => LogError::NoRoom(error),
+    let no_space = |error| match error {
+        DiskError::Full { .. } => LogError::NoSpace(error),
         other => LogError::Disk(other),
     };
-    let prepared = preparer.take().map_err(no_room)?;
-    prepared.file.write_at(0, bytes).map_err(no_room)?;
+    let prepared = preparer.take().map_err(no_space)?;
+    prepared.file.write_at(0, bytes).map_err(no_space)?;
     prepared.file.sync()?;
     disk.rename(PREPARED_NAME, &header.name())?;
     drop(prepared);
@@ -157,10 +160,10 @@ mod tests {
     use crate::MemoryDisk;
 
     #[test]
-    fn whoever_asks_does_not_wait_for_a_segment_that_is_being_made() {
+    fn is_prepared_does_not_wait_for_a_segment_under_way() {
         let preparer = Preparer::new(Arc::new(MemoryDisk::new()), 64 << 10, 0);
         assert!(!preparer.is_prepared());
-        // As `prepare` holds it while it writes.
+        // `prepare` holds the lock while it writes.
         let being_made = preparer.prepared.lock().unwrap();
         let (reply, answer) = mpsc::channel();
         let asking = preparer.clone();
@@ -172,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_taken_keeps_its_place_until_it_is_renamed() {
+    fn a_taken_file_is_not_replaced_before_it_is_renamed() {
         let disk = MemoryDisk::new();
         let preparer = Preparer::new(Arc::new(disk.clone()), 64 << 10, 0);
         let taken = preparer.take().unwrap();
         let (reply, answer) = mpsc::channel();
         let other = preparer.clone();
         std::thread::spawn(move || reply.send(other.prepare()));
-        assert!(answer.recv_timeout(Duration::from_millis(100)).is_err(), "the next one waits");
+        assert!(answer.recv_timeout(Duration::from_millis(100)).is_err(), "preparing the next file waits");
         taken.file.write_at(0, &AlignedBuffer::zeroed(4096)).unwrap();
         disk.rename(PREPARED_NAME, "the segment").unwrap();
         drop(taken);

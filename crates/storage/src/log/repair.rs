@@ -1,8 +1,8 @@
-//! A log that is damaged, made whole again by forgetting what lies behind the damage. For one of several replicas
-//! alone: it gets the rest from the others, and takes no part in elections before it has.
+//! Repairs a damaged log by dropping every entry after the damage. Only for a replica in a group of several:
+//! it gets the rest from the others, and takes no part in elections until it has.
 //!
-//! Nothing is done here but what a crash leaves half done safely: the change is noted as any other change of the
-//! log (see `rewrite`), and files go newest first. The next [`open`](super::Log::open) does the rest.
+//! A crash in the middle of a repair is safe: the change is recorded like any other change of the log (see
+//! `rewrite`), and files are removed newest first. The next [`open`](super::Log::open) completes it.
 
 use bezant_types::{LogIndex, Term};
 
@@ -14,7 +14,7 @@ use crate::record::RecordError;
 use crate::repair::set_aside;
 
 impl LogError {
-    /// True when the disk does not hold what was written, so that a repair helps.
+    /// True when the disk does not hold what was written; [`repair`] helps then.
     pub const fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -41,10 +41,11 @@ impl LogError {
     }
 }
 
-/// Notes that everything behind the damage is forgotten, and takes whole files behind it away; says which entry
-/// is the last that stays. When nothing of the log behind the checkpoint stays, it begins anew behind it.
+/// Records that everything after the damage is dropped, and removes the segments after it; returns the index
+/// of the last entry that is kept. When no entry after the checkpoint is kept, the log restarts after the
+/// checkpoint.
 ///
-/// A log that is opened again may name another damage, before this one: each repair keeps less.
+/// The next opening may report other damage at an earlier place: each repair keeps less.
 pub fn repair(
     disk: &dyn Disk,
     checkpoint: (LogIndex, Term),
@@ -52,13 +53,13 @@ pub fn repair(
 ) -> Result<LogIndex, LogError> {
     let under_way = match Rewrite::load(disk) {
         Ok(rewrite) => rewrite,
-        // What was to be forgotten is not known any more.
+        // The record is unreadable: which entries it dropped is unknown, so no entry can be kept.
         Err(error) if error.is_damage() => Some(Rewrite::Truncate(LogIndex(0), None)),
         Err(error) => return Err(error),
     };
     let mut kept = damage.whole_until();
     if let Some(Rewrite::Truncate(after, _)) = under_way {
-        // What was never agreed does not come back.
+        // Entries that a truncation removes must not come back.
         kept = kept.min(after);
     }
     let (index, term) = checkpoint;
@@ -85,7 +86,7 @@ pub fn repair(
     Ok(kept)
 }
 
-/// Notes that the whole log is void once there is no checkpoint any more. Durable on return.
-pub(crate) fn forget_log(disk: &dyn Disk) -> Result<(), LogError> {
+/// Records that the whole log is void once there is no checkpoint any more. Durable on return.
+pub(crate) fn void_log(disk: &dyn Disk) -> Result<(), LogError> {
     Rewrite::Reset(Reset { index: LogIndex(0), term: Term(0) }).store(disk)
 }

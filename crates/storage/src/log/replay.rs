@@ -1,7 +1,7 @@
-//! Reads the entries of the log again after a start, in order, one at a time.
+//! Reads the entries of the log after a start, in order, one at a time.
 //!
-//! At most one window of a segment is in memory. Every byte on the way is checked; a place that is not what
-//! was written is an error, because all that a replay covers was durable when it began.
+//! At most one window of a segment is in memory. Every byte that is read is checked. An invalid byte is an
+//! error, because everything that a replay covers was durable when the log was opened.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::disk::{Disk, OpenMode};
 #[derive(Debug)]
 pub struct Replay {
     disk: Arc<dyn Disk>,
-    /// Segments not yet begun, the next one last.
+    /// Segments not yet read; the next one is last.
     segments: Vec<SegmentHeader>,
     walk: Option<Walk>,
     checkpoint: LogIndex,
     last_index: LogIndex,
-    /// The last entry that came out or was passed over.
+    /// Index of the last entry that was returned or skipped.
     passed_index: LogIndex,
-    /// The highest index that a padding on the way names as committed.
+    /// The highest index that a padding read so far records as committed; 0 when there is none.
     committed: LogIndex,
 }
 
@@ -41,7 +41,7 @@ impl Replay {
         Self { disk, segments, walk: None, checkpoint, last_index, passed_index, committed: LogIndex(0) }
     }
 
-    /// The last entry that the log says to be committed, as far as it was read here. See also
+    /// The highest index that the log records as committed, in the frames read so far. See also
     /// [`Recovered::committed`](super::Recovered).
     pub const fn committed(&self) -> LogIndex {
         self.committed
@@ -50,7 +50,7 @@ impl Replay {
     /// The next entry; `None` after the last.
     #[expect(
         clippy::should_implement_trait,
-        reason = "an iterator of results invites to skip an error; here the caller meets it"
+        reason = "an iterator of results makes it easy to skip an error; this signature does not"
     )]
     pub fn next(&mut self) -> Result<Option<LogEntry>, LogError> {
         while self.passed_index < self.last_index {
@@ -58,7 +58,8 @@ impl Replay {
                 Some(walk) => walk,
                 None => match self.segments.pop() {
                     Some(header) => {
-                        // Past the page cache where that can be done: it may hold what never reached the disk.
+                        // Bypasses the page cache where possible: the cache may hold bytes that never reached
+                        // the disk.
                         let file = self.disk.open(&header.name(), OpenMode::WriteDirect)?;
                         self.walk.insert(Walk::new(file, header))
                     }
@@ -66,7 +67,7 @@ impl Replay {
                 },
             };
             if walk.next_index != self.passed_index.next() {
-                let reason = "the segment begins behind the end of the one before it";
+                let reason = "the segment does not begin where the one before it ends";
                 return Err(LogError::damaged(walk.window.file_name(), 0, self.passed_index.next(), reason));
             }
             match walk.step()? {
@@ -86,7 +87,7 @@ impl Replay {
         Ok(None)
     }
 
-    /// Goes on with the next segment, which must begin just there.
+    /// Ends the current segment; the next one must begin with the next entry.
     fn end_segment(&mut self) -> Result<(), LogError> {
         let Some(walk) = self.walk.take() else { return Ok(()) };
         let expected = self.segments.last().map_or_else(|| self.last_index.next(), |next| next.first_index);

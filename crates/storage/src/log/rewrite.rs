@@ -1,8 +1,8 @@
-//! The two changes of the log that write over what was durable: forgetting its end, and beginning anew.
+//! The two changes of the log that write over durable bytes: a truncation and a reset.
 //!
-//! A new leader may overrule entries that were never agreed, though they are durable here; and a checkpoint of
-//! another replica makes the whole log void. Both are noted in a record before anything is touched, so that
-//! a crash in the middle is told from damage, and the change is done again to its end at the next opening.
+//! A new leader may replace entries that were never committed, though they are durable here. A checkpoint of
+//! another replica makes the whole log void. Both changes are recorded before anything is touched. So a crash
+//! in the middle is not reported as damage, and the next opening repeats the change to its end.
 
 use std::sync::Arc;
 
@@ -20,17 +20,17 @@ use crate::record::{self, RecordError, RecordKind};
 /// A change under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rewrite {
-    /// Everything behind this entry is forgotten. A reset may be planned meanwhile.
+    /// Everything after this entry is removed. A reset may be planned at the same time.
     Truncate(LogIndex, Option<Reset>),
-    /// Nothing is changed yet.
+    /// A planned reset; nothing is changed yet.
     Reset(Reset),
 }
 
-/// Once there is a checkpoint of this entry, the log begins anew behind it.
+/// Once a checkpoint of entry `index` exists, the log restarts after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reset {
     pub(super) index: LogIndex,
-    /// That entry's.
+    /// Term of entry `index`.
     pub(super) term: Term,
 }
 
@@ -39,7 +39,7 @@ const RESET: u64 = 2;
 const TRUNCATE_AND_RESET: u64 = 3;
 
 impl Rewrite {
-    /// The change that an earlier process did not end.
+    /// The change that an earlier process began and did not end; `None` when there is none.
     pub(super) fn load(disk: &dyn Disk) -> Result<Option<Self>, LogError> {
         let Some(content) = record::load(disk, RecordKind::Rewrite)? else { return Ok(None) };
         let mut reader = Reader::new(&content);
@@ -56,7 +56,7 @@ impl Rewrite {
         Ok(Some(rewrite))
     }
 
-    /// The reset that is to be done when there is its checkpoint.
+    /// The reset to do once its checkpoint exists.
     pub(super) const fn reset(self) -> Option<Reset> {
         match self {
             Self::Truncate(_, reset) => reset,
@@ -64,7 +64,7 @@ impl Rewrite {
         }
     }
 
-    /// Notes the change; durable on return.
+    /// Records the change; durable on return.
     pub(super) fn store(self, disk: &dyn Disk) -> Result<(), LogError> {
         let fields = match self {
             Self::Truncate(after, None) => [TRUNCATE, after.0, 0, 0],
@@ -79,29 +79,31 @@ impl Rewrite {
 fn unreadable() -> LogError {
     LogError::Record(RecordError::Damaged {
         file: "log-rewrite.bzr".to_owned(),
-        reason: "it is no change of a log",
+        reason: "it does not describe a change of the log",
         advice: super::error::ADVICE,
     })
 }
 
-/// The change is done, or void.
-pub(super) fn forget(disk: &dyn Disk) -> Result<(), LogError> {
+/// Removes the record: the change is done or void.
+pub(super) fn clear(disk: &dyn Disk) -> Result<(), LogError> {
     Ok(record::remove(disk, RecordKind::Rewrite)?)
 }
 
-/// The end of the log after its rest was forgotten.
+/// The end of the log after a truncation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Truncated {
-    /// Where the next group begins.
+    /// Where the next group begins, in bytes.
     pub(super) offset: u64,
     pub(super) last_term: Term,
     pub(super) marked_index: LogIndex,
-    /// Number of the last flush of which something is left: the next one follows it, as after an opening.
+    /// Number of the last flush that left bytes in the log; the next flush is numbered after it, as after an
+    /// opening.
     pub(super) group: u64,
 }
 
-/// Removes everything behind entry `after`: whole segments, the newest first, then the rest of the one in which
-/// that entry lies. Marks of that entry stay. Doing it again changes nothing, and ends what was begun.
+/// Removes everything after entry `after`: whole segments, newest first, then the rest of the segment that
+/// contains that entry. Marks of that entry stay. The removal is idempotent: a repetition completes an
+/// interrupted one.
 pub(super) fn truncate(
     disk: &Arc<dyn Disk>,
     segments: &mut Vec<SegmentHeader>,
@@ -127,7 +129,7 @@ pub(super) fn truncate(
         }
     }
     pass_marks(&mut walk)?;
-    // A block that is begun is closed in any case: the power may have failed before its padding was written.
+    // A begun block is always closed: the power may have failed before its padding was written.
     let group_end = walk.offset.next_multiple_of(BLOCK);
     let end = written_end(&mut walk)?.max(group_end);
     if end > walk.offset {
@@ -144,11 +146,12 @@ pub(super) fn truncate(
     })
 }
 
-/// Makes durable what an opening has read and relies on, cuts what must be cut, and ends the change that was under
+/// Makes durable what an opening has read and relies on, cuts what must be cut, and ends the change under
 /// way. A reset without its checkpoint is void.
 ///
-/// A cut is noted as a truncation: if its zeros never reach the disk, the next opening may see them all the same, and
-/// must know that they have to be written again. So behind a last segment without a note all is zero for certain.
+/// A cut is recorded as a truncation. If its zeros never reach the disk, the next opening may still read
+/// zeros and must write them again. So without a record, everything after the last group of the last segment
+/// is known to be zero on the disk.
 pub(super) fn settle(
     disk: &dyn Disk,
     file: &dyn DiskFile,
@@ -157,19 +160,19 @@ pub(super) fn settle(
     tail: &Tail,
 ) -> Result<(), LogError> {
     tail::write_again(file, walk)?;
-    let mut is_noted = matches!(under_way, Some(Rewrite::Truncate(..)));
-    if tail.cut.is_some() && !is_noted {
-        // What stays is durable before it is noted that it does.
+    let mut is_recorded = matches!(under_way, Some(Rewrite::Truncate(..)));
+    if tail.cut.is_some() && !is_recorded {
+        // The entries that stay must be durable before the record is.
         file.sync()?;
         Rewrite::Truncate(tail.last_index, None).store(disk)?;
-        is_noted = true;
+        is_recorded = true;
     }
-    let end = if is_noted { walk.header.size } else { walk.offset };
+    let end = if is_recorded { walk.header.size } else { walk.offset };
     tail::cut(file, walk, end)?;
-    forget(disk)
+    clear(disk)
 }
 
-/// Passes what lies before the next entry: the padding behind the last one, and marks of it.
+/// Skips to the next entry: passes the padding after the last entry, and marks of it.
 fn pass_marks(walk: &mut Walk) -> Result<(), LogError> {
     while walk.offset < walk.header.frames_end()
         && let Ok(frame) = walk.decode(walk.offset)?
@@ -179,7 +182,8 @@ fn pass_marks(walk: &mut Walk) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Where the last written byte lies behind the place where the walk stands; that place when there is none.
+/// The end of the last block after the walk's position that is not zero; the position itself when there is
+/// none.
 fn written_end(walk: &mut Walk) -> Result<u64, LogError> {
     let (start, end) = (walk.offset, walk.header.frames_end());
     let mut written_end = start;

@@ -1,9 +1,9 @@
-//! Segments: the files of the log. Each is preallocated, begins with a header block, goes on with frames
-//! and keeps its last block for a seal.
+//! Segments: the files of the log. Each is preallocated. It starts with a header block, continues with frames
+//! and reserves its last block for a seal.
 //!
-//! A segment gets its name only when its header and its first group are durable, and only after all that
-//! lies in earlier segments is. So a header with first index `n` proves that everything before `n` was
-//! durable, and a named segment without a whole header is damage, never a torn write.
+//! A segment gets its name only when its header and its first group are durable, and only after everything in
+//! earlier segments is durable. So a header with first index `n` proves that everything before `n` was
+//! durable. A named segment without an intact header is damage, never a torn write.
 //!
 //! | offset | size | field of the header block |
 //! |---|---|---|
@@ -24,34 +24,34 @@ use bezant_types::{LogIndex, Term};
 use super::frame::FORMAT_VERSION;
 use crate::disk::BLOCK_SIZE;
 
-/// Name of a segment that is being prepared and holds nothing yet.
+/// Name of a segment that is being prepared and has no entries yet.
 pub(super) const PREPARED_NAME: &str = "log-prepared.tmp";
 const MAGIC: [u8; 8] = *b"BZNTLOG\0";
 const CHECKSUM_OFFSET: usize = BLOCK_SIZE - 8;
 
-/// The first block of a segment.
+/// Contents of the first block of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
-    /// Counts segments from 1 on.
+    /// Number of the segment, from 1.
     pub(super) sequence: u32,
-    /// Index of its first entry; everything before it was durable when this was written.
+    /// Index of its first entry; everything before it was durable when the header was written.
     pub(super) first_index: LogIndex,
-    /// Term of the entry before the first.
+    /// Term of the entry before the first; 0 when there is none.
     pub(super) previous_term: Term,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(super) size: u64,
     /// Number of the flush that began it.
     pub(super) group: u64,
-    /// Sequence of the segment before it; 0 for none.
+    /// Sequence of the segment before it; 0 when there is none.
     pub(super) previous_sequence: u32,
 }
 
-/// Why a block is no header of a segment.
+/// Why a block is not a valid segment header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SegmentFault {
-    /// Not what was written there.
+    /// The magic or the checksum is wrong.
     Broken,
-    /// Whole, but of another format.
+    /// Intact, but of another format version.
     Version(u32),
 }
 
@@ -95,7 +95,7 @@ impl SegmentHeader {
         })
     }
 
-    /// Where frames end and the seal's block begins.
+    /// Offset at which frames end and the seal's block begins.
     pub(super) const fn frames_end(&self) -> u64 {
         self.size - BLOCK_SIZE as u64
     }
@@ -110,7 +110,7 @@ pub(super) fn segment_name(first_index: LogIndex) -> String {
     format!("log-{:016x}.bzl", first_index.0)
 }
 
-/// The first index that a name speaks of; `None` for names that are not a segment's. No log reaches 2^63.
+/// The first index that a segment's name contains; `None` for all other names. No log reaches 2^63.
 pub(super) fn first_index_of(name: &str) -> Option<LogIndex> {
     let digits = name.strip_prefix("log-")?.strip_suffix(".bzl")?;
     let index = u64::from_str_radix(digits, 16).ok().map(LogIndex)?;
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_come_back_as_they_went_and_flipped_bits_are_found() {
+    fn a_header_round_trips_and_flipped_bits_are_detected() {
         let header = SegmentHeader {
             sequence: 2,
             first_index: LogIndex(77),
@@ -141,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn names_sort_like_their_indexes_and_foreign_names_are_left_alone() {
+    fn names_sort_like_their_indexes_and_other_names_are_ignored() {
         assert_eq!(first_index_of("log-000000000000004d.bzl"), Some(LogIndex(77)));
         assert!(segment_name(LogIndex(9)) < segment_name(LogIndex(1 << 40)));
-        for foreign in [
+        for other in [
             PREPARED_NAME,
             "log-4d.bzl",
             "log-000000000000004D.bzl",
@@ -152,7 +152,7 @@ mod tests {
             "log-.bzl",
             "log-0000000000000000.bzl",
         ] {
-            assert_eq!(first_index_of(foreign), None, "{foreign}");
+            assert_eq!(first_index_of(other), None, "{other}");
         }
     }
 }

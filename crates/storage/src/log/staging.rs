@@ -1,7 +1,7 @@
-//! What waits for the next flush: frames in aligned memory, laid out as they will lie in their segments.
+//! The frames for the next flush, in aligned memory, laid out as they will be in their segments.
 //!
-//! A flush begins at a block of its own and ends at a block's end, so no flush ever writes a block that an
-//! earlier one made durable. A frame that does not fit in the rest of its segment begins the next one.
+//! A flush begins at the start of a block and ends at the end of one, so it never writes a block that an
+//! earlier flush made durable. A frame that does not fit in the rest of its segment begins the next one.
 
 use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
@@ -17,7 +17,7 @@ use crate::disk::BLOCK_SIZE;
 pub(super) struct Piece {
     /// Where it begins in the staged bytes.
     pub(super) start: usize,
-    /// Where it goes in its file.
+    /// Where it goes in its file, in bytes.
     pub(super) offset: u64,
     /// The segment; it is a new one when `offset` is 0.
     pub(super) segment: SegmentHeader,
@@ -28,16 +28,16 @@ pub(super) struct Piece {
 pub(super) struct Staging {
     pub(super) bytes: AlignedBuffer,
     pub(super) pieces: Vec<Piece>,
-    /// The segment that the next frame goes to.
+    /// The segment that receives the next frame.
     segment: SegmentHeader,
-    /// Where in it; while nothing is staged, a multiple of the block size.
+    /// Offset of the next frame in the segment; a multiple of the block size while nothing is staged.
     offset: u64,
     segment_size: u64,
-    /// The last entry that is known to be committed: groups say so where they are filled up.
+    /// The highest index that is known to be committed; the padding of a group records it.
     pub(super) committed: LogIndex,
 }
 
-/// What a frame says besides its payload.
+/// The fields of a frame besides its payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
     pub(super) kind: FrameKind,
@@ -45,14 +45,14 @@ pub(super) struct Stamp {
     pub(super) term: Term,
     pub(super) durable_index: LogIndex,
     pub(super) group: u64,
-    /// Term of the last entry before it.
+    /// Term of the entry before the frame.
     pub(super) previous_term: Term,
-    /// The entry that comes next: the first index of a segment that this frame begins.
+    /// Index of the next entry: the first index of a segment that begins with this frame.
     pub(super) next_index: LogIndex,
 }
 
 impl Staging {
-    /// Goes on at `offset` of `segment`; new segments get `segment_size` bytes.
+    /// Starts at `offset` of `segment`; new segments get `segment_size` bytes.
     pub(super) fn new(segment: SegmentHeader, offset: u64, segment_size: u64) -> Self {
         assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a group begins at a block");
         let (bytes, pieces, committed) = (AlignedBuffer::with_capacity(0), Vec::new(), LogIndex(0));
@@ -63,8 +63,8 @@ impl Staging {
         self.pieces.is_empty()
     }
 
-    /// Bytes of the last segment that nothing was put in yet.
-    pub(super) fn room(&self) -> u64 {
+    /// Unused bytes of the last segment.
+    pub(super) fn remaining(&self) -> u64 {
         self.segment.frames_end() - self.offset
     }
 
@@ -72,7 +72,7 @@ impl Staging {
     pub(super) fn push(&mut self, stamp: Stamp, payload: &[u8]) {
         let padded_size = payload.len().next_multiple_of(FRAME_HEADER_SIZE);
         let frame_size = (FRAME_HEADER_SIZE + padded_size) as u64;
-        if frame_size > self.room() {
+        if frame_size > self.remaining() {
             self.begin_segment(&stamp);
         } else if self.pieces.is_empty() {
             self.pieces.push(Piece { start: 0, offset: self.offset, segment: self.segment });
@@ -97,23 +97,24 @@ impl Staging {
         assert!(self.offset <= self.segment.frames_end(), "a frame ends before its segment does");
     }
 
-    /// Fills the last block, so that the bytes can be written; true when that says what is committed.
+    /// Pads the last block, so that the bytes can be written; true when the padding records the committed
+    /// index.
     pub(super) fn close(&mut self, group: u64, durable_index: LogIndex) -> bool {
         let size = self.bytes.len();
         let close =
             Close { sequence: self.segment.sequence, group, durable_index, committed: self.committed };
-        let is_said = close_block(&mut self.bytes, self.offset, close);
+        let records_committed = close_block(&mut self.bytes, self.offset, close);
         self.offset += (self.bytes.len() - size) as u64;
-        is_said
+        records_committed
     }
 
-    /// Forgets what was written.
+    /// Drops everything staged, after it was written.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.pieces.clear();
     }
 
-    /// The bytes of the piece with that number.
+    /// The bytes of piece `number`.
     pub(super) fn piece_bytes(&self, number: usize) -> &[u8] {
         let start = self.pieces[number].start;
         let end = self.pieces.get(number + 1).map_or(self.bytes.len(), |next| next.start);

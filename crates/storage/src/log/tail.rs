@@ -1,13 +1,14 @@
-//! Where the log ends, and whether what lies there is a torn write or damage.
+//! Finds the end of the log and decides whether it is a clean end, a torn write or damage.
 //!
-//! A crash can leave the last group in part: those bytes were never acknowledged and are cut. Damage of
-//! acknowledged bytes can look alike, and must never be cut. So a place is cut only if it looks as a torn
-//! write must look (whole sectors that are still zero) and nothing proves that it had been durable: no
-//! later group, no mark, no seal, no later segment, no checkpoint. In doubt the log is not opened.
+//! A crash can leave the last group partly written. Those bytes were never acknowledged and are cut. Damage
+//! of acknowledged bytes can look the same and must never be cut. So a place is cut only if it looks like a
+//! torn write (whole sectors are still zero) and nothing proves that it was durable: no later group, mark,
+//! seal, segment or checkpoint. In doubt the log is not opened.
 //!
-//! A cut writes zeros over what it cuts, the place where it begins last, so that a crash in the middle of it
-//! leaves a torn tail again and old bytes never come back. What an opening has read is written again before it
-//! counts ([`write_again`]): a system that failed to write it may still show it.
+//! A cut overwrites with zeros, and changes the sector where it begins last. So a crash in the middle of a
+//! cut leaves a torn tail again, and old bytes never come back. What an opening has read is written again
+//! before it counts as durable ([`write_again`]): a system that failed to write it may still return it to a
+//! reader.
 
 use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
@@ -18,19 +19,20 @@ use super::walk::{BLOCK, Fault, SECTOR_SIZE, Step, Walk, damaged, in_memory, is_
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, DiskFile};
 
-/// Bytes that one write of zeros, or of what was read, covers at most.
+/// Maximal bytes of one write of zeros or of bytes that were read.
 const PIECE_SIZE: u64 = 1 << 20;
 
-/// A torn write at the end of the log that was cut: nobody had been told that it was durable.
+/// A torn write at the end of the log that was cut; it was never acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CutTail {
-    /// The segment.
+    /// Name of the segment.
     pub file: String,
-    /// Where the cut begins, in bytes.
+    /// Offset at which the cut begins, in bytes.
     pub offset: u64,
-    /// Bytes from there to the end of the last block that was not zero, or of the one in which the cut begins.
+    /// Bytes from there to the end of the last block that was not zero, or of the block in which the cut
+    /// begins.
     pub bytes: u64,
-    /// What it looked like.
+    /// Why the bytes were taken for a torn write.
     pub reason: &'static str,
 }
 
@@ -43,15 +45,15 @@ pub(super) struct Tail {
     pub(super) last_term: Term,
     /// Number of the last flush.
     pub(super) group: u64,
-    /// The highest index that the disk itself names as acknowledged.
+    /// The highest index that the log itself records as acknowledged.
     pub(super) marked_index: LogIndex,
-    /// The highest index that this segment names as committed.
+    /// The highest index that this segment records as committed; 0 when it records none.
     pub(super) committed: LogIndex,
-    /// What must be cut, if anything.
+    /// What must be cut; `None` at a clean end.
     pub(super) cut: Option<CutTail>,
 }
 
-/// Walks to the end of the last segment. Writes nothing.
+/// Walks to the end of the last segment. Never writes.
 pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogError> {
     check_seal(walk)?;
     let fault = loop {
@@ -88,7 +90,7 @@ pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogErr
     })
 }
 
-/// A sealed segment has a successor: the last one must not be sealed.
+/// A sealed segment has a successor, so the last segment must not be sealed.
 fn check_seal(walk: &mut Walk) -> Result<(), LogError> {
     let offset = walk.header.frames_end();
     match walk.decode(offset)? {
@@ -101,19 +103,19 @@ fn check_seal(walk: &mut Walk) -> Result<(), LogError> {
             })
         }
         Ok(_) | Err(_) => {
-            let reason = "the block of the seal is not what was written";
+            let reason = "the block of the seal is not valid";
             Err(LogError::damaged(walk.window.file_name(), offset, walk.next_index, reason))
         }
     }
 }
 
-/// Whether what the walk met is to be cut (`Some`), the clean end (`None`) or damage (an error).
+/// Decides about the fault: a cut (`Some`), the clean end (`None`) or damage (an error).
 fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<CutTail>, LogError> {
     if !fault.may_be_torn {
         return Err(damaged(walk, fault, fault.reason));
     }
     if walk.next_index <= checkpoint {
-        let reason = "it is not what was written, and a checkpoint was made of it";
+        let reason = "it is not what was written, and a checkpoint covers it";
         return Err(damaged(walk, fault, reason));
     }
     if walk.next_index <= walk.marked_index {
@@ -123,8 +125,8 @@ fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<
             "it is not what was written, and a mark proves that it was durable",
         ));
     }
-    // A group ends at a block's end: one that stops before it is closed, though nothing is left of the rest, or
-    // what is written behind it would prove that something had been there.
+    // A group ends at a block's end. A group that stops inside a block is closed even if nothing of its rest is
+    // left: otherwise a frame written after it would prove that something was lost there.
     let group_end = walk.offset.next_multiple_of(BLOCK);
     let written_end = survey(walk, fault)?.max(group_end);
     Ok((written_end > walk.offset).then(|| CutTail {
@@ -135,8 +137,8 @@ fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<
     }))
 }
 
-/// Looks at everything behind the place where the walk stands. Says where the last written bytes end;
-/// an error when something there proves that the place had been durable.
+/// Searches everything after the walk's position. Returns the end of the last block that is not zero; an
+/// error when something there proves that the position was durable.
 fn survey(walk: &mut Walk, fault: &Fault) -> Result<u64, LogError> {
     let end = walk.header.frames_end();
     let mut written_end = walk.offset;
@@ -159,7 +161,7 @@ fn survey(walk: &mut Walk, fault: &Fault) -> Result<u64, LogError> {
 
 fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), LogError> {
     if later.sequence != walk.header.sequence {
-        return Err(damaged(walk, fault, "behind it lies a block of another segment"));
+        return Err(damaged(walk, fault, "a block of another segment follows it"));
     }
     if later.durable_index >= walk.next_index || later.group > fault.group_max {
         return Err(damaged(
@@ -171,14 +173,14 @@ fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), Lo
     Ok(())
 }
 
-/// Writes zeros from where the walk stands up to `end`, closes the group that remains, and makes both durable.
+/// Writes zeros from the walk's position up to `end`, closes the remaining group, and makes both durable.
 pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), LogError> {
     let in_block = in_memory(walk.offset % BLOCK);
     let start = walk.offset - walk.offset % BLOCK;
     let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
     if in_block != 0 {
-        // The sector in which the cut begins stays as it is until all behind it is zero: then one sector alone
-        // changes when the group is closed, and a crash finds either the torn frame or the padding.
+        // The sector in which the cut begins stays unchanged until everything after it is zero. Closing the
+        // group then changes one sector, and a crash leaves either the torn frame or the padding.
         block.extend(walk.window.bytes(start, BLOCK)?);
         let sector = in_memory(SECTOR_SIZE);
         block[(in_block / sector + 1) * sector..].fill(0);
@@ -207,11 +209,11 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
     Ok(())
 }
 
-/// Writes the last group again, the same bytes in the same place, up to the end of the block in which the walk
-/// stands; [`cut`] makes them durable.
+/// Writes the last group again, the same bytes in the same place, up to the end of the block of the walk's
+/// position; [`cut`] makes them durable.
 ///
-/// After a sync that failed, the system may show bytes that it will never write: only what is written again can be
-/// synced. The groups before the last need it not: each was durable before the next was written.
+/// After a failed sync the system may return bytes that it will never write: only bytes that are written
+/// again can be synced. Earlier groups are not written again: each was durable before the next was written.
 pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
     let mut from = walk.group_offset;
     let end = walk.offset.next_multiple_of(BLOCK);
@@ -223,27 +225,28 @@ pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), Lo
     Ok(())
 }
 
-/// What a padding says besides its zeros.
+/// The fields of a padding frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Close {
     pub(super) sequence: u32,
     pub(super) group: u64,
     pub(super) durable_index: LogIndex,
-    /// The last entry that is known to be committed.
+    /// The highest index that is known to be committed.
     pub(super) committed: LogIndex,
 }
 
-/// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file. False when it ends
-/// there already, and nothing is said.
+/// Fills `bytes` up to the end of its last block with a padding frame; `offset` is the file offset of the end
+/// of `bytes`. False when `bytes` ends at a block's end: then no frame is added and the committed index is
+/// not recorded.
 pub(super) fn close_block(bytes: &mut AlignedBuffer, offset: u64, close: Close) -> bool {
     let Close { sequence, group, durable_index, committed } = close;
-    let room = bytes.len().next_multiple_of(BLOCK_SIZE) - bytes.len();
-    if room == 0 {
+    let remaining = bytes.len().next_multiple_of(BLOCK_SIZE) - bytes.len();
+    if remaining == 0 {
         return false;
     }
-    assert!(room >= FRAME_HEADER_SIZE, "frames end at multiples of the header's size");
+    assert!(remaining >= FRAME_HEADER_SIZE, "frames end at multiples of the header's size");
     const { assert!(BLOCK_SIZE <= u32::MAX as usize, "a block's size fits in a frame's header") };
-    let payload_size = room - FRAME_HEADER_SIZE;
+    let payload_size = remaining - FRAME_HEADER_SIZE;
     let header = FrameHeader {
         kind: FrameKind::Padding,
         index: LogIndex(0),

@@ -1,8 +1,9 @@
-//! Walks over the frames of one segment, in order, and checks everything that one frame can be checked for:
-//! its two checksums, its segment, its place in the order of entries and groups.
+//! Walks over the frames of one segment in order and checks each: its two checksums, its segment, and its
+//! place in the order of entries and groups.
 //!
-//! It reads through one window of memory and never writes. It says what it met; whether that is the end, a
-//! torn write or damage is judged by [`tail`](super::tail), which knows what had been durable.
+//! The walk reads through one window of memory and never writes. It reports what it found.
+//! [`tail`](super::tail) decides whether that is the end, a torn write or damage, because it takes into
+//! account what was durable.
 
 use std::sync::Arc;
 
@@ -15,14 +16,14 @@ use super::segment::SegmentHeader;
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, DiskError, DiskFile};
 
-/// Unit that a disk writes wholly or not at all.
+/// Bytes that a disk writes completely or not at all.
 pub(super) const SECTOR_SIZE: u64 = 512;
 pub(super) const BLOCK: u64 = BLOCK_SIZE as u64;
 const HEADER: u64 = FRAME_HEADER_SIZE as u64;
-/// Bytes that are held: two full batches, so that a read fetches about one, at the disk's full speed.
+/// Bytes of the window: two full batches, so that one read fetches about one batch at full disk speed.
 const WINDOW_SIZE: u64 = 2 << 20;
 
-/// A part of a file in memory.
+/// A part of a file that is held in memory.
 #[derive(Debug)]
 pub(super) struct Window {
     file: Arc<dyn DiskFile>,
@@ -55,7 +56,7 @@ impl Window {
         Ok(&self.bytes[from..from + in_memory(size)])
     }
 
-    /// Moves the window to `start..stop`; what it holds of that already is not read again.
+    /// Moves the window to `start..stop`; bytes that it already holds are not read again.
     fn fill(&mut self, start: u64, stop: u64) -> Result<(), DiskError> {
         let held_end = self.offset + self.bytes.len() as u64;
         let mut held = 0;
@@ -67,64 +68,64 @@ impl Window {
         self.bytes.resize_stale(in_memory(stop - start));
         self.offset = start;
         let read = self.file.read_at(start + held as u64, &mut self.bytes[held..]);
-        // After a failed read nothing may look like content.
+        // After a failed read the buffer must not look like content.
         read.inspect_err(|_| self.bytes.clear())
     }
 }
 
-/// A size or offset inside one file, for memory.
+/// Converts a size or an offset inside one file to `usize`.
 pub(super) fn in_memory(size: u64) -> usize {
     usize::try_from(size).expect("invariant: parts of a segment fit in memory")
 }
 
-/// What the walk met.
+/// What the walk found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A frame that is whole and in its place, and where it begins.
+    /// A valid frame in its place, and its offset.
     Frame(FrameHeader, u64),
-    /// The first frame of a group may begin here, and nothing was written.
+    /// Zeros at the start of a block, where the next group would begin.
     Blank,
-    /// No room is left.
+    /// The end of the segment's frames.
     Full,
-    /// Something else than a whole frame.
+    /// Anything other than a valid frame.
     Fault(Fault),
 }
 
-/// What is wrong at a place.
+/// What is wrong at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// A write that a crash cut short would look like this; otherwise it is damage for certain.
+    /// True when an interrupted write can look like this; false when it must be damage.
     pub(super) may_be_torn: bool,
     /// The highest number that the flush which wrote this place can have.
     pub(super) group_max: u64,
     pub(super) reason: &'static str,
-    /// Set when the frame has another format version.
+    /// The format version of the frame, when it is unknown; `None` for all other faults.
     pub(super) version: Option<u16>,
 }
 
-/// Where a walk stands.
+/// A position in a segment, and the values that the frames before it recorded.
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) window: Window,
     pub(super) header: SegmentHeader,
-    /// Where the next frame begins.
+    /// Offset of the next frame.
     pub(super) offset: u64,
-    /// The entry that must come next.
+    /// Index of the next entry.
     pub(super) next_index: LogIndex,
     /// Term of the last entry.
     pub(super) term: Term,
     /// Number of the flush that wrote the last frame.
     pub(super) group: u64,
-    /// Where that flush began in this segment; where the first one begins when there is none.
+    /// Offset at which that flush began in this segment; the offset of the first frame when there is none.
     pub(super) group_offset: u64,
-    /// The highest index that a mark or the segment's header names as acknowledged.
+    /// The highest index that a mark or the segment's header records as acknowledged.
     pub(super) marked_index: LogIndex,
-    /// The highest index that a padding names as committed.
+    /// The highest index that a padding records as committed; 0 when there is none.
     pub(super) committed: LogIndex,
 }
 
 impl Walk {
-    /// Begins at the first frame of a segment whose header was checked.
+    /// Starts at the first frame of a segment whose header was checked.
     pub(super) fn new(file: Arc<dyn DiskFile>, header: SegmentHeader) -> Self {
         Self {
             window: Window::new(file, header.size),
@@ -139,17 +140,17 @@ impl Walk {
         }
     }
 
-    /// The last entry that the walk has passed.
+    /// Index of the last entry that the walk has passed.
     pub(super) const fn last_index(&self) -> LogIndex {
         LogIndex(self.next_index.0 - 1)
     }
 
-    /// True at the beginning of a block, where a new group may begin.
+    /// True at the start of a block, where a new group may begin.
     pub(super) const fn at_block(&self) -> bool {
         self.offset.is_multiple_of(BLOCK)
     }
 
-    /// Passes the next frame.
+    /// Checks the next frame and passes it if it is valid.
     pub(super) fn step(&mut self) -> Result<Step, DiskError> {
         if self.offset == self.header.frames_end() {
             return Ok(Step::Full);
@@ -187,15 +188,15 @@ impl Walk {
         Ok(Step::Frame(frame, offset))
     }
 
-    /// The payload of the frame that [`step`](Self::step) passed last.
+    /// The payload of the frame that [`step`](Self::step) just passed.
     pub(super) fn payload(&mut self, frame: &FrameHeader, offset: u64) -> Result<&[u8], DiskError> {
         self.window.bytes(offset + HEADER, u64::from(frame.payload_size))
     }
 
-    /// The header at `offset`, if there is one.
+    /// The header at `offset`, or why it is not valid.
     pub(super) fn decode(&mut self, offset: u64) -> Result<Result<FrameHeader, HeaderFault>, DiskError> {
         let bytes = self.window.bytes(offset, HEADER)?;
-        let bytes = bytes.first_chunk().expect("invariant: as many bytes as were asked for");
+        let bytes = bytes.first_chunk().expect("invariant: the window returns the requested size");
         Ok(FrameHeader::decode(bytes, offset))
     }
 
@@ -211,7 +212,7 @@ impl Walk {
             HeaderFault::Broken => Fault {
                 may_be_torn: false,
                 group_max,
-                reason: "the frame's header is not what was written (a torn write leaves zeros)",
+                reason: "the frame's header fails its checksum (a torn write leaves zeros)",
                 version: None,
             },
             HeaderFault::Version(version) => {
@@ -220,7 +221,7 @@ impl Walk {
         }
     }
 
-    /// Why a whole header does not belong where it is.
+    /// Why an intact header does not belong at this offset; `None` when it does.
     fn misfit(&self, frame: &FrameHeader) -> Option<&'static str> {
         let end = self.offset + frame.frame_size();
         if frame.sequence != self.header.sequence {
@@ -233,18 +234,22 @@ impl Walk {
             return Some("the frame belongs to another group");
         }
         match frame.kind {
-            kind if kind.is_entry() && frame.index != self.next_index => Some("another entry lies there"),
+            kind if kind.is_entry() && frame.index != self.next_index => {
+                Some("the frame holds another entry")
+            }
             kind if kind.is_entry() && frame.term < self.term => {
-                Some("the entry's term is older than its predecessor's")
+                Some("the entry's term is less than its predecessor's")
             }
             kind if kind.is_entry() && frame.durable_index >= frame.index => {
-                Some("the entry says that it was durable before it was written")
+                Some("the durable index of the entry covers the entry itself")
             }
-            FrameKind::Mark if frame.index.next() != self.next_index => Some("a mark of another place"),
+            FrameKind::Mark if frame.index.next() != self.next_index => {
+                Some("the mark belongs to another entry")
+            }
             FrameKind::Padding if self.at_block() || !end.is_multiple_of(BLOCK) => {
-                Some("a padding that does not end its block")
+                Some("the padding does not end its block")
             }
-            FrameKind::Seal => Some("a seal among the frames"),
+            FrameKind::Seal => Some("a seal is among the frames"),
             FrameKind::Entry | FrameKind::EngineEntry | FrameKind::Mark | FrameKind::Padding => None,
         }
     }
@@ -257,14 +262,14 @@ impl Walk {
         }
         let may_be_torn = self.has_blank_sector(offset, frame.frame_size())?;
         let reason = if may_be_torn {
-            "the frame's payload was written in part"
+            "the frame's payload was partly written"
         } else {
-            "the frame was written wholly, and its payload is not what was written"
+            "the frame was completely written, and its payload fails its checksum"
         };
         Ok(Some(Fault { may_be_torn, group_max: frame.group, reason, version: None }))
     }
 
-    /// True when a sector of the frame, besides the one that its header lies in, was never written.
+    /// True when a sector of the frame, other than that of its header, was never written.
     fn has_blank_sector(&mut self, offset: u64, size: u64) -> Result<bool, DiskError> {
         let first = offset - offset % SECTOR_SIZE + SECTOR_SIZE;
         let end = (offset + size).next_multiple_of(SECTOR_SIZE);
@@ -276,13 +281,13 @@ impl Walk {
     }
 }
 
-/// True when no bit is set.
+/// True when all bytes are zero.
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_le_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }
 
-/// The error for a fault in a place that was durable.
+/// The error for a fault at a place that was durable.
 pub(super) fn damaged(walk: &Walk, fault: &Fault, reason: &'static str) -> LogError {
     let file = walk.window.file_name();
     match fault.version {

@@ -1,11 +1,13 @@
-//! A disk in memory that loses power, fails, fills up and rots on demand; the same seed does the same.
+//! A disk in memory that loses power, fails, fills up and corrupts data on demand. Equal seeds give equal
+//! results.
 //!
-//! It keeps what a reader sees apart from what survives a loss of power: bytes from the last sync of their
-//! file, names from the last sync of the folder. [`MemoryDisk::crash`] builds a disk that such a loss may
-//! leave: of what was not synced, any sectors of 512 bytes and any changes of names. After a sync that
-//! failed, what should have been synced is lost even if a later sync succeeds, as on real systems.
+//! The disk keeps two states: what reads see, and what survives every power failure. The second one has the
+//! bytes of a file as of its last sync, and the names as of the last sync of the folder.
+//! [`MemoryDisk::crash`] builds a disk that a power failure may leave. Of the changes that were not synced,
+//! it keeps some: any of the sectors of 512 bytes, and any of the changes of names. After a failed sync, a
+//! power failure loses the data of that sync even if a later sync succeeds, as on real systems.
 //!
-//! It never uses a clock, the operating system or its randomness.
+//! Never used: a clock, the operating system, or the randomness of the operating system.
 
 mod image;
 mod random;
@@ -21,21 +23,23 @@ use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
 
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
-/// What is to go wrong. Operations that change something are counted from 1 on.
+/// The faults to inject. An operation is identified by its number: operations that change something are
+/// counted from 1 since the disk was made, see [`OperationCounts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FaultPlan {
-    /// The power fails during this operation; nothing answers after it.
+    /// The power fails during this operation; later operations fail.
     pub crash_at: Option<u64>,
-    /// This operation fails. A write that fails may have been done in part; a sync that fails loses what
-    /// it should have made durable.
+    /// This operation fails, and later operations work. Of a failed write, about the first half of the
+    /// sectors becomes visible. What a failed sync should have made durable does not survive a power failure.
     pub fail_at: Option<u64>,
-    /// Of what a sync that fails should have made durable, this seed chooses sectors that are; `None` for none.
-    pub landed: Option<u64>,
-    /// Bytes that all files together may have; `None` for no limit.
+    /// Seed that chooses which sectors a failed sync makes durable although it reports an error; `None` for
+    /// no sectors.
+    pub durable_sectors_seed: Option<u64>,
+    /// Maximal bytes of all files together; `None` for no limit.
     pub capacity_bytes: Option<u64>,
 }
 
-/// How many operations that change something were begun.
+/// How many operations changed something, or tried to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OperationCounts {
     /// Writes.
@@ -44,12 +48,12 @@ pub struct OperationCounts {
     pub syncs: u64,
     /// Syncs of the folder.
     pub folder_syncs: u64,
-    /// Files created, removed, renamed, allocated and truncated.
+    /// Files created, removed, renamed, exchanged, allocated and truncated.
     pub others: u64,
 }
 
 impl OperationCounts {
-    /// All of them.
+    /// The number of all operations.
     pub const fn total(&self) -> u64 {
         self.writes + self.syncs + self.folder_syncs + self.others
     }
@@ -71,58 +75,58 @@ pub struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// An empty disk on which nothing goes wrong.
+    /// An empty disk without faults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says what is to go wrong from now on.
+    /// Replaces the faults. The count of operations goes on.
     pub fn set_faults(&self, plan: FaultPlan) {
         self.lock().plan = plan;
     }
 
-    /// What is to go wrong from now on.
+    /// The current faults.
     pub fn faults(&self) -> FaultPlan {
         self.lock().plan
     }
 
-    /// Bytes of all files.
+    /// Visible bytes of all files that have a name.
     pub fn used_bytes(&self) -> u64 {
         self.lock().used_bytes() as u64
     }
 
-    /// What was done so far.
+    /// The operations since the disk was made.
     pub fn counts(&self) -> OperationCounts {
         self.lock().counts
     }
 
-    /// A new disk as a loss of power at this moment may leave it; nothing more goes wrong on it.
+    /// A new disk without faults, with the content that a power failure at this moment may leave.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let state = self.lock().after_crash(seed);
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// A new disk as the death of the process alone leaves it: all that was written is seen, and what was
-    /// not synced can still be lost. Nothing more goes wrong on it.
+    /// A new disk without faults, with the content after the process has ended while the power stayed on.
+    /// Everything that was written is visible. A later power failure can still lose what was not synced.
     #[must_use]
     pub fn restart(&self) -> Self {
         let state = self.lock().restarted();
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The content of a file, as a reader sees it.
+    /// The visible content of a file.
     pub fn content(&self, name: &str) -> Result<Vec<u8>, DiskError> {
         let state = self.lock();
         Ok(state.files[state.find(name)?].live.to_vec())
     }
 
-    /// Puts a file there, durable, in place of what had its name.
+    /// Stores a durable file, replacing any file of that name.
     pub fn put(&self, name: &str, content: &[u8]) {
         self.lock().put_durable(name, Image::from_bytes(content));
     }
 
-    /// Turns one bit over, durable: what a disk does to old data.
+    /// Flips one bit, durably, like a disk that corrupts old data.
     pub fn flip_bit(&self, name: &str, offset: u64, bit: u8) -> Result<(), DiskError> {
         let mut content = self.content(name)?;
         let end = DiskError::EndOfFile { file: name.to_owned(), offset: content.len() as u64 };
@@ -136,7 +140,9 @@ impl MemoryDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins an operation on the folder, does it unless the plan is against it.
+    /// Counts an operation, and calls `change` to perform it. When the plan makes the operation fail,
+    /// `change` is not called. When the power fails during the operation, `change` is called and the result
+    /// is an error.
     fn change(
         &self,
         name: &str,
@@ -262,7 +268,8 @@ impl std::fmt::Debug for MemoryFile {
 }
 
 impl MemoryFile {
-    /// What the kernel says of a direct access at a crooked place.
+    /// Returns an error, as the kernel does, when this file was opened for direct access and the access is
+    /// not aligned.
     fn check_aligned(&self, operation: &'static str, offset: u64, memory: &[u8]) -> Result<(), DiskError> {
         let is_aligned = offset.is_multiple_of(BLOCK_SIZE as u64)
             && memory.len().is_multiple_of(BLOCK_SIZE)
@@ -277,7 +284,7 @@ impl MemoryFile {
         DiskError::EndOfFile { file: self.name.clone(), offset }
     }
 
-    /// An error when the file cannot grow to `size` bytes.
+    /// Returns an error when the file cannot grow to `size` bytes.
     fn check_space(&self, state: &State, size: usize) -> Result<(), DiskError> {
         let growth = size.saturating_sub(state.files[self.number].live.len());
         let full = state
@@ -293,7 +300,7 @@ impl MemoryFile {
         change: impl FnOnce(&mut State) -> Result<(), DiskError>,
     ) -> Result<(), DiskError> {
         if !self.writes {
-            return Err(failure(operation, &self.name, "opened for reading alone"));
+            return Err(failure(operation, &self.name, "opened only for reading"));
         }
         self.disk.change(&self.name, operation, change)
     }
@@ -327,7 +334,7 @@ impl DiskFile for MemoryFile {
         self.check_aligned("write", offset, bytes)?;
         let from = usize::try_from(offset).map_err(|_| self.end_of_file(offset))?;
         if !self.writes {
-            return Err(failure("write", &self.name, "opened for reading alone"));
+            return Err(failure("write", &self.name, "opened only for reading"));
         }
         let mut state = self.disk.lock();
         let fate = state.begin(&self.name, "write")?;
@@ -373,7 +380,7 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> Result<(), DiskError> {
         let mut state = self.disk.lock();
         let fate = state.begin(&self.name, "sync")?;
-        let landed = state.plan.landed.map(Random::new);
+        let durable_sectors_seed = state.plan.durable_sectors_seed.map(Random::new);
         let file = &mut state.files[self.number];
         match fate {
             Fate::Done => {
@@ -381,7 +388,7 @@ impl DiskFile for MemoryFile {
                 Ok(())
             }
             Fate::Failed => {
-                file.lose(landed);
+                file.lose(durable_sectors_seed);
                 Err(failure("sync", &self.name, "input/output error"))
             }
             Fate::Cut => Err(failure("sync", &self.name, "the power failed")),

@@ -1,6 +1,6 @@
 //! Reproducible choices: `SplitMix64`, the generator of Steele, Lea and Flood (2014). Not for secrets.
 
-/// A stream of numbers that its seed determines.
+/// A sequence of numbers that is determined by its seed.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
@@ -17,7 +17,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is not 0.
+    /// A number below `end`, which must not be 0.
     pub(super) const fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

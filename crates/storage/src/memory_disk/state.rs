@@ -1,5 +1,5 @@
-//! What a memory disk holds: of every file the bytes that a reader sees and the bytes that survive, and
-//! the same of the folder's names.
+//! The state of a memory disk: for every file the visible bytes and the bytes that survive a power
+//! failure, and the same for the names in the folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -9,20 +9,20 @@ use super::random::Random;
 use super::{FaultPlan, OperationCounts};
 use crate::disk::DiskError;
 
-/// Unit that is written wholly or not at all.
+/// Bytes that are written completely or not at all.
 pub(super) const SECTOR_SIZE: usize = 512;
 
-/// Number of a file, kept when its name changes.
+/// Number of a file; it stays the same when the file is renamed.
 pub(super) type FileNumber = usize;
 
 /// One file.
 #[derive(Clone, Default)]
 pub(super) struct FileState {
-    /// What a reader sees.
+    /// The visible bytes.
     pub(super) live: Image,
-    /// What survives for certain.
+    /// The bytes that survive a power failure in any case.
     durable: Image,
-    /// What was written since the last sync and may survive, sector by sector.
+    /// Ranges written since the last sync, which may survive sector by sector.
     dirty: Vec<Range<usize>>,
 }
 
@@ -49,8 +49,8 @@ impl FileState {
         }
     }
 
-    /// A failed sync: what was dirty counts as clean from now on, as in the page cache of a real system. None of it
-    /// reaches the disk, or the sectors that `random` chooses.
+    /// A failed sync: dirty bytes count as clean from now on, as in the page cache of a real system. Only the
+    /// sectors that `random` chooses reach the disk; none for `None`.
     pub(super) fn lose(&mut self, random: Option<Random>) {
         if let Some(mut random) = random {
             self.durable = self.after_crash(&mut random);
@@ -58,13 +58,13 @@ impl FileState {
         self.dirty.clear();
     }
 
-    /// The bytes after the loss of power. Every sector that was not synced is the old one or the new one.
+    /// The bytes after a power failure. Every sector that was not synced has its old or its new content.
     fn after_crash(&self, random: &mut Random) -> Image {
         let mut bytes = self.durable.clone();
         if self.live.len() != bytes.len() && random.coin() {
             bytes.resize(self.live.len());
         }
-        // All, none, a coin for each sector, or a prefix in the order of writing.
+        // Four modes: all sectors, none, each at random, or the first ones in write order.
         let manner = random.below(4);
         let mut left = random.below(16);
         for range in &self.dirty {
@@ -99,7 +99,7 @@ enum NameChange {
 }
 
 impl NameChange {
-    /// The file that may get a name by it.
+    /// The file that may get a name by this change.
     const fn number(&self) -> Option<FileNumber> {
         match self {
             Self::Put(_, number) | Self::Rename(_, _, number) => Some(*number),
@@ -119,7 +119,7 @@ impl NameChange {
                 names.remove(from);
                 names.insert(to.clone(), *number);
             }
-            // Only what both names had is exchanged: a crash may have lost one of them before.
+            // Exchanges only if both names exist: a crash may have lost one of them before.
             Self::Exchange(one, other) => {
                 if let (Some(first), Some(second)) = (names.get(one).copied(), names.get(other).copied()) {
                     names.insert(one.clone(), second);
@@ -139,17 +139,17 @@ pub(super) struct State {
     name_changes: Vec<NameChange>,
     pub(super) plan: FaultPlan,
     pub(super) counts: OperationCounts,
-    /// The power is off: nothing answers any more.
+    /// The power is off: every operation fails.
     pub(super) is_off: bool,
 }
 
-/// What the plan says about an operation.
+/// The outcome of an operation under the plan.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Done,
-    /// It fails; the power stays on.
+    /// It fails, and the power stays on.
     Failed,
-    /// The power fails while it is under way.
+    /// The power fails during the operation.
     Cut,
 }
 
@@ -182,7 +182,7 @@ impl State {
         self.name_changes.clear();
     }
 
-    /// Everything is durable: how a test lays out a folder.
+    /// Stores a durable file; tests prepare folders with it.
     pub(super) fn put_durable(&mut self, name: &str, bytes: Image) {
         self.create(name, FileState::whole(bytes));
         self.sync_folder();
@@ -198,7 +198,7 @@ impl State {
         self.name_changes.push(change);
     }
 
-    /// The same disk with its power on and nothing planned; forgets files that no name can bring back.
+    /// The same disk with the power on and without faults; drops files that no name can bring back.
     pub(super) fn restarted(&self) -> Self {
         let pending = self.name_changes.iter().filter_map(NameChange::number);
         let kept: BTreeSet<_> =
@@ -215,7 +215,7 @@ impl State {
         }
     }
 
-    /// Counts an operation that changes something, and says what becomes of it.
+    /// Counts an operation that changes something; returns its outcome.
     pub(super) fn begin(&mut self, file: &str, operation: &'static str) -> Result<Fate, DiskError> {
         if self.is_off {
             return Err(failure(operation, file, "the power is off"));
@@ -229,11 +229,11 @@ impl State {
         Ok(if self.plan.fail_at == Some(number) { Fate::Failed } else { Fate::Done })
     }
 
-    /// The disk as it is found after the loss of power.
+    /// The disk after a power failure.
     pub(super) fn after_crash(&self, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut names = self.durable_names.clone();
-        // Changes of names survive in their order up to one of them, or each by a coin.
+        // Changes of names survive in order up to one of them, or each at random.
         let prefix = random.below(self.name_changes.len() as u64 + 1);
         let in_order = random.coin();
         for (number, change) in (0_u64..).zip(&self.name_changes) {
@@ -251,7 +251,7 @@ impl State {
     }
 }
 
-/// An error in the words of an operating system.
+/// An error like those of an operating system.
 pub(super) fn failure(operation: &'static str, file: &str, reason: &str) -> DiskError {
     DiskError::Io { operation, file: file.to_owned(), reason: reason.to_owned() }
 }

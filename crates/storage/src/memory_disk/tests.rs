@@ -1,4 +1,4 @@
-//! The memory disk must be as hostile as it says.
+//! Tests that the memory disk injects the faults that it documents.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn blocks(byte: u8, count: usize) -> crate::AlignedBuffer {
 }
 
 #[test]
-fn what_was_synced_survives_every_crash_and_what_was_not_survives_some() {
+fn synced_bytes_survive_every_crash_and_others_only_some() {
     let disk = MemoryDisk::new();
     let file = disk.open("a", OpenMode::CreateDirect).unwrap();
     file.write_at(0, &blocks(1, 1)).unwrap();
@@ -22,14 +22,14 @@ fn what_was_synced_survives_every_crash_and_what_was_not_survives_some() {
         assert_eq!(&content[..BLOCK_SIZE], &[1; BLOCK_SIZE], "seed {seed}");
         survivors.insert(content[BLOCK_SIZE..].iter().map(|byte| usize::from(*byte == 2)).sum::<usize>());
     }
-    assert!(survivors.contains(&0), "none of it, at times");
-    assert!(survivors.contains(&BLOCK_SIZE), "all of it, at times");
-    assert!(survivors.len() > 4, "parts of it, at times");
-    assert!(survivors.iter().all(|count| count % SECTOR_SIZE == 0), "whole sectors always");
+    assert!(survivors.contains(&0), "sometimes none of it");
+    assert!(survivors.contains(&BLOCK_SIZE), "sometimes all of it");
+    assert!(survivors.len() > 4, "sometimes parts of it");
+    assert!(survivors.iter().all(|count| count % SECTOR_SIZE == 0), "always whole sectors");
 }
 
 #[test]
-fn a_crash_is_the_same_for_the_same_seed() {
+fn equal_seeds_give_equal_crashes() {
     let disk = MemoryDisk::new();
     let file = disk.open("a", OpenMode::CreateDirect).unwrap();
     disk.sync_folder().unwrap();
@@ -53,7 +53,7 @@ fn a_name_may_be_lost_until_the_folder_is_synced() {
 }
 
 #[test]
-fn a_sync_after_a_failed_sync_brings_nothing_back() {
+fn a_sync_after_a_failed_sync_restores_nothing() {
     let disk = MemoryDisk::new();
     let file = disk.open("a", OpenMode::Create).unwrap();
     disk.sync_folder().unwrap();
@@ -61,13 +61,13 @@ fn a_sync_after_a_failed_sync_brings_nothing_back() {
     disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
     file.sync().unwrap_err();
     file.sync().unwrap();
-    assert_eq!(disk.content("a").unwrap(), b"lost", "the process still sees it");
+    assert_eq!(disk.content("a").unwrap(), b"lost", "the process still reads it");
     assert!((0..20).all(|seed| disk.crash(seed).content("a").unwrap() != b"lost"));
 }
 
 #[test]
-fn a_failed_sync_may_make_some_sectors_durable_and_no_more_ever() {
-    let mut landed = std::collections::BTreeSet::new();
+fn a_failed_sync_makes_only_some_sectors_durable() {
+    let mut durable_counts = std::collections::BTreeSet::new();
     for seed in 0..50 {
         let disk = MemoryDisk::new();
         let file = disk.open("a", OpenMode::CreateDirect).unwrap();
@@ -76,18 +76,21 @@ fn a_failed_sync_may_make_some_sectors_durable_and_no_more_ever() {
         disk.sync_folder().unwrap();
         file.write_at(0, &blocks(2, 2)).unwrap();
         let fail_at = Some(disk.counts().total() + 1);
-        disk.set_faults(FaultPlan { fail_at, landed: Some(seed), ..FaultPlan::default() });
+        disk.set_faults(FaultPlan { fail_at, durable_sectors_seed: Some(seed), ..FaultPlan::default() });
         file.sync().unwrap_err();
         file.sync().unwrap();
         let content = disk.crash(0).content("a").unwrap();
         assert!((1..9).all(|crash| disk.crash(crash).content("a").unwrap() == content), "seed {seed}");
-        landed.insert(content.iter().map(|byte| usize::from(*byte == 2)).sum::<usize>());
+        durable_counts.insert(content.iter().map(|byte| usize::from(*byte == 2)).sum::<usize>());
     }
-    assert!(landed.contains(&0) && landed.contains(&(2 * BLOCK_SIZE)) && landed.len() > 4, "{landed:?}");
+    assert!(
+        durable_counts.contains(&0) && durable_counts.contains(&(2 * BLOCK_SIZE)) && durable_counts.len() > 4,
+        "{durable_counts:?}"
+    );
 }
 
 #[test]
-fn nothing_answers_once_the_power_is_off() {
+fn every_operation_fails_once_the_power_is_off() {
     let disk = MemoryDisk::new();
     let file = disk.open("a", OpenMode::Create).unwrap();
     disk.set_faults(FaultPlan { crash_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
@@ -95,11 +98,15 @@ fn nothing_answers_once_the_power_is_off() {
     file.sync().unwrap_err();
     disk.list().unwrap_err();
     file.read_at(0, &mut [0]).unwrap_err();
-    assert_eq!(disk.restart().content("a").unwrap(), b"x", "the death of a process loses nothing");
+    assert_eq!(
+        disk.restart().content("a").unwrap(),
+        b"x",
+        "a dead process loses nothing that it has written"
+    );
 }
 
 #[test]
-fn a_full_disk_says_so_and_crooked_direct_writes_are_refused() {
+fn a_full_disk_and_unaligned_direct_writes_are_errors() {
     let disk = MemoryDisk::new();
     disk.set_faults(FaultPlan { capacity_bytes: Some(10_000), ..FaultPlan::default() });
     let file = disk.open("a", OpenMode::CreateDirect).unwrap();

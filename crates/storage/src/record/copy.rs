@@ -1,18 +1,20 @@
-//! A second copy of the records that nobody else can give back, or only with everything else: who the node is, and who
-//! the members are. A start that finds one of the two damaged or gone writes it again from the other ([`mend`]).
+//! A second copy of two records, the identity and the members. No other node can restore them separately,
+//! only together with the whole folder. A start that finds one of the two files damaged or missing rewrites
+//! it from the other ([`restore_records`]).
 //!
-//! The copy is void before the record changes, and written when the new one is durable. So one that can be read is what
-//! the record was, unless a version without copies has changed the record since: an old list of members could bring an
-//! old cluster back, so what may be old takes the vote away until the node has caught up. The vote has no copy: it
-//! changes in every election, which waits for it.
+//! The copy is made void before the record changes, and is written once the new record is durable. So a
+//! readable copy equals the record, unless a version without copies has changed the record since. An old
+//! member list could bring an old cluster back. So if a restored list may be old, the node loses its right to
+//! vote until it has caught up. The vote has no copy: it changes in every election, and an election waits for
+//! it.
 
 use bezant_consensus::Members;
 
-use super::{Identity, RecordError, RecordKind, block_of, has_room, load, load_from, write_file};
+use super::{Identity, RecordError, RecordKind, block_of, has_space, load, load_from, write_file};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError};
 use crate::repair::other_voters;
 
-/// Those that have one.
+/// The kinds of records that have a copy.
 const COPIED: [RecordKind; 2] = [RecordKind::Identity, RecordKind::Members];
 
 const fn copy_name(kind: RecordKind) -> &'static str {
@@ -22,21 +24,21 @@ const fn copy_name(kind: RecordKind) -> &'static str {
     }
 }
 
-/// Replaces a record and its copy; the record is durable on return. Without room for the copy there is none.
+/// Replaces a record and its copy; the record is durable on return. On a full disk there is no copy.
 pub(super) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<(), RecordError> {
     void_copy(disk, kind)?;
     super::store(disk, kind, content)?;
     write_copy(disk, kind, &block_of(kind, content))
 }
 
-/// Makes a copy void that could be read, durably; one that has no room even for zeros is removed. A piece of a copy is
-/// none.
+/// Makes a readable copy void; durable on return. On a disk without space even for zeros the copy is removed.
+/// A file of another size is not a copy.
 fn void_copy(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordError> {
-    if !has_room(disk, copy_name(kind))? {
+    if !has_space(disk, copy_name(kind))? {
         return Ok(());
     }
     match overwrite(disk, kind, &[0; BLOCK_SIZE]) {
-        Err(RecordError::NoRoom(_)) => {
+        Err(RecordError::NoSpace(_)) => {
             disk.remove(copy_name(kind))?;
             Ok(disk.sync_folder()?)
         }
@@ -44,19 +46,19 @@ fn void_copy(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordError> {
     }
 }
 
-/// Writes a copy where there is none that can be read. When there is no room for it there is none.
+/// Writes the copy. On a full disk there is no copy.
 fn write_copy(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Result<(), RecordError> {
     match overwrite(disk, kind, block) {
-        Err(RecordError::NoRoom(_)) => Ok(()),
+        Err(RecordError::NoSpace(_)) => Ok(()),
         result => result,
     }
 }
 
 fn overwrite(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Result<(), RecordError> {
-    let is_new = !has_room(disk, copy_name(kind))?;
+    let is_new = !has_space(disk, copy_name(kind))?;
     match write_file(disk, copy_name(kind), block)?.sync() {
-        // Some file systems find a place for the bytes only now.
-        Err(error @ DiskError::Full { .. }) => return Err(RecordError::NoRoom(error)),
+        // Some file systems allocate space only now.
+        Err(error @ DiskError::Full { .. }) => return Err(RecordError::NoSpace(error)),
         result => result?,
     }
     if is_new {
@@ -65,14 +67,16 @@ fn overwrite(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Res
     Ok(())
 }
 
-/// Writes a record that is damaged or gone again from its copy, and the copy from the record; the names of the records
-/// that were. What has no copy stays as it is. For the start, before anything is read.
+/// Rewrites damaged or missing records from their copies, and copies from their records; returns the file
+/// names of the restored records. If neither can be read, nothing is changed. Called at the start, before any
+/// record is read.
 ///
-/// A version without copies may have changed the record since. It may have noted that this disk lost something: an
-/// identity comes back as one that is not admitted, so that its node votes again when it has everything that the others
-/// have; that of one of two voters, or of the only one, is what it was. So does a list of members that may be older than the one that was lost.
-pub fn mend(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
-    let mut mended = Vec::new();
+/// A version without copies may have changed the record since, and may have recorded that this disk lost
+/// something. So a restored identity is not admitted: its node votes again once it has everything that the
+/// others have. The exception is one of at most two voters, which no election can do without. The same applies
+/// to a restored member list that may be older than the lost one.
+pub fn restore_records(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
+    let mut restored = Vec::new();
     for kind in COPIED {
         let copy = load_from(disk, copy_name(kind), kind).unwrap_or_default();
         match (load(disk, kind), copy) {
@@ -83,23 +87,24 @@ pub fn mend(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
             (Ok(None) | Err(RecordError::Damaged { .. }), Some(content))
                 if restore(disk, kind, &content)? =>
             {
-                mended.push(kind.file_name());
+                restored.push(kind.file_name());
             }
             _ => {}
         }
     }
-    Ok(mended)
+    Ok(restored)
 }
 
-/// False when the copy says nothing, and nothing was changed.
+/// False when the copy cannot be used; nothing was changed then.
 fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, RecordError> {
     if kind == RecordKind::Identity {
         let Ok(identity) = Identity::decode(content) else { return Ok(false) };
-        // Of at most two voters nobody is elected without this one: it would never vote again. And nothing was agreed
-        // without the other one, who has it and without whom nothing is decided.
-        let is_needed = other_voters(disk, identity.node).is_ok_and(|others| others.is_some_and(|it| it < 2));
+        // With at most two voters no leader is elected without this one: not admitted, it would never vote again.
+        // Nothing was committed without the other voter either, which has it and without which nothing is decided.
+        let is_needed =
+            other_voters(disk, identity.node).is_ok_and(|others| others.is_some_and(|count| count < 2));
         let identity = Identity { is_admitted: identity.is_admitted && is_needed, ..identity };
-        // Not through `store`: that makes the copy void, the only one that is left.
+        // Not through `store` of this module: that would make the only remaining copy void.
         super::store(disk, kind, &identity.encode())?;
         return Ok(true);
     }
@@ -112,11 +117,11 @@ fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, Re
     Ok(true)
 }
 
-/// True when no version without copies can have replaced the list since this copy of it was written: it would have left
-/// the copied list, or a newer one, in the file for the next record, or no such file.
+/// True when no version without copies can have replaced the list since this copy was written. Such a version
+/// would have left the copied list, or a newer one, in the file for the next record, or no such file.
 fn is_newest_list(disk: &dyn Disk, copied: &[u8]) -> Result<bool, RecordError> {
     let name = RecordKind::Members.unfinished_name();
-    if !has_room(disk, name)? {
+    if !has_space(disk, name)? {
         return Ok(false);
     }
     let index = |mut content: &[u8]| Members::decode(&mut content).map(|members| members.index);
@@ -129,7 +134,7 @@ mod tests {
     use bezant_types::{LogIndex, NodeId};
 
     use super::*;
-    use crate::record::{keep_room, load_members, store_members};
+    use crate::record::{load_members, reserve_space, store_members};
     use crate::{FaultPlan, MemoryDisk};
 
     fn members(count: u64) -> Members {
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_damaged_or_gone_comes_back_from_its_copy() {
+    fn a_damaged_or_missing_record_is_restored_from_its_copy() {
         let damages: [fn(&MemoryDisk); 3] = [
             |disk| disk.flip_bit("members.bzm", 30, 3).unwrap(),
             |disk| disk.put("members.bzm", &[0; 7]),
@@ -147,15 +152,15 @@ mod tests {
             let disk = MemoryDisk::new();
             store_members(&disk, &members(2)).unwrap();
             store_members(&disk, &members(3)).unwrap();
-            assert_eq!(mend(&disk), Ok(Vec::new()), "all is whole");
+            assert_eq!(restore_records(&disk), Ok(Vec::new()), "nothing is damaged");
             damage(&disk);
-            assert_eq!(mend(&disk), Ok(vec!["members.bzm"]));
+            assert_eq!(restore_records(&disk), Ok(vec!["members.bzm"]));
             assert_eq!(load_members(&disk.crash(1)), Ok(Some(members(3))));
         }
     }
 
     #[test]
-    fn a_damaged_copy_and_a_folder_without_one_get_one() {
+    fn a_damaged_or_missing_copy_is_written_again() {
         for damage in [Some(30), None] {
             let disk = MemoryDisk::new();
             store_members(&disk, &members(3)).unwrap();
@@ -164,17 +169,17 @@ mod tests {
                 // A folder of version 0.1.
                 None => disk.remove("members.copy").unwrap(),
             }
-            assert_eq!(mend(&disk), Ok(Vec::new()));
+            assert_eq!(restore_records(&disk), Ok(Vec::new()));
             disk.flip_bit("members.bzm", 30, 3).unwrap();
-            assert_eq!(mend(&disk), Ok(vec!["members.bzm"]));
+            assert_eq!(restore_records(&disk), Ok(vec!["members.bzm"]));
         }
     }
 
     #[test]
-    fn a_copy_is_never_an_older_record_whatever_a_crash_leaves() {
+    fn after_a_crash_a_copy_is_never_an_older_record() {
         let written = |disk: &MemoryDisk| {
             store_members(disk, &members(2)).unwrap();
-            keep_room(disk).unwrap();
+            reserve_space(disk).unwrap();
             disk.counts().total()
         };
         let whole = MemoryDisk::new();
@@ -189,30 +194,30 @@ mod tests {
                 let left = disk.crash(seed);
                 let record = load_members(&left).unwrap();
                 left.flip_bit("members.bzm", 30, 3).unwrap();
-                let mended = mend(&left).unwrap();
+                let restored = restore_records(&left).unwrap();
                 let found = load_members(&left);
-                assert!(mended.is_empty() || found == Ok(record), "operation {crash_at}, seed {seed}");
+                assert!(restored.is_empty() || found == Ok(record), "operation {crash_at}, seed {seed}");
             }
         }
     }
 
     #[test]
-    fn a_full_disk_takes_a_list_without_a_copy() {
+    fn a_full_disk_accepts_a_list_without_a_copy() {
         let disk = MemoryDisk::new();
-        keep_room(&disk).unwrap();
+        reserve_space(&disk).unwrap();
         let capacity_bytes = Some(disk.used_bytes());
         disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
         store_members(&disk, &members(3)).unwrap();
         disk.set_faults(FaultPlan::default());
         assert_eq!(load_members(&disk.crash(1)), Ok(Some(members(3))));
-        assert_eq!(mend(&disk), Ok(Vec::new()));
+        assert_eq!(restore_records(&disk), Ok(Vec::new()));
         assert_eq!(
             load_from(&disk, "members.copy", RecordKind::Members).unwrap(),
             Some(members(3).encode().to_vec())
         );
     }
 
-    /// With a disk that has no room for more than what it holds.
+    /// Leaves the disk without space for more than it holds.
     fn fill(disk: &MemoryDisk) {
         let capacity_bytes = Some(disk.used_bytes());
         disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
@@ -235,61 +240,61 @@ mod tests {
         let disk = MemoryDisk::new();
         identity().store(&disk).unwrap();
         store_members(&disk, &members(2)).unwrap();
-        keep_room(&disk).unwrap();
+        reserve_space(&disk).unwrap();
         // Version 0.1 makes no copies.
         for file in ["node.copy", "members.copy"] {
             disk.remove(file).unwrap();
         }
         fill(&disk);
         for start in 0..2 {
-            assert_eq!(mend(&disk), Ok(Vec::new()), "start {start}");
-            assert_eq!(keep_room(&disk), Ok(true));
+            assert_eq!(restore_records(&disk), Ok(Vec::new()), "start {start}");
+            assert_eq!(reserve_space(&disk), Ok(true));
         }
-        // What a file system leaves of a file that has no room.
+        // The empty file that a file system leaves when it is full.
         for file in ["node.copy", "members.copy"] {
             disk.put(file, &[]);
         }
         for start in 0..2 {
-            assert_eq!(mend(&disk), Ok(Vec::new()), "start {start}, with pieces");
+            assert_eq!(restore_records(&disk), Ok(Vec::new()), "start {start}, with pieces");
             store_members(&disk, &members(3 + start)).unwrap();
             identity().store(&disk).unwrap();
             assert_eq!(load_members(&disk.crash(1)), Ok(Some(members(3 + start))));
             assert_eq!(Identity::load(&disk.crash(1)), Ok(Some(identity())));
         }
         disk.set_faults(FaultPlan::default());
-        assert_eq!(mend(&disk), Ok(Vec::new()));
+        assert_eq!(restore_records(&disk), Ok(Vec::new()));
         disk.flip_bit("members.bzm", 30, 3).unwrap();
-        assert_eq!(mend(&disk), Ok(vec!["members.bzm"]), "there is room for copies again");
+        assert_eq!(restore_records(&disk), Ok(vec!["members.bzm"]), "there is space for copies again");
     }
 
     #[test]
     fn an_identity_from_a_copy_is_not_admitted_by_it() {
         let disk = MemoryDisk::new();
         identity().store(&disk).unwrap();
-        // Version 0.1 notes that the disk has lost something, and knows no copies.
+        // Version 0.1 records that the disk has lost something, and writes no copies.
         let lost = Identity { is_admitted: false, ..identity() };
         crate::record::store(&disk, RecordKind::Identity, &lost.encode()).unwrap();
         disk.flip_bit("node.bzi", 30, 3).unwrap();
-        assert_eq!(mend(&disk), Ok(vec!["node.bzi"]));
+        assert_eq!(restore_records(&disk), Ok(vec!["node.bzi"]));
         assert_eq!(Identity::load(&disk.crash(1)), Ok(Some(lost.clone())));
-        assert_eq!(mend(&disk), Ok(Vec::new()));
+        assert_eq!(restore_records(&disk), Ok(Vec::new()));
         assert_eq!(load_from(&disk, "node.copy", RecordKind::Identity), Ok(Some(lost.encode())));
     }
 
     #[test]
-    fn a_voter_without_whom_nobody_is_elected_votes_again_with_an_identity_from_a_copy() {
+    fn one_of_two_voters_keeps_its_vote_with_a_restored_identity() {
         for (count, is_admitted) in [(1, true), (2, true), (3, false)] {
             let disk = MemoryDisk::new();
             identity().store(&disk).unwrap();
             store_members(&disk, &members(count)).unwrap();
             disk.flip_bit("node.bzi", 30, 3).unwrap();
-            assert_eq!(mend(&disk), Ok(vec!["node.bzi"]));
+            assert_eq!(restore_records(&disk), Ok(vec!["node.bzi"]));
             assert_eq!(Identity::load(&disk), Ok(Some(Identity { is_admitted, ..identity() })), "{count}");
         }
     }
 
     #[test]
-    fn a_list_from_a_copy_that_may_be_old_takes_the_vote_away() {
+    fn a_restored_list_that_may_be_old_costs_the_vote() {
         let list = |index: u64| Members { index: LogIndex(index), ..members(3) };
         for changes in 0..3 {
             let disk = MemoryDisk::new();
@@ -297,12 +302,12 @@ mod tests {
             store_members(&disk, &list(1)).unwrap();
             store_members(&disk, &list(2)).unwrap();
             for index in 0..changes {
-                // Version 0.1 knows no copies.
+                // Version 0.1 writes no copies.
                 let newer = list(3 + index).encode();
                 crate::record::store(&disk, RecordKind::Members, &newer).unwrap();
             }
             disk.flip_bit("members.bzm", 30, 3).unwrap();
-            assert_eq!(mend(&disk), Ok(vec!["members.bzm"]));
+            assert_eq!(restore_records(&disk), Ok(vec!["members.bzm"]));
             assert_eq!(load_members(&disk), Ok(Some(list(2))));
             let found = Identity::load(&disk).unwrap().unwrap();
             assert_eq!(found.is_admitted, changes == 0, "{changes} changes");

@@ -1,4 +1,4 @@
-//! What the tests of the log share: small segments, entries whose payload tells their index.
+//! Helpers of the log's tests: small segments, and entries whose payload depends on their index.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -16,7 +16,7 @@ pub(crate) const SECTOR: usize = 512;
 pub(crate) const OPTIONS: LogOptions = LogOptions { segment_size: 64 << 10, reserve_size: 0 };
 pub(crate) const FIRST: &str = "log-0000000000000001.bzl";
 
-/// An entry of `size` bytes, none of them zero, that no other index has.
+/// An entry of `size` bytes, none of them zero; its payload is unique to its index.
 pub(crate) fn entry(index: u64, size: usize) -> LogEntry {
     let payload: Vec<u8> = (0..size as u64)
         .map(|at| u8::try_from((index.wrapping_mul(31) ^ at.wrapping_mul(7)) % 255 + 1).unwrap())
@@ -37,7 +37,7 @@ pub(crate) fn open(disk: &MemoryDisk) -> Result<(Log, Recovered), LogError> {
     open_at(disk, 0)
 }
 
-/// All entries that a replay gives.
+/// All entries of a replay.
 pub(crate) fn entries(recovered: &mut Recovered) -> Result<Vec<LogEntry>, LogError> {
     let mut entries = Vec::new();
     while let Some(entry) = recovered.entries.next()? {
@@ -46,7 +46,7 @@ pub(crate) fn entries(recovered: &mut Recovered) -> Result<Vec<LogEntry>, LogErr
     Ok(entries)
 }
 
-/// Opens, reads everything, and says which indexes came.
+/// Opens the log and returns all its entries.
 pub(crate) fn recover(disk: &MemoryDisk) -> Result<Vec<LogEntry>, LogError> {
     let (_, mut recovered) = open(disk)?;
     entries(&mut recovered)
@@ -65,7 +65,7 @@ pub(crate) fn written(groups: &[&[usize]]) -> MemoryDisk {
     disk
 }
 
-/// Sets a part of a file to zero: what was never written reads so.
+/// Sets a part of a file to zero, as if it had never been written.
 pub(crate) fn blank(disk: &MemoryDisk, file: &str, from: usize, size: usize) {
     let mut content = disk.content(file).unwrap();
     content[from..from + size].fill(0);

@@ -1,4 +1,4 @@
-//! What the contract says of `create_accounts`.
+//! The contract of `create_accounts`.
 
 use bezant_ledger::ExtendedAccount;
 use bezant_types::{Account, AccountFlags, AccountId, AccountView, Chain, CreateAccountStatus, Head, Nanos};
@@ -11,7 +11,7 @@ fn refused(status: CreateAccountStatus) -> Refused {
 }
 
 impl Model {
-    /// `is_extended`: the request carries a name and bounds, so that they are compared.
+    /// `is_extended`: the request has a name and bounds, and both are compared.
     pub(super) fn create_account(
         &mut self,
         wanted: &ExtendedAccount,
@@ -52,7 +52,7 @@ impl Model {
     }
 }
 
-/// The checks of the record alone that come before the look for an existing account.
+/// The checks of the record that precede the look-up of an existing account.
 fn check_record(account: &Account) -> Result<(), Refused> {
     if account.reserved != 0 {
         Err(refused(CreateAccountStatus::ReservedField))
@@ -67,7 +67,7 @@ fn check_record(account: &Account) -> Result<(), Refused> {
     }
 }
 
-/// The checks of the record alone that come after it.
+/// The checks of the record that follow the look-up.
 fn check_new(account: &Account) -> Result<(), Refused> {
     let limits_both = account.flags.contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS)
         && account.flags.contains(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS);
@@ -90,8 +90,8 @@ fn check_new(account: &Account) -> Result<(), Refused> {
     }
 }
 
-/// `flags`: those that the account was created with. A transfer that closed it since is not part of the
-/// request, so the same request still answers `exists`.
+/// `flags`: those of the account when it was created. A transfer that closed it later is not part of the
+/// request, so the same request still gets `exists`.
 fn compare(
     wanted: &ExtendedAccount,
     is_extended: bool,
@@ -100,7 +100,7 @@ fn compare(
     rules: u8,
 ) -> CreateAccountStatus {
     let (new, old) = (&wanted.account, &existing.account);
-    // What was imported may be created again by a program that does not know it.
+    // A program may create an imported account again without the flag `imported`.
     let is_retold = rules > 0 && new.flags.union(AccountFlags::IMPORTED) == flags;
     let is_known = new.flags == flags || is_retold;
     if !is_known {
@@ -124,7 +124,7 @@ fn compare(
     }
 }
 
-/// The name in 64 bytes filled up with zeros; empty = none, `None` = not a name.
+/// The name in 64 bytes padded with zeros; empty = no name, `None` = invalid.
 pub(super) fn text_of(bytes: &[u8; 64]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?.trim_end_matches('\0');
     let has_control = text.chars().any(char::is_control);

@@ -1,5 +1,5 @@
-//! What is changed without creating an account or a transfer: bounds, names, assets, and the expiry of
-//! pending transfers.
+//! The operations that create no account or transfer: bounds, names, assets, and the expiry of pending
+//! transfers.
 
 use bezant_ledger::{ChangeBounds, SetBounds, SetName};
 use bezant_types::{
@@ -78,8 +78,8 @@ impl Model {
         if known.contains(&asset) {
             return AssetStatus::Exists.number();
         }
-        let gives_way = self.rules > 0 && self.provisional().contains(&ledger);
-        if known.iter().any(|other| other.ledger == ledger) && !gives_way {
+        let may_replace = self.rules > 0 && self.provisional().contains(&ledger);
+        if known.iter().any(|other| other.ledger == ledger) && !may_replace {
             return AssetStatus::LedgerTaken.number();
         }
         if known.iter().any(|other| other.code == code && other.ledger != ledger) {
@@ -103,7 +103,7 @@ impl Model {
         CREATED
     }
 
-    /// Ledgers of currencies for which nothing was registered and that no account has, in order.
+    /// Ledgers of currencies that no registered asset has replaced and no account uses, in order.
     pub(crate) fn provisional(&self) -> Vec<LedgerNumber> {
         let is_used = |ledger| {
             self.registered.iter().any(|asset| asset.ledger == ledger)
@@ -112,7 +112,7 @@ impl Model {
         ISO_4217.iter().map(|row| LedgerNumber(row.0)).filter(|ledger| !is_used(*ledger)).collect()
     }
 
-    /// Built-in and registered ones, in order of their ledgers; the registered one where there are two.
+    /// Built-in and registered assets, in order of their ledgers. A registered asset replaces a built-in one.
     pub(crate) fn assets(&self) -> Vec<Asset> {
         let is_registered =
             |number: &u32| self.registered.iter().any(|asset| asset.ledger == LedgerNumber(*number));
@@ -124,7 +124,7 @@ impl Model {
         all
     }
 
-    /// Pending transfers whose time has run out at `now`, in order of their expiry.
+    /// Pending transfers whose timeout has passed at `now`, in order of their expiry.
     pub(crate) fn expired(&self, now: Nanos) -> Vec<Transfer> {
         let waits = |it: &&Transfer| self.expiry_is_paused && it.flags.contains(TransferFlags::IMPORTED);
         let timed = self.pending.values().filter(|it| !waits(it)).filter_map(|it| Some((expiry(it)?, *it)));
@@ -141,7 +141,7 @@ impl Model {
         }
     }
 
-    /// Gives back what a pending transfer reserved, and opens what it closed.
+    /// Releases the reserve of a pending transfer, and reopens the accounts that it closed.
     pub(super) fn release(&mut self, pending: &Transfer) {
         self.pending.remove(&pending.id);
         self.accounts.entry(pending.debit_account_id).and_modify(|view| {
@@ -159,7 +159,7 @@ impl Model {
     }
 }
 
-/// When a pending transfer's time runs out; `None` = never.
+/// The time at which a pending transfer expires; `None` = never.
 pub(super) fn expiry(pending: &Transfer) -> Option<u64> {
     let timeout = u64::from(pending.timeout_seconds) * 1_000_000_000;
     (timeout != 0).then_some(pending.timestamp.0 + timeout)

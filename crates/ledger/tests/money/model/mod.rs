@@ -1,10 +1,10 @@
-//! The contract of accounts and transfers, said as plainly as possible.
+//! The contract of accounts and transfers, implemented as simply as possible.
 //!
-//! Maps and vectors, searched from one end to the other. A linked chain works on the world as it is, and the
-//! world as it was is put back when the chain breaks. Nothing here is shared with the ledger but the words:
-//! types, the bytes of events, the names of operations.
+//! The state is maps and vectors with linear search. A linked chain changes the state directly; when the
+//! chain fails, a copy from before it is restored. The model shares with the ledger only types, the bytes of
+//! events and the names of operations.
 //!
-//! Never: a look at how the ledger does it.
+//! It never reads the ledger's state.
 
 mod accounts;
 mod changes;
@@ -25,31 +25,31 @@ use crate::history::History;
 /// `created` of every operation.
 pub(crate) const CREATED: u32 = u32::MAX;
 
-/// Everything that the ledger must know.
+/// The whole state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) accounts: BTreeMap<AccountId, AccountView>,
-    /// The flags that each account was created with: closing does not show here.
+    /// The flags of each account when it was created; closing does not change them.
     flags: BTreeMap<AccountId, AccountFlags>,
     pub(crate) history: History,
-    /// Pending transfers without an end.
+    /// Unresolved pending transfers.
     pub(crate) pending: BTreeMap<TransferId, Transfer>,
     pub(crate) registered: Vec<Asset>,
-    /// Nothing expires, and imported pending transfers may have a timeout.
+    /// No imported pending transfer expires, and imported ones may have a timeout.
     pub(crate) expiry_is_paused: bool,
     pub(crate) time: Nanos,
-    /// Of the entry that is being applied.
+    /// The rules of the entry that is being applied.
     pub(crate) rules: u8,
 }
 
-/// Why an event was refused: the number of its status, and the timestamp of the first time of `exists`.
+/// A refusal: the number of its status, and for `exists` the timestamp of the existing record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     status: u32,
     first: Option<Nanos>,
 }
 
-/// An event that creates something.
+/// An event that creates an account or transfer.
 #[derive(Clone, Copy, Debug)]
 enum Creation {
     /// The 128 bytes of an account.
@@ -85,9 +85,9 @@ impl Model {
                 Vec::new()
             }
             Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply => {
-                panic!("the model knows no sessions: see the tests in `session`")
+                panic!("the model has no sessions: see the tests in `session`")
             }
-            Operation::CreateKeyed => panic!("the model knows no keys: see the tests in `keyed`"),
+            Operation::CreateKeyed => panic!("the model has no keys: see the tests in `keyed`"),
         }
     }
 
@@ -140,14 +140,14 @@ impl Model {
                 self.expiry_is_paused &= !is_used;
                 let failed = events[at].linked_failed(Nanos(0)).status;
                 results[start..at].iter_mut().for_each(|result| result.status = failed);
-                self.remember_refusal(&events[at], Nanos(first + at as u64), results[at].status);
+                self.record_refusal(&events[at], Nanos(first + at as u64), results[at].status);
             }
         }
         results
     }
 
-    /// A refusal that may pass uses up the id.
-    fn remember_refusal(&mut self, event: &Creation, timestamp: Nanos, status: u32) {
+    /// Records the id as used up, when the status is one that uses up ids.
+    fn record_refusal(&mut self, event: &Creation, timestamp: Nanos, status: u32) {
         let Creation::Transfer(extended) = event else { return };
         let status = CreateTransferStatus::from_number(status).unwrap();
         if uses_up_id(status) {
@@ -155,7 +155,7 @@ impl Model {
         }
     }
 
-    /// The whole ledger in a few numbers.
+    /// A summary of the whole ledger.
     pub(crate) fn books(&self) -> Books {
         let mut ledgers: BTreeMap<u32, LedgerTotals> = BTreeMap::new();
         for AccountView { account, .. } in self.accounts.values() {
@@ -182,7 +182,7 @@ impl Model {
     }
 }
 
-/// The refusals that depend on what may change: marked with an asterisk in the contract.
+/// The refusals that depend on state: marked with an asterisk in the contract.
 fn uses_up_id(status: CreateTransferStatus) -> bool {
     const TRANSIENT: [CreateTransferStatus; 9] = [
         CreateTransferStatus::DebitAccountNotFound,
@@ -202,7 +202,7 @@ fn plain_transfer(transfer: Transfer) -> Creation {
     Creation::Transfer(ExtendedTransfer { transfer, prev_hash: Head::NONE })
 }
 
-/// All events of a body.
+/// Parses all events of a body.
 fn read<E: Event, T>(body: &[u8], make: impl Fn(E) -> T) -> Vec<T> {
     let mut reader = Reader::new(body);
     let mut events = Vec::new();
@@ -231,7 +231,7 @@ impl Creation {
         }
     }
 
-    /// As the client sent it.
+    /// The timestamp in the request.
     fn timestamp(&self) -> Nanos {
         match self {
             Self::Plain(account) | Self::Extended(ExtendedAccount { account, .. }) => account.timestamp,
@@ -257,7 +257,7 @@ impl Creation {
         Refused { first: Some(own), ..refused }
     }
 
-    /// The checks that look at the whole request: `first` is its first event, `last` its last timestamp.
+    /// The checks that depend on the whole request: `first` is its first event, `last` its last timestamp.
     fn check_batch(&self, first: &Self, last: Nanos) -> Result<(), Refused> {
         use {CreateAccountStatus as A, CreateTransferStatus as T};
         let timestamp = self.timestamp();

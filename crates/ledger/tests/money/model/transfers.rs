@@ -1,4 +1,4 @@
-//! What the contract says of `create_transfers`.
+//! The contract of `create_transfers`.
 
 use bezant_codec::transfer_to_bytes;
 use bezant_ledger::ExtendedTransfer;
@@ -41,7 +41,7 @@ impl Model {
         if resolves { self.resolve(wanted, timestamp) } else { self.transfer(wanted, timestamp) }
     }
 
-    /// A transfer that moves or reserves.
+    /// Creates a single-phase or pending transfer.
     fn transfer(&mut self, wanted: &ExtendedTransfer, timestamp: Nanos) -> Result<(), Refused> {
         let transfer = &wanted.transfer;
         let flags = transfer.flags;
@@ -103,7 +103,7 @@ impl Model {
         Ok(())
     }
 
-    /// A transfer that posts or voids a pending one.
+    /// Posts or voids a pending transfer.
     fn resolve(&mut self, wanted: &ExtendedTransfer, timestamp: Nanos) -> Result<(), Refused> {
         let transfer = &wanted.transfer;
         let is_void = transfer.flags.contains(TransferFlags::VOID_PENDING);
@@ -148,7 +148,7 @@ impl Model {
         Ok(())
     }
 
-    /// An imported transfer comes after every movement, and no account has its timestamp.
+    /// An imported transfer must be later than every movement, and no account may have its timestamp.
     fn check_regress(&self, timestamp: Nanos) -> Result<(), Refused> {
         let is_taken = self.accounts.values().any(|view| view.account.timestamp == timestamp);
         let regresses = self.history.movements.iter().any(|movement| movement.timestamp >= timestamp);
@@ -159,7 +159,7 @@ impl Model {
         &mut self.accounts.get_mut(&id).unwrap().account
     }
 
-    /// Writes a row of the history; a transfer (not an expiry) goes into both chains.
+    /// Adds a row to the history; a transfer, but not an expiry, also extends both chains.
     pub(super) fn record(&mut self, transfer: Transfer, kind: MovementKind, timestamp: Nanos) {
         let debit = &self.accounts[&transfer.debit_account_id];
         let credit = &self.accounts[&transfer.credit_account_id];
@@ -185,7 +185,8 @@ impl Model {
         grow(&mut self.accounts.get_mut(&transfer.credit_account_id).unwrap().receipts);
     }
 
-    /// What the same id answers: what a resolution leaves out is what its pending transfer has.
+    /// Compares a transfer with the recorded one of the same id. Fields that a post or void omits have the
+    /// values of its pending transfer.
     fn compare(&self, new: &Transfer, old: &Transfer) -> Status {
         if new.flags != old.flags {
             return Status::ExistsWithDifferentFlags;
@@ -223,7 +224,7 @@ impl Model {
     }
 }
 
-/// The checks of a transfer's fields that need nothing else.
+/// The checks that depend only on the fields of the transfer.
 fn check_fields(transfer: &Transfer) -> Result<(), Refused> {
     let is_pending = transfer.flags.contains(TransferFlags::PENDING);
     let closes = transfer.flags.intersects(TransferFlags::CLOSING_DEBIT.union(TransferFlags::CLOSING_CREDIT));
@@ -241,7 +242,7 @@ fn check_fields(transfer: &Transfer) -> Result<(), Refused> {
     refuse_if(transfer.code == 0, Status::CodeMustNotBeZero)
 }
 
-/// The checks of a post's or void's fields that need nothing else.
+/// The checks that depend only on the fields of a post or void.
 fn check_resolution_fields(transfer: &Transfer) -> Result<(), Refused> {
     let allowed = TransferFlags::LINKED.union(TransferFlags::IMPORTED);
     let kind = transfer.flags.without(allowed);
@@ -253,7 +254,7 @@ fn check_resolution_fields(transfer: &Transfer) -> Result<(), Refused> {
     refuse_if(transfer.timeout_seconds != 0, Status::TimeoutReservedForPendingTransfer)
 }
 
-/// A post or void with what it leaves out taken from its pending transfer.
+/// A post or void with the omitted fields copied from its pending transfer.
 fn fill(transfer: &Transfer, pending: &Transfer) -> Transfer {
     let mut filled = *transfer;
     if filled.debit_account_id.0 == 0 {
@@ -284,8 +285,8 @@ fn fill(transfer: &Transfer, pending: &Transfer) -> Transfer {
     filled
 }
 
-/// The amount that moves: balancing transfers move no more than there is, and by later rules than the first no more
-/// than what leaves the account inside its bounds.
+/// The amount that moves. A balancing transfer moves at most the available balance. From rules 1 on, it also
+/// leaves the account inside its bounds.
 fn balanced(transfer: &Transfer, debit: &AccountView, credit: &AccountView, rules: u8) -> u128 {
     let (payer, payee) = (&debit.account, &credit.account);
     let mut amount = transfer.amount;
@@ -323,7 +324,7 @@ fn check_prev_hash(wanted: &ExtendedTransfer, debit: &AccountView) -> Result<(),
     refuse_if(is_given && wanted.prev_hash != debit.spends.head, Status::PrevHashMismatch)
 }
 
-/// `credits - debits < bound`, without a number that does not fit.
+/// `credits - debits < bound`, without overflow.
 fn is_less(credits: u128, debits: u128, bound: i128) -> bool {
     match (credits.checked_sub(debits), u128::try_from(bound)) {
         (Some(balance), Ok(bound)) => balance < bound,
@@ -333,7 +334,7 @@ fn is_less(credits: u128, debits: u128, bound: i128) -> bool {
     }
 }
 
-/// `credits - debits > bound`, without a number that does not fit.
+/// `credits - debits > bound`, without overflow.
 fn is_greater(credits: u128, debits: u128, bound: i128) -> bool {
     match (credits.checked_sub(debits), u128::try_from(bound)) {
         (Some(balance), Ok(bound)) => balance > bound,

@@ -1,5 +1,5 @@
-//! How random requests are drawn: mostly sensible, wrong in one place now and then, and often the same
-//! again or the same with one field changed.
+//! Generators of random requests. Most are valid; some have one invalid field, and many repeat an earlier
+//! event, unchanged or with one field changed.
 
 use bezant_ledger::{
     ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
@@ -18,13 +18,13 @@ use crate::model::Model;
 /// One request of a client.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
-    /// `is_extended`: with bounds and names.
+    /// `is_extended`: the events have bounds and names.
     Accounts {
         events: Vec<AccountEvent>,
         is_extended: bool,
         is_imported: bool,
     },
-    /// `is_extended`: with `prev_hash`.
+    /// `is_extended`: the events have `prev_hash`.
     Transfers {
         events: Vec<TransferEvent>,
         is_extended: bool,
@@ -34,29 +34,29 @@ pub(super) enum Request {
     OneBound(Vec<(u128, Option<i128>, Option<i128>)>),
     Names(Vec<(u128, &'static str)>),
     Assets(Vec<(u32, &'static str, u8)>),
-    /// Paused, with the right number of movements or another one, or not.
+    /// A pause of expiry with the right or another number of movements, or its end.
     Expiry(Vec<Option<bool>>),
 }
 
-/// Events that were sent, to be sent again.
+/// Earlier events, which can be sent again.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     accounts: Vec<ExtendedAccount>,
     transfers: Vec<Transfer>,
 }
 
-/// A timestamp, counted from the moment of the request.
+/// A timestamp, relative to the time of the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stamp {
-    /// The usual one of its kind: 0, or of an imported event so many nanoseconds ago.
+    /// The valid timestamp: 0, or for an imported event that many nanoseconds in the past.
     Usual(u64),
-    /// What an event must not have.
+    /// A timestamp that the event must not have.
     Wrong(u64),
-    /// So many nanoseconds in the future.
+    /// That many nanoseconds in the future.
     Ahead(u64),
 }
 
-/// Which `prev_hash` goes along.
+/// The choice of `prev_hash`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Prev {
     None,
@@ -64,7 +64,8 @@ pub(super) enum Prev {
     Stale,
 }
 
-/// What an account's event is made of. `again`: an earlier one instead, with the field of that number changed.
+/// The parts of an account event. `again`: repeats an earlier event instead, with the field of that number
+/// changed.
 #[derive(Clone, Debug)]
 pub(super) struct AccountEvent {
     extended: ExtendedAccount,
@@ -72,14 +73,15 @@ pub(super) struct AccountEvent {
     again: Option<(Index, u8)>,
 }
 
-/// What a transfer's event is made of. `again`: an earlier one instead, with the field of that number changed.
+/// The parts of a transfer event. `again`: repeats an earlier event instead, with the field of that number
+/// changed.
 #[derive(Clone, Debug)]
 pub(super) struct TransferEvent {
     transfer: Transfer,
     prev: Prev,
     stamp: Stamp,
     again: Option<(Index, u8)>,
-    /// A post or void aims at one of the pending transfers that there were, instead of any id.
+    /// A post or void names one of the earlier pending transfers, instead of a random id.
     target: Option<Index>,
 }
 
@@ -133,7 +135,7 @@ fn usually<T: Clone + std::fmt::Debug + 'static>(
     prop_oneof![40 => usual, 1 => select(odd.to_vec())].boxed()
 }
 
-/// Mostly none of the flags, sometimes each.
+/// Each flag is set with the probability of its weight.
 fn flags(weights: &'static [(u16, f64)]) -> impl Strategy<Value = u16> {
     let each: Vec<_> = weights
         .iter()
@@ -153,7 +155,7 @@ fn stamp() -> BoxedStrategy<Stamp> {
 }
 
 fn again(fields: u8) -> impl Strategy<Value = Option<(Index, u8)>> {
-    // Numbers past the last field change nothing: the same again.
+    // Numbers past the last field change nothing, so the event is repeated as it was.
     prop::option::weighted(0.25, (any::<Index>(), 0..fields + 4))
 }
 
@@ -200,7 +202,7 @@ fn amount() -> BoxedStrategy<u128> {
     prop_oneof![20 => 0..60_u128, 2 => Just(0), 2 => select(EDGES)].boxed()
 }
 
-/// A transfer of its own, or a post or void of one of the few ids.
+/// A transfer that moves or reserves, or a post or void of one of the few ids.
 fn transfer() -> impl Strategy<Value = TransferEvent> {
     let prev = prop_oneof![4 => Just(Prev::None), 4 => Just(Prev::Head), 1 => Just(Prev::Stale)];
     let target = prop::option::weighted(0.8, any::<Index>());
@@ -231,7 +233,7 @@ fn plain() -> BoxedStrategy<Transfer> {
     (id, account(), account(), amount(), pending_id, user_data, timeout, (ledger, code, flags(FLAGS)))
         .prop_map(|(id, debit, credit, amount, pending_id, user_data, timeout, (ledger, code, flags))| {
             let is_pending = flags & TransferFlags::PENDING.0 != 0;
-            // A timeout without the flag now and then, a closing one too: not with every transfer.
+            // A timeout or closing flag without the flag `pending` is invalid, so it is rare.
             let timeout = if is_pending || timeout == 3 { timeout } else { 0 };
             let closing = TransferFlags::CLOSING_DEBIT.union(TransferFlags::CLOSING_CREDIT).0;
             let flags = if is_pending || id % 16 == 0 { flags } else { flags & !closing };
@@ -297,7 +299,7 @@ impl Stamp {
 }
 
 impl Request {
-    /// The command, when the cluster's clock stands at `time`.
+    /// The command of this request, when cluster time is `time`.
     pub(super) fn command(&self, time: u64, sent: &mut Sent, model: &Model) -> Command {
         let (operation, body) = match self {
             Self::Accounts { events, is_extended, is_imported } => {
@@ -434,7 +436,7 @@ impl TransferEvent {
     }
 }
 
-/// Another value in one field; past the last field nothing.
+/// Changes one field; a number past the last field changes nothing.
 fn change(transfer: &mut Transfer, field: u8) {
     match field {
         0 => transfer.flags.0 ^= TransferFlags::PENDING.0,

@@ -1,4 +1,4 @@
-//! The lines of a script that make an event: their arguments, and the bytes of the event.
+//! The lines of a script that create an event: their arguments, and the bytes of the event.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -15,14 +15,14 @@ use goldenscript::Argument;
 
 type Parsed<T> = Result<T, Box<dyn Error>>;
 
-/// One event.
+/// The event of one line.
 pub(super) struct Line {
     pub(super) operation: Operation,
     pub(super) label: String,
     pub(super) bytes: Bytes,
 }
 
-/// The `key=value` arguments of a line; each is taken once, and none may be left.
+/// The `key=value` arguments of a line. Each is taken once, and a line with an argument left is an error.
 pub(super) struct Arguments {
     rest: Vec<(String, String)>,
 }
@@ -63,7 +63,7 @@ impl Arguments {
         self.take(key).map_or(Ok(default), |text| parse(key, &text))
     }
 
-    /// The number under `key`, which is not taken; 0 when there is none.
+    /// The number of `key`, which stays in the list; 0 when there is none.
     pub(super) fn peek(&self, key: &str) -> Parsed<u128> {
         self.rest.iter().find(|(name, _)| name == key).map_or(Ok(0), |(_, text)| parse(key, text))
     }
@@ -96,7 +96,7 @@ fn name_bytes(text: &str) -> Parsed<[u8; 64]> {
         bytes[0] = 0xff;
         return Ok(bytes);
     }
-    name_to_bytes(text).ok_or_else(|| "a name of more than 64 bytes fits no request".into())
+    name_to_bytes(text).ok_or_else(|| "a name has more than 64 bytes".into())
 }
 
 fn take_bounds(arguments: &mut Arguments) -> Parsed<Bounds> {
@@ -136,7 +136,7 @@ pub(super) fn account(arguments: &mut Arguments) -> Parsed<Line> {
     Ok(Line { operation: Operation::CreateAccountsExtended, label, bytes })
 }
 
-/// `head`: of the debit account's spends, for `prev=head`.
+/// `head`: the head of the debit account's spends, for `prev=head`.
 pub(super) fn transfer(arguments: &mut Arguments, head: Option<Head>) -> Parsed<Line> {
     let flags = TransferFlags(arguments.flags(|name| TransferFlags::from_name(name).map(|flag| flag.0))?);
     let resolves = flags.intersects(TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING));
@@ -194,7 +194,7 @@ pub(super) fn name(arguments: &mut Arguments) -> Parsed<Line> {
     Ok(Line { operation: Operation::SetName, label: format!("name {account_id}"), bytes })
 }
 
-/// Written by hand, so that a code may be one that is refused.
+/// Encodes the event by hand, so that its code may be invalid.
 pub(super) fn asset(arguments: &mut Arguments) -> Parsed<Line> {
     let ledger = arguments.number("ledger", 0_u32)?;
     let code = arguments.take("code").unwrap_or_default();
@@ -209,7 +209,7 @@ pub(super) fn asset(arguments: &mut Arguments) -> Parsed<Line> {
     Ok(Line { operation: Operation::RegisterAssets, label, bytes: bytes.freeze() })
 }
 
-/// Written by hand, so that it may be neither paused nor running.
+/// Encodes the event by hand, so that its first byte may be invalid.
 pub(super) fn expiry(arguments: &mut Arguments) -> Parsed<Line> {
     let paused = arguments.number("paused", 0_u8)?;
     let mut bytes = BytesMut::new();

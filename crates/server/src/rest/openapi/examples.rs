@@ -1,4 +1,5 @@
-//! Examples of bodies: those that are sent are read by the same code as requests, those that come are made by it.
+//! Examples of bodies: the code that parses requests parses the examples of requests, and the code that makes
+//! replies makes the examples of replies.
 
 use bezant_api::json::{EventReply, Problem};
 use bezant_api::{ErrorCode, Failure};
@@ -7,7 +8,7 @@ use bezant_types::{CreateTransferStatus, EventResult, Nanos};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Gives the shapes of the document their examples.
+/// Adds the examples to the shapes of the document.
 pub(super) fn add(document: &mut Value) {
     let Some(shapes) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) else {
         return;
@@ -19,7 +20,7 @@ pub(super) fn add(document: &mut Value) {
     }
 }
 
-/// What is sent.
+/// Examples of request bodies.
 fn requests() -> [(&'static str, Value); 8] {
     [
         (
@@ -42,7 +43,7 @@ fn requests() -> [(&'static str, Value); 8] {
     ]
 }
 
-/// What comes.
+/// Examples of replies.
 fn replies() -> [(&'static str, Value); 2] {
     let created = CreateTransferStatus::Created.number();
     let result = EventResult { timestamp: Nanos(1_763_683_200_000_000_000), status: created };
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_to_be_sent_is_taken() {
+    fn the_examples_of_requests_are_accepted() {
         for (name, example) in requests() {
             let body = example.to_string();
             let body = body.as_bytes();
@@ -83,14 +84,14 @@ mod tests {
                 "NameBody" => parse_name(body).err(),
                 "AssetBody" => parse_assets(body).err(),
                 "ChangeClusterBody" => parse_cluster_change(body).err(),
-                other => panic!("{other}: who reads it?"),
+                other => panic!("{other} has no parser in this test"),
             };
             assert_eq!(failure, None, "{name}");
         }
     }
 
     #[test]
-    fn every_example_is_in_the_document_and_every_body_has_one() {
+    fn every_body_has_an_example_in_the_document() {
         let document: Value = serde_json::from_slice(&super::super::document()).unwrap();
         let shapes = document["components"]["schemas"].as_object().unwrap();
         for (name, example) in requests().into_iter().chain(replies()) {

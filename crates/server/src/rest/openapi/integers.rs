@@ -1,13 +1,14 @@
-//! Ranges of integers: the document says what fits into the type that the code has.
+//! Ranges of integers: the document gives every integer the range of its type in the code.
 //!
-//! OpenAPI knows signed integers of 32 and of 64 bits, and generators make the client's types of these two. An
-//! unsigned one is named by the smallest of them that holds it, with its greatest value. Of an unsigned one of 64
-//! bits no program reaches the half that does not fit: it is a count or a place in the log; what may be any number is
-//! a string.
+//! OpenAPI has signed integers of 32 and of 64 bits, and generators map these two to types of their
+//! languages. An unsigned type gets the smaller of the two that holds it, with its greatest value. An
+//! unsigned integer of 64 bits gets `int64`, which cannot hold its upper half. It is a count or a position in
+//! the log, and no program reaches that half; a number of 64 bits that can have any value is a string.
 
 use serde_json::Value;
 
-/// Formats that are the code's own, what stands for them, and the greatest value.
+/// utoipa's formats of unsigned integers, the formats of OpenAPI that replace them, and the greatest values;
+/// `None` = the format's own limit is enough.
 const UNSIGNED: [(&str, &str, Option<u32>); 4] = [
     ("u-int8", "int32", Some(u8::MAX as u32)),
     ("u-int16", "int32", Some(u16::MAX as u32)),
@@ -40,7 +41,7 @@ mod tests {
     use super::super::document;
     use super::*;
 
-    /// Every integer of the document, with the place where it stands.
+    /// Collects every integer of the document, with the place where it stands.
     fn integers<'value>(value: &'value Value, place: &str, found: &mut Vec<(String, &'value Value)>) {
         let is_integer = |kind: &Value| {
             kind == "integer" || kind.as_array().is_some_and(|kinds| kinds.contains(&"integer".into()))
@@ -80,7 +81,8 @@ mod tests {
         }
         let of = |place: &str| {
             let shape = format!("/components/schemas/{place}");
-            let (_, integer) = found.iter().find(|(place, _)| *place == shape).expect("it is there");
+            let (_, integer) =
+                found.iter().find(|(place, _)| *place == shape).expect("every shape has its integers");
             (integer["format"].as_str().unwrap(), integer["minimum"].as_i64(), integer["maximum"].as_i64())
         };
         assert_eq!(of("EventReply/properties/status_code"), ("int64", Some(0), Some(i64::from(u32::MAX))));

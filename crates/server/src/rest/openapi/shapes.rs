@@ -1,11 +1,12 @@
-//! Shapes as generators of clients need them: one name for one shape, and parameters that are there or not.
+//! Shapes as generators of clients need them: one name for one shape, and parameters that are present or
+//! absent, but never null.
 
 use serde_json::{Map, Value, json};
 
-/// Puts a reference in the place of every copy of a named shape.
+/// Replaces every copy of a named shape by a reference to it.
 ///
-/// The shape of a page, or of one object or many, is generic in the code, and its rows are written out in the document.
-/// A generator would make a type of its own of each copy.
+/// The shape of a page, or of one object or many, is generic in the code, and its rows are written out in the
+/// document. A generator would make a separate type of each copy.
 pub(super) fn name_copies(document: &mut Value) {
     let Some(shapes) = document.pointer("/components/schemas").and_then(Value::as_object).cloned() else {
         return;
@@ -33,13 +34,13 @@ fn name_copies_within(value: &mut Value, shapes: &Map<String, Value>) {
     }
 }
 
-/// True for the same shape; only the words about it may differ.
+/// True for the same shape; only the descriptions may differ.
 fn is_copy(copy: &Value, shape: &Value) -> bool {
     ["type", "properties", "required"].iter().all(|part| copy.get(part) == shape.get(part))
 }
 
-/// Takes the defaults from the shapes: each is what its type has for nothing, and some generators make a field that
-/// has one a field that must be sent.
+/// Removes the defaults of fields: each is its type's empty value. Some generators make a field with a
+/// default a field that must be sent.
 pub(super) fn leave_out_defaults(document: &mut Value) {
     let shapes = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
     let properties =
@@ -51,8 +52,8 @@ pub(super) fn leave_out_defaults(document: &mut Value) {
     }
 }
 
-/// Takes null from the types of parameters and of fields that are not required: what has no value is left out. A field
-/// of an answer that is null is required, and keeps it.
+/// Removes null from the types of parameters and of fields that are not required: a parameter or field
+/// without a value is left out. A field of an answer that can be null is required, and keeps null.
 pub(super) fn forbid_null_where_it_is_left_out(document: &mut Value) {
     let shapes = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
     for shape in shapes.into_iter().flat_map(Map::values_mut) {
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_left_out_is_not_required_and_has_no_default() {
+    fn optional_fields_are_not_required_and_have_no_default() {
         let document: Value = serde_json::from_slice(&document()).unwrap();
         let account = &document["components"]["schemas"]["AccountBody"];
         assert_eq!(account["required"], json!(["code"]));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_never_null() {
+    fn optional_parameters_and_fields_are_never_null() {
         let document: Value = serde_json::from_slice(&document()).unwrap();
         let mut count = 0;
         for item in document["paths"].as_object().unwrap().values() {
@@ -129,8 +130,14 @@ mod tests {
         }
         assert!(count > 60, "{count}");
         let shapes = &document["components"]["schemas"];
-        assert!(!shapes["EventReply"]["properties"].to_string().contains("null"), "it is left out");
-        assert!(shapes["AccountReply"]["properties"]["name"].to_string().contains("null"), "it is null");
-        assert!(shapes["AccountReply"]["required"].to_string().contains("name"), "and always there");
+        assert!(
+            !shapes["EventReply"]["properties"].to_string().contains("null"),
+            "an absent detail is left out"
+        );
+        assert!(
+            shapes["AccountReply"]["properties"]["name"].to_string().contains("null"),
+            "an absent name is null"
+        );
+        assert!(shapes["AccountReply"]["required"].to_string().contains("name"), "and always present");
     }
 }

@@ -1,5 +1,5 @@
-//! Rows on their way to another replica: all of them come, in order, and make the same history there; bytes that
-//! are not what was sent are refused.
+//! Tests of the transfer of rows to another replica: all rows arrive, in order, and give the same history
+//! there. Damaged bytes are rejected.
 
 use bezant_types::{HistoryPosition, Movement, Refusal};
 
@@ -9,7 +9,7 @@ use crate::history::row::Row;
 use crate::history::{History, RowChunk};
 use crate::{MemoryDisk, disk::Disk};
 
-/// Sends what lies between the follower's end and `until`, in pieces.
+/// Sends the rows from the follower's end to `until` in chunks.
 fn send(history: &History, follower: &mut History, until: HistoryPosition, size_max: usize) {
     let reader = history.reader();
     while follower.position() != until {
@@ -17,9 +17,9 @@ fn send(history: &History, follower: &mut History, until: HistoryPosition, size_
         let chunk = reader.chunk(from, until, size_max).unwrap();
         assert_eq!(chunk.from, from);
         let (movements, refusals) = (chunk.movements.len(), chunk.refusals.len());
-        assert!(movements + refusals > 0, "a piece has a row at least");
+        assert!(movements + refusals > 0, "a chunk has at least one row");
         let size = movements * <Movement as Row>::SIZE + refusals * <Refusal as Row>::SIZE;
-        assert!(size <= size_max || movements + refusals == 1, "a piece has its limit, or one row");
+        assert!(size <= size_max || movements + refusals == 1, "a chunk is within its limit, or has one row");
         let received = RowChunk::decode(&chunk.encode()).unwrap();
         assert_eq!((received.from, &received.movements), (chunk.from, &chunk.movements));
         assert_eq!(received.refusals, chunk.refusals);
@@ -34,7 +34,7 @@ fn files(disk: &MemoryDisk) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn rows_that_were_sent_make_the_same_files_and_answers() {
+fn transferred_rows_give_equal_files_and_answers() {
     let disk = MemoryDisk::new();
     let (history, model) = filled(&disk, 12);
     for size_max in [0, 1000, 20_000, 1 << 20, usize::MAX] {
@@ -43,20 +43,20 @@ fn rows_that_were_sent_make_the_same_files_and_answers() {
         send(&history, &mut follower, model.position(), size_max);
         follower.flush().unwrap();
         model.check(&follower, 3, 60);
-        assert!(files(&copy) == files(&disk), "pieces of {size_max} bytes");
+        assert!(files(&copy) == files(&disk), "chunks of {size_max} bytes");
         let reopened = open(&copy.restart(), model.position()).unwrap();
         model.check(&reopened, 4, 20);
     }
 }
 
 #[test]
-fn a_follower_goes_on_behind_what_it_has() {
+fn a_follower_continues_after_its_last_row() {
     let disk = MemoryDisk::new();
     let (history, model) = filled(&disk, 9);
     let copy = MemoryDisk::new();
-    let (follower, begun) = filled_as_far(&copy, &model, 700, 90);
+    let (follower, start) = filled_as_far(&copy, &model, 700, 90);
     drop(follower);
-    let mut follower = open(&copy.restart(), begun).unwrap();
+    let mut follower = open(&copy.restart(), start).unwrap();
     send(&history, &mut follower, model.position(), 9999);
     model.check(&follower, 5, 60);
 }
@@ -76,7 +76,7 @@ fn filled_as_far(
 }
 
 #[test]
-fn what_is_not_there_is_not_sent() {
+fn a_chunk_contains_only_existing_rows() {
     let disk = MemoryDisk::new();
     let (history, model) = filled(&disk, 3);
     let (reader, end) = (history.reader(), model.position());
@@ -92,7 +92,7 @@ fn what_is_not_there_is_not_sent() {
 }
 
 #[test]
-fn bytes_that_are_cut_or_changed_are_refused() {
+fn truncated_and_changed_bytes_are_rejected() {
     let disk = MemoryDisk::new();
     let (history, model) = filled(&disk, 2);
     let chunk = history.reader().chunk(HistoryPosition::default(), model.position(), 3000).unwrap();
@@ -112,7 +112,7 @@ fn bytes_that_are_cut_or_changed_are_refused() {
 }
 
 #[test]
-fn counts_that_the_bytes_do_not_hold_are_refused_though_the_checksum_is_right() {
+fn wrong_counts_are_rejected_even_with_a_valid_checksum() {
     for counts in [[u32::MAX, u32::MAX], [1, 0], [0, 1]] {
         let mut bytes = vec![0; 16];
         bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));

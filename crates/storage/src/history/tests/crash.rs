@@ -1,5 +1,5 @@
-//! The power fails at every single operation that changes the disk: what a finished checkpoint needs is
-//! always there, and the rest comes again from the log.
+//! The power fails at every operation that changes the disk. Everything that a finished checkpoint needs is
+//! still there, and the rest is appended again from the log.
 
 use super::lifecycle::{append, open};
 use super::model::{Entry, Generator, Model};
@@ -7,7 +7,7 @@ use crate::history::HistoryError;
 use crate::{FaultPlan, MemoryDisk};
 use bezant_types::HistoryPosition;
 
-/// A workload of entries with checkpoints; `durable` is the cut of the newest one that was finished.
+/// A workload of entries with checkpoints; `durable` is the position of the newest finished checkpoint.
 fn work(
     disk: &MemoryDisk,
     from: HistoryPosition,
@@ -25,7 +25,7 @@ fn work(
         }
         if at % 4 == 3 {
             history.flush()?;
-            // The checkpoint itself is not part of this: it is durable from here on.
+            // The checkpoint itself is not part of this test: it counts as durable from here on.
             *durable = cut;
             history.handle_checkpointed(cut)?;
         }
@@ -34,7 +34,7 @@ fn work(
 }
 
 #[test]
-fn every_crash_leaves_what_a_checkpoint_needs() {
+fn rows_of_a_checkpoint_survive_every_crash() {
     let mut generator = Generator::new(5);
     let entries: Vec<Entry> = (0..16).map(|_| generator.entry(90)).collect();
     let mut all = Model::default();
@@ -44,7 +44,7 @@ fn every_crash_leaves_what_a_checkpoint_needs() {
     let start = HistoryPosition::default();
     work(&disk, start, &entries, &Model::default(), &mut start.clone()).unwrap();
     let operations = disk.counts().total();
-    assert!(operations > 100, "the workload writes: {operations}");
+    assert!(operations > 100, "the workload has only {operations} operations");
     for crash_at in 1..=operations {
         let disk = MemoryDisk::new();
         disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
@@ -64,7 +64,7 @@ fn every_crash_leaves_what_a_checkpoint_needs() {
 }
 
 #[test]
-fn what_a_checkpoint_needs_survives_an_operation_that_fails_a_new_process_and_a_crash() {
+fn rows_of_a_checkpoint_survive_a_failure_and_a_crash() {
     let mut generator = Generator::new(7);
     let entries: Vec<Entry> = (0..12).map(|_| generator.entry(90)).collect();
     let mut all = Model::default();
@@ -72,9 +72,9 @@ fn what_a_checkpoint_needs_survives_an_operation_that_fails_a_new_process_and_a_
     let start = HistoryPosition::default();
     for operation in 1.. {
         let disk = MemoryDisk::new();
-        // Of a sync that fails nothing is durable, or some sectors.
-        let landed = Some(operation).filter(|number| number % 3 > 0);
-        disk.set_faults(FaultPlan { fail_at: Some(operation), landed, ..FaultPlan::default() });
+        // A failed sync makes nothing durable, or some sectors.
+        let durable_sectors_seed = Some(operation).filter(|number| number % 3 > 0);
+        disk.set_faults(FaultPlan { fail_at: Some(operation), durable_sectors_seed, ..FaultPlan::default() });
         let mut durable = start;
         let is_whole = work(&disk, start, &entries, &Model::default(), &mut durable).is_ok();
         if is_whole && disk.counts().total() < operation {
@@ -109,7 +109,7 @@ fn a_crash_during_recovery_changes_nothing() {
     for crash_at in 1..60 {
         disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
         let mut ignored = durable;
-        // Cut off in the middle or not: the same checkpoint is opened again.
+        // Whether it crashes in the middle or not: the same checkpoint is opened again.
         drop(work(&disk, durable, &[], &all, &mut ignored));
         disk = disk.crash(crash_at);
     }

@@ -1,4 +1,4 @@
-//! Bits that turn over: damaged rows are never served, damaged indexes never make an answer wrong.
+//! Flipped bits: damaged rows are never returned, and damaged indexes never make an answer wrong.
 
 use super::lifecycle::{filled, open};
 use super::model::Random;
@@ -9,7 +9,7 @@ use bezant_types::{MovementFilter, MovementNumber, Nanos};
 
 fn flip_any(disk: &MemoryDisk, name: &str, random: &mut Random, end: u64) -> u64 {
     let offset = random.below(end);
-    // In place, so that open files see it.
+    // In place, so that open files contain it.
     let file = disk.open(name, OpenMode::Write).unwrap();
     let mut byte = [0];
     file.read_at(offset, &mut byte).unwrap();
@@ -19,7 +19,7 @@ fn flip_any(disk: &MemoryDisk, name: &str, random: &mut Random, end: u64) -> u64
 }
 
 #[test]
-fn a_damaged_row_page_is_named_and_never_served() {
+fn a_damaged_row_page_is_reported_and_never_returned() {
     for seed in 0..20 {
         let disk = MemoryDisk::new();
         let (history, model) = filled(&disk, 12);
@@ -28,8 +28,8 @@ fn a_damaged_row_page_is_named_and_never_served() {
         let name = "history-movements-00000000";
         let end = in_runs.min(32) * 4096;
         let offset = flip_any(&disk, name, &mut Random::new(seed), end);
-        let refused = model.check_or_refused(&history, seed, 100);
-        for error in &refused {
+        let errors = model.check_or_fail(&history, seed, 100);
+        for error in &errors {
             let HistoryError::Damaged { file, offset: at, .. } = error else { panic!("{error}") };
             assert_eq!((file.as_str(), *at), (name, offset / 4096 * 4096));
         }
@@ -42,7 +42,7 @@ fn a_damaged_row_page_is_named_and_never_served() {
 }
 
 #[test]
-fn a_damaged_index_changes_no_answer_and_is_built_again() {
+fn a_damaged_index_changes_no_answer_and_is_rebuilt() {
     let mut rebuilt = 0;
     for seed in 0..40 {
         let disk = MemoryDisk::new();
@@ -66,15 +66,15 @@ fn a_damaged_index_changes_no_answer_and_is_built_again() {
         while history.maintain().unwrap() {}
         rebuilt += u64::from(disk.counts().writes > writes);
         model.check(&history, seed + 1, 40);
-        assert!(disk.list().unwrap().iter().all(|name| !name.contains(".new")), "all files are whole");
+        assert!(disk.list().unwrap().iter().all(|name| !name.contains(".new")), "all files are complete");
         let history = open(&disk.restart(), model.position()).unwrap();
         model.check(&history, seed, 20);
     }
-    assert!(rebuilt > 5, "queries found damage: {rebuilt} times");
+    assert!(rebuilt > 5, "queries found damage only {rebuilt} times");
 }
 
 #[test]
-fn a_cut_index_is_built_again() {
+fn a_truncated_index_is_rebuilt() {
     let disk = MemoryDisk::new();
     let (history, model) = filled(&disk, 10);
     drop(history);

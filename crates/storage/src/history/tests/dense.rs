@@ -1,4 +1,4 @@
-//! Keys with thousands of postings, over many pages of a run: found from the middle, forward and backward.
+//! Keys with thousands of postings on many pages of a run, searched from any position, forward and backward.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::history::{History, HistoryOptions, TableLayout};
 use bezant_types::HistoryPosition;
 
 #[test]
-fn long_postings_are_entered_anywhere() {
+fn long_postings_are_searched_from_any_position() {
     let movements = TableLayout { run_pages: 512, buffer_pages: 64, file_pages: 1024, growth_pages: 512 };
     let options = HistoryOptions { movements, ..SMALL };
     let disk = MemoryDisk::new();

@@ -1,4 +1,4 @@
-//! What a history keeps of its folder, and what it says when the folder is not whole.
+//! Tests of the files that a history keeps, and of its errors when files are missing or writes fail.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) fn append(history: &mut History, entry: &Entry) -> Result<HistoryPosi
     history.append(Arc::clone(&entry.0), Arc::clone(&entry.1))
 }
 
-/// A history of about so many entries of 100 rows, indexed and flushed.
+/// A history of `entries` entries with about 100 rows each, indexed and flushed.
 pub(super) fn filled(disk: &MemoryDisk, entries: u64) -> (History, Model) {
     let mut history = open(disk, HistoryPosition::default()).unwrap();
     let (mut model, mut generator) = (Model::default(), Generator::new(entries));
@@ -31,17 +31,17 @@ pub(super) fn filled(disk: &MemoryDisk, entries: u64) -> (History, Model) {
 }
 
 #[test]
-fn an_empty_history_answers_and_leaves_no_files() {
+fn an_empty_history_answers_and_creates_no_files() {
     let disk = MemoryDisk::new();
     let mut history = open(&disk, HistoryPosition::default()).unwrap();
     Model::default().check(&history, 1, 50);
     assert_eq!(history.flush().unwrap(), HistoryPosition::default());
-    assert!(!history.maintain().unwrap(), "nothing is to be done");
+    assert!(!history.maintain().unwrap(), "there is no work");
     assert!(disk.list().unwrap().is_empty());
 }
 
 #[test]
-fn merged_runs_go_when_a_checkpoint_has_passed() {
+fn merged_runs_are_removed_after_a_checkpoint() {
     let disk = MemoryDisk::new();
     let (mut history, model) = filled(&disk, 12);
     let runs = |level: &str| {
@@ -54,12 +54,12 @@ fn merged_runs_go_when_a_checkpoint_has_passed() {
     assert_eq!(runs("0"), blocks % 8);
     assert_eq!(runs("1"), blocks / 8);
     let tails = disk.list().unwrap().iter().filter(|name| name.starts_with("history-tail-")).count();
-    assert_eq!(tails, 1, "the newest flush alone is left");
+    assert_eq!(tails, 1, "only the newest tail file is left");
     model.check(&open(&disk.restart(), model.position()).unwrap(), 4, 100);
 }
 
 #[test]
-fn a_lost_index_is_built_again() {
+fn a_lost_index_is_rebuilt() {
     let disk = MemoryDisk::new();
     let (history, model) = filled(&disk, 20);
     drop(history);
@@ -73,7 +73,7 @@ fn a_lost_index_is_built_again() {
 }
 
 #[test]
-fn rows_that_a_checkpoint_needs_and_the_folder_lacks_are_named() {
+fn missing_rows_of_a_checkpoint_are_reported() {
     let disk = MemoryDisk::new();
     let (_, model) = filled(&disk, 5);
     let position = model.position();
@@ -87,7 +87,7 @@ fn rows_that_a_checkpoint_needs_and_the_folder_lacks_are_named() {
 }
 
 #[test]
-fn nothing_is_written_after_a_write_failed_and_reads_go_on() {
+fn after_a_failed_write_only_reads_succeed() {
     let disk = MemoryDisk::new();
     let (mut history, mut model) = filled(&disk, 3);
     let mut generator = Generator::after(&model, 77);
@@ -95,7 +95,7 @@ fn nothing_is_written_after_a_write_failed_and_reads_go_on() {
     let error = loop {
         let entry = generator.entry(50);
         let appended = append(&mut history, &entry);
-        // Whatever became of the write: who was told that the rows were applied can read them.
+        // The rows are readable whatever became of the write: a client may know that they were applied.
         model.add(&entry);
         if let Err(error) = appended {
             break error;
@@ -108,13 +108,13 @@ fn nothing_is_written_after_a_write_failed_and_reads_go_on() {
     model.add(&late);
     assert!(matches!(history.flush(), Err(HistoryError::Poisoned { .. })));
     assert!(matches!(history.handle_checkpointed(model.position()), Err(HistoryError::Poisoned { .. })));
-    assert!(history.next_job().is_none(), "no work is handed out");
-    assert_eq!(disk.counts(), writes, "the disk is left alone");
+    assert!(history.next_job().is_none(), "no job is returned");
+    assert_eq!(disk.counts(), writes, "the disk is not touched");
     model.check(&history, 5, 50);
 }
 
 #[test]
-fn a_full_disk_is_said() {
+fn a_full_disk_is_reported() {
     let disk = MemoryDisk::new();
     disk.set_faults(FaultPlan { capacity_bytes: Some(200_000), ..FaultPlan::default() });
     let mut history = open(&disk, HistoryPosition::default()).unwrap();
@@ -124,7 +124,7 @@ fn a_full_disk_is_said() {
 }
 
 #[test]
-fn a_reader_on_another_thread_sees_rows_once_they_are_appended() {
+fn another_thread_reads_rows_once_they_are_appended() {
     let disk = MemoryDisk::new();
     let (mut history, mut model) = filled(&disk, 2);
     let reader = history.reader();

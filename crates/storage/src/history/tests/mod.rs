@@ -1,4 +1,4 @@
-//! Tests of the whole history, against a list that is searched from end to end.
+//! Tests of the whole history against a model that scans lists.
 
 mod chunk;
 mod crash;

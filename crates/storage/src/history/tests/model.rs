@@ -1,4 +1,4 @@
-//! The obvious history: two lists. And rows and queries made from a seed.
+//! A model of the history that consists of two lists, and a seeded generator of rows and queries.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use bezant_types::{
 use crate::history::{History, HistoryError, HistoryOptions, TableLayout};
 use crate::{HistoryAnswer, HistoryQuery};
 
-/// 48 movements or 126 refusals a first run, so that a few thousand rows have runs of three levels.
+/// 48 movements or 126 refusals per first run, so that a few thousand rows have runs of three levels.
 pub(super) const SMALL: HistoryOptions = HistoryOptions {
     movements: TableLayout { run_pages: 4, buffer_pages: 2, file_pages: 32, growth_pages: 8 },
     refusals: TableLayout { run_pages: 1, buffer_pages: 1, file_pages: 8, growth_pages: 2 },
 };
 
-/// Numbers that are the same for the same seed.
+/// A reproducible sequence of numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
@@ -58,12 +58,12 @@ pub(super) struct Model {
     pub(super) refusals: Vec<Refusal>,
 }
 
-/// Makes rows.
+/// Generates rows.
 #[derive(Debug)]
 pub(super) struct Generator {
     random: Random,
     time: u64,
-    /// Pending transfers that nothing has ended.
+    /// Pending transfers that are not resolved yet.
     pending: Vec<Transfer>,
 }
 
@@ -72,7 +72,7 @@ impl Generator {
         Self { random: Random::new(seed), time: 1000, pending: Vec::new() }
     }
 
-    /// Goes on behind the rows of a model.
+    /// Continues after the rows of a model.
     pub(super) fn after(model: &Model, seed: u64) -> Self {
         let time = model.movements.last().map_or(0, |row| row.timestamp.0);
         Self { time: time.max(1000) + 1, ..Self::new(seed) }
@@ -251,7 +251,7 @@ impl Model {
         }
     }
 
-    /// The same with what had become of each before the end.
+    /// The same transfers, each with its state before the end.
     fn views(&self, query: &HistoryQuery, end: MovementNumber) -> Vec<TransferView> {
         let end_of = |id| {
             self.numbered(end).map(|(_, row)| row).find(|row| match row.kind {
@@ -297,57 +297,57 @@ impl Model {
         rows
     }
 
-    /// All rows, or only those before one.
+    /// No bound, or a random one.
     fn end(&self, random: &mut Random) -> MovementNumber {
         let all = random.below(2) == 0;
         MovementNumber(if all { u64::MAX } else { random.below(self.movements.len() as u64 + 1) })
     }
 
-    /// Asks the history many things and compares.
-    pub(super) fn check(&self, history: &History, seed: u64, questions: u64) {
+    /// Compares the answers of the history to random queries with the model's.
+    pub(super) fn check(&self, history: &History, seed: u64, queries: u64) {
         let reader = history.reader();
-        assert_eq!(reader.position(), self.position(), "all rows are visible, and no others");
+        assert_eq!(reader.position(), self.position(), "exactly the model's rows are visible");
         let mut random = Random::new(seed);
-        for question in 0..questions {
+        for number in 0..queries {
             let query = self.query(&mut random);
             let end = self.end(&mut random);
             let answer = reader.read(&query, end).unwrap();
-            assert_eq!(answer, self.read(&query, end), "question {question}: {query:?} before {end}");
+            assert_eq!(answer, self.read(&query, end), "query {number}: {query:?} before {end}");
             let views = reader.read_transfers(&query, end).unwrap();
-            assert_eq!(views, self.views(&query, end), "question {question}: {query:?} before {end}");
+            assert_eq!(views, self.views(&query, end), "query {number}: {query:?} before {end}");
             let keys: Vec<_> = (0..random.below(40)).map(|_| self.key(&mut random)).collect();
-            assert_eq!(reader.fetch(&keys).unwrap(), self.fetch(&keys), "question {question}");
+            assert_eq!(reader.fetch(&keys).unwrap(), self.fetch(&keys), "query {number}");
         }
     }
 
-    /// True when the history refuses or answers rightly, whatever is asked: never wrong.
-    pub(super) fn check_or_refused(&self, history: &History, seed: u64, questions: u64) -> Vec<HistoryError> {
+    /// Compares all answers with the model's; an error is allowed and returned, a wrong answer is not.
+    pub(super) fn check_or_fail(&self, history: &History, seed: u64, queries: u64) -> Vec<HistoryError> {
         let reader = history.reader();
         let mut random = Random::new(seed);
-        let mut refused = Vec::new();
-        for question in 0..questions {
+        let mut errors = Vec::new();
+        for number in 0..queries {
             let query = self.query(&mut random);
             let end = self.end(&mut random);
             match reader.read(&query, end) {
-                Ok(answer) => assert_eq!(answer, self.read(&query, end), "question {question}: {query:?}"),
-                Err(error) => refused.push(error),
+                Ok(answer) => assert_eq!(answer, self.read(&query, end), "query {number}: {query:?}"),
+                Err(error) => errors.push(error),
             }
             let keys: Vec<_> = (0..random.below(10)).map(|_| self.key(&mut random)).collect();
             match reader.fetch(&keys) {
-                Ok(answer) => assert_eq!(answer, self.fetch(&keys), "question {question}"),
-                Err(error) => refused.push(error),
+                Ok(answer) => assert_eq!(answer, self.fetch(&keys), "query {number}"),
+                Err(error) => errors.push(error),
             }
         }
-        refused
+        errors
     }
 
     fn key(&self, random: &mut Random) -> FetchKey {
         let movement = random.pick(&self.movements).map(|row| (row.transfer, row.timestamp));
         let (transfer, time) = movement.unwrap_or_default();
-        let refused = random.pick(&self.refusals).map_or(TransferId(1), |row| row.id);
+        let errors = random.pick(&self.refusals).map_or(TransferId(1), |row| row.id);
         match random.below(8) {
             0 => FetchKey::Transfer(transfer.id),
-            1 => FetchKey::Transfer(refused),
+            1 => FetchKey::Transfer(errors),
             2 => FetchKey::Resolution(transfer.id),
             3 => FetchKey::Resolution(transfer.pending_id),
             4 => FetchKey::Timestamp(time),

@@ -1,5 +1,5 @@
-//! Random rows and questions: every answer is the obvious one, whatever is indexed by then, and again after
-//! the history was opened at any position that a flush covered.
+//! Random rows and queries. Every answer equals the model's, whatever is indexed by then, and again after the
+//! history was opened at any position that a flush covered.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn open(disk: &MemoryDisk, position: HistoryPosition) -> History {
 }
 
 #[test]
-fn thousands_of_rows_are_found_while_they_are_indexed() {
+fn rows_are_found_while_they_are_indexed() {
     let disk = MemoryDisk::new();
     let mut history = open(&disk, HistoryPosition::default());
     let (mut model, mut generator) = (Model::default(), Generator::new(1));
@@ -22,7 +22,7 @@ fn thousands_of_rows_are_found_while_they_are_indexed() {
         let entry = generator.entry(150);
         history.append(Arc::clone(&entry.0), Arc::clone(&entry.1)).unwrap();
         model.add(&entry);
-        // Sometimes the index is up to date, sometimes it lags behind.
+        // Sometimes the index is up to date, sometimes it lags.
         for _ in 0..round % 5 * 3 {
             history.maintain().unwrap();
         }
@@ -33,7 +33,7 @@ fn thousands_of_rows_are_found_while_they_are_indexed() {
     let names = disk_files(&disk);
     assert!(names.iter().any(|name| name.starts_with("history-movements-index-2-")), "{names:?}");
     assert!(names.iter().any(|name| name.starts_with("history-refusals-index-1-")), "{names:?}");
-    assert_eq!(names.iter().filter(|name| name.contains(".new")).count(), 0, "all are whole");
+    assert_eq!(names.iter().filter(|name| name.contains(".new")).count(), 0, "all files are complete");
 }
 
 fn disk_files(disk: &MemoryDisk) -> Vec<String> {
@@ -44,7 +44,7 @@ fn disk_files(disk: &MemoryDisk) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn a_history_goes_on_where_a_checkpoint_was_cut(seed in any::<u64>()) {
+    fn a_history_continues_at_the_position_of_a_checkpoint(seed in any::<u64>()) {
         let mut random = Random::new(seed);
         let mut disk = MemoryDisk::new();
         let mut history = open(&disk, HistoryPosition::default());
@@ -58,7 +58,7 @@ proptest! {
                 history.maintain().unwrap();
             }
             match random.below(6) {
-                // The cut of a checkpoint comes first, its flush some entries later.
+                // The position of a checkpoint is taken first, its flush comes some entries later.
                 0 => {
                     let position = model.position();
                     let entry = generator.entry(40);

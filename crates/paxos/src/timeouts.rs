@@ -1,0 +1,66 @@
+//! Election timeouts, in ticks.
+//!
+//! A timeout is drawn whenever a replica starts to wait, so that two replicas which campaigned at the same
+//! time are unlikely to do so again.
+
+/// Ticks between the campaigns of two replicas after the connection to their leader broke: long enough for
+/// the first one to succeed.
+const STAGGER_TICKS: u64 = 8;
+
+/// Draws timeouts (splitmix64, Steele and others 2014): equal seeds give equal values.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeouts {
+    state: u64,
+    election_ticks: u64,
+    heartbeat_ticks: u64,
+}
+
+impl Timeouts {
+    pub(crate) fn new(seed: u64, election_ticks: u32, heartbeat_ticks: u32) -> Self {
+        assert!(heartbeat_ticks > 0, "the heartbeat interval is at least one tick");
+        assert!(
+            election_ticks > heartbeat_ticks,
+            "the election timeout is longer than the heartbeat interval"
+        );
+        let (election_ticks, heartbeat_ticks) = (u64::from(election_ticks), u64::from(heartbeat_ticks));
+        Self { state: seed, election_ticks, heartbeat_ticks }
+    }
+
+    /// Ticks without a message of the leader after which pre-votes are granted, and without a quorum after
+    /// which a leader steps down.
+    pub(crate) const fn election_ticks(&self) -> u64 {
+        self.election_ticks
+    }
+
+    /// Ticks between two heartbeats of a leader.
+    pub(crate) const fn heartbeat_ticks(&self) -> u64 {
+        self.heartbeat_ticks
+    }
+
+    /// The election timeout of a replica that follows or waits for a leader. The shortest one is a heartbeat
+    /// interval longer than the time for which other replicas grant no pre-vote after a message of the
+    /// leader: a request that comes too early is not granted.
+    pub(crate) fn draw(&mut self) -> u64 {
+        let first = self.election_ticks + self.heartbeat_ticks;
+        first + self.next() % (self.election_ticks - self.heartbeat_ticks)
+    }
+
+    /// The timeout after a ballot was pre-empted; its range grows with `pre_emptions`, the number in a row,
+    /// up to eight election timeouts.
+    pub(crate) fn back_off(&mut self, pre_emptions: u32) -> u64 {
+        let longest = self.election_ticks << pre_emptions.min(3);
+        self.heartbeat_ticks + self.next() % longest
+    }
+
+    /// The timeout of a replica that campaigns after `rank` other voters.
+    pub(crate) const fn staggered(rank: u64) -> u64 {
+        1 + rank * STAGGER_TICKS
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) >> 1
+    }
+}

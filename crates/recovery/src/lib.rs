@@ -1,0 +1,20 @@
+//! Recovery: how a replica's state comes back from its disk after a restart ([`recover`]), and how a replica
+//! that lags too far gets the state of another ([`Supplier`], [`verify`]).
+//!
+//! The runtime and the simulator share this crate, so that the simulator tests what runs in production. It
+//! reads and writes through `storage`, and has no threads, clocks or connections.
+//!
+//! Always holds: the newest checkpoint is read first, then the history is cut back to it, then the log after
+//! it is read. Damage in any of them is an error that names file and place or, for one of several replicas, a
+//! [`Repair`] that names them. Nothing is cut without a report.
+#![deny(clippy::float_arithmetic)]
+
+mod machine;
+mod recover;
+mod repair;
+mod supply;
+
+pub use machine::Machine;
+pub use recover::{Mode, RecoverError, Recovered, fetch, recover};
+pub use repair::Repair;
+pub use supply::{Supplier, SupplyError, verify};

@@ -1,0 +1,117 @@
+//! Refuses what waits when the replica cannot serve it: the disk failed or is full, there is no leader, a
+//! queue is full.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bezant_consensus::{Change, Engine};
+use bezant_rsm::StateMachine;
+use bezant_types::NodeId;
+
+use crate::event::{Output, Refusal};
+use crate::message::Outcome;
+use crate::queue::Origin;
+use crate::replica::Replica;
+
+/// Ticks between two attempts of a leader whose disk is nearly full to transfer leadership.
+const PRESSURE_TICKS: u64 = 500;
+
+impl<M: StateMachine, E: Engine> Replica<M, E> {
+    /// Why this replica takes no command now. A follower with a nearly full disk takes it: it only forwards
+    /// it. Without space, or without a clock that counts, no command is started: commands in flight go on.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        if let Some(reason) = &self.failed {
+            return Some(Refusal::ReadOnly(reason.clone()));
+        }
+        let for_now = self.pressure.as_ref().or(self.hold.as_ref());
+        for_now.filter(|_| self.engine.is_leader()).cloned().map(Refusal::NotTaken)
+    }
+
+    pub(crate) fn refuse(&mut self, origin: Origin, refusal: Refusal) {
+        match origin {
+            Origin::Client(ticket) => self.outputs.push_back(Output::Refuse { ticket, refusal }),
+            Origin::Peer(node, number) => {
+                let outcome = match refusal {
+                    Refusal::Overloaded => Outcome::Overloaded,
+                    Refusal::ReadOnly(reason) => Outcome::ReadOnly(reason),
+                    Refusal::NotTaken(reason) => Outcome::NotTaken(reason),
+                    Refusal::NoLeader | Refusal::NoState(_) => Outcome::NotDone,
+                    Refusal::Interrupted => Outcome::Unknown,
+                };
+                self.send_outcome(node, number, outcome);
+            }
+            Origin::Own => self.own_command_waits = false,
+        }
+    }
+
+    /// Refuses everything that waits, after a long time without a leader: the clients can ask another node.
+    pub(crate) fn refuse_waiting(&mut self) {
+        for origin in self.queue.take(|_| true) {
+            self.refuse(origin, Refusal::NoLeader);
+        }
+        for origin in self.pipeline.take_origins() {
+            self.refuse(origin, Refusal::Interrupted);
+        }
+        self.refuse_reads();
+    }
+
+    /// Refuses at once the commands that wait for a place in an entry: nothing of them was done. A leader
+    /// transfers leadership to a node whose disk may have space.
+    pub(crate) fn handle_pressure(&mut self, reason: Option<String>) {
+        self.pressure = reason;
+        self.refuse_under_pressure();
+        if self.pressure.is_some() {
+            self.transfer_leadership(None);
+        }
+    }
+
+    /// Like [`Self::handle_pressure`], but the driver looks for another leader.
+    pub(crate) fn handle_hold(&mut self, reason: Option<String>) {
+        self.hold = reason;
+        self.refuse_under_pressure();
+    }
+
+    pub(crate) fn tick_pressure(&mut self) {
+        self.refuse_under_pressure();
+        if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
+            // No node could lead when leadership was offered first, or this node was elected again.
+            self.transfer_leadership(None);
+        }
+    }
+
+    /// Transfers leadership to that node, or to the best prepared one.
+    pub(crate) fn transfer_leadership(&mut self, to: Option<NodeId>) {
+        if let Some(node) = to {
+            // The reason of a refusal is not needed: the driver repeats its request.
+            self.engine.change(Change::Lead(node)).unwrap_or_default();
+        } else {
+            self.engine.transfer_leadership();
+        }
+        self.drain_engine();
+    }
+
+    pub(crate) fn refuse_under_pressure(&mut self) {
+        let Some(refusal) = self.refusal() else { return };
+        for origin in self.queue.take(|origin| origin != Origin::Own) {
+            self.refuse(origin, refusal.clone());
+        }
+    }
+
+    pub(crate) fn handle_failed(&mut self, reason: String) {
+        let refusal = Refusal::ReadOnly(reason.clone());
+        self.failed = Some(reason);
+        let in_flight = self.pipeline.restart(self.applied);
+        let waiting = in_flight.into_iter().flat_map(|entry| entry.origins);
+        let waiting: Vec<Origin> = waiting.chain(self.queue.take(|_| true)).collect();
+        for origin in waiting {
+            self.refuse(origin, refusal.clone());
+        }
+        for ticket in self.forwards.take_all() {
+            self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
+        }
+        if !self.options.is_alone {
+            self.refuse_reads();
+        }
+        self.answer_reads();
+    }
+}

@@ -1,0 +1,157 @@
+//! The membership with which a node starts: from its folder, from the options when the cluster begins, or
+//! from the other members when the node joins.
+//!
+//! A folder with data whose list of members is lost is refused. The list of another node may be older than
+//! this node's state, and the state does not contain the membership; dropping the state instead could destroy
+//! data that only this node has.
+
+use std::sync::Arc;
+
+use bezant_consensus::{EngineKind, Members};
+use bezant_storage::disk::Disk;
+use bezant_storage::record::{Identity, VoteStore, store_members};
+
+use crate::clock::Clock;
+use crate::cluster::{ClusterOptions, first_members};
+use crate::peer::{Own, join};
+use crate::start_error::StartError;
+
+/// The membership. A node that joins with an empty folder waits until the others list it as a member.
+pub(crate) fn find_members(
+    disk: &Arc<dyn Disk>,
+    cluster: &ClusterOptions,
+    identity: &mut Identity,
+    clock: &Clock,
+) -> Result<Members, StartError> {
+    let Some(members) = first_members(disk, cluster, identity)? else {
+        return join_members(disk, cluster, identity, clock);
+    };
+    check_address(cluster, &members)?;
+    store_engine(disk, cluster, identity)?;
+    Ok(members)
+}
+
+fn join_members(
+    disk: &Arc<dyn Disk>,
+    cluster: &ClusterOptions,
+    identity: &mut Identity,
+    clock: &Clock,
+) -> Result<Members, StartError> {
+    let own = Own {
+        token: identity.token,
+        node: identity.node,
+        disk: identity.disk,
+        is_fresh: true,
+        since: None,
+        engine: cluster.engine,
+        // A node that asks for admission sends the address at which it is reached.
+        members: Members::first(cluster.growth.iter().map(|address| (identity.node, address.clone()))),
+        incarnation: None,
+        clock: clock.clone(),
+    };
+    let joined = join(&own, &cluster.join, &cluster.give_up);
+    let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;
+    check_address(cluster, &members)?;
+    // Stored before the list, which makes this folder a member.
+    let since = members.get(identity.node).map_or(identity.since, |member| member.since);
+    *identity = Identity { since, engine: Some(engine), ..identity.clone() };
+    identity.store(&**disk)?;
+    store_members(&**disk, &members)?;
+    tracing::info!("this node is a member of the cluster: it fetches what the others have");
+    Ok(members)
+}
+
+/// In a cluster that grows by itself, only the list of members has the address of a node.
+fn check_address(cluster: &ClusterOptions, members: &Members) -> Result<(), StartError> {
+    let known = members.get(cluster.node).map(|member| &member.address);
+    match (known, &cluster.growth) {
+        (Some(known), Some(own)) if known != own => {
+            Err(StartError::OtherAddress { node: cluster.node, known: known.clone(), own: own.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Stores the engine in a folder without one, before the node sends anything.
+fn store_engine(
+    disk: &Arc<dyn Disk>,
+    cluster: &ClusterOptions,
+    identity: &mut Identity,
+) -> Result<(), StartError> {
+    if identity.engine.is_some() {
+        return Ok(());
+    }
+    // A folder with a log and without an engine was made before engines could be chosen.
+    let is_older = VoteStore::open(Arc::clone(disk))?.1.is_some();
+    let engine = match cluster.engine {
+        Some(wanted) if is_older && wanted != EngineKind::Raft => {
+            let found = EngineKind::Raft;
+            return Err(StartError::OtherEngine { node: identity.node, found, wanted });
+        }
+        wanted => wanted.unwrap_or_default(),
+    };
+    *identity = Identity { engine: Some(engine), ..identity.clone() };
+    Ok(identity.store(&**disk)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use bezant_consensus::Vote;
+    use bezant_storage::MemoryDisk;
+    use bezant_types::NodeId;
+
+    use super::*;
+    use crate::cluster::identify;
+
+    fn options(nodes: u64) -> ClusterOptions {
+        ClusterOptions {
+            node: NodeId(1),
+            token: "token".to_owned(),
+            engine: None,
+            nodes: (1..=nodes).map(|node| (NodeId(node), format!("127.0.0.1:{node}"))).collect(),
+            join: Vec::new(),
+            give_up: Arc::default(),
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            growth: None,
+        }
+    }
+
+    /// The folder of a node that has a vote and no list of members.
+    fn folder(disk: &Arc<dyn Disk>) -> Identity {
+        let mut identity = identify(disk, Some(&options(3))).unwrap().unwrap();
+        find_members(disk, &options(3), &mut identity, &Clock::system()).unwrap();
+        VoteStore::open(Arc::clone(disk)).unwrap().0.save(Vote::default()).unwrap();
+        for file in ["members.bzm", "members.copy"] {
+            disk.remove(file).unwrap();
+        }
+        identity
+    }
+
+    #[test]
+    fn a_lost_list_of_members_changes_no_file() {
+        for damage in ["is missing", "is damaged"] {
+            for join in [Vec::new(), vec!["127.0.0.1:2".to_owned()]] {
+                let memory = MemoryDisk::new();
+                let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+                let mut identity = folder(&disk);
+                if damage == "is damaged" {
+                    memory.put("members.bzm", &[7; 4096]);
+                }
+                let files = || {
+                    let names = disk.list().unwrap();
+                    names.into_iter().map(|file| (memory.content(&file), file)).collect::<Vec<_>>()
+                };
+                let before = files();
+                let cluster = ClusterOptions { join, ..options(3) };
+                let found = find_members(&disk, &cluster, &mut identity, &Clock::system());
+                let error = found.unwrap_err().to_string();
+                for word in ["members.bzm", damage, "Copy members.bzm", "docs/operations.md"] {
+                    assert!(error.contains(word), "{word}: {error}");
+                }
+                assert_eq!(files(), before, "no file is changed");
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Injects faults, and ends them.
+
+use bezant_replica::Input;
+use bezant_types::NodeId;
+
+use super::{Event, MILLI, World};
+use crate::faults::{Fault, kind};
+use crate::host::Host;
+use crate::net::Weather;
+use crate::random::Random;
+use crate::trace::{MarkKind, fault_mark};
+
+impl World {
+    pub(super) fn power_loss(&mut self, node: NodeId, away: u64) {
+        let seed = self.random.next();
+        self.host(node).crash(seed);
+        self.notify_lost(node);
+        self.at(self.time + away, Event::Restart(node));
+    }
+
+    /// The other nodes notice, sooner or later, that connections ended.
+    pub(super) fn notify_lost(&mut self, peer: NodeId) {
+        for node in self.nodes.clone() {
+            if node != peer && self.random.per_mille(700) {
+                let at = self.time + self.random.between(100_000, 20 * MILLI);
+                self.at(at, Event::Lost { node, peer });
+            }
+        }
+    }
+
+    /// True when the disk may be damaged: a majority of the voters must have whole disks without it. A
+    /// damaged disk counts as damaged until its replica may vote again. While the membership changes the
+    /// voters are not certain; then only one disk at a time may be damaged.
+    pub(super) fn may_damage(&self, node: NodeId) -> bool {
+        // A spare machine has no disk that could be missing yet; a machine whose disk was lost has.
+        let is_missed = |host: &&Host| host.id != node && (host.is_placed() || host.disks > 0);
+        if self.operator.step().is_some() && !self.hosts.values().filter(is_missed).all(Host::is_whole) {
+            return false;
+        }
+        let members = self.newest_members();
+        let is_whole = |voter: &NodeId| self.hosts.get(voter).is_some_and(Host::is_whole);
+        let others = members.voters().filter(|voter| *voter != node).filter(is_whole).count();
+        !members.is_changing() && others * 2 > members.voters().count()
+    }
+
+    /// Stops the machine, if it runs, and damages its disk before it starts again.
+    fn rot(&mut self, node: NodeId, away: u64) {
+        if self.host(node).is_up() {
+            if self.random.per_mille(500) {
+                self.power_loss(node, away);
+            } else {
+                self.host(node).kill();
+                self.notify_lost(node);
+                self.at(self.time + away, Event::Restart(node));
+            }
+        }
+        let mut random = Random::new(self.random.next());
+        if let Some(file) = self.host(node).rot(&mut random) {
+            self.count(Fault::BitRot(node, away).kind());
+            self.mark(MarkKind::Disk, node, || format!("{file} has rotten"));
+        }
+    }
+
+    /// Takes the power from a machine that gave its vote, if it is still up.
+    pub(super) fn lose_power_after_vote(&mut self, node: NodeId, away: u64) {
+        if self.host(node).is_up() {
+            self.count(kind::POWER_LOSS_AFTER_VOTE);
+            self.mark(MarkKind::Crash, node, || kind::POWER_LOSS_AFTER_VOTE.to_owned());
+            self.power_loss(node, away);
+        }
+    }
+
+    /// True for a fault that has an effect now. A fault without an effect does not count. One with a later
+    /// effect counts then: a cut at the first message that it stops, a disk at the operation that it fails.
+    fn takes_effect_at_once(&self, fault: Fault) -> bool {
+        let is_up = |node: NodeId| self.hosts.get(&node).is_some_and(Host::is_up);
+        match fault {
+            Fault::PowerLoss(node, _)
+            | Fault::Kill(node, _)
+            | Fault::Pause(node, _)
+            | Fault::CopyDisk(node)
+            | Fault::ClockJump(node, _) => is_up(node),
+            Fault::Blackout(_) => self.hosts.values().any(Host::is_up),
+            Fault::TransferLeadership => self.hosts.values().any(Host::leads),
+            Fault::Heal => self.net.cuts_something(),
+            Fault::Weather(..) => true,
+            Fault::PowerLossInWrite(..)
+            | Fault::DiskFailure(..)
+            | Fault::FullDisk(..)
+            | Fault::SlowDisk(..)
+            | Fault::PowerLossAfterVote(_)
+            | Fault::BitRot(..)
+            | Fault::Rewind(..)
+            | Fault::Isolate(_)
+            | Fault::Mute(_)
+            | Fault::Deaf(_)
+            | Fault::CutPair(..)
+            | Fault::Split(_) => false,
+        }
+    }
+
+    pub(super) fn inject(&mut self, fault: Fault) -> Result<(), String> {
+        if let Fault::BitRot(node, _) = fault
+            && !self.may_damage(node)
+        {
+            return Ok(());
+        }
+        if self.takes_effect_at_once(fault) {
+            self.count(fault.kind());
+        }
+        let (mark, nodes, text) = fault_mark(fault);
+        self.recorder.mark(mark, nodes, || text);
+        match fault {
+            Fault::PowerLoss(node, away) => self.power_loss(node, away),
+            Fault::Blackout(away) => {
+                for node in self.nodes.clone() {
+                    let more = self.random.between(0, 200 * MILLI);
+                    self.power_loss(node, away + more);
+                }
+            }
+            Fault::Kill(node, away) => {
+                self.host(node).kill();
+                self.notify_lost(node);
+                self.at(self.time + away, Event::Restart(node));
+            }
+            // A disk that is not in use would only fail later.
+            Fault::PowerLossInWrite(node, _) | Fault::DiskFailure(node, _) if !self.host(node).is_up() => {}
+            Fault::PowerLossInWrite(node, after) => self.host(node).fail_power(after),
+            Fault::DiskFailure(node, after) => self.host(node).fail_disk(after),
+            Fault::Pause(node, long) => {
+                let until = self.time + long;
+                self.host(node).paused_until = until;
+            }
+            Fault::FullDisk(node, space, away) => {
+                self.host(node).set_space(Some(space));
+                self.at(self.time + away, Event::FreeSpace(node));
+            }
+            Fault::SlowDisk(node, more) => {
+                self.slow.insert(node, more);
+            }
+            Fault::ClockJump(node, by) => {
+                let host = self.host(node);
+                host.clock_offset = host.clock_offset.saturating_add(by);
+            }
+            Fault::BitRot(node, away) => self.rot(node, away),
+            Fault::CopyDisk(node) => self.host(node).copy_disk(),
+            Fault::Rewind(node, away) => self.rewind(node, away),
+            Fault::PowerLossAfterVote(node) => {
+                self.vote_losers.insert(node);
+            }
+            Fault::TransferLeadership => {
+                for node in self.nodes.clone() {
+                    if self.host(node).leads() {
+                        self.give(node, None, Input::TransferLeadership)?;
+                    }
+                }
+            }
+            Fault::Weather(loss, doubles, delay_max) => {
+                self.net.weather = Weather { delay_min: 20_000, delay_max, loss, doubles };
+            }
+            _ => self.cut(fault),
+        }
+        Ok(())
+    }
+
+    pub(super) fn cut(&mut self, fault: Fault) {
+        let nodes = self.nodes.clone();
+        for one in &nodes {
+            for other in nodes.iter().filter(|other| *other != one) {
+                let is_cut = match fault {
+                    Fault::Isolate(node) => *one == node || *other == node,
+                    Fault::Mute(node) => *one == node,
+                    Fault::Deaf(node) => *other == node,
+                    Fault::CutPair(first, second) => {
+                        (*one, *other) == (first, second) || (*other, *one) == (first, second)
+                    }
+                    Fault::Split(mask) => (mask >> one.0 & 1) != (mask >> other.0 & 1),
+                    _ => false,
+                };
+                if is_cut {
+                    self.net.cut(*one, *other, fault.kind());
+                }
+            }
+        }
+        if fault == Fault::Heal {
+            self.net.heal();
+        }
+    }
+
+    /// Ends all faults.
+    pub(super) fn end_faults(&mut self) -> Result<(), String> {
+        self.note(|| "the faults end".to_owned());
+        self.net.heal();
+        self.net.weather = Weather::FAIR;
+        self.slow.clear();
+        self.vote_losers.clear();
+        for node in self.nodes.clone() {
+            self.host(node).mend_disk();
+            self.host(node).paused_until = 0;
+            if !self.host(node).is_up() && self.host(node).is_placed() {
+                self.start(node)?;
+            }
+        }
+        Ok(())
+    }
+}
