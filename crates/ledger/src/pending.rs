@@ -92,7 +92,8 @@ impl PendingTransfers {
 
     /// The next expiry; with `is_paused` the next one of a transfer that was not imported.
     pub(crate) fn next_expiry(&self, is_paused: bool) -> Option<Nanos> {
-        self.in_order(Unbounded, is_paused).next().map(|(expiry, _)| expiry)
+        let imported = self.imported_by_expiry.first().filter(|_| !is_paused);
+        self.own_by_expiry.first().into_iter().chain(imported).min().map(|(expiry, _)| *expiry)
     }
 
     const fn order_of(&mut self, transfer: &Transfer) -> &mut Order {
