@@ -267,15 +267,11 @@ impl<'global> Work<'global> {
     async fn move_leadership(&mut self, leader: u64) -> Result<(), Failure> {
         let cluster = self.look().await?;
         let others = cluster.nodes.iter().filter(|node| node.node != leader && node.part == "voter");
-        // The next leader would refuse the change, and the transfer would have been useless.
-        if !enough_stay(&cluster.nodes, leader) {
+        let best = others.max_by_key(|node| (node.connected, node.matched));
+        // With too few others, the next leader would refuse the change, and the transfer would have been useless.
+        let Some(other) = best.filter(|_| enough_stay(&cluster.nodes, leader)) else {
             return Err(Failure::Refused(format!(
                 "without node {leader}, the reachable voters are no majority of the voters that are left"
-            )));
-        }
-        let Some(other) = others.max_by_key(|node| (node.connected, node.matched)) else {
-            return Err(Failure::Refused(format!(
-                "node {leader} leads, and there is no other voter that could lead"
             )));
         };
         self.note(&format!("node {leader} leads: its leadership is transferred to node {}", other.node));
@@ -344,6 +340,19 @@ impl<'global> Work<'global> {
         Ok(())
     }
 
+    /// Makes the last change of a command, and ends the command.
+    async fn finish(
+        &mut self,
+        change: ClusterChange,
+        node: u64,
+        wanted: Wanted,
+        outcome: &'static str,
+    ) -> Result<(), Failure> {
+        self.change(change, node, "").await?;
+        self.end(node, wanted, outcome).await
+    }
+
+    /// Waits until the changes are complete, and prints the outcome.
     async fn end(&mut self, node: u64, wanted: Wanted, outcome: &'static str) -> Result<(), Failure> {
         let cluster = self.settle(node, wanted).await?;
         let is_voter = |node: &&ClusterNode| node.part == "voter";
@@ -410,17 +419,12 @@ async fn add_to(work: &mut Work<'_>, args: &AddArgs) -> Result<(), Failure> {
     if args.learner {
         return work.end(*node, Wanted::Member, "learns").await;
     }
-    work.change(ClusterChange::Promote, *node, "").await?;
-    work.end(*node, Wanted::Voter, "votes").await
+    work.finish(ClusterChange::Promote, *node, Wanted::Voter, "votes").await
 }
 
 pub(super) async fn promote(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, &args.wait).await?;
-    let promoted = async {
-        work.change(ClusterChange::Promote, args.node, "").await?;
-        work.end(args.node, Wanted::Voter, "votes").await
-    };
-    let promoted = promoted.await;
+    let promoted = work.finish(ClusterChange::Promote, args.node, Wanted::Voter, "votes").await;
     promoted.map_err(|failure| work.explain(failure))
 }
 
@@ -429,11 +433,7 @@ pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failu
     if work.node(args.node).await?.is_none() {
         return Err(Failure::NotFound(format!("the cluster has no node {}", args.node)));
     }
-    let removed = async {
-        work.change(ClusterChange::Remove, args.node, "").await?;
-        work.end(args.node, Wanted::Absent, "is removed").await
-    };
-    let removed = removed.await;
+    let removed = work.finish(ClusterChange::Remove, args.node, Wanted::Absent, "is removed").await;
     removed.map_err(|failure| work.explain(failure))
 }
 
@@ -478,8 +478,7 @@ async fn replace_in(work: &mut Work<'_>, args: &ReplaceArgs) -> Result<(), Failu
     }
     work.change(ClusterChange::Add, node, &address).await?;
     work.wait_for(node).await?;
-    work.change(ClusterChange::Promote, node, "").await?;
-    work.end(node, Wanted::Voter, "is replaced").await
+    work.finish(ClusterChange::Promote, node, Wanted::Voter, "is replaced").await
 }
 
 pub(super) async fn transfer_leader(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
