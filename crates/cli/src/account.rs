@@ -361,7 +361,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     };
     let end = args.query.limit.each(pages, each).await?;
     if session.output == Format::Json {
-        return end.tell(session.output);
+        return end.report(session.output);
     }
     let headings = [
         ("ID", Align::Left),
@@ -373,7 +373,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         ("FLAGS", Align::Left),
     ];
     output::table(&headings, &rows, "no accounts")?;
-    end.tell(session.output)
+    end.report(session.output)
 }
 
 async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
@@ -406,7 +406,7 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     };
     let end = args.limit.each(pages, each).await?;
     if session.output == Format::Json {
-        return end.tell(session.output);
+        return end.report(session.output);
     }
     let mut shown = Shown::new(args.limit.wide);
     shown.learn(session, found.iter().map(|movement| counterpart(id, movement).1)).await?;
@@ -432,7 +432,7 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
         ("BALANCE", Align::Right),
     ];
     output::table(&headings, &rows, "no transfers")?;
-    end.tell(session.output)
+    end.report(session.output)
 }
 
 /// The direction of a movement for `account`, and the other account.

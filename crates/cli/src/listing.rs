@@ -104,7 +104,7 @@ impl LimitArgs {
 
 /// The end of a list: complete, or at its limit.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "call `tell` after the rows, to report that more exist"]
+#[must_use = "call `report` after the rows, to report that more exist"]
 pub(crate) struct End {
     /// The limit, if more rows exist; `None` = the list is complete.
     more_than: Option<u64>,
@@ -112,7 +112,7 @@ pub(crate) struct End {
 
 impl End {
     /// Reports on stderr if more rows exist than were shown.
-    pub(crate) fn tell(self, format: Format) -> Result<(), Failure> {
+    pub(crate) fn report(self, format: Format) -> Result<(), Failure> {
         match (self.more_than, format) {
             (None, _) => Ok(()),
             (Some(limit), Format::Table) => {

@@ -112,7 +112,7 @@ impl Totals {
     }
 
     fn report(&self, format: Format) -> Result<(), Failure> {
-        if format == Format::Json { output::json(self) } else { tell_table(self) }
+        if format == Format::Json { output::json(self) } else { print_table(self) }
     }
 }
 
@@ -204,7 +204,7 @@ fn report(
     Ok(if failures.is_empty() && !is_rare { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell_table(totals: &Totals) -> Result<(), Failure> {
+fn print_table(totals: &Totals) -> Result<(), Failure> {
     let seeds = totals.seeds;
     output::line(&format!(
         "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, \

@@ -319,7 +319,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     };
     let end = args.query.limit.each(pages, each).await?;
     if session.output == Format::Json {
-        return end.tell(session.output);
+        return end.report(session.output);
     }
     let mut shown = Shown::new(args.query.limit.wide);
     let accounts =
@@ -352,7 +352,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         ("FLAGS", Align::Left),
     ];
     output::table(&headings, &rows, "no transfers")?;
-    end.tell(session.output)
+    end.report(session.output)
 }
 
 /// Prints the open holds of an account, 0 = of all accounts: the next to expire first.
@@ -373,7 +373,7 @@ pub(crate) async fn list_holds(
     };
     let end = limit.each(session.client.holds_paged(filter), each).await?;
     if session.output == Format::Json {
-        return end.tell(session.output);
+        return end.report(session.output);
     }
     let mut shown = Shown::new(limit.wide);
     shown.learn(session, found.iter().flat_map(|row| [row.debit_account_id, row.credit_account_id])).await?;
@@ -398,7 +398,7 @@ pub(crate) async fn list_holds(
         ("ASSET", Align::Left),
     ];
     output::table(&headings, &rows, "no open holds")?;
-    end.tell(session.output)
+    end.report(session.output)
 }
 
 async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -125,6 +125,16 @@ fn an_unknown_outcome_names_the_id_and_the_next_command() {
     assert!(error["repeat"].as_str().is_some_and(|line| line.ends_with(&format!("--id {id}"))), "{error}");
 }
 
+/// Sends SIGINT once the command waits for an answer that the proxy drops.
+fn interrupt(child: Child, proxy: &Proxy) -> Answer {
+    while proxy.calls.load(SeqCst) < CALLS {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, Signal::INT).expect("it runs");
+    Answer::new(child.wait_with_output())
+}
+
 #[test]
 fn a_signal_during_a_payment_names_the_id() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -136,12 +146,7 @@ fn a_signal_during_a_payment_names_the_id() {
         .stdout(Stdio::null())
         .spawn()
         .expect("the program starts");
-    while proxy.calls.load(SeqCst) < CALLS {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-    kill_process(pid, Signal::INT).expect("it runs");
-    let answer = Answer::new(child.wait_with_output());
+    let answer = interrupt(child, &proxy);
     assert_eq!((answer.code, answer.stderr.contains("--id ")), (6, true), "{}", answer.stderr);
     wait_for(&node, "100");
 }
@@ -158,12 +163,7 @@ fn a_signal_stops_an_export_and_leaves_no_file() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    while proxy.calls.load(SeqCst) < CALLS {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-    kill_process(pid, Signal::INT).expect("it runs");
-    let answer = Answer::new(child.wait_with_output());
+    let answer = interrupt(child, &proxy);
     assert_eq!((answer.code, answer.stderr.lines().count()), (130, 1), "{}", answer.stderr);
     assert!(
         answer.stderr.contains("stopped: nothing was changed. Nothing was written to"),
