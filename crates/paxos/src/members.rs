@@ -31,7 +31,7 @@ impl Paxos {
         }
         self.members.check(change)?;
         match change {
-            Change::Promote(node) => self.check_caught_up(*node)?,
+            Change::Promote(node) => self.check_may_promote(*node)?,
             Change::Lead(node) if *node == self.node => return Ok(None),
             Change::Lead(node) => {
                 self.check_caught_up(*node)?;
@@ -65,13 +65,27 @@ impl Paxos {
         }
     }
 
+    /// A learner becomes a voter only with a value of this leader on its disk: then it has what it needs to be
+    /// admitted. A voter that is not admitted counts for the size of a quorum, and never promises.
+    fn check_may_promote(&self, node: NodeId) -> Result<(), ChangeError> {
+        let Position::Leading(leader) = &self.position else { return Err(ChangeError::NotLeading) };
+        if self.matched(node) < leader.first {
+            return Err(self.lagging(node));
+        }
+        self.check_caught_up(node)
+    }
+
     fn check_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
         let last = self.acceptor.values().last().slot;
-        let matched = self.matched(node);
-        if matched.0 + LAG_MAX < last.0 || !self.is_active_peer(node) {
-            return Err(ChangeError::Lagging(last.0.saturating_sub(matched.0)));
+        if self.matched(node).0 + LAG_MAX < last.0 || !self.is_active_peer(node) {
+            return Err(self.lagging(node));
         }
         Ok(())
+    }
+
+    fn lagging(&self, node: NodeId) -> ChangeError {
+        let last = self.acceptor.values().last().slot;
+        ChangeError::Lagging(last.0.saturating_sub(self.matched(node).0))
     }
 
     /// Transfers leadership to the active voter with the longest matching log, if there is one.

@@ -108,7 +108,7 @@ impl Raft {
         let members = self.raw.store().members();
         members.check(change)?;
         match change {
-            Change::Promote(node) => self.check_caught_up(*node)?,
+            Change::Promote(node) => self.check_may_promote(*node)?,
             Change::Lead(node) if *node == self.node => return Ok(None),
             Change::Lead(node) => {
                 self.check_caught_up(*node)?;
@@ -127,13 +127,31 @@ impl Raft {
         Ok(Some(index))
     }
 
+    /// A learner becomes a voter only with an entry of this leader's term on its disk: then it has what it
+    /// needs to be admitted. A voter that is not admitted counts for the size of a quorum, and never votes.
+    fn check_may_promote(&self, node: NodeId) -> Result<(), ChangeError> {
+        let raft = &self.raw.raft;
+        if raft.raft_log.term(self.matched(node)).is_ok_and(|term| term == raft.term) {
+            return self.check_caught_up(node);
+        }
+        Err(self.lagging(node))
+    }
+
     fn check_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
         let last = self.raw.raft.raft_log.last_index();
-        let matched = self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched);
-        if matched + LAG_MAX < last || !self.is_active_peer(node) {
-            return Err(ChangeError::Lagging(last.saturating_sub(matched)));
+        if self.matched(node) + LAG_MAX < last || !self.is_active_peer(node) {
+            return Err(self.lagging(node));
         }
         Ok(())
+    }
+
+    /// The last entry that the node is known to have on disk; 0 for none.
+    fn matched(&self, node: NodeId) -> u64 {
+        self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched)
+    }
+
+    fn lagging(&self, node: NodeId) -> ChangeError {
+        ChangeError::Lagging(self.raw.raft.raft_log.last_index().saturating_sub(self.matched(node)))
     }
 
     /// Proposes the entry of a change, and returns its index; `None` when raft-rs rejects it now.

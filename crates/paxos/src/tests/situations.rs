@@ -366,6 +366,29 @@ fn change(net: &mut Net, change: Change) {
 }
 
 #[test]
+fn a_learner_without_a_value_of_the_leader_is_not_promoted() {
+    let four = NodeId(4);
+    let mut net = Net::new(3, 5);
+    assert_eq!(net.elect(), ONE);
+    decide(&mut net, "a");
+    // It answers heartbeats, and its disk has no space for a value. The whole log is shorter than the
+    // permitted lag.
+    net.full.insert(four);
+    change(&mut net, Change::Add { node: four, address: "host4:1".into() });
+    let members = net.newest_members();
+    net.add(four, Disk { members, ..Disk::default() });
+    change(&mut net, Change::Meet { node: four, disk: 4 });
+    ticks(&mut net, 20);
+    let lacks = net.machine(ONE).committed.0;
+    let made = net.engine(ONE).change(Change::Promote(four));
+    assert_eq!(made, Err(ChangeError::Lagging(lacks)));
+    net.full.clear();
+    ticks(&mut net, 5);
+    assert!(net.machine(four).has_caught_up);
+    change(&mut net, Change::Promote(four));
+}
+
+#[test]
 fn a_promise_of_a_replaced_disk_does_not_count() {
     let (four, five) = (NodeId(4), NodeId(5));
     let mut net = Net::new(5, 5);

@@ -200,6 +200,26 @@ fn unsafe_changes_are_rejected() {
 }
 
 #[test]
+fn a_learner_without_an_entry_of_the_term_is_not_promoted() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.propose(leader, b"before");
+    net.change(leader, &add(4)).unwrap();
+    // It answers heartbeats, and its disk has no space for an entry. The whole log is shorter than the
+    // permitted lag.
+    let learner = net.join(leader);
+    net.full = [learner].into();
+    net.change(leader, &meet(4)).unwrap();
+    net.ticks(20);
+    let lacks = net.replicas[leader].log.last().unwrap().index;
+    assert_eq!(net.change(leader, &Change::Promote(NodeId(4))), Err(ChangeError::Lagging(lacks.0)));
+    net.full.clear();
+    net.ticks(5);
+    assert!(net.replicas[learner].engine.may_vote());
+    assert!(net.change(leader, &Change::Promote(NodeId(4))).is_ok());
+}
+
+#[test]
 fn a_log_restores_all_changes_of_members_but_the_last() {
     let (mut net, leader) = Net::with_learner();
     let lagging = (leader + 1) % 3;
