@@ -5,8 +5,8 @@ use core::fmt;
 use bezant_consensus::{LogEntry, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 
-/// A ballot: an attempt of a node to lead. Acceptors promise one node in a round, so a round has at most one
-/// leader.
+/// A ballot: an attempt of a node to lead. An acceptor promises at most one node in a round, so a round has
+/// at most one leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Ballot {
     pub(crate) round: Term,
