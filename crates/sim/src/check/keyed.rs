@@ -1,5 +1,5 @@
-//! Keys: one key has one request. A retry finds the outcome of the first attempt, and another request with
-//! the key has no effect.
+//! Keys: a key belongs to one request. A retry gets the outcome of the first attempt, and a different request
+//! with the key has no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::once::transfers_of;
 /// The head of a request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {
-    /// Equal for all requests with a key.
+    /// The same for all requests with a key.
     guard: TransferId,
     /// Different for every request.
     witness: TransferId,
@@ -22,7 +22,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// The marks of a command; `None` if it has none.
+    /// The marks of a command; `None` if it has no key, or is a single transfer, whose id stands for the key.
     pub(super) fn of(command: &Command) -> Option<Self> {
         if command.operation != Operation::CreateKeyed as u16 {
             return None;
@@ -37,9 +37,9 @@ impl Marks {
 /// The keys in the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    /// The witness of the request that has the key, by guard.
+    /// For each guard, the witness of the request that used the key first.
     requests: BTreeMap<TransferId, TransferId>,
-    /// Ids of transfers without marks: a single transfer with a key has such an id.
+    /// Ids of transfers without marks. The id of a single transfer with a key is the key's guard.
     tried: BTreeSet<TransferId>,
 }
 

@@ -1,9 +1,9 @@
-//! Membership: at the end all members have the same list, and no change is half made.
+//! Membership: at the end all members have the same list, and no change is half done.
 
 use bezant_consensus::Members;
 use bezant_types::NodeId;
 
-/// `newest` is the newest membership of all nodes; `known` has that of each process.
+/// `newest` is the newest membership of all nodes; `known` has the membership of each process.
 pub(crate) fn members_are_equal<'a>(
     newest: &Members,
     known: impl Iterator<Item = (NodeId, &'a Members)>,
