@@ -1,7 +1,8 @@
-//! A vector that can be read out slowly, as it was at one moment, while it goes on changing.
+//! A vector that can be read out in pieces, as it was at one moment, while it continues to change.
 //!
-//! A checkpoint of millions of accounts must not stop the payments. So a cut is a cursor: the items before
-//! the cursor have been read out, and an item at or after it is saved once, when it is about to change.
+//! A checkpoint of millions of accounts must not stop the payments. So a cut has a cursor. The items before
+//! the cursor have been read out. An item at or after the cursor is copied when it is about to change for the
+//! first time.
 
 use alloc::vec::Vec;
 

@@ -2,7 +2,7 @@
 //! transfer be resolved twice, however many rows were added since. A fetch that is too old is rejected.
 //!
 //! There are more rows than the model could handle, so the expected results follow from the ids: of every
-//! sixteen, seven are pending, seven post the one before, one is refused, one is single-phase.
+//! sixteen transfers, seven are pending, seven post the previous one, one is refused and one is single-phase.
 
 use std::collections::{BTreeMap, VecDeque};
 
