@@ -1,8 +1,8 @@
 //! A sync fails, the process is restarted on the disk as the system shows it, and then the power fails.
 //! Everything that the new process has found or confirmed is still there, and no log is reported as damaged.
 //!
-//! After a failed sync a system shows bytes that it will never write: bytes are not durable just because they
-//! can be read.
+//! After a failed sync, an operating system may return bytes to readers and never write them to the disk. So
+//! bytes that can be read need not be durable.
 #![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
@@ -20,7 +20,7 @@ use common::{entries, entry, open_at};
 
 /// Number of power failures that are tried on each disk.
 const SEEDS: u64 = 3;
-/// What a failed sync makes durable all the same: nothing, or sectors that a seed chooses.
+/// What a failed sync makes durable: nothing, or sectors that a seed chooses.
 const DURABLE_SECTORS: [Option<u64>; 3] = [None, Some(3), Some(8)];
 /// The checkpoint of another replica.
 const INSTALLED: (LogIndex, Term) = (LogIndex(9), Term(4));
@@ -56,7 +56,7 @@ const CASES: [&[Step]; 10] = [
 /// The content of a folder: the index of its checkpoint, and the entries after it.
 type Held = (u64, Vec<LogEntry>);
 
-/// The state that the user of the log has.
+/// What the caller of the log knows about the disk.
 #[derive(Clone, Debug, Default)]
 struct Known {
     /// Entry `n` is at `n - 1`.
@@ -155,7 +155,8 @@ fn check_survives(disk: &MemoryDisk, held: &Held, context: &str) {
     }
 }
 
-/// A process starts on this disk: everything that it finds survives, and everything that it confirms then.
+/// Starts a process on this disk. Everything that it finds must survive a power failure, and everything that
+/// it confirms later.
 fn check_start(disk: &MemoryDisk, context: &str) -> Held {
     let opened = open(disk);
     let (mut log, found) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -173,7 +174,7 @@ fn check_start(disk: &MemoryDisk, context: &str) -> Held {
     found
 }
 
-/// A start fails as well, at each of its operations; the next start does not.
+/// The start fails as well, at each of its operations. The start after it succeeds.
 fn check_failing_starts(
     disk: &MemoryDisk,
     durable_sectors_seed: Option<u64>,

@@ -1,7 +1,7 @@
-//! Truncations and resets of the log with faults: an operation fails or the power fails, at every operation,
-//! and again at every operation of the opening after it. The log then holds everything that it held, or
-//! exactly what the change was to keep, and a second opening finds the same. A failed operation closes the
-//! log for good.
+//! Truncations and resets of the log with faults. At each operation of a change, the operation fails or the
+//! power fails, and again at each operation of the opening after it. The log then holds either everything
+//! from before the change, or exactly what the change keeps. A second opening finds the same. A failed
+//! operation closes the log for good.
 #![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
@@ -74,13 +74,13 @@ const GROUP: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
 
 const TRUNCATIONS: [Case; 20] = [
     case("only the first engine entry stays", GROUP, &[Step::Truncate(1)]),
-    case("in a group, after a command", GROUP, &[Step::Truncate(2)]),
-    case("in a group, after an engine entry", GROUP, &[Step::Truncate(3)]),
-    case("in a group, after a whole block", GROUP, &[Step::Truncate(5)]),
-    case("only the last entry of a group is removed", GROUP, &[Step::Truncate(7)]),
+    case("in a flush, after a command", GROUP, &[Step::Truncate(2)]),
+    case("in a flush, after an engine entry", GROUP, &[Step::Truncate(3)]),
+    case("in a flush, after a whole block", GROUP, &[Step::Truncate(5)]),
+    case("only the last entry of a flush is removed", GROUP, &[Step::Truncate(7)]),
     case("at a sector's edge", &[&[448, 448, 0, 384, 9000]], &[Step::Truncate(2)]),
     case("at a sector's edge, after an engine entry", &[&[448, 0, 384, 9000]], &[Step::Truncate(3)]),
-    case("at the edge of a group that fills its blocks", &[&[4032], &[4032, 0], &[9]], &[Step::Truncate(1)]),
+    case("at the edge of a flush that fills its blocks", &[&[4032], &[4032, 0], &[9]], &[Step::Truncate(1)]),
     case("over one segment boundary", LONG, &[Step::Truncate(4)]),
     case("over several segment boundaries", LONG, &[Step::Truncate(1)]),
     case("all", LONG, &[Step::Truncate(0)]),
@@ -505,7 +505,7 @@ fn an_old_mark_does_not_cover_a_replaced_entry() {
 fn the_layouts_match_their_names() {
     let segments = |case: &Case| inspect(&case.disk(), LogIndex(case.checkpoint)).unwrap().segments.len();
     let by_name = |name| *TRUNCATIONS.iter().chain(&RESETS).find(|case| case.name == name).unwrap();
-    assert_eq!(segments(&by_name("in a group, after a command")), 1);
+    assert_eq!(segments(&by_name("in a flush, after a command")), 1);
     assert!(segments(&by_name("over several segment boundaries")) >= 3);
     assert!(segments(&by_name("the smallest segments, to a boundary")) >= 4);
     assert!(by_name("the name is taken").disk().content("log-000000000000000a.bzl").is_ok());

@@ -6,7 +6,8 @@
 //! filter, the directory of the posting pages, and a footer. While the run is open, everything but the
 //! postings is in memory.
 //!
-//! A run contains only what follows from the rows: a missing or damaged run is rebuilt from them.
+//! A run contains only data that can be computed from the rows: a missing or damaged run is rebuilt from
+//! them.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -13,7 +13,7 @@
 //! | 16 | 8 | index |
 //! | 24 | 8 | term; of padding, the highest committed index that was known (0 for none, and in logs of 0.1) |
 //! | 32 | 8 | durable index: everything up to it was durable before this frame was written |
-//! | 40 | 8 | group: number of the flush that wrote it |
+//! | 40 | 8 | number of the flush that wrote it |
 //! | 48 | 4 | sequence of the segment |
 //! | 52 | 4 | size of the payload without its padding |
 //! | 56 | 4 | magic "BZLF" |
@@ -41,7 +41,7 @@ pub enum FrameKind {
     Entry = 1,
     /// Records that everything up to its index is acknowledged. No payload.
     Mark = 2,
-    /// Fills a group up to the end of its last block. The payload is zeros.
+    /// Fills the last block of a flush. The payload is zeros.
     Padding = 3,
     /// Occupies the last block of a segment and records that the next segment exists. No payload.
     Seal = 4,

@@ -22,7 +22,7 @@ pub struct LogSummary {
     /// A torn write at the end, which the next start cuts.
     pub torn: Option<CutTail>,
     /// True when a truncation or a reset is recorded and not completed; the next start completes it first.
-    /// What is reported as torn or damaged may be a trace of it.
+    /// What is reported as torn or damaged may be its half-done work.
     pub is_rewriting: bool,
     /// Damaged or missing parts; the node does not start with them.
     pub damage: Vec<LogError>,
@@ -179,7 +179,7 @@ fn inspect_segment(
                     segment.payload_bytes += u64::from(frame.payload_size);
                 }
             }
-            // `find` judges the end of the last segment, with everything that proves what was durable.
+            // `find` examines the end of the last segment: it can tell a torn write from damage.
             Step::Fault(fault) if next.is_some() => {
                 add_fault(summary, damaged(&walk, &fault, fault.reason))?;
                 break;

@@ -1,9 +1,9 @@
 //! Segments: the files of the log. Each is preallocated. It starts with a header block, continues with frames
 //! and reserves its last block for a seal.
 //!
-//! A segment gets its name only when its header and its first group are durable, and only after everything in
-//! earlier segments is durable. So a header with first index `n` proves that everything before `n` was
-//! durable. A named segment without an intact header is damage, never a torn write.
+//! A segment gets its name only when its header and the frames of its first flush are durable, and only after
+//! everything in earlier segments is durable. So a header with first index `n` proves that everything before
+//! `n` was durable. A named segment without an intact header is damage, never a torn write.
 //!
 //! | offset | size | field of the header block |
 //! |---|---|---|

@@ -33,7 +33,7 @@ pub(super) struct Staging {
     /// Offset of the next frame in the segment; a multiple of the block size while nothing is staged.
     offset: u64,
     segment_size: u64,
-    /// The highest index that is known to be committed; the padding of a group records it.
+    /// The highest index that is known to be committed; the padding at the end of a flush records it.
     pub(super) committed: LogIndex,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Stamp {
 impl Staging {
     /// Starts at `offset` of `segment`; new segments get `segment_size` bytes.
     pub(super) fn new(segment: SegmentHeader, offset: u64, segment_size: u64) -> Self {
-        assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a group begins at a block");
+        assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a flush begins at a block");
         let (bytes, pieces, committed) = (AlignedBuffer::with_capacity(0), Vec::new(), LogIndex(0));
         Self { bytes, pieces, segment, offset, segment_size, committed }
     }

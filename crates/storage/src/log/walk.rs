@@ -1,9 +1,9 @@
 //! Walks over the frames of one segment in order and checks each: its two checksums, its segment, and its
-//! place in the order of entries and groups.
+//! place in the order of entries and flushes.
 //!
-//! The walk reads through one window of memory and never writes. It reports what it found.
-//! [`tail`](super::tail) decides whether that is the end, a torn write or damage, because it takes into
-//! account what was durable.
+//! The walk reads through one window of memory and never writes. It only reports what it found.
+//! [`tail`](super::tail) then decides, from what was durable, whether that is the end, a torn write or
+//! damage.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use crate::disk::{BLOCK_SIZE, DiskError, DiskFile};
 pub(super) const SECTOR_SIZE: u64 = 512;
 pub(super) const BLOCK: u64 = BLOCK_SIZE as u64;
 const HEADER: u64 = FRAME_HEADER_SIZE as u64;
-/// Bytes of the window: two full batches, so that one read fetches about one batch at full disk speed.
+/// Bytes of the window: two full batches of events (1 MiB each), so that most entries are fetched in one
+/// large read.
 const WINDOW_SIZE: u64 = 2 << 20;
 
 /// A part of a file that is held in memory.
@@ -68,7 +69,7 @@ impl Window {
         self.bytes.resize_stale(in_memory(stop - start));
         self.offset = start;
         let read = self.file.read_at(start + held as u64, &mut self.bytes[held..]);
-        // After a failed read the buffer must not look like content.
+        // After a failed read the buffer holds bytes that are not the file's.
         read.inspect_err(|_| self.bytes.clear())
     }
 }
@@ -83,7 +84,7 @@ pub(super) fn in_memory(size: u64) -> usize {
 pub(super) enum Step {
     /// A valid frame in its place, and its offset.
     Frame(FrameHeader, u64),
-    /// Zeros at the start of a block, where the next group would begin.
+    /// Zeros at the start of a block, where the next flush would begin.
     Blank,
     /// The end of the segment's frames.
     Full,
@@ -99,7 +100,7 @@ pub(super) struct Fault {
     /// The highest number that the flush which wrote this place can have.
     pub(super) group_max: u64,
     pub(super) reason: &'static str,
-    /// The format version of the frame, when it is unknown; `None` for all other faults.
+    /// The frame's format version, if this program does not know it; `None` for all other faults.
     pub(super) version: Option<u16>,
 }
 
@@ -145,7 +146,7 @@ impl Walk {
         LogIndex(self.next_index.0 - 1)
     }
 
-    /// True at the start of a block, where a new group may begin.
+    /// True at the start of a block, where a new flush may begin.
     pub(super) const fn at_block(&self) -> bool {
         self.offset.is_multiple_of(BLOCK)
     }
@@ -206,7 +207,7 @@ impl Walk {
             HeaderFault::Blank => Fault {
                 may_be_torn: true,
                 group_max,
-                reason: "the rest of the group was not written",
+                reason: "the rest of the flush was not written",
                 version: None,
             },
             HeaderFault::Broken => Fault {
@@ -231,7 +232,7 @@ impl Walk {
             return Some("the frame is larger than the segment");
         }
         if frame.group < self.group || (frame.group > self.group && !self.at_block()) {
-            return Some("the frame belongs to another group");
+            return Some("the frame belongs to another flush");
         }
         match frame.kind {
             kind if kind.is_entry() && frame.index != self.next_index => {

@@ -52,7 +52,7 @@ pub(crate) fn recover(disk: &MemoryDisk) -> Result<Vec<LogEntry>, LogError> {
     entries(&mut recovered)
 }
 
-/// A log in which each of `groups` was flushed; a group is a list of payload sizes.
+/// A log with one flush for each list of payload sizes in `flushes`.
 pub(crate) fn written(groups: &[&[usize]]) -> MemoryDisk {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk).unwrap();
