@@ -86,7 +86,7 @@ impl FileDisk {
         })
     }
 
-    /// True when the file system reads and writes past the page cache; otherwise reads and writes are slower.
+    /// True when reads and writes can bypass the page cache; otherwise they are slower.
     pub const fn is_direct(&self) -> bool {
         self.is_direct
     }

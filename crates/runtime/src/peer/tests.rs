@@ -128,8 +128,8 @@ fn a_restarted_peer_is_met_again() {
     drop(two);
     one.wait("the end", |event| matches!(event, PeerEvent::Lost { .. }).then_some(()));
     let two = start(2, 7, two_listens, &[(1, &one_at)]);
-    // A message into the end of the old connection is lost, as any message may be: it is sent again until it
-    // arrives.
+    // A message that is sent while the old connection ends may be lost, as any message may be. So it is sent
+    // again until it arrives.
     let deadline = Instant::now() + TIMEOUT;
     loop {
         one.peers.send(NodeId(2), Bytes::from_static(b"again"));

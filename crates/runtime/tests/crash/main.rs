@@ -1,7 +1,7 @@
 //! The whole node on a disk that crashes at every write and every fsync of a workload.
 //!
 //! A client sends transfers of every kind, and after each crash retries those without an answer. After every
-//! recovery: what was acknowledged is there once with the acknowledged outcome, nothing is half applied,
+//! recovery, each acknowledged transfer is there once with the acknowledged outcome, nothing is half applied,
 //! debits equal credits, and all chains verify from the first movement to the heads.
 
 mod books;
