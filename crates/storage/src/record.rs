@@ -1,12 +1,12 @@
-//! Small records that are replaced as a whole: the vote, the identity of the node, the members, a change of
-//! the log under way, damage of the history, a conflict between committed entries, and the terms of the
-//! committed log.
+//! Small records, each replaced as a whole: the vote, the identity of the node, the members, a change of the
+//! log under way, damage of the history, a conflict between committed entries, the terms of the committed
+//! log.
 //!
 //! A record is one block of 4096 bytes in its own file. A new record is written to a second file and made
 //! durable. Then the two files exchange their names, so a crash leaves the old record or the new one. The
 //! second file now holds the old record. The next record overwrites it and needs no new disk space
 //! ([`reserve_space`]). If the file system cannot exchange names, or there was no old record, the second file
-//! is renamed; space for the next record is allocated after that, if there is any.
+//! is renamed instead. Then space for the next record is allocated, if the disk has some.
 //!
 //! A damaged record is an error and is never treated as absent: after a lost vote, two leaders could be
 //! elected in one term. Before the vote, the identity or the members are read, the folder is synced, because

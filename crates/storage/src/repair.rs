@@ -1,5 +1,5 @@
-//! What storage does when one of several replicas has a damaged disk: the replica drops what is damaged and
-//! gets it from the other replicas.
+//! The part of storage in a repair: one of several replicas drops what is damaged on its disk and gets it
+//! from the other replicas.
 //!
 //! This module records damage that is found while the node runs, for the next start ([`DamageNote`]). It
 //! renames a damaged file so that it can be examined, and removes everything but the small records

@@ -229,7 +229,7 @@ impl Case {
         disk.counts().total() - before
     }
 
-    /// The logs that may be found, whichever operation was the last one.
+    /// The logs that may be found after a fault at any operation.
     fn allowed(&self) -> Allowed {
         let mut log: Vec<_> = (1..)
             .zip(self.flushed.iter().copied().flatten())
@@ -328,7 +328,7 @@ fn check_continues(case: &Case, disk: &MemoryDisk, before: &Found, context: &str
     assert_eq!(inspect(disk, LogIndex(before.checkpoint)).unwrap().damage, [], "{context}");
 }
 
-/// Whichever operation of the opening the power fails in, the next opening finds the same.
+/// The power fails again, at each operation of the opening: the next opening finds the same.
 fn check_second_crash(case: &Case, image: &MemoryDisk, first: &Found, allowed: &Allowed, context: &str) {
     let whole = image.restart();
     find(case, &whole).unwrap();
@@ -400,7 +400,7 @@ fn fail_at_every_operation(case: &Case) {
         }
         drop(log);
         check_images(case, &disk, &allowed, &context);
-        // Only the process is restarted.
+        // The process is restarted, and the power stays on.
         check(case, &disk.restart(), &allowed, &format!("{context}, restarted"));
     }
 }
@@ -488,7 +488,7 @@ fn an_old_mark_does_not_cover_a_replaced_entry() {
     case.run(&disk, &mut log).unwrap();
     log.append(&later(2, 5000)).unwrap();
     log.flush().unwrap();
-    // Not marked yet: a torn write there was never acknowledged, and is cut.
+    // The entry is not marked yet: a torn write there was never acknowledged, and is cut.
     let torn = disk.restart();
     common::blank(&torn, common::FIRST, 3 * BLOCK, BLOCK);
     assert_eq!(find(&case, &torn).unwrap().last_index, LogIndex(1));
@@ -537,7 +537,8 @@ fn a_cancelled_plan_is_removed_or_void_after_every_fault() {
             let context = format!("cancelled, operation {operation}, crash {is_crash}");
             let Err(error) = log.cancel_reset() else {
                 disk.set_faults(FaultPlan::default());
-                // Now its own checkpoint of that index leaves the log unchanged.
+                // After the cancellation, the replica's own checkpoint of that index leaves the log
+                // unchanged.
                 stage(&mut log, &[1, 2, 3]).unwrap();
                 log.flush().unwrap();
                 write_checkpoint(&disk, INSTALLED, TERM).unwrap();

@@ -15,9 +15,9 @@
 //! Rows after the position with which the history is opened are ignored: they are appended again from the
 //! log, byte for byte.
 //!
-//! Never: a row is changed; other bytes are written in the place of a row; a damaged row is returned; a write
-//! is retried after a failed one; a damaged index makes an answer wrong or stops the node (the index is
-//! rebuilt).
+//! It never changes a row, never writes other bytes in the place of a row, and never returns a damaged row.
+//! After a failed write it never writes again. A damaged index never makes an answer wrong and never stops
+//! the node: it is rebuilt.
 //!
 //! | module | what |
 //! |---|---|

@@ -151,7 +151,7 @@ impl Schedule {
         }
         drop(state);
         self.retired.retain(|(name, _)| !built.iter().any(|run| run.name == *name));
-        // At level 0 the new file has the name of the old one.
+        // At level 0 the new file has the name of the damaged one, which it has replaced.
         if damaged.name.level > 0 { self.disk.remove(&damaged.name.file()) } else { Ok(()) }
     }
 }

@@ -225,7 +225,7 @@ impl<R: Row> View<R> {
                     Ok(_) => left = 0..0,
                     Err(error) => {
                         handle_run_error(run, error)?;
-                        // Without sources every row is read.
+                        // Without sources, the rest of the scan reads every row.
                         sources.clear();
                     }
                 }

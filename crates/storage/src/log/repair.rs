@@ -14,7 +14,7 @@ use crate::record::RecordError;
 use crate::repair::set_aside;
 
 impl LogError {
-    /// True when the disk does not hold what was written; [`repair`] helps then.
+    /// True when the disk does not hold what was written: a case for [`repair`].
     pub const fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -30,7 +30,7 @@ impl LogError {
         }
     }
 
-    /// The last entry before the damage.
+    /// Index of the last entry before the damage.
     fn whole_until(&self) -> LogIndex {
         match self {
             Self::Damaged { expected_index, .. } | Self::Missing { expected_index, .. } => {

@@ -106,7 +106,7 @@ fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, Re
         let is_needed =
             other_voters(disk, identity.node).is_ok_and(|others| others.is_some_and(|count| count < 2));
         let identity = Identity { is_admitted: identity.is_admitted && is_needed, ..identity };
-        // Not through `store` of this module: that would make the only remaining copy void.
+        // The `store` of this module is not used, because it would make the only remaining copy void.
         super::store(disk, kind, &identity.encode())?;
         return Ok(true);
     }

@@ -1,5 +1,5 @@
-//! The power fails at every operation that changes the disk. Everything that a finished checkpoint needs is
-//! still there, and the rest is appended again from the log.
+//! The power fails at every operation that changes the disk. Everything that a finished checkpoint needs must
+//! survive, and the rest is appended again from the log.
 
 use super::lifecycle::{append, open};
 use super::model::{Entry, Generator, Model};
