@@ -34,10 +34,10 @@
 //! }
 //! ```
 //!
-//! A [`Service`] is a deterministic program over bytes. [`Member::seed`] begins a cluster that runs it,
-//! [`Member::join`] adds a replica, [`Member::invoke`] puts a command in the common log and returns its
-//! answer, [`Member::query`] reads, [`Member::next_event`] returns what commands emitted, and
-//! [`Member::shutdown`] transfers leadership first. The node persists, checkpoints, catches up and is
+//! A [`Service`] is a deterministic program over bytes. [`Member::seed`] begins a cluster that runs it, and
+//! [`Member::join`] adds a replica. [`Member::invoke`] puts a command in the common log and returns its
+//! answer, [`Member::query`] reads, and [`Member::next_event`] returns what commands emitted.
+//! [`Member::shutdown`] first transfers leadership. The node persists, checkpoints, catches up and is
 //! repaired like a node of the ledger: it is the same code with another state machine ([`Hosted`]). No second
 //! process is needed. One process may have several members, each with its own folder and address. A state
 //! machine that is not a service, such as the ledger, runs in a [`MachineMember`].

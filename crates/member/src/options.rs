@@ -53,9 +53,9 @@ impl MemberOptions {
         }
     }
 
-    /// The node's number in its cluster, from 1 on. The default is the number in the folder; on an empty
-    /// folder 1 for a member that begins a cluster, and a number derived from the address for a member that
-    /// joins.
+    /// The node's number in its cluster, from 1 on. The default is the number in the folder. With an empty
+    /// folder it is 1 for a member that begins a cluster, and a number derived from the address for a member
+    /// that joins.
     #[must_use]
     pub const fn node(mut self, node: u64) -> Self {
         self.node = Some(node);

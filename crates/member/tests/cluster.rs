@@ -152,7 +152,7 @@ async fn a_late_member_gets_the_state_and_not_the_log() {
     let two: Member<Sum> = Member::join(small("2"), [one.address()]).await.unwrap();
     assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 7);
     assert_eq!(two.query(b"pad", Freshness::Stale).await.unwrap(), pad[1..]);
-    // The same from its own checkpoint.
+    // After a restart, the member has the state from its own checkpoint.
     let address = two.address().to_owned();
     two.shutdown().await;
     let options = options(folder.path(), "2", &address);
