@@ -109,9 +109,9 @@ pub(crate) enum Counting {
     Clock(Nanos),
 }
 
-/// False when the time of the last entry is no evidence against a clock: there is no entry (time 0), or the
-/// last entry was stamped by a machine whose clock had started in 1970, for example, and was not set by NTP
-/// yet.
+/// False when the time of the last entry is no evidence against a clock. Then there is no entry (time 0), or
+/// the last entry was stamped by a machine whose clock was not set yet, for example one that had started in
+/// 1970.
 pub(crate) fn has_valid_time(ledger: Nanos) -> bool {
     ledger >= EARLIEST
 }
@@ -127,9 +127,9 @@ pub(crate) fn is_absurd(clock: Nanos, ledger: Nanos) -> bool {
 ///
 /// It is the median of the clocks that are not absurd, so neither a minority of wrong clocks nor any number
 /// of absurd ones can move it. An even number of clocks has two in the middle, and the earlier one is
-/// selected: cluster time that is too early catches up, and cluster time that is too late stays. When the
-/// earlier one is before the ledger's time and the later one is not, the ledger shows that the earlier one is
-/// wrong, and the later one is selected.
+/// selected: cluster time that is too early catches up later, but cluster time that is too late stays too
+/// late. When the earlier one is before the ledger's time and the later one is not, the ledger shows that the
+/// earlier one is wrong, and the later one is selected.
 pub(crate) fn counting(known: &[Nanos], voters: usize, ledger: Nanos) -> Counting {
     if known.len() <= voters / 2 {
         return Counting::Unknown;

@@ -37,9 +37,10 @@ pub struct ClusterOptions {
     pub give_up: Arc<AtomicBool>,
     /// The bound socket at which peers reach this node.
     pub listener: TcpListener,
-    /// Set in a cluster that grows by itself: the address at which the others reach this node. With it any
-    /// member adds a node that joins, without an operator, and the node gets a vote when it has caught up and
-    /// the number of nodes calls for it. Either all nodes of a cluster have it, or none.
+    /// Set in a cluster that grows by itself: the address at which the others reach this node. In such a
+    /// cluster, any member adds a node that joins, without an operator. The node gets a vote when it has
+    /// caught up, if the number of nodes calls for another voter. Either all nodes of a cluster have it, or
+    /// none.
     pub growth: Option<String>,
 }
 

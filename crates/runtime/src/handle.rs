@@ -362,7 +362,8 @@ impl<M: Machine> Handle<M> {
         self.read_history(consistency, deadline, move |reader, end| reader.read(&query, end)).await
     }
 
-    /// The same, with the outcome of pending transfers as of the same log entry.
+    /// Like [`query_history_at`](Self::query_history_at), with the outcome of pending transfers as of the
+    /// same log entry.
     pub async fn query_transfers_at(
         &self,
         query: HistoryQuery,

@@ -203,7 +203,7 @@ impl<M: Machine> HistoryThread<M> {
             return failed("the rows belong to another place");
         }
         match self.history.append(chunk.movements, chunk.refusals) {
-            // They are written before the checkpoint to which they belong is stored.
+            // These rows are written before the checkpoint to which they belong is stored.
             Err(HistoryError::NoSpace(_)) => self.waiting.has_installed = true,
             appended => drop(appended?),
         }

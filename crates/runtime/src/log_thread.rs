@@ -93,7 +93,8 @@ pub(crate) struct Taken {
 pub(crate) fn run_preparer(preparer: &Preparer, requests: &mpsc::Receiver<()>) {
     for () in requests {
         if let Err(error) = preparer.prepare() {
-            // Not fatal: the log makes the segment itself when it needs it, and reports when it cannot.
+            // This is not fatal: the log prepares the segment itself when it needs it, and reports a failure
+            // then.
             tracing::warn!("the next log segment could not be prepared: {error}");
         }
     }
@@ -167,7 +168,7 @@ impl<M: Machine> LogThread<M> {
         }
     }
 
-    /// What was applied was committed: the next write of the log records it.
+    /// Tells the log what was applied, and therefore committed: its next write records that.
     fn note_committed(&mut self) {
         let applied = *self.shared.applied.borrow();
         self.log.note_committed(applied);
@@ -242,8 +243,8 @@ impl<M: Machine> LogThread<M> {
         }
     }
 
-    /// Saves the votes of all the work that was taken, in their order and before any of its entries: a vote
-    /// may be on disk earlier than the writes before it.
+    /// Saves the votes of all the work that was taken, in their order and before any entry of that work. A
+    /// vote may be on disk earlier than the writes before it.
     fn keep_votes(&mut self) -> Result<(), WriteError> {
         if self.taken.votes == 0 {
             return Ok(());

@@ -42,7 +42,7 @@ pub(crate) struct Membership {
     clock: Clock,
     /// The last readings of the other nodes' clocks.
     clocks: BTreeMap<NodeId, Reading>,
-    /// These clocks minus this node's in ns, for exact readings.
+    /// The other nodes' clocks minus this node's, in ns; only from exact readings.
     offsets: BTreeMap<NodeId, i64>,
     /// Peers whose disks were new at some time since this node started.
     fresh: BTreeSet<NodeId>,
@@ -151,7 +151,7 @@ impl Membership {
         };
         let is_sent = self.peers.send(to, message.encode());
         let number = forwarded.filter(|_| !is_sent)?;
-        // Without a connection there may be another leader soon.
+        // With a connection, the queue was full. Without one, another node may lead soon.
         let is_full = self.peers.is_connected(to);
         Some(PeerMessage::Outcome(number, if is_full { Outcome::Overloaded } else { Outcome::NotDone }))
     }
@@ -242,8 +242,8 @@ impl Membership {
         }
     }
 
-    /// A change that this node requests without an operator: to record the disk of a member, and in a cluster
-    /// that grows by itself to add a node or to give it a vote.
+    /// The next change that this node requests without an operator. It records the disk of a member; in a
+    /// cluster that grows by itself, it may also add a node or give it a vote.
     pub(crate) fn next_request(&mut self, replica: &DrivenReplica<impl Machine>) -> Option<Command> {
         if let Some(change) = self.growth.as_mut().and_then(Growth::take_asking) {
             return Some(change_command(&change, LogIndex(0)));

@@ -513,7 +513,7 @@ impl<M: Machine> ReplicaThread<M> {
         }
     }
 
-    /// Which nodes the first start waits for.
+    /// The nodes that the first start waits for, as text.
     fn first_start(&self) -> Option<String> {
         self.membership.as_ref().and_then(|membership| membership.first_start(&self.replica))
     }

@@ -358,7 +358,7 @@ async fn equally_wrong_clocks_stop_no_node() {
             times.iter().all(|time| time.0.abs_diff(expected) < 120 * SECOND.unsigned_abs()),
             "{times:?}"
         );
-        // They are corrected together, as after a sleep of all machines.
+        // All clocks are corrected together, as after a suspension of all machines.
         cluster.skews.iter().for_each(|skew| skew.set(0));
         cluster.create(6).await;
         assert!((0..3).all(|at| cluster.handle(at).cluster().clock.is_none()), "they agree");

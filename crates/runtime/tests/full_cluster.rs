@@ -213,8 +213,8 @@ impl Cluster {
         }
     }
 
-    /// With space again: all nodes serve, payments continue, and all nodes have everything acknowledged and
-    /// the same state.
+    /// Checks the cluster after it has space again: all nodes serve, payments continue, and all nodes have
+    /// everything acknowledged and the same state.
     async fn check_recovery(&mut self) {
         for handle in self.up().collect::<Vec<_>>() {
             let mut health = handle.watch_health();

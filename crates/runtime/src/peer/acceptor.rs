@@ -95,7 +95,7 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
                 Err(HandshakeError::Io(error)) => tracing::debug!(%address, %error, "no handshake"),
             }
         };
-        // Without a thread the connection is closed.
+        // If no thread can be started, the connection is closed.
         drop(std::thread::Builder::new().name("bezant-from".to_owned()).spawn(body));
     }
 }

@@ -1,5 +1,4 @@
-//! Which process runs as a node: two processes with one node's number are distinguished, and one of them is
-//! refused.
+//! Tells apart two processes that run under the number of one node, and refuses one of them.
 //!
 //! A process draws a number when it starts, its incarnation, and sends it in the handshake. A copy of a
 //! folder that is started beside the original has the same node number and the same disk, and another

@@ -1,4 +1,4 @@
-//! What happens with a wrong clock: the node stamps no entries, and leadership is transferred.
+//! Handles a wrong clock of this node: the node stamps no entries, and leadership is transferred.
 //!
 //! While the clock is wrong (see `clock`), a leader makes no entries of its clients' commands: they wait. One
 //! check may run after this node's clock was set and before the clocks of the others are known to be set. So
@@ -88,7 +88,7 @@ impl ClockGuard {
         self.clock.now()
     }
 
-    /// The same, and whether the clock was set since the last call.
+    /// What the clock shows, and whether it was set since the last call.
     fn look(&mut self) -> (Now, bool) {
         let (now, at) = (self.clock.now(), Instant::now());
         let expected = passed(self.last, at);
@@ -108,8 +108,8 @@ impl ClockGuard {
 
     /// Why the clock of a node that is alone is wrong: the last entry of the ledger contradicts it. A ledger
     /// without entries contradicts nothing, nor does one whose last entry was stamped before the clock was
-    /// set. The clock is compared with the last entry or with the time that has passed since the start,
-    /// whichever is later: a ledger may be idle for long while the node runs.
+    /// set. The clock is compared with the last entry, or with its reading at the start plus the time since
+    /// then, if that is later: a ledger may be idle for long while the node runs.
     fn judge_alone(&self, own: Nanos, ledger: Nanos) -> Option<String> {
         let expected = passed(self.start, Instant::now()).max(ledger);
         let is_far_ahead = has_valid_time(ledger) && own.0 > expected.0.saturating_add(AHEAD_MAX);
