@@ -31,8 +31,7 @@ impl fmt::Display for Ballot {
 }
 
 /// A mark names a pvalue in the log: its slot, and the round in which its value was proposed. Two logs that
-/// have a mark in common are equal up to it. Of two marks, the one with the later round is the greater; in
-/// the same round, the one with the later slot.
+/// have a mark in common are equal up to it. Marks are ordered by round, and within a round by slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Mark {
     pub(crate) round: Term,

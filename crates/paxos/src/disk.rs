@@ -2,7 +2,7 @@
 //!
 //! A message that reports a promise or an acceptance is held here until that state is durable. This includes
 //! messages to the scout and the commanders of this replica. A message that depends on a promise alone does
-//! not wait for values: values may wait for disk space while elections go on.
+//! not wait for values: elections continue while values wait for disk space.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;

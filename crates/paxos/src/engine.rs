@@ -24,7 +24,7 @@ use crate::seed::{Seed, rank};
 use crate::timeouts::Timeouts;
 use crate::wire::{decode, encode};
 
-/// The state of this replica on the way to leadership.
+/// The state of this replica in elections.
 #[derive(Debug)]
 pub(crate) enum Position {
     /// It follows a leader or waits for one.

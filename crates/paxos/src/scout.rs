@@ -4,8 +4,8 @@
 //! A promise carries the mark at the end of the acceptor's log. The greatest of these marks names the log
 //! that must be adopted: the log that was written in the latest round, and of those the longest. Any other
 //! value in another log was never decided:
-//! - Let a value be decided in round *r*. A majority has accepted a value of round *r* in its slot or after
-//!   it, and with it the whole log of that leader up to there.
+//! - Let a value be decided in round *r*. A majority has accepted a value of round *r* in that slot or a
+//!   later one, and so the whole log of round *r*'s leader up to there.
 //! - Some acceptor of that majority has promised this ballot. It accepts nothing of earlier rounds any more,
 //!   so its mark has round *r* or a later one.
 //! - So the greatest mark has round *r* or a later one, and its log contains the value: the leader of that
