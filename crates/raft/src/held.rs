@@ -2,7 +2,7 @@
 //!
 //! Every step of raft-rs (`Ready`) has a number, and the write of a step has the number of the step. A
 //! message may leave when all writes of its own and of earlier steps are durable. A message that depends on
-//! no entry waits only for the votes in these writes: entries may wait for disk space while elections go on.
+//! no entry waits only for the votes in these writes: elections continue while entries wait for disk space.
 //!
 //! Held messages do not accumulate during a long write: of several confirmations of entries to the same
 //! leader, only the one with the highest index is kept.
@@ -117,8 +117,8 @@ fn depends_on_entries(message: &Message) -> bool {
     }
 }
 
-/// Adds a message to those of a step. A confirmation replaces an earlier confirmation to the same leader with
-/// a lower index.
+/// Adds a message to the held messages of a step. A confirmation replaces an earlier confirmation to the same
+/// leader with a lower index.
 fn push(messages: &mut Vec<Message>, message: Message) {
     let confirms = |it: &Message| it.get_msg_type() == MessageType::MsgAppendResponse;
     let is_same =
