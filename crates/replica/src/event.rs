@@ -126,7 +126,7 @@ pub enum Input<M: StateMachine> {
     Tick,
 }
 
-/// Why a replica does not serve its state yet: the state may lack what was acknowledged to clients.
+/// Why a replica does not serve its state yet: the state may lack entries that were acknowledged to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoState {
     /// Its disk is empty, and no leader has sent a message yet. The cluster may be new, or may have data that
@@ -330,7 +330,7 @@ pub enum Output<M: StateMachine> {
         /// The entry after which the states were compared.
         index: LogIndex,
         /// True when a majority of the voters has the same state: the next start must fetch it from them.
-        /// False when there is no such majority, so that it is not known which state is right.
+        /// False when no majority has the same state, so that it is not known which state is right.
         is_outvoted: bool,
         /// What was compared, with advice, for the operator.
         reason: String,

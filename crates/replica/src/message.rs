@@ -201,7 +201,7 @@ impl PeerMessage {
         bytes.freeze()
     }
 
-    /// Decodes bytes from the wire; `None` when they are no message of this version.
+    /// Decodes bytes from the wire; `None` when they are not a message of this version.
     pub fn decode(mut bytes: Bytes) -> Option<Self> {
         let kind = *bytes.last()?;
         bytes.truncate(bytes.len() - 1);

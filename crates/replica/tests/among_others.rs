@@ -89,7 +89,7 @@ impl StateMachine for Counter {
     }
 }
 
-/// What the engine returns, and what was requested of it.
+/// The outputs that the engine returns, and the requests that it received.
 #[derive(Debug, Default)]
 struct Script {
     leads: bool,
