@@ -43,9 +43,9 @@ pub enum Bug {
     CheckpointWithoutSessions,
     /// A checkpoint omits the greatest id. After a start from it, every id counts as new.
     CheckpointWithoutIds,
-    /// A restart ignores what the disk records as committed.
+    /// A restart ignores the index that the disk records as committed.
     IgnoreFloor,
-    /// A key is not stored: another request with it is executed.
+    /// Keys are not stored: a different request with a used key is executed.
     ForgetKeys,
     /// A change of one bound removes the other one.
     ChangeBothBounds,

@@ -1,4 +1,4 @@
-//! Clients: what they request, which nodes they ask, and the answers.
+//! Clients: they choose requests and nodes, and handle the answers.
 //!
 //! Every third client keeps a session: it numbers its requests, and each request names the reply to the
 //! previous one.

@@ -136,7 +136,7 @@ const KINDS: u64 = 18;
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
 /// Kinds that damage disks, and cut off the replicas that have the lost data.
 const DAMAGE_KINDS: [u64; 6] = [0, 5, 8, 11, 16, 16];
-/// Kinds that leave a leader alone with its clients while the others elect another.
+/// Kinds that leave a leader connected only to its clients, while the other replicas elect another leader.
 const CUT_KINDS: [u64; 5] = [8, 9, 10, 11, 12];
 
 /// Kinds that make flushes fail, and stop the replicas that have the data that was not written.

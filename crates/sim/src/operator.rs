@@ -75,7 +75,7 @@ impl Operator {
         self.asked.is_none_or(|(_, since)| since + ANSWER_TIMEOUT <= time)
     }
 
-    /// The next request. `others` are the nodes that could lead instead of the one that is to be removed.
+    /// The next request. `others` are the nodes that could lead instead of the node that is to be removed.
     pub(crate) fn change(&self, others: &[NodeId], random: &mut Random) -> Option<Change> {
         match self.step()? {
             Step::Add(node) => Some(Change::Add { node, address: format!("machine{node}:1") }),

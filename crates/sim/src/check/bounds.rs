@@ -95,7 +95,7 @@ impl Limits {
                 movement.transfer.id == transfer.id && movement.kind != MovementKind::Expired
             };
             let Some(movement) = movements.iter().find(is_of_it) else {
-                return Err(format!("transfer {} was created, and no movement shows it", transfer.id));
+                return Err(format!("transfer {} was created, but no movement shows it", transfer.id));
             };
             if !matches!(movement.kind, MovementKind::SinglePhase | MovementKind::Pending) {
                 continue;

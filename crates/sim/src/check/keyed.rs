@@ -57,7 +57,7 @@ pub(super) fn one_request_a_key(
             keys.tried.insert(transfer.id);
             if is_created(result) && keys.requests.contains_key(&transfer.id) {
                 return Err(format!(
-                    "transfer {} was created, and its id is a key that was used",
+                    "transfer {} was created, but its id is a key that was used",
                     transfer.id
                 ));
             }
@@ -71,7 +71,7 @@ pub(super) fn one_request_a_key(
             Ok(())
         }
         None if keys.tried.contains(&guard) => Ok(()),
-        None => Err(format!("key {guard} was refused, and no request had it")),
+        None => Err(format!("key {guard} was refused, but no request had used it")),
         Some(first) if *first == witness && !is_done => Err(format!("a retry with key {guard} was refused")),
         Some(first) if *first == witness && results.as_chunks::<16>().0.iter().any(is_created) => {
             Err(format!("a retry with key {guard} had another effect"))
@@ -142,7 +142,7 @@ mod tests {
             ((keyed(7, 2), FOUND), "two requests with key 7"),
             ((keyed(7, 1), &[Status::Exists, Status::Created][..]), "had another effect"),
             ((keyed(7, 1), NOTHING), "a retry with key 7 was refused"),
-            ((keyed(9, 1), NOTHING), "no request had it"),
+            ((keyed(9, 1), NOTHING), "no request had used it"),
             ((single(7), &DONE[..1]), "a key that was used"),
         ] {
             let verdict = verdict(&[first.clone(), last]);

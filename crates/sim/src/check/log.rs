@@ -10,7 +10,7 @@ pub(crate) fn one_entry_an_index(record: &mut Record, node: NodeId, entry: LogEn
     match record.log.get(&entry.index) {
         Some(known) if *known == entry => Ok(()),
         Some(known) => Err(format!(
-            "node {node} applied another entry at index {}: of term {}, where others had one of term {}",
+            "node {node} applied another entry at index {}: one of term {}, while other nodes have one of term {}",
             entry.index, entry.term, known.term
         )),
         None => {

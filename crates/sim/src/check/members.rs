@@ -13,7 +13,7 @@ pub(crate) fn members_are_equal<'a>(
     }
     for (node, members) in known {
         if newest.get(node).is_some() && members != newest {
-            return Err(format!("node {node} has the members {members:?}, and the newest are {newest:?}"));
+            return Err(format!("node {node} has the members {members:?}, but the newest are {newest:?}"));
         }
     }
     Ok(())

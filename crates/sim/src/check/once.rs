@@ -71,7 +71,7 @@ pub(crate) fn one_outcome_an_id(
             && outcomes.created.get(&id) != Some(&result.timestamp.0)
         {
             return Err(format!(
-                "transfer {id} has the result that it exists since {}, and does not",
+                "transfer {id} got the result that it exists since {}, but it does not",
                 result.timestamp
             ));
         }

@@ -2,7 +2,7 @@
 //!
 //! Every answer names the last entry that it includes, and the entries are totally ordered. So a run is
 //! linearizable if two things hold. The order of the entries agrees with the order of time (checked here),
-//! and each answer is that of its entry (checked in `replay`).
+//! and each answer shows exactly the state after its entry (checked in `replay`).
 
 use bezant_replica::Consistency;
 use bezant_types::LogIndex;

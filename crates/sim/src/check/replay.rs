@@ -42,7 +42,7 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
     compare_history(&history.reader(), shown.remove(&LogIndex(0)))?;
     for (index, entry) in &record.log {
         if *index != expected {
-            return Err(format!("no node applied entry {expected}, and a node applied {index}"));
+            return Err(format!("no node applied entry {expected}, but a node applied entry {index}"));
         }
         expected = index.next();
         if entry.kind == EntryKind::Command {

@@ -31,7 +31,7 @@ const SECOND: u64 = 1_000 * MILLI;
 const TICK: u64 = bezant_replica::TICK_NANOS;
 /// The world's time at the beginning of a run: November 2023.
 pub(crate) const EPOCH: u64 = 1_700_000_000 * SECOND;
-/// Ticks after which an idle log records what is committed.
+/// Ticks after which an idle log records the committed index.
 const IDLE_TICKS: u64 = 5;
 /// How long a client waits for an answer before it asks another node.
 const CALL_TIMEOUT: u64 = 800 * MILLI;
@@ -237,7 +237,7 @@ impl World {
         check::every_replica_may_vote(voters)?;
         for (node, host) in self.hosts.iter_mut().filter(|(node, _)| members.get(**node).is_some()) {
             let Some((index, bytes)) = host.take_state() else {
-                return Err(format!("node {node} is down though the faults have ended"));
+                return Err(format!("node {node} is down, although the faults have ended"));
             };
             states.push((*node, index, bytes));
         }
@@ -468,7 +468,7 @@ impl World {
         }
         if let Some(Stop { reason, cause }) = self.host(node).stop.take() {
             let cause =
-                cause.ok_or_else(|| format!("node {node} stops, and no fault explains it: {reason}"))?;
+                cause.ok_or_else(|| format!("node {node} stops, but no fault explains it: {reason}"))?;
             self.count(cause);
             self.mark(MarkKind::Crash, node, || format!("stops: {reason}"));
             let away = self.random.between(100 * MILLI, 2 * SECOND);
