@@ -1,6 +1,6 @@
 //! The ledger's state as bytes: the same state gives the same bytes on every replica.
 //!
-//! All integers little-endian. Sections, one after the other:
+//! All integers little-endian. The sections, in this order:
 //!
 //! | section | bytes | content |
 //! |---|---|---|

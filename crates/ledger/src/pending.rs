@@ -176,7 +176,7 @@ impl PendingTransfers {
         self.cut = Some(Cut { next: Nanos(0), end, removed: BTreeMap::new() });
     }
 
-    /// Reads out up to `count` transfers. False when there are no more; the cut has then ended.
+    /// Reads out up to `count` transfers. Returns false at the last one, which ends the cut.
     pub(crate) fn poll_cut(&mut self, count: usize, mut read: impl FnMut(&Transfer)) -> bool {
         let Some(cut) = &mut self.cut else { return false };
         let range = cut.next..=cut.end;

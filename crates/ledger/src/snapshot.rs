@@ -82,7 +82,7 @@ impl<T: Clone> Snapshot<T> {
         self.cut = Some(Cut { next: 0, end: self.items.len(), saved: FixedHashMap::default() });
     }
 
-    /// Reads out up to `count` items. False when there are no more; the cut has then ended.
+    /// Reads out up to `count` items. Returns false at the last one, which ends the cut.
     pub(crate) fn poll_cut(&mut self, count: usize, mut read: impl FnMut(&T)) -> bool {
         let Some(cut) = &mut self.cut else { return false };
         let end = cut.end.min(cut.next + count);

@@ -22,7 +22,7 @@ use crate::hash::{FixedHashMap, hash_id};
 /// old.
 pub(crate) const GENERATION_ROWS: usize = 1 << 16;
 
-/// Flag in a place: the place is that of a refusal.
+/// Flag in a place: it belongs to a refusal, not to a movement.
 const REFUSED: u32 = 1 << 31;
 
 /// The newest rows, found by id.

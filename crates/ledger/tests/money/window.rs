@@ -106,8 +106,8 @@ fn command(transfers: &[Transfer]) -> Command {
     Operation::CreateTransfers.command(Transfer::write_all(transfers)).unwrap()
 }
 
-/// Transfers with old ids, spread over all entries so far: each as it was sent, and for each post another one
-/// of the same pending transfer under a new id.
+/// Transfers with old ids, spread over all entries so far. Each is sent unchanged, and each post also under a
+/// new id.
 fn probe(newest: u128) -> Vec<Transfer> {
     let step = (newest / 150).max(1);
     let ids = (1..=newest).rev().step_by(usize::try_from(step).unwrap());
