@@ -1,5 +1,5 @@
-//! The rules as data: the order of the crates, forbidden dependencies, and what the deterministic crates must
-//! not use.
+//! The rules as data: the order of the crates, forbidden dependencies, and names that deterministic crates
+//! must not use.
 
 /// The crates in order: a crate may depend only on crates before it.
 pub(crate) const ORDER: &[&str] = &[
