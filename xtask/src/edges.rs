@@ -8,7 +8,9 @@ pub(crate) fn check(graph: &Graph) -> Vec<String> {
     let mut findings = Vec::new();
     for name in graph.crates.keys() {
         if !ORDER.contains(&name.as_str()) {
-            findings.push(format!("crates/{name} is not in the order of the crates: add it to ORDER in xtask/src/rules.rs"));
+            findings.push(format!(
+                "crates/{name} is not in the order of the crates: add it to ORDER in xtask/src/rules.rs"
+            ));
         }
         check_order(graph, name, &mut findings);
         check_never(graph, name, &mut findings);
@@ -32,7 +34,8 @@ fn check_order(graph: &Graph, name: &str, findings: &mut Vec<String>) {
     let Some(own) = place(name) else { return };
     for other in crates_needed(graph, name) {
         if place(other).is_some_and(|place| place >= own) {
-            findings.push(format!("{name} depends on {other}, which comes after it in the order of the crates"));
+            findings
+                .push(format!("{name} depends on {other}, which comes after it in the order of the crates"));
         }
     }
 }
@@ -94,7 +97,10 @@ mod tests {
     #[test]
     fn an_edge_upwards_is_found() {
         let graph = graph(&[("bezant-ledger", &["bezant-consensus"])]);
-        assert_eq!(check(&graph), ["ledger depends on consensus, which comes after it in the order of the crates"]);
+        assert_eq!(
+            check(&graph),
+            ["ledger depends on consensus, which comes after it in the order of the crates"]
+        );
     }
 
     #[test]

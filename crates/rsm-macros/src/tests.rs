@@ -154,14 +154,8 @@ fn types_of_calls_are_owned_and_equal_on_every_replica() {
             "1:19 write an integer of the smallest unit, such as cents: the sum of floats depends on their order, so replicas may differ",
         ],
     );
-    check(
-        "cmd a(x: Box<dyn Any>);",
-        &["1:14 write a type whose bytes have one format, such as an enum"],
-    );
-    check(
-        "cmd a(x: impl Into<u32>);",
-        &["1:10 write a type whose bytes have one format, such as an enum"],
-    );
+    check("cmd a(x: Box<dyn Any>);", &["1:14 write a type whose bytes have one format, such as an enum"]);
+    check("cmd a(x: impl Into<u32>);", &["1:10 write a type whose bytes have one format, such as an enum"]);
     check("cmd a(x: fn());", &["1:10 write a type whose bytes have one format, such as an enum"]);
     check("cmd a(x: Vec<_>);", &["1:14 write the type"]);
     check(
