@@ -25,13 +25,12 @@ use crate::reads::{Read, Reads, Wanted};
 pub const TICK_NANOS: u64 = 10_000_000;
 /// Ticks without a leader after which everything that waits is refused.
 const LEADERLESS_TICKS: u64 = 100;
-/// Ticks without a message after which a leader no longer counts as known. Voters start an election long
-/// before.
+/// Ticks without a message after which a leader counts as unknown; voters start elections long before.
 const LEADER_TIMEOUT_TICKS: u64 = 100;
 /// Ticks between two searches for commands that have waited too long.
 const QUEUE_TICKS: u64 = 25;
-/// Ticks that a write may take before this replica counts as stalled. A leader whose disk hangs must not
-/// prevent an election.
+/// Ticks of a write after which this replica is stalled: a leader whose disk hangs must not prevent
+/// elections.
 const WRITE_TICKS_MAX: u64 = 150;
 
 /// Engine and state machine of one replica. After one or several calls of [`handle`](Self::handle), call
@@ -44,8 +43,7 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) engine: E,
     pub(crate) queue: Queue,
     pub(crate) pipeline: Pipeline<M::Found>,
-    /// The entry that was proposed, until the engine outputs its write: its index, the entry (`None` for a
-    /// change of the membership) and the origins of its commands.
+    /// The proposed entry, until the engine outputs its write. No [`Entry`] for a change of the membership.
     pub(crate) proposed: Option<(LogIndex, Option<Entry>, Vec<Origin>)>,
     pub(crate) forwards: Forwards,
     reads: Reads<M::Query>,
@@ -71,11 +69,9 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) has_new_terms: bool,
     /// The state differs from that of the other replicas: it is not served to clients or peers.
     pub(crate) has_diverged: bool,
-    /// Why this replica, as a leader, takes no writes for now: its disk is nearly full. It tries to transfer
-    /// leadership.
+    /// Why a leader takes no writes for now: its disk is nearly full. It tries to transfer leadership.
     pub(crate) pressure: Option<String>,
-    /// Why this replica, as a leader, takes no writes for now: its clock is not trusted. The driver chooses
-    /// the next leader.
+    /// Why a leader takes no writes for now: its clock is not trusted. The driver chooses the next leader.
     pub(crate) hold: Option<String>,
     /// The entry that must be applied before the state is served; `None` while it is not known.
     pub(crate) shows_from: Option<LogIndex>,
@@ -178,8 +174,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.engine.members()
     }
 
-    /// The last index at which this replica's digest was equal to all other known digests, and the number of
-    /// replicas compared, this one included. Zeros before the first comparison.
+    /// The last index at which all known digests were equal, this replica's included, and their number; or
+    /// zeros.
     pub const fn agreed(&self) -> (LogIndex, usize) {
         self.digests.agreed
     }
@@ -287,8 +283,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.queries.retain(|(ticket, _)| is_waited_for(*ticket));
     }
 
-    /// Does one step of a long query, and returns whether more steps are left. The driver handles commands in
-    /// between.
+    /// Does one step of a long query; true while steps are left. The driver handles commands in between.
     pub fn step_queries(&mut self) -> bool {
         if self.has_diverged {
             for (ticket, _) in self.queries.drain(..) {
