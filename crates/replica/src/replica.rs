@@ -29,8 +29,7 @@ const LEADERLESS_TICKS: u64 = 100;
 const LEADER_TIMEOUT_TICKS: u64 = 100;
 /// Ticks between two searches for commands that have waited too long.
 const QUEUE_TICKS: u64 = 25;
-/// Ticks of a write after which this replica is stalled: a leader whose disk hangs must not prevent
-/// elections.
+/// Ticks of a write after which this replica is stalled: a hanging leader must not prevent elections.
 const WRITE_TICKS_MAX: u64 = 150;
 
 /// Engine and state machine of one replica. After one or several calls of [`handle`](Self::handle), call
@@ -174,8 +173,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.engine.members()
     }
 
-    /// The last index at which all known digests were equal, this replica's included, and their number; or
-    /// zeros.
+    /// The last index at which all known digests were equal, own included, and their number; zeros at first.
     pub const fn agreed(&self) -> (LogIndex, usize) {
         self.digests.agreed
     }
