@@ -1,6 +1,6 @@
 //! How a batch of events is applied: timestamps, linked chains, imported batches.
 //!
-//! This module holds the parts that accounts and transfers have in common. Their separate checks are in
+//! This module contains the code that accounts and transfers share. Their separate checks are in
 //! `create_accounts` and `create_transfers`.
 
 use alloc::vec::Vec;

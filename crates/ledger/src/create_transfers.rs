@@ -77,9 +77,9 @@ impl BatchEvent for ExtendedTransfer {
     }
 }
 
-/// A transfer of a client that supports only the statuses of the model that Bezant and TigerBeetle have in
-/// common. Every other status is mapped to the nearest of these, because some clients hang on a status number
-/// that they do not know.
+/// A transfer of a client that supports only the statuses of TigerBeetle's model (below 1000). Every other
+/// status is mapped to the nearest of these, because some clients hang on a status number that they do not
+/// know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassicTransfer(Transfer);
 
@@ -208,7 +208,7 @@ pub(crate) struct Places {
 }
 
 impl Ledger {
-    /// Maps the status of a refused transfer to the nearest one of the common model.
+    /// Maps the status of a refused transfer to the nearest status of TigerBeetle's model.
     fn classic(&self, status: Status, transfer: &Transfer) -> Status {
         match status {
             Status::BalanceOutOfBounds => self.status_of_bounds(transfer),
@@ -222,8 +222,8 @@ impl Ledger {
         }
     }
 
-    /// The common status for a transfer that bounds refused: `exceeds_credits` for the minimum of the debit
-    /// account, `exceeds_debits` for the maximum of the credit account.
+    /// TigerBeetle's status for a transfer that bounds refused: `exceeds_credits` for the minimum of the
+    /// debit account, `exceeds_debits` for the maximum of the credit account.
     fn status_of_bounds(&self, transfer: &Transfer) -> Status {
         let state = |id| self.accounts.find(id).map(|place| self.accounts.get(place));
         let (Some(debit), Some(credit)) =

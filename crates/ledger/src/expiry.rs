@@ -1,11 +1,11 @@
 //! Expiry, and its pause while a history is imported.
 //!
-//! The imported history contains which pending transfers were posted, voided or expired, with the timestamps
-//! of the source. If this ledger added its own expiry during the import, that row would have the current
-//! time, and no older row could follow it. So an import first pauses the expiry of imported pending
-//! transfers. It creates them with their timeouts, and resolves those that the source resolved, even after
-//! their timeout. Then it resumes expiry. A transfer that is still pending expires when it would have expired
-//! at the source; an overdue one expires at once. Pending transfers that were not imported expire as usual.
+//! An imported history contains the posts, voids and expiries of pending transfers, with the timestamps of
+//! the source. If this ledger added its own expiry during the import, that row would have the current time,
+//! and no older row could follow it. So an import first pauses the expiry of imported pending transfers. It
+//! creates them with their timeouts, and resolves those that the source resolved, even after their timeout.
+//! Then it resumes expiry. A transfer that is still pending expires when it would have expired at the source;
+//! an overdue one expires at once. Pending transfers that were not imported expire as usual.
 //!
 //! What always holds: a transfer event that is not imported ends the pause before it is checked, even when it
 //! is refused. So a forgotten pause ends when the ledger is used again. If only accepted events ended the

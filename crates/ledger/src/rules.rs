@@ -14,7 +14,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
     number: u8,
-    /// True for a client that supports only the common model of accounts and transfers (statuses below 1000).
+    /// True for a client that supports only TigerBeetle's model of accounts and transfers (statuses below
+    /// 1000).
     is_classic: bool,
 }
 
@@ -31,7 +32,7 @@ impl Rules {
         Self { number, is_classic: false }
     }
 
-    /// The same rules for a client that supports only the common model.
+    /// The same rules for a client that supports only TigerBeetle's model.
     pub(crate) const fn classic(self) -> Self {
         Self { is_classic: true, ..self }
     }

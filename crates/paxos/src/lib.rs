@@ -5,7 +5,8 @@
 //! messages, which are held back until the state that they report is durable.
 //!
 //! `docs/protocol/paxos.md` describes the protocol message by message, and why it is safe. In short:
-//! - The *acceptor* promises ballots and accepts pvalues, and makes both durable before it replies.
+//! - The *acceptor* promises ballots and accepts pvalues (values with slot and round), and makes both durable
+//!   before it replies.
 //! - The *replica* emits decided values in the order of their slots, and tracks the leader.
 //! - The *scout* runs phase 1 of a ballot: it collects promises, and adopts the log that contains every value
 //!   that may have been decided.

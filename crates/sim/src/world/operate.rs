@@ -68,8 +68,8 @@ impl World {
             return Ok(());
         }
         if let Some(Step::Add(node)) = step {
-            // A node that joins gets the members from a running member. It may not have the change yet; then
-            // the step is repeated.
+            // A node that joins gets the members from a running member. If that member does not have the
+            // change yet, the step is repeated.
             let members = self.newest_members();
             if members.get(node).is_none() {
                 return Ok(());
