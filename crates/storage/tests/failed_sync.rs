@@ -29,7 +29,7 @@ const INSTALLED: (LogIndex, Term) = (LogIndex(9), Term(4));
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Appends entries of these sizes and flushes them.
-    Group(&'static [usize]),
+    Flush(&'static [usize]),
     Mark,
     Truncate(u64),
     /// Writes a checkpoint of everything durable, and releases the segments that it covers.
@@ -38,19 +38,19 @@ enum Step {
     Reset,
 }
 
-use Step::{Checkpoint, Group, Mark, Reset, Truncate};
+use Step::{Checkpoint, Flush, Mark, Reset, Truncate};
 
 const CASES: [&[Step]; 10] = [
-    &[Group(&[100]), Group(&[1000, 448, 9000]), Group(&[64]), Mark, Group(&[4032, 4032])],
-    &[Group(&[30_000]), Group(&[20_000, 100]), Group(&[30_000, 5]), Mark, Group(&[9])],
-    &[Group(&[100]), Group(&[1000, 448, 9000]), Group(&[64]), Truncate(2), Group(&[300, 9000])],
-    &[Group(&[100]), Group(&[448, 448, 384, 9000]), Truncate(3), Mark, Group(&[5000])],
-    &[Group(&[4032]), Group(&[4032, 8128]), Group(&[9]), Truncate(1), Group(&[12_000])],
-    &[Group(&[100, 20_000]), Group(&[20_000, 20_000]), Group(&[20_000]), Truncate(1), Group(&[7])],
-    &[Group(&[100]), Mark, Group(&[100, 30_000]), Truncate(1), Group(&[20_000, 20_000]), Truncate(2)],
-    &[Group(&[100, 20_000]), Checkpoint, Group(&[40_000]), Group(&[40_000]), Checkpoint, Group(&[9])],
-    &[Group(&[100, 20_000]), Checkpoint, Reset, Group(&[100, 9000]), Mark],
-    &[Group(&[100, 40_000]), Group(&[40_000]), Reset, Group(&[20_000]), Truncate(9), Group(&[7])],
+    &[Flush(&[100]), Flush(&[1000, 448, 9000]), Flush(&[64]), Mark, Flush(&[4032, 4032])],
+    &[Flush(&[30_000]), Flush(&[20_000, 100]), Flush(&[30_000, 5]), Mark, Flush(&[9])],
+    &[Flush(&[100]), Flush(&[1000, 448, 9000]), Flush(&[64]), Truncate(2), Flush(&[300, 9000])],
+    &[Flush(&[100]), Flush(&[448, 448, 384, 9000]), Truncate(3), Mark, Flush(&[5000])],
+    &[Flush(&[4032]), Flush(&[4032, 8128]), Flush(&[9]), Truncate(1), Flush(&[12_000])],
+    &[Flush(&[100, 20_000]), Flush(&[20_000, 20_000]), Flush(&[20_000]), Truncate(1), Flush(&[7])],
+    &[Flush(&[100]), Mark, Flush(&[100, 30_000]), Truncate(1), Flush(&[20_000, 20_000]), Truncate(2)],
+    &[Flush(&[100, 20_000]), Checkpoint, Flush(&[40_000]), Flush(&[40_000]), Checkpoint, Flush(&[9])],
+    &[Flush(&[100, 20_000]), Checkpoint, Reset, Flush(&[100, 9000]), Mark],
+    &[Flush(&[100, 40_000]), Flush(&[40_000]), Reset, Flush(&[20_000]), Truncate(9), Flush(&[7])],
 ];
 
 /// The content of a folder: the index of its checkpoint, and the entries after it.
@@ -95,7 +95,7 @@ impl Known {
         let (mut log, _) = open(disk)?;
         for step in steps {
             match *step {
-                Group(sizes) => {
+                Flush(sizes) => {
                     for size in sizes {
                         let entry = new_entry(log.last_index().0 + 1, incarnation.max(INSTALLED.1.0), *size);
                         log.append(&entry)?;
@@ -238,12 +238,12 @@ fn a_failed_start_after_a_failure_confirms_only_durable_entries() {
 
 #[test]
 fn a_failed_start_on_torn_writes_confirms_only_durable_entries() {
-    let before: &[Step] = &[Group(&[100, 9000]), Group(&[30])];
+    let before: &[Step] = &[Flush(&[100, 9000]), Flush(&[30])];
     let torn: [&[Step]; 4] = [
-        &[Group(&[100, 448, 12_000, 64, 5000])],
-        &[Group(&[4032, 4032, 4032, 64, 4032])],
-        &[Group(&[20_000, 20_000, 20_000, 7])],
-        &[Truncate(2), Group(&[4032, 9000])],
+        &[Flush(&[100, 448, 12_000, 64, 5000])],
+        &[Flush(&[4032, 4032, 4032, 64, 4032])],
+        &[Flush(&[20_000, 20_000, 20_000, 7])],
+        &[Truncate(2), Flush(&[4032, 9000])],
     ];
     for (number, steps) in torn.iter().enumerate() {
         for operation in 1.. {

@@ -279,8 +279,8 @@ fn check_reset(disk: &MemoryDisk, before: &[LogEntry], context: &str) -> u64 {
 
 #[test]
 fn a_log_that_was_reset_begins_after_the_checkpoint() {
-    for (name, groups) in RESETS {
-        let disk = written(groups);
+    for (name, flushes) in RESETS {
+        let disk = written(flushes);
         let log = install(&disk).unwrap();
         assert_eq!((log.last_index(), log.durable_index()), (LogIndex(CHECKPOINT), LogIndex(CHECKPOINT)));
         drop(log);
@@ -291,8 +291,8 @@ fn a_log_that_was_reset_begins_after_the_checkpoint() {
 
 #[test]
 fn a_crash_during_a_reset_is_not_damage() {
-    for (name, groups) in RESETS {
-        let base = written(groups);
+    for (name, flushes) in RESETS {
+        let base = written(flushes);
         let before = recover(&base).unwrap();
         let counted = base.restart();
         install(&counted).unwrap();

@@ -70,14 +70,14 @@ const fn case(name: &'static str, flushed: &'static [&'static [usize]], steps: &
 
 const SMALL: &[&[usize]] = &[&[0, 7000], &[8128], &[0, 0, 8000], &[1], &[8128, 8128], &[0]];
 const LONG: &[&[usize]] = &[&[0, 100], &[20_000, 0, 20_000], &[20_000], &[20_000, 448, 0], &[20_000, 20_000]];
-const GROUP: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
+const FLUSH: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
 
 const TRUNCATIONS: [Case; 20] = [
-    case("only the first engine entry stays", GROUP, &[Step::Truncate(1)]),
-    case("in a flush, after a command", GROUP, &[Step::Truncate(2)]),
-    case("in a flush, after an engine entry", GROUP, &[Step::Truncate(3)]),
-    case("in a flush, after a whole block", GROUP, &[Step::Truncate(5)]),
-    case("only the last entry of a flush is removed", GROUP, &[Step::Truncate(7)]),
+    case("only the first engine entry stays", FLUSH, &[Step::Truncate(1)]),
+    case("in a flush, after a command", FLUSH, &[Step::Truncate(2)]),
+    case("in a flush, after an engine entry", FLUSH, &[Step::Truncate(3)]),
+    case("in a flush, after a whole block", FLUSH, &[Step::Truncate(5)]),
+    case("only the last entry of a flush is removed", FLUSH, &[Step::Truncate(7)]),
     case("at a sector's edge", &[&[448, 448, 0, 384, 9000]], &[Step::Truncate(2)]),
     case("at a sector's edge, after an engine entry", &[&[448, 0, 384, 9000]], &[Step::Truncate(3)]),
     case("at the edge of a flush that fills its blocks", &[&[4032], &[4032, 0], &[9]], &[Step::Truncate(1)]),
@@ -92,10 +92,10 @@ const TRUNCATIONS: [Case; 20] = [
         is_marked: true,
         ..case("the smallest segments, to a boundary", SMALL, &[Step::Truncate(3)])
     },
-    case("only staged entries", GROUP, &[Step::Stage(&[20_000, 0, 20_000, 20_000, 0]), Step::Truncate(10)]),
+    case("only staged entries", FLUSH, &[Step::Stage(&[20_000, 0, 20_000, 20_000, 0]), Step::Truncate(10)]),
     case(
         "staged and durable entries",
-        GROUP,
+        FLUSH,
         &[Step::Stage(&[20_000, 0, 20_000, 20_000]), Step::Truncate(3)],
     ),
     Case { checkpoint: 4, ..case("to just after a checkpoint", LONG, &[Step::Truncate(4)]) },
@@ -111,7 +111,7 @@ const RESET: &[Step] = &[Step::Plan, Step::Checkpoint, Step::Reset];
 
 const RESETS: [Case; 12] = [
     case("an empty log", &[], RESET),
-    case("a shorter log", GROUP, RESET),
+    case("a shorter log", FLUSH, RESET),
     case("a longer log", LONG, RESET),
     case("a log that ends there", &[&[0, 20_000, 20_000], &[20_000, 0, 0], &[20_000, 20_000, 0]], RESET),
     // Entry 10 begins a segment: the new segment takes the name of an old one.
@@ -121,16 +121,16 @@ const RESETS: [Case; 12] = [
         RESET,
     ),
     Case { segment_size: SEGMENTS[1], ..case("the smallest segments", SMALL, RESET) },
-    Case { checkpoint: 4, is_marked: true, ..case("over its own checkpoint", GROUP, RESET) },
+    Case { checkpoint: 4, is_marked: true, ..case("over its own checkpoint", FLUSH, RESET) },
     Case { checkpoint: 7, is_prepared: true, ..case("after released segments", LONG, RESET) },
     case(
         "staged before",
-        GROUP,
+        FLUSH,
         &[Step::Stage(&[0, 20_000, 20_000]), Step::Plan, Step::Checkpoint, Step::Reset],
     ),
     case(
         "appended between plan and reset",
-        GROUP,
+        FLUSH,
         &[
             Step::Plan,
             Step::Stage(&[0, 20_000]),
@@ -184,8 +184,8 @@ impl Case {
     fn disk(&self) -> MemoryDisk {
         let disk = MemoryDisk::new();
         let (mut log, _) = self.open(&disk, 0).unwrap();
-        for group in self.flushed {
-            stage(&mut log, group).unwrap();
+        for sizes in self.flushed {
+            stage(&mut log, sizes).unwrap();
             log.flush().unwrap();
         }
         if self.is_marked {
@@ -521,7 +521,7 @@ fn the_layouts_match_their_names() {
 
 #[test]
 fn a_cancelled_plan_is_removed_or_void_after_every_fault() {
-    let case = case("cancelled", GROUP, &[Step::Plan]);
+    let case = case("cancelled", FLUSH, &[Step::Plan]);
     let (base, allowed) = (case.disk(), case.allowed());
     for is_crash in [true, false] {
         for operation in 1.. {

@@ -71,7 +71,7 @@ pub struct FrameSummary {
     /// Bytes of its payload.
     pub payload_size: u32,
     /// Number of the flush that wrote it.
-    pub group: u64,
+    pub flush_number: u64,
     /// The index up to which everything was durable before this frame was written.
     pub durable_index: LogIndex,
 }
@@ -84,7 +84,7 @@ impl FrameSummary {
             index: frame.index,
             term: frame.term,
             payload_size: frame.payload_size,
-            group: frame.group,
+            flush_number: frame.flush_number,
             durable_index: frame.durable_index,
         }
     }
@@ -167,12 +167,12 @@ fn inspect_segment(
         end_offset: walk.offset,
         sealed,
     };
-    let mut group = None;
+    let mut flush_number = None;
     loop {
         match walk.step()? {
             Step::Frame(frame, _) => {
-                segment.flushes += u64::from(group != Some(frame.group));
-                group = Some(frame.group);
+                segment.flushes += u64::from(flush_number != Some(frame.flush_number));
+                flush_number = Some(frame.flush_number);
                 segment.entries += u64::from(frame.kind.is_entry());
                 segment.marks += u64::from(frame.kind == FrameKind::Mark);
                 if frame.kind.is_entry() {

@@ -136,7 +136,7 @@ pub struct Log {
     /// The highest committed index that the disk records; 0 when unknown.
     noted: LogIndex,
     /// Number of the last flush.
-    group: u64,
+    flush_number: u64,
     /// A reset that is recorded and not yet done.
     planned: Option<Reset>,
     failed: Option<LogError>,
@@ -214,7 +214,7 @@ impl Log {
             marked_index: tail.marked_index,
             committed: tail.committed,
             noted: tail.committed,
-            group: tail.group,
+            flush_number: tail.flush_number,
             planned: None,
             failed: None,
             stats: LogStats::default(),
@@ -256,7 +256,7 @@ impl Log {
             marked_index: zero,
             committed: zero,
             noted: zero,
-            group: 0,
+            flush_number: 0,
             planned: None,
             failed: None,
             stats: LogStats::default(),
@@ -411,7 +411,7 @@ impl Log {
         self.committed = self.committed.min(after);
         self.staging.committed = self.committed;
         self.noted = LogIndex(0);
-        self.group = end.group;
+        self.flush_number = end.flush_number;
         Ok(())
     }
 
@@ -463,7 +463,7 @@ impl Log {
         self.committed = index;
         self.staging.committed = index;
         self.noted = index;
-        self.group = 0;
+        self.flush_number = 0;
         self.planned = None;
         Ok(())
     }
@@ -504,7 +504,7 @@ impl Log {
             index,
             term,
             durable_index: self.durable_index,
-            group: self.group + 1,
+            flush_number: self.flush_number + 1,
             previous_term: self.last_term,
             next_index: self.last_index.next(),
         }
@@ -512,8 +512,8 @@ impl Log {
 
     fn write_staged(&mut self) -> Result<(), LogError> {
         let begun = self.flushing.unwrap_or_else(|| {
-            self.group += 1;
-            let records_committed = self.staging.close(self.group, self.durable_index);
+            self.flush_number += 1;
+            let records_committed = self.staging.close(self.flush_number, self.durable_index);
             self.flushing_committed = records_committed.then_some(self.committed);
             0
         });
@@ -561,7 +561,7 @@ impl Log {
             index: last_index,
             term: Term(0),
             durable_index: last_index,
-            group: next.group,
+            flush_number: next.flush_number,
             sequence: sealed.sequence,
             payload_size: 0,
             payload_checksum: bezant_codec::checksum_seeded(last_index.0, &[]),

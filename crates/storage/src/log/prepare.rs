@@ -121,7 +121,7 @@ pub(super) fn create_first(
         first_index: before.next(),
         previous_term: term,
         size: segment_size,
-        group: 0,
+        flush_number: 0,
         previous_sequence: 0,
     };
     let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);

@@ -98,7 +98,7 @@ pub(super) struct Truncated {
     pub(super) marked_index: LogIndex,
     /// Number of the last flush of which frames are left. The next flush gets the next number, as after an
     /// opening.
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
 }
 
 /// Removes everything after entry `after`: whole segments, newest first, then the rest of the segment that
@@ -130,8 +130,8 @@ pub(super) fn truncate(
     }
     pass_marks(&mut walk)?;
     // A begun block is always closed: the power may have failed before its padding was written.
-    let group_end = walk.offset.next_multiple_of(BLOCK);
-    let end = written_end(&mut walk)?.max(group_end);
+    let flush_end = walk.offset.next_multiple_of(BLOCK);
+    let end = written_end(&mut walk)?.max(flush_end);
     if end > walk.offset {
         tail::cut(&*file, &mut walk, end)?;
     }
@@ -142,7 +142,7 @@ pub(super) fn truncate(
         offset: walk.offset.next_multiple_of(BLOCK),
         last_term: walk.term,
         marked_index: walk.marked_index,
-        group: walk.group,
+        flush_number: walk.flush_number,
     })
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Tail {
     pub(super) last_index: LogIndex,
     pub(super) last_term: Term,
     /// Number of the last flush.
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     /// The highest index that the log itself records as acknowledged.
     pub(super) marked_index: LogIndex,
     /// The highest index that this segment records as committed; 0 when it records none.
@@ -64,7 +64,7 @@ pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogErr
             Step::Blank => {
                 break Some(Fault {
                     may_be_torn: true,
-                    group_max: walk.group.saturating_add(1),
+                    flush_number_max: walk.flush_number.saturating_add(1),
                     reason: "the beginning of the flush was not written",
                     version: None,
                 });
@@ -83,7 +83,7 @@ pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogErr
         offset: walk.offset.next_multiple_of(BLOCK),
         last_index: walk.last_index(),
         last_term: walk.term,
-        group: walk.group,
+        flush_number: walk.flush_number,
         marked_index: walk.marked_index,
         committed: walk.committed,
         cut,
@@ -128,8 +128,8 @@ fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<
     // A flush ends at a block's end. If the last one stops inside a block, its block is closed with padding,
     // even if nothing but zeros follows. Otherwise the frames of the next flush would prove that bytes were
     // lost here.
-    let group_end = walk.offset.next_multiple_of(BLOCK);
-    let written_end = survey(walk, fault)?.max(group_end);
+    let flush_end = walk.offset.next_multiple_of(BLOCK);
+    let written_end = survey(walk, fault)?.max(flush_end);
     Ok((written_end > walk.offset).then(|| CutTail {
         file: walk.window.file_name().to_owned(),
         offset: walk.offset,
@@ -164,7 +164,7 @@ fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), Lo
     if later.sequence != walk.header.sequence {
         return Err(damaged(walk, fault, "a block of another segment follows it"));
     }
-    if later.durable_index >= walk.next_index || later.group > fault.group_max {
+    if later.durable_index >= walk.next_index || later.flush_number > fault.flush_number_max {
         return Err(damaged(
             walk,
             fault,
@@ -200,7 +200,7 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
         block.truncate(in_block);
         let close = Close {
             sequence: walk.header.sequence,
-            group: walk.group,
+            flush_number: walk.flush_number,
             durable_index: walk.marked_index,
             committed: walk.committed,
         };
@@ -217,7 +217,7 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
 /// After a failed sync the system may return bytes that it will never write: only bytes that are written
 /// again can be synced. Earlier flushes are not written again: each was durable before the next was written.
 pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
-    let mut from = walk.group_offset;
+    let mut from = walk.flush_offset;
     let end = walk.offset.next_multiple_of(BLOCK);
     while from < end {
         let size = PIECE_SIZE.min(end - from);
@@ -231,7 +231,7 @@ pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), Lo
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Close {
     pub(super) sequence: u32,
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     pub(super) durable_index: LogIndex,
     /// The highest index that is known to be committed.
     pub(super) committed: LogIndex,
@@ -241,7 +241,7 @@ pub(super) struct Close {
 /// of `bytes`. False when `bytes` ends at a block's end: then no frame is added and the committed index is
 /// not recorded.
 pub(super) fn close_block(bytes: &mut AlignedBuffer, offset: u64, close: Close) -> bool {
-    let Close { sequence, group, durable_index, committed } = close;
+    let Close { sequence, flush_number, durable_index, committed } = close;
     let remaining = bytes.len().next_multiple_of(BLOCK_SIZE) - bytes.len();
     if remaining == 0 {
         return false;
@@ -254,7 +254,7 @@ pub(super) fn close_block(bytes: &mut AlignedBuffer, offset: u64, close: Close) 
         index: LogIndex(0),
         term: Term(committed.0),
         durable_index,
-        group,
+        flush_number,
         sequence,
         payload_size: u32::try_from(payload_size).expect("invariant: less than a block"),
         payload_checksum: checksum_seeded(0, &[0; BLOCK_SIZE][..payload_size]),

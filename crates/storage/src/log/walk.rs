@@ -98,7 +98,7 @@ pub(super) struct Fault {
     /// True when an interrupted write can look like this; false when it must be damage.
     pub(super) may_be_torn: bool,
     /// The highest number that the flush which wrote this place can have.
-    pub(super) group_max: u64,
+    pub(super) flush_number_max: u64,
     pub(super) reason: &'static str,
     /// The frame's format version, if this program does not know it; `None` for all other faults.
     pub(super) version: Option<u16>,
@@ -116,9 +116,9 @@ pub(super) struct Walk {
     /// Term of the last entry.
     pub(super) term: Term,
     /// Number of the flush that wrote the last frame.
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     /// Offset at which that flush began in this segment; the offset of the first frame when there is none.
-    pub(super) group_offset: u64,
+    pub(super) flush_offset: u64,
     /// The highest index that a mark or the segment's header records as acknowledged.
     pub(super) marked_index: LogIndex,
     /// The highest index that a padding records as committed; 0 when there is none.
@@ -134,8 +134,8 @@ impl Walk {
             offset: BLOCK,
             next_index: header.first_index,
             term: header.previous_term,
-            group: header.group,
-            group_offset: BLOCK,
+            flush_number: header.flush_number,
+            flush_offset: BLOCK,
             marked_index: LogIndex(header.first_index.0.saturating_sub(1)),
             committed: LogIndex(0),
         }
@@ -163,17 +163,18 @@ impl Walk {
             Err(fault) => return Ok(Step::Fault(self.header_fault(fault))),
         };
         if let Some(reason) = self.misfit(&frame) {
-            let fault = Fault { may_be_torn: false, group_max: frame.group, reason, version: None };
+            let fault =
+                Fault { may_be_torn: false, flush_number_max: frame.flush_number, reason, version: None };
             return Ok(Step::Fault(fault));
         }
         if let Some(fault) = self.payload_fault(&frame)? {
             return Ok(Step::Fault(fault));
         }
         self.offset += frame.frame_size();
-        if frame.group != self.group {
-            self.group_offset = offset;
+        if frame.flush_number != self.flush_number {
+            self.flush_offset = offset;
         }
-        self.group = frame.group;
+        self.flush_number = frame.flush_number;
         match frame.kind {
             FrameKind::Entry | FrameKind::EngineEntry => {
                 self.next_index = frame.index.next();
@@ -202,23 +203,27 @@ impl Walk {
     }
 
     fn header_fault(&self, fault: HeaderFault) -> Fault {
-        let group_max = if self.at_block() { self.group.saturating_add(1) } else { self.group };
+        let flush_number_max =
+            if self.at_block() { self.flush_number.saturating_add(1) } else { self.flush_number };
         match fault {
             HeaderFault::Blank => Fault {
                 may_be_torn: true,
-                group_max,
+                flush_number_max,
                 reason: "the rest of the flush was not written",
                 version: None,
             },
             HeaderFault::Broken => Fault {
                 may_be_torn: false,
-                group_max,
+                flush_number_max,
                 reason: "the frame's header fails its checksum (a torn write leaves zeros)",
                 version: None,
             },
-            HeaderFault::Version(version) => {
-                Fault { may_be_torn: false, group_max, reason: "unknown version", version: Some(version) }
-            }
+            HeaderFault::Version(version) => Fault {
+                may_be_torn: false,
+                flush_number_max,
+                reason: "unknown version",
+                version: Some(version),
+            },
         }
     }
 
@@ -231,7 +236,9 @@ impl Walk {
         if end > self.header.frames_end() {
             return Some("the frame is larger than the segment");
         }
-        if frame.group < self.group || (frame.group > self.group && !self.at_block()) {
+        if frame.flush_number < self.flush_number
+            || (frame.flush_number > self.flush_number && !self.at_block())
+        {
             return Some("the frame belongs to another flush");
         }
         match frame.kind {
@@ -267,7 +274,7 @@ impl Walk {
         } else {
             "the frame was completely written, and its payload fails its checksum"
         };
-        Ok(Some(Fault { may_be_torn, group_max: frame.group, reason, version: None }))
+        Ok(Some(Fault { may_be_torn, flush_number_max: frame.flush_number, reason, version: None }))
     }
 
     /// True when a sector of the frame, other than that of its header, was never written.
