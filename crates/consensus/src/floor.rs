@@ -75,7 +75,8 @@ impl Conflict {
 impl fmt::Display for Conflict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, term, first, committed, last, events, .. } = self;
-        let (count, about) = (self.entries(), if self.is_first_exact { "" } else { " or from an earlier one" });
+        let (count, about) =
+            (self.entries(), if self.is_first_exact { "" } else { " or from an earlier one" });
         write!(
             formatter,
             "its log is committed up to entry {committed}, but node {from} (term {term}) has other entries from entry \
