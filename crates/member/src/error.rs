@@ -205,7 +205,9 @@ pub enum CallError {
         reason: String,
     },
     /// This member was removed. If the call sent a command, its outcome is not known.
-    #[error("this node was removed from the cluster: shut it down; to bring it back, let it join with an empty folder")]
+    #[error(
+        "this node was removed from the cluster: shut it down; to bring it back, let it join with an empty folder"
+    )]
     Removed,
     /// The member is shut down. If the call sent a command, its outcome is not known.
     #[error("the member is shut down")]
