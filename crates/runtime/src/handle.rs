@@ -216,7 +216,7 @@ impl Shared {
         let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         match note.store(&*disk) {
             Ok(()) => tracing::warn!("{error}. Start this node again: it will be repaired from the others"),
-            Err(failure) => tracing::error!("{error}; the damage cannot be recorded for the next start: {failure}"),
+            Err(failure) => tracing::error!("{error}; the damage cannot be recorded: {failure}"),
         }
     }
 }

@@ -286,7 +286,10 @@ fn connect<M: Machine>(
         let message = match event {
             PeerEvent::Message { from, disk, bytes } => {
                 let Some(message) = PeerMessage::decode(bytes) else {
-                    tracing::warn!(node = from.0, "a message of a peer cannot be read: does it run another version?");
+                    tracing::warn!(
+                        node = from.0,
+                        "a message of a peer cannot be read: does it run another version?"
+                    );
                     return;
                 };
                 Message::FromPeer { from, disk, message }
