@@ -58,7 +58,7 @@ identifier! {
     SessionNumber(u64)
 }
 identifier! {
-    /// Position of a movement in the history of a shard, counted from 0 without gaps.
+    /// Position of a movement in the history, counted from 0 without gaps.
     MovementNumber(u64)
 }
 
