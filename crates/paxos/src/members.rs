@@ -1,8 +1,8 @@
 //! Changes of the membership, and leadership transfer.
 //!
 //! A change is a value like any other, and is applied when it is decided. A change of the voters has two
-//! steps. The leader proposes the second step as soon as the first is applied. A later leader that finds the
-//! members joint does the same.
+//! steps; between them the configuration is joint. The leader proposes the second step as soon as the first
+//! is applied. So does a new leader that finds a joint configuration.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -16,7 +16,8 @@ use crate::leader::Succession;
 use crate::message::Message;
 use crate::quorum::is_acceptor;
 
-/// Slots that a node may lack when it becomes a voter or the leader. It receives them within a short time.
+/// The most slots that a node may lack when it is made a voter or the leader. It receives so few within a
+/// short time.
 const LAG_MAX: u64 = 256;
 
 impl Paxos {
@@ -137,9 +138,9 @@ impl Paxos {
         }
     }
 
-    /// Applies the change in a decided value. A change that was applied before (the members came with a
-    /// checkpoint or from the disk) and one that does not fit the members have no effect, on every replica
-    /// alike.
+    /// Applies the change in a decided value. Two kinds of change have no effect, on every replica alike: a
+    /// change that is already in the members (they came with a checkpoint or from the disk), and a change
+    /// that does not fit the members.
     pub(crate) fn make(&mut self, entry: &LogEntry) {
         let Some(change) = change_of(entry) else { return };
         if entry.index <= self.members.index || self.members.check(&change).is_err() {
@@ -158,8 +159,8 @@ impl Paxos {
         }
     }
 
-    /// Announces the decision that removes this leader while it still has connections: the voters of the old
-    /// list may lack a quorum without it.
+    /// Announces the decision that removes this leader, while it still has connections. Without this leader,
+    /// the voters of the old list may lack a quorum to find out about it.
     fn announce_own_removal(&mut self) {
         let decided = self.replica.decided();
         if let Position::Leading(leader) = &self.position {

@@ -127,7 +127,7 @@ fn a_torn_payload_is_cut() {
 }
 
 #[test]
-fn a_group_that_was_never_written_is_not_a_cut() {
+fn a_flush_that_was_never_written_is_not_a_cut() {
     let disk = written(&[&[100], &[9000]]);
     blank(&disk, FIRST, 2 * BLOCK, 3 * BLOCK);
     let (_, recovered) = open(&disk).unwrap();
@@ -135,7 +135,7 @@ fn a_group_that_was_never_written_is_not_a_cut() {
 }
 
 #[test]
-fn a_group_torn_in_the_middle_keeps_earlier_frames() {
+fn a_flush_torn_in_the_middle_keeps_earlier_frames() {
     let disk = written(&[&[100], &[1000, 1000, 9000, 100]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
     assert_cut(&disk, 2 * BLOCK + 2 * (64 + 1024), 3);
@@ -160,7 +160,7 @@ fn a_crash_during_a_cut_leaves_a_torn_tail_again() {
 }
 
 #[test]
-fn a_group_torn_between_two_frames_keeps_earlier_frames() {
+fn a_flush_torn_between_two_frames_keeps_earlier_frames() {
     let disk = written(&[&[100], &[448, 1000, 2000]]);
     blank(&disk, FIRST, 2 * BLOCK + SECTOR, SECTOR);
     assert_cut(&disk, 2 * BLOCK + SECTOR, 2);
@@ -174,23 +174,23 @@ fn a_bit_flip_in_the_middle_is_damage() {
 }
 
 #[test]
-fn a_lost_block_before_a_later_group_is_damage() {
+fn a_lost_block_before_a_later_flush_is_damage() {
     for from in [2 * BLOCK, 3 * BLOCK] {
         let disk = written(&[&[100], &[9000], &[100]]);
         blank(&disk, FIRST, from, BLOCK);
-        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "later groups prove");
+        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "later flushes prove");
     }
 }
 
 #[test]
-fn a_lost_padding_before_a_later_group_is_damage() {
+fn a_lost_padding_before_a_later_flush_is_damage() {
     let disk = written(&[&[448], &[100]]);
     blank(&disk, FIRST, BLOCK + SECTOR, SECTOR);
-    assert_damaged(&disk, FIRST, BLOCK + SECTOR, 2, "later groups prove");
+    assert_damaged(&disk, FIRST, BLOCK + SECTOR, 2, "later flushes prove");
 }
 
 #[test]
-fn a_bit_flip_in_the_last_group_is_damage() {
+fn a_bit_flip_in_the_last_flush_is_damage() {
     for offset in [2 * BLOCK + 20, 2 * BLOCK + 100, 3 * BLOCK + 7] {
         let disk = written(&[&[100], &[5000]]);
         disk.flip_bit(FIRST, offset as u64, 0).unwrap();
@@ -208,7 +208,7 @@ fn a_lost_block_before_a_mark_is_damage() {
     for from in [2 * BLOCK, 3 * BLOCK] {
         let damaged = disk.restart();
         blank(&damaged, FIRST, from, BLOCK);
-        assert_damaged(&damaged, FIRST, 2 * BLOCK, 2, "later groups prove");
+        assert_damaged(&damaged, FIRST, 2 * BLOCK, 2, "later flushes prove");
     }
 }
 
@@ -272,7 +272,7 @@ fn a_block_of_another_segment_is_damage() {
 
 #[test]
 fn a_stale_block_is_damage() {
-    // A block of a log with other groups: right offset, right segment, wrong entry.
+    // A block of a log with other flushes: right offset, right segment, wrong entry.
     let disk = written(&[&[10], &[20], &[30]]);
     let other = written(&[&[10, 20], &[30], &[40]]);
     let mut content = disk.content(FIRST).unwrap();
@@ -403,7 +403,7 @@ fn inspection_lists_every_frame_and_changes_nothing() {
 }
 
 #[test]
-fn a_full_group_has_less_than_one_percent_of_framing() {
+fn a_full_flush_has_less_than_one_percent_of_framing() {
     let disk = MemoryDisk::new();
     let options = bezant_storage::log::LogOptions::default();
     let (mut log, _) =

@@ -40,7 +40,7 @@ impl Net {
         }
     }
 
-    /// Three replicas and a learner that has caught up; returns the leader too.
+    /// Three replicas and a learner that has caught up. Also returns the leader.
     fn with_learner() -> (Self, usize) {
         let mut net = Self::new(3);
         let leader = net.elect();
@@ -75,7 +75,8 @@ fn an_added_node_catches_up_and_becomes_a_voter() {
             "the members were emitted for the disk"
         );
     }
-    // Three of four are a majority: with two voters cut off nothing is committed, with one cut off it is.
+    // Three of four are a majority: nothing is committed while two voters are cut off, and the group works
+    // while one is.
     net.cut = [(leader + 1) % 3, (leader + 2) % 3].into();
     net.replicas[leader].engine.propose(Bytes::from_static(b"not yet"));
     net.settle();
@@ -230,7 +231,7 @@ fn a_log_restores_all_changes_of_members_but_the_last() {
     net.ticks(3);
     let now = net.replicas[leader].engine.members().clone();
     assert_eq!(net.replicas[lagging].engine.members(), &now);
-    // Its log was durable, and the record of the members was not.
+    // Its log was durable, but the record of the members was not.
     net.replicas[lagging].members = before;
     net.restart(lagging, 60);
     let begun = net.replicas[lagging].engine.members();
