@@ -13,6 +13,7 @@ use crate::log_rate::LogRate;
 use crate::metrics::Api;
 use crate::place::{Place, Places, Queue};
 use crate::service::Service;
+use crate::transport::Connected;
 
 /// The pause after a failed accept (because no file handle is left, for example): the system does not report
 /// when accept will work again.
@@ -25,7 +26,7 @@ pub(crate) async fn run<Serving>(
     service: Arc<Service>,
     places: Arc<Places>,
     api: Api,
-    serve: impl Fn(TcpStream, Place) -> Serving,
+    serve: impl Fn(Connected<TcpStream>, Place) -> Serving,
 ) where
     Serving: Future<Output = ()> + Send + 'static,
 {
@@ -40,14 +41,14 @@ pub(crate) async fn run<Serving>(
             admitted = queue.next() => Ok(Some(admitted)),
             accepted = listener.accept() => accepted.map(|(stream, peer)| {
                 prepare(&stream, service.limits.keep_alive);
-                queue.admit(stream, peer.ip().into())
+                queue.admit(Connected { stream, peer }, peer.ip().into())
             }),
         };
-        let (stream, place) = match accepted {
-            Ok(Some((stream, Ok(place)))) => (stream, place),
-            Ok(Some((stream, Err(refused)))) => {
+        let (socket, place) = match accepted {
+            Ok(Some((socket, Ok(place)))) => (socket, place),
+            Ok(Some((socket, Err(refused)))) => {
                 service.metrics.shed(api, &refused);
-                drop(stream);
+                drop(socket);
                 continue;
             }
             // The connection waits in the queue.
@@ -62,7 +63,7 @@ pub(crate) async fn run<Serving>(
                 }
             }
         };
-        let (serving, metrics) = (serve(stream, place), Arc::clone(&service.metrics));
+        let (serving, metrics) = (serve(socket, place), Arc::clone(&service.metrics));
         connections.spawn(async move {
             metrics.connections.fetch_add(1, Relaxed);
             serving.await;

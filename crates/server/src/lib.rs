@@ -34,6 +34,7 @@ mod service;
 mod share;
 mod shared;
 mod tigerbeetle;
+mod transport;
 mod upload;
 
 use std::io;
@@ -117,17 +118,21 @@ pub async fn serve(
     let shares = Shares::new(&service.limits);
     let places =
         |budget| Places::new(budget, &shares, service.limits.check_interval, service.limits.head_timeout);
-    let http_places = places(Budget::Connections);
-    let serving_http = accept::run(http, Arc::clone(&service), http_places, Api::Http, |stream, place| {
+    let (http_places, head_timeout) = (places(Budget::Connections), service.limits.head_timeout);
+    let serving_http = accept::run(http, Arc::clone(&service), http_places, Api::Http, |socket, place| {
         let (builder, handler) = (builder.clone(), HttpHandler::new(common.clone(), &place));
-        async move { connection::serve(stream, builder, handler, &place).await }
+        async move {
+            if let Some(connected) = transport::open(socket, head_timeout, &place).await {
+                connection::serve(connected, builder, handler, &place).await;
+            }
+        }
     });
     let serving_tigerbeetle = async {
         let Some((socket, cluster)) = tigerbeetle else { return };
         let listener = Arc::new(tigerbeetle::Listener::new(Arc::clone(&service), cluster));
         let places = places(Budget::FrameConnections);
-        accept::run(socket, Arc::clone(&service), places, Api::TigerBeetle, |stream, place| {
-            Arc::clone(&listener).serve(stream, place)
+        accept::run(socket, Arc::clone(&service), places, Api::TigerBeetle, |socket, place| {
+            Arc::clone(&listener).serve(socket.stream, place)
         })
         .await;
     };

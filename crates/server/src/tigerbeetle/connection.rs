@@ -13,7 +13,6 @@ use bezant_tigerbeetle::{Operation, Ping, Pong, Request};
 use bezant_types::ClientId;
 use bezant_types::limits::{EVENTS_MAX, RESULT_SIZE};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::clients::Turn;
@@ -25,6 +24,7 @@ use super::{Listener, VIEW};
 use crate::answer::Hold;
 use crate::metrics::{Api, Call};
 use crate::place::Place;
+use crate::transport::Transport;
 
 /// The most bytes of a reply that stays in memory for a retry: the replies of all writes fit. Larger replies,
 /// of reads, would fill the memory while their clients are idle.
@@ -33,7 +33,7 @@ const KEPT_SIZE_MAX: usize = 192 << 10;
 const _: () = assert!(KEPT_SIZE_MAX > EVENTS_MAX * RESULT_SIZE, "the reply to a full write is kept");
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(mut stream: TcpStream, listener: &Listener, place: &Place) {
+pub(super) async fn serve(mut stream: impl Transport, listener: &Listener, place: &Place) {
     let number = listener.connections.fetch_add(1, Relaxed);
     let mut connection = Connection { listener, place, number, client: None, hold: None };
     let closed = connection.run(&mut stream).await;
@@ -64,7 +64,7 @@ struct Connection<'listener> {
 }
 
 impl Connection<'_> {
-    async fn run(&mut self, stream: &mut TcpStream) -> Closed {
+    async fn run(&mut self, stream: &mut impl Transport) -> Closed {
         let mut inbound = Inbound::default();
         loop {
             let frame = match inbound.next(stream, self.listener, self.place).await {
@@ -82,7 +82,7 @@ impl Connection<'_> {
     }
 
     /// Answers a frame; drops an invalid one, as the protocol requires.
-    async fn answer(&mut self, stream: &mut TcpStream, frame: Frame) -> Result<(), Closed> {
+    async fn answer(&mut self, stream: &mut impl Transport, frame: Frame) -> Result<(), Closed> {
         match frame.header.command {
             PING => {
                 if let Some(ping) = Ping::read(&frame.header) {

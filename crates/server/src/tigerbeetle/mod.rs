@@ -21,11 +21,10 @@ mod request;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::net::TcpStream;
-
 use crate::log_rate::LogRate;
 use crate::place::Place;
 use crate::service::Service;
+use crate::transport::Transport;
 
 use self::buffers::Buffers;
 use self::clients::Clients;
@@ -68,7 +67,7 @@ impl Listener {
     }
 
     /// Serves a connection until it ends.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, place: Place) {
+    pub(crate) async fn serve(self: Arc<Self>, stream: impl Transport, place: Place) {
         tokio::select! {
             () = connection::serve(stream, &self, &place) => {}
             () = place.lost() => {}
