@@ -131,6 +131,10 @@ pub(crate) const CORE_NEVER_NAMES: &[&str] = &[
 pub(crate) const STORAGE_NEVER_NAMES: &[&str] =
     &["std::time", "std::thread", "std::net", "std::fs", "std::env", "std::process", "std::os"];
 
+/// What the server never names outside its tests: a request's context is an argument, never a part of the task
+/// or thread that does the work.
+pub(crate) const SERVER_NEVER_NAMES: &[&str] = &["task_local!", "thread_local!", "TaskLocal"];
+
 /// Outside crates that bring clocks, threads, sockets, files or randomness: neither a core crate nor storage
 /// depends on them, nor on anything that does.
 pub(crate) const CORE_NEVER_CRATES: &[&str] = &[

@@ -18,10 +18,10 @@ use bezant_types::{LogIndex, MovementFilter, MovementNumber, Nanos};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::answer::stream_place;
+use crate::context::RequestContext;
 use crate::failure;
 use crate::limits::{WATCH_BUFFER, WATCH_ROWS};
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 use crate::share::Taken;
 
 /// While the log grows, reading pages takes one part of the time and leaves this many parts free.
@@ -69,7 +69,7 @@ impl Pages {
 pub(crate) async fn watch<Item, Write, Written>(
     service: &Arc<Service>,
     from: Option<MovementNumber>,
-    deadline: Deadline,
+    context: &RequestContext,
     write: Write,
 ) -> Result<ReceiverStream<Result<Item, Failure>>, Failure>
 where
@@ -81,9 +81,9 @@ where
     // end of the history is not the end.
     service.check_state()?;
     if let Some(from) = from {
-        service.check_position(from, deadline).await?;
+        service.check_position(from, context).await?;
     }
-    let place = stream_place()?;
+    let place = context.budget.stream_place()?;
     let count = service.handle.watch_movements();
     let from = from.unwrap_or_else(|| *count.borrow());
     let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
@@ -99,7 +99,7 @@ struct Follower<Item, Write> {
     sender: mpsc::Sender<Result<Item, Failure>>,
     write: Write,
     /// Returned to the budget when the stream ends.
-    place: Option<Taken>,
+    place: Taken,
 }
 
 impl<Item, Write, Written> Follower<Item, Write>

@@ -23,6 +23,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Version, header};
 
 use self::hosts::{Host, host_of, is_same_origin};
 pub use self::hosts::{HostName, HostNameError};
+use crate::context::Principal;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -138,20 +139,30 @@ impl Guard {
         }
     }
 
-    /// Checks whether a request with these headers may change the cluster.
-    ///
-    /// A standalone node has no token and no cluster: it refuses every change later.
-    pub(crate) fn permit_change(&self, headers: &HeaderMap, is_alone: bool) -> Result<ChangePermit, Failure> {
-        if self.is_loopback || is_alone {
-            return Ok(ChangePermit(()));
+    /// Who sent a request with these headers.
+    pub(crate) fn principal(&self, headers: &HeaderMap) -> Principal {
+        if self.is_loopback {
+            return Principal::Local;
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        let text = match (&self.token, given) {
-            (Some(token), Some(given)) if token.is(given) => return Ok(ChangePermit(())),
-            (Some(_), None) => {
+        match (&self.token, given) {
+            (_, None) => Principal::Anonymous,
+            (Some(token), Some(given)) if token.is(given) => Principal::Operator,
+            (_, Some(_)) => Principal::WrongToken,
+        }
+    }
+
+    /// Checks whether a principal may change the cluster.
+    ///
+    /// A standalone node has no token and no cluster: it refuses every change later.
+    pub(crate) fn permit_change(&self, by: Principal, is_alone: bool) -> Result<ChangePermit, Failure> {
+        let text = match (&self.token, by) {
+            (_, Principal::Local | Principal::Operator) => return Ok(ChangePermit(())),
+            _ if is_alone => return Ok(ChangePermit(())),
+            (Some(_), Principal::Anonymous) => {
                 "send the cluster's token as `Authorization: Bearer TOKEN`, or say --token-file"
             }
-            (Some(_), Some(_)) => "the token of the request is not that of the cluster",
+            (Some(_), Principal::WrongToken) => "the token of the request is not that of the cluster",
             (None, _) => "the server was started without the cluster's token",
         };
         tracing::warn!(reason = text, "a change of the cluster was refused");

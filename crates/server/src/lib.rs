@@ -15,6 +15,7 @@ mod body;
 mod changes;
 mod cluster;
 mod connection;
+mod context;
 mod create;
 mod explain;
 mod failure;
@@ -112,8 +113,7 @@ pub async fn serve(
     let guard = Guard::new(address, options.allowed_hosts, options.token);
     let service = Arc::new(Service::new(handle, options.limits, guard));
     service.metrics.register(&mut registry);
-    let (standard, rest) = (grpc::standard(Arc::clone(&service))?, rest::router(&service, registry));
-    let common = Common::new(Arc::clone(&service), standard, rest);
+    let common = Common::new(Arc::clone(&service), grpc::reflection()?, rest::router(&service, registry));
     let builder = connection::builder(&service.limits);
     let shares = Shares::new(&service.limits);
     let places =

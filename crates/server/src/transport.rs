@@ -41,3 +41,6 @@ pub(crate) async fn open(
     };
     begins.then_some(socket)
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,9 @@ use super::inbound::{Closed, Frame, Inbound};
 use super::outbound::Outcome;
 use super::request::{Work, check};
 use super::{Listener, VIEW};
-use crate::answer::Hold;
+use crate::answer::AnswerMemory;
+use crate::context::{Principal, RequestBudget, RequestContext};
+use crate::freshness::Freshness;
 use crate::metrics::{Api, Call};
 use crate::place::Place;
 use crate::transport::Transport;
@@ -35,7 +37,7 @@ const _: () = assert!(KEPT_SIZE_MAX > EVENTS_MAX * RESULT_SIZE, "the reply to a 
 /// Serves a connection until it ends.
 pub(super) async fn serve(mut stream: impl Transport, listener: &Listener, place: &Place) {
     let number = listener.connections.fetch_add(1, Relaxed);
-    let mut connection = Connection { listener, place, number, client: None, hold: None };
+    let mut connection = Connection::new(listener, place, number);
     let closed = connection.run(&mut stream).await;
     if let Some(client) = connection.client {
         listener.clients.leave(client, number);
@@ -59,8 +61,23 @@ struct Connection<'listener> {
     number: u64,
     /// The client whose request came last.
     client: Option<ClientId>,
+    /// The context of the request that is being answered. Only its deadline differs between the requests of a
+    /// connection, so each request just sets that.
+    context: RequestContext,
     /// The memory of the answer that is being sent.
-    hold: Option<Arc<Hold>>,
+    memory: Option<Arc<AnswerMemory>>,
+}
+
+impl<'listener> Connection<'listener> {
+    fn new(listener: &'listener Listener, place: &'listener Place, number: u64) -> Self {
+        let context = RequestContext {
+            budget: RequestBudget::Peer(Arc::clone(&place.share)),
+            freshness: Freshness::linearizable(),
+            principal: Principal::Anonymous,
+            deadline: None,
+        };
+        Self { listener, place, number, client: None, context, memory: None }
+    }
 }
 
 impl Connection<'_> {
@@ -72,7 +89,7 @@ impl Connection<'_> {
                 Err(closed) => return closed,
             };
             let answered = self.answer(stream, frame).await;
-            self.hold = None;
+            self.memory = None;
             self.place.usage.touch();
             self.place.usage.open.store(0, Relaxed);
             if let Err(closed) = answered {
@@ -136,16 +153,17 @@ impl Connection<'_> {
     /// Does the work of a request and counts it.
     async fn work(&mut self, request: &Request, frame: Frame) -> Outcome {
         let begun = Instant::now();
-        let (metrics, share) = (&self.listener.service.metrics, &self.place.share);
+        self.context.deadline = self.listener.service.limits.default_deadline();
+        let (metrics, context) = (&self.listener.service.metrics, &self.context);
         let done = match check(request, frame.body()) {
-            Ok(Work::Register) => self.listener.register(request, share).await,
+            Ok(Work::Register) => self.listener.register(request, context).await,
             Ok(Work::Create(operation, batches)) => {
                 let shape = Shape::new(operation, &batches, frame.body().len());
-                self.listener.create(request, frame, shape, share).await
+                self.listener.create(request, frame, shape, context).await
             }
             Ok(Work::Read(question)) => {
-                self.listener.read(request, question, share).await.map(|(outcome, hold)| {
-                    self.hold = Some(hold);
+                self.listener.read(request, question, context).await.map(|(outcome, memory)| {
+                    self.memory = Some(memory);
                     outcome
                 })
             }
