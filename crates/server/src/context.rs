@@ -117,3 +117,32 @@ impl RequestBudget {
         self.share().hold(Budget::Streams, 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::share::tests::share;
+
+    #[test]
+    fn only_the_memory_of_an_answer_counts_rows() {
+        let share = share(&Limits::default());
+        let context = RequestContext {
+            budget: RequestBudget::Peer(Arc::clone(&share)),
+            freshness: Freshness::linearizable(),
+            principal: Principal::Anonymous,
+            deadline: Some(Instant::now()),
+        };
+        context.budget.reserve(usize::MAX).unwrap().settle(1);
+        context.budget.raise(7);
+        assert_eq!((share.held(Budget::Reads), share.held(Budget::RowBytes)), (0, 0));
+        let memory = AnswerMemory::new(&share, 1).unwrap();
+        let with_memory = context.with_memory(&memory);
+        with_memory.budget.reserve(2).unwrap().settle(1);
+        assert!(share.held(Budget::RowBytes) > 0);
+        let of_stream = with_memory.of_stream();
+        drop((memory, with_memory));
+        assert_eq!(share.held(Budget::RowBytes), 0, "a stream does not hold the memory of its first answer");
+        assert_eq!((of_stream.deadline, context.deadline.is_some()), (None, true));
+    }
+}

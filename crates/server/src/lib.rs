@@ -3,7 +3,11 @@
 //! [`serve`] takes listeners and a node's [`LedgerHandle`] and answers requests until its shutdown future is
 //! ready. A connection of the first listener uses HTTP/1.1 or HTTP/2 without encryption; the content type of
 //! a request decides whether gRPC or REST answers it. The second listener, which is optional, is for
-//! TigerBeetle's clients. All protocols call the same service, which calls the node.
+//! TigerBeetle's clients.
+//!
+//! The way of a request: `accept` gives a connection its place, and `transport` makes its stream ready. `http`
+//! or `tigerbeetle` reads the request and makes its `context`. The protocol (`grpc`, `rest`, `tigerbeetle`)
+//! parses it and calls the `service` with that context, and the service calls the node.
 //!
 //! Always holds: whatever a client can make grow or wait has a limit ([`Limits`]). At the limit the client
 //! gets an error, or the server stops reading from it where its protocol has no such error. Never: this crate
