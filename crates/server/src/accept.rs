@@ -15,7 +15,7 @@ use crate::place::{Place, Places, Queue};
 use crate::service::Service;
 use crate::transport::Connected;
 
-/// The pause after a failed accept (because no file handle is left, for example): the system does not report
+/// The pause after a failed accept, for example because no file handle is left: the system does not report
 /// when accept will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,7 +35,7 @@ pub(crate) async fn run<Serving>(
     let warnings = LogRate::default();
     loop {
         while connections.try_join_next().is_some() {}
-        // A cancelled accept loses no connection, so only a stop ends the loop early.
+        // `next` and `accept` lose no connection when another branch is ready first.
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
             admitted = queue.next() => Ok(Some(admitted)),
@@ -80,7 +80,7 @@ pub(crate) async fn run<Serving>(
     }
 }
 
-/// Sends small answers without delay (no Nagle), and lets the kernel find peers that are gone.
+/// Sends small answers without delay (Nagle's algorithm is off), and lets the kernel find peers that are gone.
 fn prepare(stream: &TcpStream, keep_alive: Duration) {
     let options = TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive / 4).with_retries(3);
     let prepared = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&options));

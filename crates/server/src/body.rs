@@ -35,7 +35,7 @@ impl Admission {
         Ok(Self { share: Arc::clone(share), bytes: AtomicUsize::new(0) })
     }
 
-    /// Takes `size` bytes of the shared memory.
+    /// Takes `size` bytes of the budget for bodies.
     pub(crate) fn take(&self, size: usize) -> Result<(), Failure> {
         self.share.take(Budget::BodyBytes, size)?;
         self.bytes.fetch_add(size, Relaxed);

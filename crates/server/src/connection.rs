@@ -1,8 +1,8 @@
 //! One connection, of HTTP/1.1 or HTTP/2 as the client chooses, and the timeouts that end it.
 //!
-//! hyper reads and writes. This module checks the timeouts every [`Limits::check_interval`], and never for
-//! each request: a head that does not come, a connection without requests, a peer that is gone or takes
-//! nothing.
+//! hyper reads and writes. This module ends a connection whose head does not arrive, which has no requests, or
+//! whose peer is gone or reads nothing. It checks these timeouts every [`Limits::check_interval`] and not for
+//! each request, so they cost a request nothing.
 
 use std::error::Error;
 use std::io;
@@ -178,7 +178,7 @@ enum Verdict {
     Stay,
     /// Finish the open requests and start none.
     Leave,
-    /// Close at once: the peer does not do its part.
+    /// Close at once: the peer did not send or read within a timeout.
     Cut,
 }
 
@@ -186,8 +186,11 @@ enum Verdict {
 #[derive(Debug)]
 struct Clocks {
     begun_at: Instant,
+    /// The last check that found moved bytes.
     moved_at: Instant,
+    /// The last check that found an open request, or one that was answered since the check before.
     used_at: Instant,
+    /// The first check that found the unfinished head; `None` while no head is unfinished.
     head_since: Option<Instant>,
     /// At least one request has come.
     has_asked: bool,
@@ -257,15 +260,15 @@ pub(crate) async fn serve<Stream: Transport>(
         };
         match verdict {
             Verdict::Stay => {}
-            // Dropping the sender asks the connection to leave; one that was asked before is closed.
+            // Dropping the sender makes hyper finish the open requests. The second such verdict closes.
             Verdict::Leave if leave.take().is_some() => clocks.used_at = Instant::now(),
             Verdict::Leave | Verdict::Cut => return,
         }
     }
 }
 
-/// Reads and writes until the connection ends. After a message from `leaves` it finishes the open requests
-/// only.
+/// Reads and writes until the connection ends. Once the sender of `leaves` is dropped, it only finishes the
+/// open requests.
 async fn drive(
     stream: impl Transport,
     peer: SocketAddr,
@@ -291,8 +294,8 @@ async fn drive(
     }
 }
 
-/// True where this end closed the connection because of what the peer sent, such as streams that it opens and
-/// resets at once.
+/// True when h2 closed the connection because of what the peer sent, such as streams that it opened and reset
+/// at once.
 fn is_protocol_violation(error: &(dyn Error + 'static)) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
