@@ -108,7 +108,8 @@ impl Connection<'_> {
                 }
             }
             REQUEST => {
-                // A view that this server has not reached comes from another server.
+                // This server is always in the same view, so a client with a higher one has it from another
+                // server.
                 let request = Request::read(&frame.header).filter(|request| request.view <= VIEW);
                 if let Some(request) = request {
                     let outcome = self.answer_request(&request, frame).await;
@@ -178,8 +179,8 @@ impl Connection<'_> {
         outcome
     }
 
-    /// Logs evicted and ignored requests: the protocol does not tell the client the reason, so its owner
-    /// reads the log.
+    /// Logs evicted and ignored requests. An eviction carries only the number of its reason and an ignored
+    /// request gets no answer, so the owner of the client needs the log.
     fn log_outcome(&self, request: &Request, outcome: &Outcome) {
         let (metrics, log_rates) = (&self.listener.service.metrics, &self.listener.log_rates);
         let (client, release, number) = (request.client, request.release, request.number);

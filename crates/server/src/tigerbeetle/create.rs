@@ -74,8 +74,7 @@ impl Listener {
         }
     }
 
-    /// Without the log, answers a request that was done before: a node that accepts no writes knows those
-    /// outcomes, too.
+    /// Answers a request that was done before, on a node that accepts no writes: its state has the outcome.
     async fn without_the_log(
         &self,
         request: &Request,
@@ -136,8 +135,8 @@ impl Listener {
         executed.map_err(|error| failure::of_write(&error))
     }
 
-    /// The context for the second step of a request, which has the whole time again: what the first step did
-    /// is not lost because it waited for capacity.
+    /// The context for the second step of a request. That step has the full time again, so that the first
+    /// step is not wasted when it had to wait for capacity.
     pub(super) fn renewed(&self, context: &RequestContext) -> RequestContext {
         context.due_by(self.service.limits.default_deadline())
     }

@@ -29,8 +29,8 @@ use crate::transport::Transport;
 use self::buffers::Buffers;
 use self::clients::Clients;
 
-/// The view in replies: the leader's term times the number of replicas, plus the leader's index. A group of
-/// one is in term 1 for ever.
+/// The view in every reply. In TigerBeetle's protocol it tells a client which replica is the primary. Here any
+/// node answers any client, so it is always that of a single replica: term 1, times one replica, plus index 0.
 const VIEW: u32 = 1;
 
 /// The listener: what all of its connections share.

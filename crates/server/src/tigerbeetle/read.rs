@@ -1,5 +1,5 @@
-//! Reads: the node is asked as by every other listener, and the reply is put in the log so that a retry finds
-//! it.
+//! Reads: they call the service as every other protocol does, and put the reply in the log so that a retry
+//! finds it.
 //!
 //! The session is checked first: a retry, or a request that the session does not allow, costs neither a read
 //! nor an entry in the log. A node that accepts no writes still reads: then the reply is not stored, and a
