@@ -1,4 +1,4 @@
-//! The cluster as this node reports it to both protocols, and changes of its membership.
+//! The cluster as this node reports it over gRPC and REST, and changes of its membership.
 
 use bezant_api::{ErrorCode, Failure, Violation, v1};
 use bezant_runtime::{Change, ChangeError, Health, Part, Role};

@@ -56,7 +56,8 @@ pub(crate) struct Key<'request> {
 }
 
 impl Service {
-    /// Creates accounts. Uses the plain records where these hold all that the drafts say.
+    /// Creates accounts. Uses the records of 128 bytes when no draft has a name or bounds, else the extended
+    /// ones.
     pub(crate) async fn create_accounts(
         &self,
         drafts: Vec<AccountDraft>,
@@ -99,7 +100,8 @@ impl Service {
         Ok(outcomes)
     }
 
-    /// Creates transfers. Uses the plain records where these hold all that the drafts say.
+    /// Creates transfers. Uses the records of 128 bytes when no draft has a `prev_hash`, else the extended
+    /// ones.
     pub(crate) async fn create_transfers(
         &self,
         drafts: Vec<TransferDraft>,
@@ -115,7 +117,7 @@ impl Service {
         };
         let ids = || transfers.iter().map(|transfer| transfer.id.0);
         let key = key.map(|text| Key { text, kind: IdKind::Transfer });
-        // A single transfer needs no marks: its record shows whether it is another one.
+        // A single transfer needs no marks: the record under its id shows whether another request made it.
         let marked = key.filter(|_| transfers.len() > 1);
         let Some(committed) = self.write_keyed(operation, records, marked, context).await? else {
             return self.earlier_transfers(&transfers, operation, key, context).await;

@@ -1,7 +1,7 @@
-//! An `Idempotency-Key` belongs to one request: the answers to another request with that key, and to keys of
-//! version 0.1.
+//! An `Idempotency-Key` belongs to one request: what the server answers when another request has the same key,
+//! and when version 0.1 wrote the first request.
 //!
-//! Nothing here writes: the ledger has refused the request as a whole, or its only event, before. Source:
+//! Nothing here writes: the ledger has already refused the request as a whole, or its only event. Source:
 //! `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
 use std::collections::HashMap;
@@ -55,8 +55,9 @@ impl Service {
         Ok(None)
     }
 
-    /// The outcomes of transfers whose key is known while their request is not. They exist where version 0.1
-    /// wrote them, which stored no marks; otherwise the key belongs to another request, and this is an error.
+    /// The outcomes of transfers that version 0.1 created. The ledger has records under the key, and no mark of
+    /// this request, because that version stored no marks. When the records differ from these transfers, the
+    /// key belongs to another request, and this is an error.
     pub(crate) async fn earlier_transfers(
         &self,
         sent: &[Transfer],

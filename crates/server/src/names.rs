@@ -1,9 +1,9 @@
 //! Account names: the normalized form that a new account's name gets, and how an account is found by a name.
 //!
 //! A new name gets the form that [`bezant_api::name`] defines. A name that has no such form is passed on as
-//! bytes that the ledger refuses: so the event returns `name_invalid` in its turn, whichever protocol carried
-//! it. A name that is older than this rule is found under its exact bytes first, and then under its
-//! normalized form.
+//! bytes that the ledger refuses. So the ledger decides which status comes first, and the event gets
+//! `name_invalid` in every protocol alike. An account whose name is older than this rule is found by its exact
+//! bytes. So a lookup tries the exact name first, and then the normalized one.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};

@@ -1,4 +1,4 @@
-//! The service that the protocols call; it calls the node. gRPC and REST use it alike.
+//! The service that all protocols call, with the [`RequestContext`] of each request; it calls the node.
 //!
 //! It turns names and asset codes into numbers, picks the operation that carries a request, and calls the
 //! node. It caches what never changes (the id of a name, the asset of a ledger) and nothing else.
@@ -28,8 +28,7 @@ use crate::guard::Guard;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
 
-/// The maximum age of the copy of the assets for a ledger that has no asset in it: after that it is read
-/// again.
+/// The copy of the assets is read again after this time when it has no asset for the ledger that is asked for.
 const ASSETS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The service of one server. See the module.
@@ -482,8 +481,8 @@ impl Names {
     }
 }
 
-/// The ids at the beginning of the events of a request; of assets their ledger numbers. Changes of expiry
-/// have no ids.
+/// The ids of the events of a request, which are the first bytes of each record; for assets, their ledger
+/// numbers. Changes of expiry have no ids.
 fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     let id = |event: &[u8]| match operation {
         Operation::SetExpiry => None,
