@@ -1,7 +1,7 @@
 //! Creation of accounts and transfers, for the typed calls of gRPC and REST.
 //!
 //! A request becomes one command. Its results are then interpreted for the client: a linked chain that exists
-//! already is reported as existing (`settle`), a key that belongs to another request is refused (`keyed`),
+//! already is reported as existing (`bezant_api::settle`), a key that belongs to another request is refused (`keyed`),
 //! and details explain the first few refusals (`explain`). All of that happens after the command, and only
 //! where an event was not created. A transfer that succeeds costs none of it.
 

@@ -117,7 +117,7 @@ impl Service {
             .map_err(|failure| failure.of_events(ids_of_records(operation, &records)))
     }
 
-    /// Puts a command in the log; its events are those of `operation`.
+    /// Puts a command in the log. Its results are counted as those of `operation`.
     pub(crate) async fn execute(
         &self,
         operation: Operation,
@@ -214,7 +214,7 @@ impl Service {
         Ok(found.into_iter().map(|(_, view)| view).collect())
     }
 
-    /// Reads accounts for the service itself: they take no space of an answer.
+    /// Reads accounts for the service itself: they do not count in the memory of the answer.
     pub(crate) async fn find_accounts(
         &self,
         query: LedgerQuery,
