@@ -1,5 +1,5 @@
-//! The HTTP handler of one connection: the guard checks every request, the budgets admit it or refuse it, and
-//! gRPC or REST answers it.
+//! The HTTP handler of one connection. The guard checks every request, and the budgets admit it or refuse it.
+//! An admitted request gets its [`RequestContext`], and gRPC or REST answers it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -183,6 +183,7 @@ impl HttpHandler {
 #[derive(Debug)]
 struct Admitted {
     context: RequestContext,
+    /// The memory of the answer, which is also the budget of the context.
     memory: Arc<AnswerMemory>,
     counted: InFlight,
 }
