@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result};
 
-use crate::rules::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, STORAGE_NEVER_NAMES};
+use crate::rules::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, SERVER_NEVER_NAMES, STORAGE_NEVER_NAMES};
 use crate::words;
 
 /// Maximum number of lines of a source file.
@@ -90,6 +90,7 @@ fn check_source(place: &Path, text: &str, findings: &mut Vec<String>) {
     }
     let never: &[&str] = match name {
         "storage" => STORAGE_NEVER_NAMES,
+        "server" => SERVER_NEVER_NAMES,
         _ if CORE.contains(&name) => CORE_NEVER_NAMES,
         _ => &[],
     };
@@ -177,6 +178,16 @@ mod tests {
     fn a_file_in_storage_is_found() {
         let text = "//! A crate.\nlet file = std::fs::File::open(name);\n";
         assert_eq!(found("crates/storage/src/log/mod.rs", text).len(), 1);
+    }
+
+    #[test]
+    fn a_task_local_in_the_server_is_found() {
+        let text = "//! A module.\ntokio::task_local! { static CURRENT: u64; }\n";
+        assert_eq!(
+            found("crates/server/src/service.rs", text),
+            ["crates/server/src/service.rs:2: server never reaches task_local!"]
+        );
+        assert_eq!(found("crates/runtime/src/handle.rs", text), [""; 0]);
     }
 
     #[test]

@@ -135,6 +135,10 @@ pub(crate) const CORE_NEVER_NAMES: &[&str] = &[
 pub(crate) const STORAGE_NEVER_NAMES: &[&str] =
     &["std::time", "std::thread", "std::net", "std::fs", "std::env", "std::process", "std::os"];
 
+/// What the server never names outside its tests: a request's context is an argument, never a part of the task
+/// or thread that does the work.
+pub(crate) const SERVER_NEVER_NAMES: &[&str] = &["task_local!", "thread_local!", "TaskLocal"];
+
 /// Outside crates with clocks, threads, sockets, files or randomness. Neither a core crate nor `storage` may
 /// depend on them, directly or through others.
 pub(crate) const CORE_NEVER_CRATES: &[&str] = &[
