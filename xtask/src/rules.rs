@@ -5,6 +5,7 @@
 pub(crate) const ORDER: &[&str] = &[
     "types",
     "codec",
+    "archive",
     "rsm-macros",
     "rsm",
     "ledger",
@@ -27,6 +28,28 @@ pub(crate) const ORDER: &[&str] = &[
 
 /// Crates that a crate may not reach, directly or through others: the crate, what it may not reach, why.
 pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
+    (
+        "archive",
+        &[
+            "rsm",
+            "ledger",
+            "consensus",
+            "raft",
+            "paxos",
+            "engines",
+            "storage",
+            "replica",
+            "recovery",
+            "sim",
+            "runtime",
+            "member",
+            "tigerbeetle",
+            "api",
+            "server",
+            "client",
+        ],
+        "an auditor verifies with the records and their bytes alone, and runs no code of the server",
+    ),
     ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     ("raft", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     (

@@ -3,13 +3,14 @@
 //! All integers are little-endian. The records that clients send most ([`Account`], [`Transfer`], filters,
 //! results) have the byte layout of TigerBeetle's binary protocol. So their bytes go from client to log
 //! unparsed, and reading a field is a load at a fixed offset. Decoding is total: bytes of the wrong size or
-//! with unknown values are an error, never a panic.
+//! with unknown values are an error, never a panic. The hash [`chain`] of a history is defined on these bytes.
 //!
 //! [`Account`]: bezant_types::Account
 //! [`Transfer`]: bezant_types::Transfer
 #![deny(clippy::float_arithmetic)]
 
 mod batches;
+pub mod chain;
 mod checksum;
 mod field;
 mod filter;
