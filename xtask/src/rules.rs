@@ -23,6 +23,7 @@ pub(crate) const ORDER: &[&str] = &[
     "api",
     "server",
     "client",
+    "load",
     "cli",
 ];
 
@@ -101,6 +102,22 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
             "server",
         ],
         "a client knows the wire, and the records of the ledger",
+    ),
+    (
+        "load",
+        &[
+            "consensus",
+            "raft",
+            "paxos",
+            "engines",
+            "storage",
+            "replica",
+            "recovery",
+            "sim",
+            "runtime",
+            "server",
+        ],
+        "it measures a server from outside, as a client",
     ),
 ];
 

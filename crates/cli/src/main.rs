@@ -19,7 +19,6 @@ mod events;
 mod exchange;
 mod exit;
 mod flags;
-mod frames;
 mod inspect;
 mod json;
 mod listing;
