@@ -22,6 +22,7 @@ pub(crate) const ORDER: &[&str] = &[
     "tigerbeetle",
     "api",
     "server",
+    "daemon",
     "client",
     "load",
     "cli",
@@ -87,6 +88,7 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     ("runtime", &["ledger", "sim"], "it drives a replica of any machine"),
     ("member", &["ledger", "sim"], "it hosts any service"),
     ("server", &["sim"], "a server runs real nodes"),
+    ("daemon", &["sim", "client", "load"], "it runs one real node"),
     (
         "client",
         &[
@@ -124,6 +126,11 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
 /// Crates that a crate may not name itself, though it reaches them through others: the crate, those, why.
 pub(crate) const NEVER_NAMES: &[(&str, &[&str], &str)] = &[
     ("runtime", &["raft", "paxos"], "engines are made by `engines`"),
+    (
+        "daemon",
+        &["rsm", "consensus", "raft", "paxos", "engines", "storage", "replica", "recovery"],
+        "a program starts a runtime and a server, and reaches the rest through them",
+    ),
     ("client", &["rsm"], "a client knows the wire, and the records of the ledger"),
     (
         "member",

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bezant_daemon::StopSignals;
 use bezant_load::{Progress, Report, Run, Settings, Target, run_number_now};
 use bezant_types::limits::EVENTS_MAX;
 use clap::{Args, ValueEnum};
@@ -21,7 +22,6 @@ use server::OwnServer;
 
 use crate::exit::Failure;
 use crate::session::addresses;
-use crate::stop::StopSignals;
 
 /// How large the benchmark is, and where it runs.
 #[derive(Clone, Debug, Args)]

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use bezant_archive::{End, ExportWriter, FileFormat};
 use bezant_client::{AccountFilter, AccountFilterFlags, AccountView, Movement, MovementNumber, QueryFilter};
+use bezant_daemon::StopSignals;
 use clap::Args;
 
 use super::target::Target;
 use crate::exit::Failure;
 use crate::output;
 use crate::session::Session;
-use crate::stop::StopSignals;
 
 /// The arguments of `bezant export`.
 #[derive(Debug, Args)]
