@@ -245,7 +245,14 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let text = error.to_string();
+        let mut text = error.to_string();
+        match &error {
+            ClientError::Denied { code, .. } if code == "token_required" => {
+                text.push_str(" (--token-file, or BEZANT_TOKEN)");
+            }
+            ClientError::Unreachable { .. } => text.push_str(" `bezant start` starts one"),
+            _ => {}
+        }
         match error {
             ClientError::Address { .. }
             | ClientError::Scheme { .. }

@@ -148,9 +148,7 @@ impl Guard {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
         let text = match (&self.token, given) {
             (Some(token), Some(given)) if token.is(given) => return Ok(ChangePermit(())),
-            (Some(_), None) => {
-                "send the cluster's token as `Authorization: Bearer TOKEN`, or say --token-file"
-            }
+            (Some(_), None) => "send the cluster's token as `Authorization: Bearer TOKEN`",
             (Some(_), Some(_)) => "the token of the request is not that of the cluster",
             (None, _) => "the server was started without the cluster's token",
         };
@@ -235,7 +233,7 @@ fn foreign() -> Failure {
 
 fn misdirected(authority: &str) -> Failure {
     let text = format!(
-        "this listener does not accept '{authority}': use its address, or start it with --allowed-hosts"
+        "this listener does not accept '{authority}': use its address, or add the host to its setting allowed_hosts"
     );
     Failure::new(ErrorCode::MisdirectedRequest, text)
 }

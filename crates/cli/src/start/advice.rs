@@ -5,8 +5,11 @@ use std::error::Error;
 use std::io;
 
 use bezant_daemon::{DaemonError, Listening, SettingsError};
-use bezant_runtime::StartError;
+use bezant_runtime::{Removal, StartError};
+use bezant_storage::checkpoint::CheckpointError;
 use bezant_storage::disk::DiskError;
+use bezant_storage::log::LogError;
+use bezant_storage::record::{RecordAdvice, RecordError};
 
 use crate::exit::Failure;
 
@@ -46,7 +49,7 @@ pub(super) fn of_daemon(error: DaemonError) -> Failure {
         }
         DaemonError::Listen { listening, address, source } => of_address(listening, &address, &source),
         DaemonError::Start { data_dir, source } => {
-            of_start(&source, format!("{}: {source}", data_dir.display()))
+            of_start(&source, format!("{}: {}", data_dir.display(), with_flags(&source)))
         }
         error => Failure::Other(error.into()),
     }
@@ -69,6 +72,58 @@ fn of_address(listening: Listening, address: &str, error: &io::Error) -> Failure
         ));
     }
     Failure::Unavailable(format!("cannot listen on {address}: {error}; {flag} takes another address"))
+}
+
+/// The message of a start that failed, with the flags and commands that help.
+fn with_flags(error: &StartError) -> String {
+    if let StartError::Clock { clock, ledger, problem } = error {
+        return format!(
+            "this machine's clock shows {clock}, and the last entry of the ledger is of {ledger}: {problem}. Set the clock; \
+             when it is right, start the node with --accept-clock"
+        );
+    }
+    match flags(error) {
+        Some(flags) => format!("{error} ({flags})"),
+        None => error.to_string(),
+    }
+}
+
+/// The flags or commands that do what the message of the error says; `None` when it names none.
+fn flags(error: &StartError) -> Option<String> {
+    let replace = |node: &dyn std::fmt::Display| {
+        format!("`bezant cluster replace {node}` at another node, and start this one with --join")
+    };
+    match error {
+        StartError::OfCluster { node } => return Some(format!("--node {node}, --nodes and --token-file")),
+        StartError::OfLostNode { .. } => return Some("--node, --nodes and --token-file".to_owned()),
+        StartError::OtherNode { found, .. } => return Some(format!("--node {found}")),
+        StartError::OtherCluster { .. } => return Some("--token-file".to_owned()),
+        StartError::OtherEngine { .. } => return Some("--engine".to_owned()),
+        StartError::Removed(Removal::Removed { node }) => {
+            return Some(format!("`bezant cluster add {node}=HOST:PORT`, and start this one with --join"));
+        }
+        StartError::Removed(removal) => return Some(replace(&removal.node())),
+        StartError::NotEmpty { .. } => return Some("`bezant export`, `bezant import`".to_owned()),
+        StartError::NoIdentity { node } => return Some(replace(node)),
+        _ => {}
+    }
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        let record = error.downcast_ref().or_else(|| match error.downcast_ref() {
+            Some(LogError::Record(record)) => Some(record),
+            _ => None,
+        });
+        if let Some(RecordError::Damaged { advice: RecordAdvice::Replace, .. }) = record {
+            return Some(replace(&"N"));
+        }
+        let is_of_log =
+            matches!(error.downcast_ref(), Some(LogError::Damaged { .. } | LogError::Missing { .. }));
+        if is_of_log || matches!(error.downcast_ref(), Some(CheckpointError::Damaged { .. })) {
+            return Some("`bezant inspect` shows them".to_owned());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The failure for a folder of another node or cluster, one that cannot be used now, or one that is damaged.
@@ -97,6 +152,40 @@ fn of_start(error: &StartError, text: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_name_the_flags_and_commands_that_help() {
+        let node = bezant_types::NodeId(3);
+        let record = |advice| RecordError::Damaged { file: "vote.bzv".to_owned(), reason: "rot", advice };
+        let log = LogError::Missing {
+            expected_index: bezant_types::LogIndex(1),
+            reason: "a later file exists".to_owned(),
+            advice: "",
+        };
+        let engine = bezant_runtime::EngineKind::Raft;
+        for (error, words) in [
+            (StartError::OfCluster { node }, "(--node 3, --nodes and --token-file)"),
+            (StartError::OfLostNode { file: "vote.bzv".to_owned() }, "(--node, --nodes and --token-file)"),
+            (StartError::OtherNode { found: node, wanted: node }, "(--node 3)"),
+            (StartError::OtherCluster { node }, "(--token-file)"),
+            (StartError::OtherEngine { node, found: engine, wanted: engine }, "(--engine)"),
+            (StartError::Removed(Removal::Removed { node }), "`bezant cluster add 3=HOST:PORT`"),
+            (StartError::Removed(Removal::OtherDisk { node }), "`bezant cluster replace 3`"),
+            (StartError::NotEmpty { node }, "(`bezant export`, `bezant import`)"),
+            (StartError::NoIdentity { node }, "`bezant cluster replace 3` at another node"),
+            (StartError::Identity(record(RecordAdvice::Replace)), "`bezant cluster replace N`"),
+            (StartError::Recover(record(RecordAdvice::Replace).into()), "start this one with --join"),
+            (StartError::Recover(log.into()), "(`bezant inspect` shows them)"),
+            (
+                StartError::Clock { clock: "1970".to_owned(), ledger: "2026".to_owned(), problem: "earlier" },
+                "start the node with --accept-clock",
+            ),
+        ] {
+            let text = with_flags(&error);
+            assert!(text.contains(words), "{words}: {text}");
+            assert!(!error.to_string().contains("--"), "the library names no flag: {error}");
+        }
+    }
 
     #[test]
     fn a_folder_of_another_node_is_wrong_use_not_damage() {

@@ -115,7 +115,7 @@ impl ClockGuard {
         is_wrong.then(|| {
             format!(
                 "it shows {}, and the last entry of the ledger is of {}: nothing is stamped with it until it is set right; when \
-                 it is right now, start the node again with --accept-clock",
+                 it is right now, start the node again with the setting accept_clock",
                 moment(own),
                 moment(ledger)
             )
@@ -143,7 +143,7 @@ impl ClockGuard {
                 format!(
                     "its clock shows {}, the last entry of the ledger is of {}, and no voter in contact has a clock that \
                      can be right: nothing is stamped until a clock is set right; when they are right, start the nodes again \
-                     with --accept-clock",
+                     with the setting accept_clock",
                     moment(own),
                     moment(ledger)
                 )
@@ -364,7 +364,7 @@ mod tests {
         // A third one was right, and is not in contact any more.
         let counts = counting(&[at(300), at(300)], 3, TODAY);
         let text = guard.judge(at(300), counts, TODAY, false).unwrap();
-        assert!(text.contains("--accept-clock") && text.contains(&moment(TODAY)), "{text}");
+        assert!(text.contains("accept_clock") && text.contains(&moment(TODAY)), "{text}");
         assert!(guard.judge(at(300), Counting::Unknown, TODAY, false).is_some());
         assert_eq!(guard.judge(TODAY, Counting::Unknown, TODAY, false), None);
         let accepting = ClockGuard::new(Clock::new(|| TODAY), true);
@@ -429,7 +429,7 @@ mod tests {
         ] {
             let reason = guard.judge_alone(clock, ledger);
             assert_eq!(
-                reason.is_some_and(|text| text.contains("--accept-clock")),
+                reason.is_some_and(|text| text.contains("accept_clock")),
                 is_wrong,
                 "{clock} {ledger}"
             );
