@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use anyhow::{Context, Result};
 
 use crate::rules::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, SERVER_NEVER_NAMES, STORAGE_NEVER_NAMES};
-use crate::words;
+use crate::{flags, words};
 
 /// Maximum number of lines of a source file.
 const LINES_MAX: usize = 600;
@@ -94,8 +94,10 @@ fn check_source(place: &Path, text: &str, findings: &mut Vec<String>) {
         _ if CORE.contains(&name) => CORE_NEVER_NAMES,
         _ => &[],
     };
-    let is_test = place.iter().any(|part| part == "tests" || part == "tests.rs");
+    let is_tests = |part: &str| part == "tests" || part.ends_with("tests.rs");
+    let is_test = place.iter().any(|part| part.to_str().is_some_and(is_tests));
     let code = if is_test { "" } else { text.split("#[cfg(test)]").next().unwrap_or_default() };
+    flags::check(&shown, name, code, findings);
     for (number, line) in (1..).zip(code.lines()) {
         if line.trim_start().starts_with("//") {
             continue;

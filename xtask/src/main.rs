@@ -9,6 +9,7 @@
 mod dist;
 mod edges;
 mod files;
+mod flags;
 mod graph;
 mod rules;
 mod words;

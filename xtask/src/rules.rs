@@ -5,6 +5,7 @@
 pub(crate) const ORDER: &[&str] = &[
     "types",
     "codec",
+    "archive",
     "rsm-macros",
     "rsm",
     "ledger",
@@ -21,13 +22,37 @@ pub(crate) const ORDER: &[&str] = &[
     "tigerbeetle",
     "api",
     "server",
+    "daemon",
     "client",
+    "load",
     "cli",
 ];
 
 /// Crates that a crate must not reach, directly or through others: the crate, the forbidden crates, the
 /// reason.
 pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
+    (
+        "archive",
+        &[
+            "rsm",
+            "ledger",
+            "consensus",
+            "raft",
+            "paxos",
+            "engines",
+            "storage",
+            "replica",
+            "recovery",
+            "sim",
+            "runtime",
+            "member",
+            "tigerbeetle",
+            "api",
+            "server",
+            "client",
+        ],
+        "an auditor verifies with the records and their bytes alone, and runs no code of the server",
+    ),
     ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     ("raft", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     (
@@ -64,6 +89,7 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     ("runtime", &["ledger", "sim"], "it drives a replica of any machine"),
     ("member", &["ledger", "sim"], "it hosts any service"),
     ("server", &["sim"], "a server runs real nodes"),
+    ("daemon", &["sim", "client", "load"], "it runs one real node"),
     (
         "client",
         &[
@@ -80,12 +106,33 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
         ],
         "a client knows the wire, and the records of the ledger",
     ),
+    (
+        "load",
+        &[
+            "consensus",
+            "raft",
+            "paxos",
+            "engines",
+            "storage",
+            "replica",
+            "recovery",
+            "sim",
+            "runtime",
+            "server",
+        ],
+        "it measures a server from outside, as a client",
+    ),
 ];
 
 /// Crates that must not be direct dependencies of a crate, though it may reach them through others: the
 /// crate, the forbidden crates, the reason.
 pub(crate) const NEVER_NAMES: &[(&str, &[&str], &str)] = &[
     ("runtime", &["raft", "paxos"], "engines are made by `engines`"),
+    (
+        "daemon",
+        &["rsm", "consensus", "raft", "paxos", "engines", "storage", "replica", "recovery"],
+        "a program starts a runtime and a server, and reaches the rest through them",
+    ),
     ("client", &["rsm"], "a client knows the wire, and the records of the ledger"),
     (
         "member",

@@ -15,6 +15,7 @@
 
 use std::process::ExitCode;
 
+use bezant_archive::ArchiveError;
 use bezant_client::ClientError;
 use serde::Serialize;
 use thiserror::Error;
@@ -244,7 +245,14 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let text = error.to_string();
+        let mut text = error.to_string();
+        match &error {
+            ClientError::Denied { code, .. } if code == "token_required" => {
+                text.push_str(" (--token-file, or BEZANT_TOKEN)");
+            }
+            ClientError::Unreachable { .. } => text.push_str(" `bezant start` starts one"),
+            _ => {}
+        }
         match error {
             ClientError::Address { .. }
             | ClientError::Scheme { .. }
@@ -276,6 +284,22 @@ impl From<ClientError> for Failure {
     }
 }
 
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let text = error.to_string();
+        match error {
+            ArchiveError::Open { .. } => Self::NotFound(text),
+            ArchiveError::NotAnExport { .. } => Self::Usage(text),
+            ArchiveError::Broken { is_maybe_of_one: true, .. } => Self::Verification(format!(
+                "{text}; if this is the export of one account, name the account with --of ACCOUNT"
+            )),
+            ArchiveError::Damaged { .. } | ArchiveError::Broken { .. } => Self::Verification(text),
+            ArchiveError::Read(error) | ArchiveError::Write(error) => error.into(),
+            error => Self::Other(error.into()),
+        }
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
@@ -283,5 +307,35 @@ impl From<std::io::Error> for Failure {
         } else {
             Self::Other(error.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_archive::{Broken, Damage};
+    use bezant_client::AccountId;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_exports_have_their_exit_codes() {
+        let broken = Broken::Account { id: AccountId(1), what: "it is there twice".to_owned() };
+        let damage = Damage::CutOff;
+        for (error, code, words) in [
+            (ArchiveError::Damaged { line: 3, record: None, damage }, 5, "line 3: it is cut off"),
+            (
+                ArchiveError::Broken { broken: broken.clone(), is_maybe_of_one: true },
+                5,
+                "twice; if this is the export of one account, name the account with --of ACCOUNT",
+            ),
+            (ArchiveError::Broken { broken, is_maybe_of_one: false }, 5, "twice"),
+            (ArchiveError::Read(std::io::ErrorKind::IsADirectory.into()), 1, "directory"),
+        ] {
+            let failure = Failure::from(error);
+            assert_eq!(failure.number(), code, "{failure}");
+            assert!(failure.to_string().ends_with(words), "{failure}");
+        }
+        let missing = bezant_archive::open(std::path::Path::new("/nowhere/e.jsonl")).err().unwrap();
+        assert_eq!(Failure::from(missing).number(), 4);
     }
 }

@@ -19,7 +19,6 @@ mod events;
 mod exchange;
 mod exit;
 mod flags;
-mod frames;
 mod inspect;
 mod json;
 mod listing;
@@ -28,7 +27,6 @@ mod output;
 mod session;
 mod sim;
 mod start;
-mod stop;
 mod transfer;
 mod verify;
 
@@ -37,6 +35,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bezant_daemon::StopSignals;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -44,7 +43,6 @@ use tracing_subscriber::EnvFilter;
 use exit::Failure;
 use output::Format;
 use session::{Global, Session};
-use stop::StopSignals;
 
 /// A durable ledger of accounts and transfers
 #[derive(Debug, Parser)]
@@ -243,7 +241,7 @@ fn wants_json(arguments: &[String]) -> bool {
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { global, command } = cli;
     match command {
-        Command::Start(args) => start::run(&args).await?,
+        Command::Start(args) => start::run(args).await?,
         Command::Verify(args) => verify::run(&global, &args).await?,
         Command::Inspect(args) => inspect::run(global.output, &args)?,
         Command::Cluster(command) => command.run(&global).await?,

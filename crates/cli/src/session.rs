@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
 use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads};
+use bezant_daemon::is_address;
 use tokio::sync::OnceCell;
 
 use crate::change::Changes;
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
-use crate::start::is_address;
 
 /// The default address of a server.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";

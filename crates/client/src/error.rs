@@ -34,7 +34,7 @@ pub enum ClientError {
     #[error("no address was given: name at least one, such as http://127.0.0.1:7070")]
     NoAddress,
     /// None of the servers accepts a connection. Nothing was sent.
-    #[error("no server answers at {addresses}: {reason}; is it running? `bezant start` starts one")]
+    #[error("no server answers at {addresses}: {reason}; is it running?")]
     Unreachable {
         /// All addresses, separated by commas.
         addresses: String,

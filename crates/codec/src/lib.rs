@@ -4,12 +4,14 @@
 //! results) have the byte layout of TigerBeetle's binary protocol. So the client's bytes are written to the
 //! log unparsed, and reading a field is a load at a fixed offset. Decoding is total: bytes of the wrong size
 //! or with unknown values are an error, never a panic.
+//! The hash [`chain`] of a history is defined on these bytes.
 //!
 //! [`Account`]: bezant_types::Account
 //! [`Transfer`]: bezant_types::Transfer
 #![deny(clippy::float_arithmetic)]
 
 mod batches;
+pub mod chain;
 mod checksum;
 mod field;
 mod filter;

@@ -9,13 +9,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use bezant_codec::chain::initial_head;
 use bezant_types::{
     Account, AccountId, AccountView, Bounds, Chain, ChainSide, LedgerNumber, Nanos, QueryFilter,
     limits::NAME_SIZE_MAX,
 };
 use hashbrown::HashTable;
 
-use crate::chain::initial_head;
 use crate::hash::{FixedHashMap, hash_bytes, hash_id};
 use crate::operation::name_from_bytes;
 use crate::snapshot::Snapshot;

@@ -3,6 +3,7 @@
 //!
 //! Post and void, which resolve a pending transfer, are in `two_phase`.
 
+use bezant_codec::chain::next_head;
 use bezant_codec::{DecodeError, Reader};
 use bezant_types::{
     Bounds, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos, Refusal,
@@ -14,7 +15,6 @@ use bytes::BytesMut;
 use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
-use crate::chain::next_head;
 use crate::found::Found;
 use crate::operation::{EXTENDED_TRANSFER_SIZE, Event, ExtendedTransfer};
 use crate::rules::Rules;

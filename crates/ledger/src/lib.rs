@@ -6,7 +6,7 @@
 //!
 //! Source: the contract of accounts and transfers in `docs/data-model.md`. The path of a transfer through
 //! this crate: `batch` (chains, timestamps) → `create_transfers` (checks, movement) or `two_phase` (post,
-//! void, expiry) → `chain` (hash) → `window` (rows).
+//! void, expiry) → `bezant_codec::chain` (hash) → `window` (rows).
 //!
 //! What always holds: debits equal credits, posted and pending, in every ledger after every event; timestamps
 //! grow strictly; an id has one outcome. The crate never uses a clock, randomness, a float or the order of a
@@ -19,7 +19,6 @@ extern crate alloc;
 mod accounts;
 mod assets;
 mod batch;
-pub mod chain;
 mod checkpoint;
 mod create_accounts;
 mod create_transfers;

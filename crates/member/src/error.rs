@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bezant_rsm::{UnknownCall, UnreadableAnswer, UnwritableCall};
-use bezant_runtime::{ChangeError, EngineKind, StartError};
+use bezant_runtime::{ChangeError, EngineKind, Removal, StartError};
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
 use thiserror::Error;
@@ -130,6 +130,19 @@ pub enum OpenError {
         "the folder holds a log or checkpoints, but not the node's identity (node.bzi): restore the whole folder, or choose an empty one"
     )]
     NotEmpty,
+    /// The clock does not fit the log, and there is no other node to compare it with.
+    #[error(
+        "this machine's clock shows {clock}, and the last entry of the log is of {ledger}: {problem}. Set the clock; when it \
+         is right, open the member with MemberOptions::accept_clock"
+    )]
+    Clock {
+        /// The time that the clock shows.
+        clock: String,
+        /// The time of the last entry; "none" where there is none.
+        ledger: String,
+        /// Why the clock is refused.
+        problem: &'static str,
+    },
     /// The folder, or what it holds, cannot be used.
     #[error(transparent)]
     Start(StartError),
@@ -146,7 +159,11 @@ impl From<StartError> for OpenError {
             StartError::OtherNode { found, wanted } => Self::OtherNode { found, wanted },
             StartError::OtherCluster { node } => Self::OtherToken { node },
             StartError::OtherEngine { found, wanted, .. } => Self::OtherEngine { found, wanted },
-            StartError::Removed { reason } => Self::Removed { reason },
+            StartError::Removed(removal @ Removal::OtherDisk { .. }) => {
+                Self::Removed { reason: format!("{removal} (Member::remove)") }
+            }
+            StartError::Removed(removal) => Self::Removed { reason: removal.to_string() },
+            StartError::Clock { clock, ledger, problem } => Self::Clock { clock, ledger, problem },
             StartError::NoMembers { node, damage } => Self::NoMembers { node, damage },
             StartError::Foreign { file } => Self::Foreign { file },
             StartError::NotEmpty { .. } | StartError::NoIdentity { .. } => Self::NotEmpty,

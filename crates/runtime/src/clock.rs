@@ -295,7 +295,7 @@ mod tests {
         ] {
             let error = check_alone(clock, today).unwrap_err().to_string();
             let is_named =
-                [word, "--accept-clock", &moment(clock), &moment(today)].map(|part| error.contains(part));
+                [word, "accept_clock", &moment(clock), &moment(today)].map(|part| error.contains(part));
             assert_eq!(is_named, [true; 4], "{error}");
         }
         assert!(check_alone(year(356), Nanos(0)).is_err());

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Reading;
 use crate::directory::removal;
+use crate::refusal::Removal;
 use crate::start_error::StartError;
 
 /// The options of a node of a cluster.
@@ -87,7 +88,7 @@ pub(crate) fn first_members(
 /// Returns these members when the folder belongs to one of them.
 fn check_member(identity: &Identity, members: Members) -> Result<Members, StartError> {
     match removal(identity, &members) {
-        Some(reason) => Err(StartError::Removed { reason }),
+        Some(removal) => Err(StartError::Removed(removal)),
         None => Ok(members),
     }
 }
@@ -234,7 +235,7 @@ pub struct ClusterStatus {
     /// has everything.
     pub may_vote: bool,
     /// Why this folder's node is not (or no longer) a member; `None` when it is.
-    pub removed: Option<String>,
+    pub removed: Option<Removal>,
     /// Why it has stopped: it holds committed entries that the others lack; `None` when it has not.
     pub stopped: Option<String>,
     /// Why it stamps nothing and does not stay the leader: its clock is wrong. `None` when it is not.
@@ -346,7 +347,7 @@ mod tests {
         let wrong = [
             (Some(options(2, "token")), "node 1"),
             (Some(options(1, "other")), "another token"),
-            (None, "--node"),
+            (None, "start it as that node"),
         ];
         for (options, word) in wrong {
             let error = identify(&disk, options.as_ref()).unwrap_err().to_string();
@@ -402,7 +403,7 @@ mod tests {
         for (file, word) in [
             ("README", "README"),
             ("log-0000000000000001.bzl", "alone"),
-            ("vote.bzv", "cluster replace 1"),
+            ("vote.bzv", "give the node up as lost"),
             ("members.bzm", "node.bzi is missing"),
             ("node.copy", "node.bzi is missing"),
         ] {
@@ -421,7 +422,7 @@ mod tests {
                 disk.open(file, OpenMode::Create).unwrap();
             }
             let error = identify(&disk, None).unwrap_err().to_string();
-            for word in [file, "node.bzi", "--node", "docs/operations.md"] {
+            for word in [file, "node.bzi", "start it as that node", "docs/operations.md"] {
                 assert!(error.contains(word), "{error}");
             }
         }

@@ -16,6 +16,8 @@ use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, KnownDisk, store_conflict, store_members};
 use bezant_types::{LogIndex, NodeId};
 
+use crate::refusal::{AdmitError, Removal};
+
 /// The list of members and their disks; see the module.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -90,7 +92,7 @@ impl Directory {
 
     /// Why this folder's node is no longer a member: it was removed, or another disk has its number. `None`
     /// while it is one.
-    pub(crate) fn removal(&self) -> Option<String> {
+    pub(crate) fn removal(&self) -> Option<Removal> {
         let state = self.lock();
         removal(&state.identity, &state.members)
     }
@@ -185,38 +187,27 @@ impl Directory {
     }
 
     /// Admits a peer with its disk, or returns why not. A disk that is new to this node is recorded first.
-    pub(crate) fn admit(&self, claim: Claim) -> Result<(), String> {
+    pub(crate) fn admit(&self, claim: Claim) -> Result<(), AdmitError> {
         let mut state = self.lock();
         let Claim { node, disk, since } = claim;
-        if let Some(reason) = removal(&state.identity, &state.members) {
-            return Err(reason);
+        if let Some(removal) = removal(&state.identity, &state.members) {
+            return Err(removal.into());
         }
-        let Some(member) = state.members.get(node) else {
-            return Err(format!(
-                "node {node} is not a member of the cluster (any more): let it join with an empty folder (--join). If an operator \
-                 adds the nodes, run `bezant cluster add {node}=HOST:PORT` first"
-            ));
-        };
+        let member = state.members.get(node).ok_or(AdmitError::NotMember { node })?;
         let (member_since, committed_disk) = (member.since, member.disk);
         if since.is_some_and(|since| since != member_since) {
-            return Err(format!(
-                "node {node} was removed from the cluster, and added again: start it on an empty folder, to join (--join)"
-            ));
+            return Err(AdmitError::AddedAgain { node });
         }
         let known = state.identity.known.iter().find(|known| known.node == node).map(|known| known.disk);
         let expected = if committed_disk == 0 { known } else { Some(committed_disk) };
         if expected.is_some_and(|expected| expected != disk) {
-            return Err(format!(
-                "node {node} comes with another disk than the one that is known: start it on the folder that it \
-                 had. If that folder is lost, remove the node, and let it join with an empty one (`bezant cluster replace {node}`, and in \
-                 a program of yours Member::remove)"
-            ));
+            return Err(AdmitError::OtherDisk { node });
         }
         if known != Some(disk) {
             let mut identity = state.identity.clone();
             identity.known.retain(|known| known.node != node);
             identity.known.push(KnownDisk { node, since: member_since, disk });
-            identity.store(&*self.disk).map_err(|error| error.to_string())?;
+            identity.store(&*self.disk).map_err(|error| AdmitError::Record(error.to_string()))?;
             state.identity = identity;
         }
         Ok(())
@@ -237,23 +228,13 @@ fn is_current(known: &KnownDisk, members: &Members) -> bool {
 }
 
 /// Why the node of this folder is not one of these members; `None` when it is.
-pub(crate) fn removal(identity: &Identity, members: &Members) -> Option<String> {
+pub(crate) fn removal(identity: &Identity, members: &Members) -> Option<Removal> {
     let Identity { node, since, disk, .. } = *identity;
     match members.get(node) {
-        Some(member) if member.since != since => Some(format!(
-            "node {node} was removed from the cluster and added again, with another folder: the node on this folder takes part in \
-             nothing"
-        )),
-        Some(member) if ![0, disk].contains(&member.disk) => Some(format!(
-            "the cluster knows node {node} with another disk: the node on this folder takes part in nothing. If the other disk is lost, \
-             remove the node, and let it join with an empty folder (`bezant cluster replace {node}`, and in a program of yours \
-             Member::remove)"
-        )),
+        Some(member) if member.since != since => Some(Removal::AddedAgain { node }),
+        Some(member) if ![0, disk].contains(&member.disk) => Some(Removal::OtherDisk { node }),
         Some(_) => None,
-        None => Some(format!(
-            "node {node} was removed from the cluster, and receives nothing new: to bring it back, let it join with an \
-             empty folder (--join). If an operator adds the nodes, run `bezant cluster add {node}=HOST:PORT` first"
-        )),
+        None => Some(Removal::Removed { node }),
     }
 }
 
@@ -287,8 +268,8 @@ mod tests {
         let again = directory(&disk);
         again.admit(claim(2, 77, 0)).unwrap();
         assert!(again.is_known(NodeId(2), 77) && !again.is_known(NodeId(2), 78));
-        assert!(again.admit(claim(2, 78, 0)).unwrap_err().contains("cluster replace 2"));
-        assert!(again.admit(claim(4, 1, 0)).unwrap_err().contains("cluster add 4"));
+        assert_eq!(again.admit(claim(2, 78, 0)), Err(AdmitError::OtherDisk { node: NodeId(2) }));
+        assert_eq!(again.admit(claim(4, 1, 0)), Err(AdmitError::NotMember { node: NodeId(4) }));
     }
 
     #[test]
@@ -310,7 +291,8 @@ mod tests {
         let again = directory(&disk);
         assert_eq!(again.members(), members);
         assert!(!again.is_known(NodeId(2), 77));
-        assert!(again.admit(claim(2, 77, 0)).unwrap_err().contains("--join"), "the old one is back");
+        let refused = Err(AdmitError::AddedAgain { node: NodeId(2) });
+        assert_eq!(again.admit(claim(2, 77, 0)), refused, "the old one is back");
         again.admit(Claim { since: None, ..claim(2, 78, 0) }).unwrap();
         again.admit(claim(2, 78, 7)).unwrap();
         assert_eq!(
@@ -330,7 +312,8 @@ mod tests {
         let meet = |node, disk| Change::Meet { node: NodeId(node), disk };
         let members = one.members().after(&meet(1, 9), LogIndex(3)).after(&meet(2, 77), LogIndex(4));
         assert_eq!(one.learn(&members), Ok(true));
-        assert!(one.admit(claim(2, 78, 0)).unwrap_err().contains("another disk"), "though it was never met");
+        let refused = Err(AdmitError::OtherDisk { node: NodeId(2) });
+        assert_eq!(one.admit(claim(2, 78, 0)), refused, "though it was never met");
         one.admit(claim(2, 77, 0)).unwrap();
         assert_eq!(one.uncommitted_disk(), None, "the third was not met yet");
         one.admit(claim(3, 5, 0)).unwrap();

@@ -123,10 +123,10 @@ impl Membership {
         if members.index == self.status.members_index && members.nodes.len() == self.status.nodes.len() {
             return;
         }
-        if let Some(reason) = self.directory.removal()
+        if let Some(removal) = self.directory.removal()
             && !std::mem::replace(&mut self.is_removed, true)
         {
-            tracing::error!("{reason}");
+            tracing::error!("{removal}");
         }
         self.status.members_index = members.index;
         let status = |member: &bezant_consensus::Member| NodeStatus {

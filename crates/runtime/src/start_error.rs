@@ -1,4 +1,5 @@
-//! Why a node does not start: what is wrong, and what to do about it.
+//! Why a node does not start: what is wrong, and what to do about it. The messages name settings; the program
+//! that has a command line adds its flags.
 
 use bezant_consensus::EngineKind;
 use bezant_recovery::RecoverError;
@@ -6,6 +7,8 @@ use bezant_storage::disk::DiskError;
 use bezant_storage::record::RecordError;
 use bezant_types::NodeId;
 use thiserror::Error;
+
+use crate::refusal::Removal;
 
 /// Why a node does not start. Nothing that was acknowledged was changed; the start can be tried again.
 #[derive(Debug, Error)]
@@ -22,7 +25,7 @@ pub enum StartError {
     Identity(#[from] RecordError),
     /// The folder belongs to a cluster, and no cluster was named.
     #[error(
-        "the folder belongs to node {node} of a cluster: start it with --node {node}, --nodes and --token-file"
+        "the folder belongs to node {node} of a cluster: start it as that node, with the cluster's nodes and token"
     )]
     OfCluster {
         /// The node to which the folder belongs.
@@ -31,8 +34,8 @@ pub enum StartError {
     /// The folder belongs to a cluster, no cluster was named, and the folder does not contain the node's
     /// number.
     #[error(
-        "the folder holds {file}, so it belongs to a node of a cluster, but node.bzi is missing: start it as that node (--node, --nodes \
-         and --token-file), which restores node.bzi from its copy or reports what to do; see \"A damaged disk\" in docs/operations.md"
+        "the folder holds {file}, so it belongs to a node of a cluster, but node.bzi is missing: start it as that node, \
+         which restores node.bzi from its copy or reports what to do; see \"A damaged disk\" in docs/operations.md"
     )]
     OfLostNode {
         /// A file that only a node of a cluster has.
@@ -40,7 +43,7 @@ pub enum StartError {
     },
     /// The folder is another node's.
     #[error(
-        "the folder belongs to node {found}, not to node {wanted}: choose another folder, or --node {found}"
+        "the folder belongs to node {found}, not to node {wanted}: choose another folder, or start node {found}"
     )]
     OtherNode {
         /// The node to which the folder belongs.
@@ -49,14 +52,14 @@ pub enum StartError {
         wanted: NodeId,
     },
     /// The folder is another cluster's.
-    #[error("the folder belongs to node {node} of a cluster with another token: check --token-file")]
+    #[error("the folder belongs to node {node} of a cluster with another token: check the token")]
     OtherCluster {
         /// The node to which the folder belongs.
         node: NodeId,
     },
     /// The folder's cluster has another engine.
     #[error(
-        "the folder belongs to node {node} of a cluster that uses the engine {found}, but --engine is {wanted}: leave --engine out, \
+        "the folder belongs to node {node} of a cluster that uses the engine {found}, but the setting engine is {wanted}: leave it out, \
          or begin a new cluster with empty folders"
     )]
     OtherEngine {
@@ -68,11 +71,8 @@ pub enum StartError {
         wanted: EngineKind,
     },
     /// The node is not a member of the cluster any more.
-    #[error("{reason}")]
-    Removed {
-        /// The node, why it was removed, and what helps.
-        reason: String,
-    },
+    #[error("{0}")]
+    Removed(Removal),
     /// The list of members is lost. It is not taken from another node: with an old list, the voters of that
     /// list could elect a second leader.
     #[error(
@@ -87,7 +87,7 @@ pub enum StartError {
     },
     /// The caller stopped the start before the node was a member.
     #[error(
-        "stopped before this node was a member of the cluster: {reason}. `bezant cluster add` makes it a member"
+        "stopped before this node was a member of the cluster: {reason}. Where an operator adds nodes, add it to the cluster"
     )]
     GaveUp {
         /// The reason why it was still waiting.
@@ -96,7 +96,7 @@ pub enum StartError {
     /// A cluster begins with empty folders.
     #[error(
         "the folder holds the data of a node that was alone: a cluster begins with empty folders; start node \
-         {node} on an empty one, and bring the data over with `bezant export` and `bezant import`"
+         {node} on an empty one, and bring the data over with an export and an import"
     )]
     NotEmpty {
         /// The node that was started on it.
@@ -105,7 +105,7 @@ pub enum StartError {
     /// The identity of the folder is lost: its node may not vote or serve any more.
     #[error(
         "the folder holds the data of a node of a cluster, but not its identity (node.bzi is missing): restore the whole folder, or \
-         treat the node as lost: `bezant cluster replace {node}` at another node, and start it on an empty folder with --join"
+         treat the node as lost: remove it from the cluster at another node, and start it on an empty folder so that it joins"
     )]
     NoIdentity {
         /// The node that was started on it.
@@ -135,7 +135,7 @@ pub enum StartError {
     /// The clock does not fit the ledger, and there is no other node to compare it with.
     #[error(
         "this machine's clock shows {clock}, and the last entry of the ledger is of {ledger}: {problem}. Set the clock; if \
-         it is right, start the node with --accept-clock (in a program of yours MemberOptions::accept_clock)"
+         it is right, start the node with the setting accept_clock"
     )]
     Clock {
         /// The time that the clock shows.

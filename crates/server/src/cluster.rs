@@ -54,7 +54,7 @@ pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
         members_index: status.members_index.0,
         engine: status.engine.map_or_else(String::new, |engine| engine.name().to_owned()),
         may_vote: Some(status.may_vote),
-        removed: status.removed.unwrap_or_default(),
+        removed: status.removed.map(|removal| removal.to_string()).unwrap_or_default(),
         stopped: status.stopped.unwrap_or_default(),
         clock: status.clock.unwrap_or_default(),
         no_state: status.no_state.map(|reason| reason.to_string()).unwrap_or_default(),
@@ -137,7 +137,7 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ),
         ChangeError::Leads => (
             ErrorCode::NodeLeads,
-            format!("node {node} leads: transfer the leadership first (`bezant cluster transfer-leader`)"),
+            format!("node {node} leads: transfer the leadership first (the change LEAD of another node)"),
         ),
         ChangeError::TooFew => (
             ErrorCode::ChangeRefused,
@@ -155,7 +155,7 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         }
         ChangeError::Alone => (
             ErrorCode::ChangeRefused,
-            "this node is standalone: a cluster is started with --node and --nodes, on empty folders".into(),
+            "this node is standalone: a cluster is started on empty folders, with the settings node and nodes".into(),
         ),
         ChangeError::NotLeading => (ErrorCode::NoLeader, "no node leads: try again".into()),
     };

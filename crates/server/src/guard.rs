@@ -164,9 +164,7 @@ impl Guard {
         let text = match (&self.token, by) {
             (_, Principal::Local | Principal::Operator) => return Ok(ChangePermit(())),
             _ if is_alone => return Ok(ChangePermit(())),
-            (Some(_), Principal::Anonymous) => {
-                "send the cluster's token as `Authorization: Bearer TOKEN`, or say --token-file"
-            }
+            (Some(_), Principal::Anonymous) => "send the cluster's token as `Authorization: Bearer TOKEN`",
             (Some(_), Principal::WrongToken) => "the token of the request is not that of the cluster",
             (None, _) => "the server was started without the cluster's token",
         };
@@ -251,7 +249,7 @@ fn foreign() -> Failure {
 
 fn misdirected(authority: &str) -> Failure {
     let text = format!(
-        "this listener does not accept '{authority}': use its address, or start it with --allowed-hosts"
+        "this listener does not accept '{authority}': use its address, or add the host to its setting allowed_hosts"
     );
     Failure::new(ErrorCode::MisdirectedRequest, text)
 }

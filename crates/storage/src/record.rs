@@ -44,6 +44,37 @@ const CONTENT_SIZE_MAX: usize = CHECKSUM_OFFSET - HEAD_SIZE;
 /// Maximal number of other nodes in an identity.
 const KNOWN_MAX: usize = 64;
 
+/// What the operator can do about a damaged record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecordAdvice {
+    /// The node must not take part again: another one takes its place.
+    #[error(
+        "a node without its vote or identity must not take part again. Treat it as lost: remove it from the cluster \
+         at another node, and start it on an empty folder so that it joins; see \"A damaged disk\" in \
+         docs/operations.md"
+    )]
+    Replace,
+    /// The other nodes have the same list.
+    #[error(
+        "copy members.bzm from the folder of another node, and start the node again; see \"A damaged disk\" in \
+         docs/operations.md"
+    )]
+    CopyMembers,
+    /// The record said that the node has entries that the others lack.
+    #[error(
+        "this node had stopped because it has committed entries that the others lack. Keep the folder, and see \"A \
+         node that knows more than the others\" in docs/operations.md"
+    )]
+    Keep,
+    /// The record belongs to a log that cannot be continued.
+    #[error("restore the whole folder from a copy or a replica, or examine its files")]
+    RestoreFolder,
+    /// Nothing repairs the record.
+    #[error("keep the folder and examine it; the other nodes of the cluster continue without this one")]
+    Examine,
+}
+
 /// Why a record was not read or written.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,7 +87,7 @@ pub enum RecordError {
         /// What is wrong.
         reason: &'static str,
         /// What the operator can do.
-        advice: &'static str,
+        advice: RecordAdvice,
     },
     /// Another version of this program wrote the record.
     #[error(
@@ -121,24 +152,12 @@ impl RecordKind {
     }
 
     /// Advice for a damaged record of this kind.
-    const fn advice(self) -> &'static str {
+    const fn advice(self) -> RecordAdvice {
         match self {
-            Self::Vote | Self::Identity => {
-                "a node without its vote or identity must not take part again. Treat it as lost: \
-                 `bezant cluster replace N` at another node, and start it on an empty folder with --join; \
-                 see \"A damaged disk\" in docs/operations.md"
-            }
-            Self::Members => {
-                "copy members.bzm from the folder of another node, and start the node again; \
-                 see \"A damaged disk\" in docs/operations.md"
-            }
-            Self::Conflict => {
-                "this node had stopped because it has committed entries that the others lack. Keep the \
-                 folder, and see \"A node that knows more than the others\" in docs/operations.md"
-            }
-            Self::Rewrite | Self::Damage | Self::Terms => {
-                "keep the folder and examine it; the other nodes of the cluster continue without this one"
-            }
+            Self::Vote | Self::Identity => RecordAdvice::Replace,
+            Self::Members => RecordAdvice::CopyMembers,
+            Self::Conflict => RecordAdvice::Keep,
+            Self::Rewrite | Self::Damage | Self::Terms => RecordAdvice::Examine,
         }
     }
 }

@@ -1,40 +1,27 @@
 //! `bezant bench`: measures how fast a node is on this machine, and checks every transfer.
 //!
-//! It starts its own server on a new folder, or uses a running one. It creates accounts, sends transfers in
-//! batches between accounts chosen at random, queries histories, and prints the figures. It prints them only
-//! when every transfer was accepted and the books match what was sent: their totals, their count, and debits
-//! equal to credits.
-//!
-//! It never prepares the load ahead of the run, so its memory does not grow with the length of the run.
+//! It starts its own server on a new folder, or uses a running one, and prints the figures of a run of
+//! `bezant_load`.
 
-mod books;
-mod caller;
-mod clients;
-mod grpc;
-mod load;
-mod queries;
 mod report;
 mod server;
-mod wire;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bezant_daemon::StopSignals;
+use bezant_load::{Progress, Report, Run, Settings, Target, run_number_now};
 use bezant_types::limits::EVENTS_MAX;
 use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use books::BooksBefore;
-use clients::Connection;
-use load::Load;
-use report::Report;
 use server::OwnServer;
 
 use crate::exit::Failure;
 use crate::session::addresses;
-use crate::stop::StopSignals;
-use wire::Wire;
 
 /// How large the benchmark is, and where it runs.
 #[derive(Clone, Debug, Args)]
@@ -97,13 +84,31 @@ pub(crate) struct BenchArgs {
 }
 
 /// The order of the ids of the transfers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum IdOrder {
     /// Each id is greater than the previous one, as with ids that begin with the time.
     Sequential,
     /// Random ids.
     Random,
+}
+
+impl From<&BenchArgs> for Settings {
+    fn from(args: &BenchArgs) -> Self {
+        Self {
+            accounts: args.accounts,
+            transfers: args.transfers,
+            batch: args.batch,
+            clients: args.clients,
+            id_order: match args.id_order {
+                IdOrder::Sequential => bezant_load::IdOrder::Sequential,
+                IdOrder::Random => bezant_load::IdOrder::Random,
+            },
+            hot_percent: args.hot,
+            has_history: args.history,
+            queries: args.queries,
+            seed: args.seed,
+        }
+    }
 }
 
 const _: () = assert!(EVENTS_MAX == 8189, "the help names the largest batch");
@@ -146,73 +151,27 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>, as_json: bool) 
             return Err(Failure::Stopped.into());
         }
     };
-    report.print(args.json || as_json)?;
+    report::print(&report, args.json || as_json)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The servers that receive the load.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    /// Addresses for gRPC: the clients are spread over them, and queries go to the first that answers. Empty
-    /// if the server has an address for TigerBeetle's protocol only.
-    urls: Vec<String>,
-    /// Address for TigerBeetle's protocol. If there is one, it receives the load.
-    frames: Option<String>,
-}
-
-impl Target {
-    /// True for several nodes: a request that one node cannot serve is repeated at another.
-    fn is_cluster(&self) -> bool {
-        self.urls.len() > 1
-    }
-
-    /// All addresses, as one text.
-    fn name(&self) -> String {
-        self.frames.clone().unwrap_or_else(|| self.urls.join(","))
-    }
-
-    /// The address to which client `number` sends its load.
-    fn of(&self, number: u64) -> &str {
-        let count = self.urls.len().max(1) as u64;
-        let url = usize::try_from(number % count).ok().and_then(|at| self.urls.get(at));
-        self.frames.as_deref().or_else(|| url.map(String::as_str)).unwrap_or_default()
-    }
 }
 
 /// The benchmark, step by step.
 async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) -> Result<Report> {
-    let load = Load::new(args, run_number(own.is_some()), target.frames.is_some());
-    let mut connection = Connection::open_any(&target.urls).await?;
-    let before = match &mut connection {
-        Some(connection) => Some(BooksBefore::read(connection).await?),
-        None => None,
+    // A new server gets the same ids in every run. A running one may hold the ids of an earlier run.
+    let number = if own.is_some() { 1 } else { run_number_now() };
+    let mut run = Run::open(&Settings::from(args), target, number).await?;
+    let progress = Progress::default();
+    let mut report = tokio::select! {
+        report = run.measure(&progress) => report?,
+        never = draw(&progress, args.transfers) => match never {},
     };
-    let mut wire = Wire::open(target, load.clients).await?;
-    clients::create_accounts(&load, &mut wire).await?;
-
-    let outcome = clients::send_transfers(&load, target).await?;
-    if outcome.retries > 0 {
-        // The node of the first connection may be down.
-        connection = Connection::open_any(&target.urls).await?;
-    }
-    if let Wire::Frames(frames) = &mut wire {
-        books::check_accounts(frames, &load, &outcome).await?;
-    }
-    let mut queries = Vec::new();
-    if let (Some(connection), Some(before)) = (&mut connection, before) {
-        before.check(connection, &load, &outcome).await?;
-        queries = queries::ask(&load, args, connection, &outcome.sample).await?;
-    }
-    let mut report = Report::new(args, target, &outcome, queries);
     if let Some(own) = &mut own {
         report.server_memory_peak_bytes = own.memory_peak_bytes();
         let disk = own.disk_bytes_settled();
         report.disk_bytes = Some(disk);
         report.disk_bytes_per_transfer = Some(disk / args.transfers);
-        if args.restart
-            && let Some(before) = before
-        {
-            report.restart_microseconds = Some(restart(own, &load, before, &outcome).await?);
+        if args.restart {
+            report.restart_microseconds = restart(own, &run).await?;
         }
     }
     if let Some(own) = own {
@@ -223,24 +182,28 @@ async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) 
 
 /// Kills the server and starts it again. Returns the microseconds until its first answer; an error if its
 /// books differ.
-async fn restart(
-    own: &mut OwnServer,
-    load: &Load,
-    before: BooksBefore,
-    outcome: &clients::Outcome,
-) -> Result<u64> {
+async fn restart(own: &mut OwnServer, run: &Run) -> Result<Option<u64>> {
     own.kill()?;
     let start = Instant::now();
     own.start_again()?;
-    let mut connection = Connection::open_retrying(own.url(), Duration::from_mins(2)).await?;
-    let elapsed = start.elapsed();
-    before.check(&mut connection, load, outcome).await.context("after the restart")?;
-    Ok(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+    let elapsed = run.check_restarted(own.url(), start).await.context("after the restart")?;
+    Ok(elapsed.map(|elapsed| u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)))
 }
 
-/// The number from which the ids of this run are made. It is always the same for a new server. A running
-/// server may hold the ids of an earlier run, so its number is the time.
-fn run_number(is_fresh: bool) -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    if is_fresh { 1 } else { u64::try_from(since.as_millis()).unwrap_or(1) }
+/// Draws the progress of the load on a terminal, until all transfers are answered. Never returns.
+async fn draw(progress: &Progress, transfers: u64) -> Infallible {
+    let bar = ProgressBar::new(transfers);
+    let style = ProgressStyle::with_template(
+        "{bar:30} {percent:>3} % {human_pos} of {human_len} transfers {per_sec} {eta}",
+    );
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    while progress.answered() < transfers {
+        ticks.tick().await;
+        bar.set_position(progress.answered());
+    }
+    drop(bar);
+    std::future::pending().await
 }

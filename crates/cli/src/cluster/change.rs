@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bezant_client::{Client, ClientError, ClusterChange, ClusterNode, ClusterReply};
+use bezant_daemon::is_address;
 use clap::Args;
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ use crate::change::this_command;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 use crate::session::{Global, Session, parse_duration};
-use crate::start::{find_token, is_address};
+use crate::start::find_token;
 
 /// The pause between two looks at the cluster while the command waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -167,7 +168,7 @@ impl<'global> Work<'global> {
     async fn begin(global: &'global Global, wait: &WaitArgs) -> Result<Self, Failure> {
         let until = Instant::now() + wait.time(global.timeout_asked());
         let mut builder = Session::builder(global)?;
-        if let Some(token) = find_token(wait.token_file.as_deref(), None)? {
+        if let Some(token) = find_token(wait.token_file.as_deref())? {
             builder = builder.token(token);
         }
         let client = builder.connect().await?;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use bezant_daemon::StopSignals;
 use bezant_runtime::EngineKind;
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
@@ -18,7 +19,6 @@ use self::nodes::Nodes;
 use self::payers::{Payers, connect, make_accounts};
 use crate::exit::Failure;
 use crate::output;
-use crate::stop::StopSignals;
 
 const NODES: usize = 3;
 /// How long the failed node stays down or paused.

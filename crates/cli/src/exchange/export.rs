@@ -3,15 +3,15 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use bezant_archive::{End, ExportWriter, FileFormat};
 use bezant_client::{AccountFilter, AccountFilterFlags, AccountView, Movement, MovementNumber, QueryFilter};
+use bezant_daemon::StopSignals;
 use clap::Args;
 
-use super::lines::{End, FileFormat, LineWriter};
 use super::target::Target;
 use crate::exit::Failure;
 use crate::output;
 use crate::session::Session;
-use crate::stop::StopSignals;
 
 /// The arguments of `bezant export`.
 #[derive(Debug, Args)]
@@ -31,15 +31,33 @@ pub(crate) struct ExportArgs {
     account: Option<String>,
     /// How to write it [default: by the ending of FILE, jsonl else]
     #[arg(long, value_enum)]
-    format: Option<FileFormat>,
+    format: Option<FormatArg>,
     /// File to write; stdout when not given
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
 }
 
+/// The format of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FormatArg {
+    /// JSON Lines, with the accounts
+    Jsonl,
+    /// Comma-separated values, movements only
+    Csv,
+}
+
+impl From<FormatArg> for FileFormat {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Jsonl => Self::Jsonl,
+            FormatArg::Csv => Self::Csv,
+        }
+    }
+}
+
 /// Writes the export.
 pub(crate) async fn run(session: &Session, args: &ExportArgs) -> Result<(), Failure> {
-    let format = format_of(args.format, args.to.as_deref())?;
+    let format = format_of(args.format.map(FileFormat::from), args.to.as_deref())?;
     let Some(path) = &args.to else { return export(session, args, format).await };
     let mut stop = StopSignals::new()?;
     // An export that is dropped before its end removes its partial file.
@@ -57,9 +75,9 @@ async fn export(session: &Session, args: &ExportArgs, format: FileFormat) -> Res
         Some(text) => Some(session.account(text).await?),
         None => None,
     };
-    let account = whose.as_ref().map(|view| view.account.id.to_string());
+    let account = whose.as_ref().map(|view| view.account.id);
     let sink = BufWriter::new(Sink::open(args.to.as_deref())?);
-    let mut writer = LineWriter::new(sink, format, account)?;
+    let mut writer = ExportWriter::new(sink, format, account)?;
     // The rows of one account skip those of others, so the ledger's count is not the length of the export.
     let bar = output::progress(if whose.is_some() { 0 } else { before }, "movements");
     let (accounts, movements, last) = match &whose {
@@ -140,7 +158,7 @@ impl Write for Sink {
 async fn one(
     session: &Session,
     view: &AccountView,
-    writer: &mut LineWriter<BufWriter<Sink>>,
+    writer: &mut ExportWriter<BufWriter<Sink>>,
     bar: &indicatif::ProgressBar,
 ) -> Result<(u64, u64, u64), Failure> {
     writer.account(view)?;
@@ -156,7 +174,7 @@ async fn one(
 /// Writes all accounts and rows; returns the same as `one`.
 async fn all(
     session: &Session,
-    writer: &mut LineWriter<BufWriter<Sink>>,
+    writer: &mut ExportWriter<BufWriter<Sink>>,
     bar: &indicatif::ProgressBar,
 ) -> Result<(u64, u64, u64), Failure> {
     let mut accounts = 0;
@@ -175,7 +193,7 @@ async fn all(
 }
 
 fn write_page(
-    writer: &mut LineWriter<BufWriter<Sink>>,
+    writer: &mut ExportWriter<BufWriter<Sink>>,
     page: &[(MovementNumber, Movement)],
     movements: &mut u64,
     last: &mut u64,

@@ -19,6 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bezant_api::idempotency::{IdKind, event_id};
+use bezant_archive::{ExportFile, Record, Verified};
 use bezant_client::{
     Account, AccountFlags, AccountId, AccountView, ClientError, CreateAccountStatus, CreateTransferStatus,
     Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer,
@@ -29,7 +30,6 @@ use bezant_types::limits::EVENTS_MAX;
 use clap::Args;
 use serde::Serialize;
 
-use super::lines::{self, FileReader, Record};
 use super::names::{self, Renamed};
 use super::pause::{Pause, STATE, Timeless, open_without_timeout};
 use crate::exit::Failure;
@@ -38,7 +38,6 @@ use crate::money::Unit;
 use crate::output;
 use crate::output::Format;
 use crate::session::Session;
-use crate::verify::{Checked, check_file};
 
 /// The arguments of `bezant import history`.
 #[derive(Debug, Args)]
@@ -140,10 +139,10 @@ async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Re
             args.file.display()
         )));
     }
-    let checked = check_file(&args.file, None)?;
-    let mut accounts = accounts_of(&checked)?;
+    let verified = bezant_archive::verify(&args.file, None)?;
+    let mut accounts = accounts_of(&verified)?;
     let renamed = names::settle(&mut accounts);
-    let total = checked.walk.movements();
+    let total = verified.walk.movements();
     let books = session.client.books().await?;
     let before = books.history.movements;
     let mut rows = Rows::open(&args.file)?;
@@ -191,7 +190,7 @@ async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Re
             return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
         }
     }
-    compare(session, &checked).await?;
+    compare(session, &verified).await?;
     let pending = session.client.books().await?.pending;
     let without_timeout = rows.without_timeout(session).await?;
     if pause.is_on() || books.expiry_is_paused {
@@ -242,21 +241,21 @@ pub(super) fn not_empty(what: &str) -> Failure {
 }
 
 /// The accounts of an export of everything, by their timestamps.
-fn accounts_of(checked: &Checked) -> Result<BTreeMap<Nanos, AccountView>, Failure> {
-    if let Some(id) = checked.account {
+fn accounts_of(verified: &Verified) -> Result<BTreeMap<Nanos, AccountView>, Failure> {
+    if let Some(id) = verified.account {
         return Err(Failure::Usage(format!("this is the export of account {id} alone: export everything")));
     }
-    if !checked.has_accounts {
+    if !verified.has_accounts {
         return Err(Failure::Usage(
             "an export in CSV holds no accounts: export with --format jsonl".to_owned(),
         ));
     }
-    if let Some(id) = checked.walk.unknown_accounts().first() {
+    if let Some(id) = verified.walk.unknown_accounts().first() {
         return Err(Failure::Usage(format!(
             "account {id} was created while the export was made and is not in it: export again"
         )));
     }
-    let views = checked.walk.accounts().filter_map(|(_, expected, _)| expected);
+    let views = verified.walk.accounts().filter_map(|(_, expected, _)| expected);
     Ok(views.map(|view| (view.account.timestamp, view.clone())).collect())
 }
 
@@ -385,22 +384,19 @@ impl Stamp {
 /// The rows of a verified file, from the first on. If the file is written to meanwhile, a seal no longer
 /// matches.
 struct Rows {
-    reader: FileReader,
+    file: ExportFile,
     /// The open reserves with a timeout, among the rows that were read so far.
     timed: BTreeSet<TransferId>,
 }
 
 impl Rows {
     fn open(path: &Path) -> Result<Self, Failure> {
-        Ok(Self { reader: lines::open(path)?, timed: BTreeSet::new() })
+        Ok(Self { file: bezant_archive::open(path)?, timed: BTreeSet::new() })
     }
 
     fn next(&mut self) -> Result<Option<NewTransfer>, Failure> {
-        while let Some(record) = self.reader.record()? {
-            let Record::Movement(row) = record else { continue };
-            let (_, movement) = row.movement().ok_or_else(|| {
-                Failure::Verification(format!("line {}: an unknown kind of movement", self.reader.line()))
-            })?;
+        while let Some(record) = self.file.record()? {
+            let Record::Movement(_, movement) = record else { continue };
             let Transfer { id, pending_id, timeout_seconds, .. } = movement.transfer;
             match movement.kind {
                 MovementKind::Pending if timeout_seconds > 0 => self.timed.insert(id),
@@ -444,8 +440,8 @@ impl Rows {
 }
 
 /// An error unless the ledger's accounts have the sums to which the rows of the export add up.
-async fn compare(session: &Session, checked: &Checked) -> Result<(), Failure> {
-    compare_sums(session, checked.walk.accounts().map(|(id, _, expected)| (id, *expected))).await
+async fn compare(session: &Session, verified: &Verified) -> Result<(), Failure> {
+    compare_sums(session, verified.walk.accounts().map(|(id, _, expected)| (id, *expected))).await
 }
 
 /// An error unless the ledger has exactly these accounts, with these sums.

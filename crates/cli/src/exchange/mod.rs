@@ -1,4 +1,4 @@
-//! Exports of a ledger's history, which can be verified without a server, and imports.
+//! Exports of a ledger's history, which `bezant_archive` writes and verifies, and imports.
 
 mod event;
 mod explain;
@@ -7,12 +7,9 @@ mod fields;
 pub(crate) mod history;
 pub(crate) mod import;
 mod input;
-pub(crate) mod lines;
 mod names;
-pub(crate) mod packed;
 mod pause;
 mod refused;
-pub(crate) mod rows;
 mod source;
 mod target;
 pub(crate) mod tigerbeetle;

@@ -12,14 +12,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bezant_archive::packed::{self, BYTE_ORDER_MARK, Content, HEAD_SIZE};
+
 use super::fields::{Fields, check_name};
-use super::packed::{self, Content, HEAD_SIZE};
 use crate::exit::Failure;
 
 /// The largest size of a row, in bytes; a row of a real file is below 2 KiB.
 const ROW_SIZE_MAX: u64 = 1 << 20;
-/// The mark that some programs write at the beginning of UTF-8 text.
-pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An open input.
 #[derive(Debug)]
@@ -278,10 +277,16 @@ fn csv_error(error: &csv::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::packed::packed;
     use std::io::Write;
 
     const KNOWN: &[&str] = &["id", "name", "amount"];
+
+    /// The bytes as gzip packs them.
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
 
     /// The rows of a file that holds `bytes`, or its error.
     fn read(bytes: &[u8]) -> Result<Vec<(u64, Fields)>, String> {

@@ -18,6 +18,7 @@ use bezant_codec::{
     account_filter_to_bytes, account_from_bytes, put_trailer, query_filter_to_bytes, records,
     transfer_from_bytes,
 };
+use bezant_load::{Frames, FramesError};
 use bezant_tigerbeetle::{CHANGE_EVENT_SIZE, Operation, change_event_from_bytes, change_filter_to_bytes};
 use bezant_types::MovementFilter;
 use bezant_types::limits::{EVENTS_MAX, MOVEMENTS_MAX, RECORD_SIZE};
@@ -30,7 +31,6 @@ use super::history::{
 };
 use super::pause::{Pause, Timeless, open_without_timeout};
 use crate::exit::Failure;
-use crate::frames::Frames;
 use crate::output;
 use crate::output::Format;
 use crate::session::Session;
@@ -274,12 +274,13 @@ impl Source {
     async fn open(args: &TigerBeetleArgs, timeout: Duration) -> Result<Self, Failure> {
         let address = args.address.clone();
         let stream =
-            Frames::dial(&address).await.map_err(|error| Failure::Unavailable(format!("{error:#}")))?;
+            Frames::dial(&address).await.map_err(|error| Failure::Unavailable(with_causes(error)))?;
         match Frames::open_on(stream, args.cluster, 0, timeout).await {
             Ok(frames) => Ok(Self { frames, address }),
             Err(error) => Err(Failure::Unavailable(format!(
-                "{address}: {error:#}. A server answers only clients of its cluster: {} was asked for, --cluster \
+                "{address}: {}. A server answers only clients of its cluster: {} was asked for, --cluster \
                  names another. Name the replica that leads",
+                with_causes(error),
                 args.cluster
             ))),
         }
@@ -294,7 +295,7 @@ impl Source {
         let mut body = filter.to_vec();
         put_trailer(&mut body, &[1], SIZE);
         let found = self.frames.submit(operation, &body).await;
-        let found = found.map_err(|error| unavailable(&self.address, &error))?;
+        let found = found.map_err(|error| unavailable(&self.address, error))?;
         Ok(records::<RECORD_SIZE>(&found).map_err(|error| self.damaged(&error.to_string()))?.to_vec())
     }
 
@@ -305,7 +306,7 @@ impl Source {
             let mut body: Vec<u8> = ids.iter().flat_map(|id| id.0.to_le_bytes()).collect();
             put_trailer(&mut body, &[ids.len()], size_of::<TransferId>());
             let answer = self.frames.submit(Operation::LookupTransfers, &body).await;
-            let answer = answer.map_err(|error| unavailable(&self.address, &error))?;
+            let answer = answer.map_err(|error| unavailable(&self.address, error))?;
             let rows = records::<RECORD_SIZE>(&answer).map_err(|error| self.damaged(&error.to_string()))?;
             let transfers = rows.iter().map(transfer_from_bytes);
             found.extend(transfers.filter(|it| it.timeout_seconds > 0).map(|it| it.id));
@@ -316,7 +317,7 @@ impl Source {
     /// The change events that a filter finds.
     async fn changes(&mut self, filter: &MovementFilter) -> Result<Vec<Movement>, Failure> {
         let found = self.frames.ask(Operation::GetChangeEvents, &change_filter_to_bytes(filter)).await;
-        let found = found.map_err(|error| unavailable(&self.address, &error))?;
+        let found = found.map_err(|error| unavailable(&self.address, error))?;
         let events =
             records::<CHANGE_EVENT_SIZE>(&found).map_err(|error| self.damaged(&error.to_string()))?;
         let movements: Option<Vec<Movement>> = events.iter().map(change_event_from_bytes).collect();
@@ -363,8 +364,13 @@ impl Source {
     }
 }
 
-fn unavailable(address: &str, error: &anyhow::Error) -> Failure {
-    Failure::Unavailable(format!("{address}: {error:#}"))
+fn unavailable(address: &str, error: FramesError) -> Failure {
+    Failure::Unavailable(format!("{address}: {}", with_causes(error)))
+}
+
+/// The error and its causes, separated by colons.
+fn with_causes(error: FramesError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }
 
 /// The change events of the source, in their order.

@@ -243,8 +243,7 @@ fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
     {
         return Err(refused(&format!(
             "two nodes have different engines, {theirs} and {ours}: all nodes of a cluster have the \
-             same engine, for good; start the new node on an empty folder with the engine of the others: --engine {ours} \
-             or --engine {theirs}, and in a program of yours MemberOptions::engine"
+             same engine, for good; start the new node on an empty folder with the engine of the others (the setting engine)"
         )));
     }
     let zero = LogIndex(0);

@@ -145,7 +145,7 @@ impl Shared {
         {
             self.request_admission(met.node, address)?;
         }
-        self.directory.admit(met.claim()).map_err(HandshakeError::Refused)
+        self.directory.admit(met.claim()).map_err(|error| HandshakeError::Refused(error.to_string()))
     }
 
     /// Requests the admission of a node that asks for it. A node that is a member already needs nothing.

@@ -170,10 +170,13 @@ fn a_refusal_names_its_reason() {
     let cases = [
         (refusal(&own(8, 2, &[1, 2]), 1), "token"),
         (refusal(&Own { members: later, ..own(7, 3, &[]) }, 1), "not a member"),
-        (refusal(&own(7, 3, &[]), 0), "cluster add 3"),
+        (refusal(&own(7, 3, &[]), 0), "add it to the cluster first"),
         (refusal(&own(7, 2, &[1, 2, 3]), 1), "another list of nodes"),
         (refusal(&own(7, 2, &[1, 2]), 4), "node 4 was dialed"),
-        (refusal(&Own { engine: Some(EngineKind::Paxos), ..own(7, 2, &[1, 2]) }, 1), "--engine raft"),
+        (
+            refusal(&Own { engine: Some(EngineKind::Paxos), ..own(7, 2, &[1, 2]) }, 1),
+            "different engines, raft and paxos",
+        ),
         (refusal(&Own { disk: 5, ..own(7, 2, &[1, 2]) }, 1), "another disk"),
     ];
     for (text, word) in cases {

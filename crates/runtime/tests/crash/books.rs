@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bezant_ledger::{LedgerAnswer, LedgerQuery, chain};
+use bezant_codec::chain;
+use bezant_ledger::{LedgerAnswer, LedgerQuery};
 use bezant_storage::HistoryQuery;
 use bezant_types::{
     AccountId, AccountView, Balances, ChainSide, CreateTransferStatus as Status, Head, Movement,

@@ -142,7 +142,7 @@ impl CheckpointStore {
 }
 
 /// Advice for a damaged checkpoint.
-const ADVICE: &str = "restore the whole folder from a copy or a replica, or look at it with `bezant inspect`";
+const ADVICE: &str = "restore the whole folder from a copy or a replica, or examine its files";
 const FINISHED: &str = ".bzc";
 const UNFINISHED: &str = ".tmp";
 

@@ -81,8 +81,7 @@ impl From<RecordError> for LogError {
 }
 
 /// Advice for a damaged or missing file.
-pub(super) const ADVICE: &str =
-    "restore the whole folder from a copy or a replica, or look at it with `bezant inspect`";
+pub(super) const ADVICE: &str = "restore the whole folder from a copy or a replica, or examine its files";
 
 impl LogError {
     pub(super) fn damaged(file: &str, offset: u64, expected_index: LogIndex, reason: &'static str) -> Self {

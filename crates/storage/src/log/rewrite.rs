@@ -15,7 +15,7 @@ use super::tail::{self, Tail};
 use super::walk::{BLOCK, Step, Walk, damaged, is_zero};
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
-use crate::record::{self, RecordError, RecordKind};
+use crate::record::{self, RecordAdvice, RecordError, RecordKind};
 
 /// A change under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn unreadable() -> LogError {
     LogError::Record(RecordError::Damaged {
         file: "log-rewrite.bzr".to_owned(),
         reason: "it does not describe a change of the log",
-        advice: super::error::ADVICE,
+        advice: RecordAdvice::RestoreFolder,
     })
 }
 

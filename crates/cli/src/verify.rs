@@ -1,21 +1,18 @@
 //! `bezant verify`: recomputes hash chains and sums, from a running server or from an exported file.
 
-mod walk;
-
 use std::path::{Path, PathBuf};
 
+use bezant_archive::{Broken, Covered, Scope, Verified, Walk};
 use bezant_client::{AccountId, MovementNumber, QueryFilter};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use crate::exchange::export::all_rows_of;
-use crate::exchange::lines::{self, Record};
 use crate::exit::Failure;
 use crate::json::Text;
 use crate::output;
 use crate::output::Format;
 use crate::session::{Global, Session, parse_account_id};
-use walk::{Broken, Covered, Scope, Walk};
 
 /// What to verify.
 #[derive(Debug, Args)]
@@ -182,86 +179,13 @@ async fn verify_account(session: &Session, text: &str) -> Result<Report, Failure
     Ok(Report::new(covered, false).with_chains(&walk, id))
 }
 
-/// A file that was verified without errors.
-pub(crate) struct Checked {
-    /// The walk over its rows, after the last row.
-    pub(crate) walk: Walk,
-    /// The account whose rows the file holds; `None` = all accounts.
-    pub(crate) account: Option<AccountId>,
-    /// False for CSV, which holds only movements.
-    pub(crate) has_accounts: bool,
-    covered: Covered,
-    is_exact: bool,
-}
-
 fn verify_file(path: &Path, of: Option<AccountId>) -> Result<Report, Failure> {
-    let Checked { walk, account, covered, is_exact, .. } = check_file(path, of)?;
+    let Verified { walk, account, covered, is_exact, .. } = bezant_archive::verify(path, of)?;
     let report = Report::new(covered, is_exact);
     Ok(match account {
         Some(id) => report.with_chains(&walk, id),
         None => report,
     })
-}
-
-/// Verifies an exported file: its seals, chains and sums, and that its last line exists.
-pub(crate) fn check_file(path: &Path, of: Option<AccountId>) -> Result<Checked, Failure> {
-    let mut reader = lines::open(path)?;
-    let wrong = |line: u64, what: &str| Failure::Verification(format!("line {line}: {what}"));
-    let account = match reader.header().map(|header| &header.account) {
-        Some(Some(text)) => {
-            parse_account_id(text)?.map(Some).ok_or_else(|| wrong(1, "the account is no id"))?
-        }
-        Some(None) => None,
-        None => of,
-    };
-    let scope = account.map_or(Scope::All, Scope::Account);
-    let has_accounts = reader.header().is_some();
-    let mut walk = Walk::new(scope, Vec::new())?;
-    let (mut accounts, mut end) = (0_u64, None);
-    while let Some(record) = reader.record()? {
-        let line = reader.line();
-        if end.is_some() {
-            return Err(wrong(line, "it follows the end"));
-        }
-        match record {
-            Record::Export(_) => return Err(wrong(line, "an export begins within another")),
-            Record::Account(row) => {
-                if walk.movements() > 0 {
-                    return Err(wrong(line, "an account follows the first movement"));
-                }
-                walk.expect(row.into())?;
-                accounts += 1;
-            }
-            Record::Movement(row) => {
-                let (number, movement) =
-                    row.movement().ok_or_else(|| wrong(line, "a kind of movement that does not exist"))?;
-                // CSV does not contain the account.
-                let is_maybe_of_one = !has_accounts && account.is_none() && number.0 > walk.movements();
-                walk.step(number, &movement).map_err(|broken| {
-                    let advice = "; if this is the export of one account, name the account with --of ACCOUNT";
-                    let advice = if is_maybe_of_one { advice } else { "" };
-                    Failure::Verification(format!("{broken}{advice}"))
-                })?;
-            }
-            Record::End(record) => end = Some(record),
-        }
-    }
-    let Some(end) = end else {
-        return Err(wrong(reader.line(), "the file ends without its last line: it is cut off"));
-    };
-    if end.accounts != accounts || end.movements != walk.movements() {
-        let what = format!(
-            "it counts {} accounts and {} movements, the file holds {accounts} and {}",
-            end.accounts,
-            end.movements,
-            walk.movements()
-        );
-        return Err(wrong(reader.line(), &what));
-    }
-    // A CSV file holds only movements: the accounts cannot be compared.
-    let is_exact = end.is_exact && has_accounts;
-    let covered = walk.finish(is_exact)?;
-    Ok(Checked { walk, account, has_accounts, covered, is_exact })
 }
 
 fn print(format: Format, report: &Report) -> Result<(), Failure> {
@@ -278,6 +202,3 @@ fn print(format: Format, report: &Report) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod file_tests;

@@ -5,10 +5,11 @@
 //! of a chain covers everything that the account ever spent, or received. One changed bit changes every later
 //! head.
 
-use bezant_codec::transfer_to_bytes;
 use bezant_types::{AccountId, ChainSide, Head, Transfer};
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
+
+use crate::transfer_to_bytes;
 
 const DOMAIN: &[u8; 15] = b"bezant/chain/v1";
 
@@ -90,6 +91,5 @@ mod tests {
         assert_eq!(initial_head(ChainSide::Spends, AccountId(1)).to_string(), KNOWN);
     }
 
-    use alloc::string::ToString;
     const KNOWN: &str = "31e65e98a37fd84c4d25dfaa8b6c3b333c34eff4efb7f04a18eb1de3c931f4ee";
 }

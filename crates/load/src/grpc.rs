@@ -4,7 +4,6 @@
 //! as the server's work on a single payment. This client costs less than half of that, and the server cannot
 //! tell the two apart. Large requests are sent without copying their records.
 
-use anyhow::{Context, Result, bail, ensure};
 use bezant_api::v1;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
@@ -15,8 +14,10 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
+use crate::error::LoadError;
+
 /// HTTP/2 window: large enough that a full request and its answer never wait for a window update.
-pub(super) const WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
 /// The largest HTTP/2 frame that the server may send.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 /// The path of the call.
@@ -27,20 +28,14 @@ const PREFIX_SIZE: usize = 5;
 /// frame.
 const COPIED_SIZE_MAX: usize = 16 << 10;
 
-/// The node did not serve the request, or the outcome is not known. The request may be repeated with the same
-/// ids at another node.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Retryable(String);
-
 /// An error of the connection, as one that allows a retry.
-fn retryable(error: impl std::fmt::Display) -> Retryable {
-    Retryable(format!("no answer: {error}"))
+fn retryable(error: impl std::fmt::Display) -> LoadError {
+    LoadError::Retryable(format!("no answer: {error}"))
 }
 
 /// One connection with one request in flight.
 #[derive(Debug)]
-pub(super) struct Grpc {
+pub(crate) struct Grpc {
     sender: SendRequest<Bytes>,
     uri: Uri,
     headers: HeaderMap,
@@ -48,14 +43,22 @@ pub(super) struct Grpc {
 
 impl Grpc {
     /// Connects once. Dropping the value closes the connection.
-    pub(super) async fn open(url: &str) -> Result<Self> {
-        let uri: Uri = format!("{}{PATH}", url.trim_end_matches('/')).parse().context("no address")?;
-        ensure!(uri.scheme_str() == Some("http"), "{url}: only http is supported here");
-        let authority = uri.authority().context("the address has no host")?;
+    pub(crate) async fn open(url: &str) -> Result<Self, LoadError> {
+        let address = || url.to_owned();
+        let uri = format!("{}{PATH}", url.trim_end_matches('/')).parse();
+        let uri: Uri = uri.map_err(|error: http::uri::InvalidUri| LoadError::Address {
+            address: address(),
+            source: error.into(),
+        })?;
+        if uri.scheme_str() != Some("http") {
+            return Err(LoadError::Scheme { address: address() });
+        }
+        let authority = uri.authority().ok_or(LoadError::NoHost)?;
         let port = authority.port_u16().unwrap_or(80);
         let stream = TcpStream::connect((authority.host(), port)).await;
-        let stream = stream.with_context(|| format!("{url} cannot be reached"))?;
-        stream.set_nodelay(true).context("the connection cannot be set up")?;
+        let stream =
+            stream.map_err(|error| LoadError::Unreachable { address: address(), source: error.into() })?;
+        stream.set_nodelay(true).map_err(LoadError::SetUp)?;
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
@@ -63,7 +66,7 @@ impl Grpc {
             .enable_push(false)
             .handshake(stream)
             .await
-            .context("the server does not support HTTP/2")?;
+            .map_err(LoadError::NoHttp2)?;
         // When the connection ends, the next call fails.
         tokio::spawn(async move { drop(connection.await) });
         let mut headers = HeaderMap::new();
@@ -73,7 +76,11 @@ impl Grpc {
     }
 
     /// The results of a request, 16 bytes per event.
-    pub(super) async fn submit(&mut self, operation: v1::Operation, records: Bytes) -> Result<Bytes> {
+    pub(crate) async fn submit(
+        &mut self,
+        operation: v1::Operation,
+        records: Bytes,
+    ) -> Result<Bytes, LoadError> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
@@ -86,10 +93,12 @@ impl Grpc {
             body.send_data(chunk, is_last).map_err(retryable)?;
         }
         let response = response.await.map_err(retryable)?;
-        ensure!(response.status() == StatusCode::OK, "the server answers {}", response.status());
+        if response.status() != StatusCode::OK {
+            return Err(LoadError::HttpStatus(response.status()));
+        }
         check_status(response.headers(), false)?;
         let message = read(response.into_body()).await?;
-        Ok(v1::SubmitReply::decode(message).context("the answer cannot be read")?.results)
+        Ok(v1::SubmitReply::decode(message).map_err(LoadError::Unreadable)?.results)
     }
 }
 
@@ -119,7 +128,7 @@ fn message(operation: v1::Operation, records: Bytes) -> impl Iterator<Item = (By
 }
 
 /// The message of an answer; an error unless its status is 0.
-async fn read(mut body: RecvStream) -> Result<Bytes> {
+async fn read(mut body: RecvStream) -> Result<Bytes, LoadError> {
     let mut whole = Bytes::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk.map_err(retryable)?;
@@ -128,29 +137,31 @@ async fn read(mut body: RecvStream) -> Result<Bytes> {
     }
     let trailers = body.trailers().await.map_err(retryable)?.unwrap_or_default();
     check_status(&trailers, true)?;
-    ensure!(whole.first() == Some(&0) && whole.len() >= PREFIX_SIZE, "the answer is no plain message");
+    if whole.first() != Some(&0) || whole.len() < PREFIX_SIZE {
+        return Err(LoadError::NotPlain);
+    }
     Ok(whole.slice(PREFIX_SIZE..))
 }
 
 /// An error unless the status is 0. The status is required in the trailers (`is_end`), optional in the
 /// headers.
-fn check_status(headers: &HeaderMap, is_end: bool) -> Result<()> {
+fn check_status(headers: &HeaderMap, is_end: bool) -> Result<(), LoadError> {
     match headers.get("grpc-status").map(HeaderValue::as_bytes) {
         Some(b"0") => Ok(()),
         None if !is_end => Ok(()),
-        None => bail!("the answer has no status"),
+        None => Err(LoadError::NoStatus),
         Some(_) => {
-            let status = Status::from_header_map(headers).context("the answer has no status")?;
+            let status = Status::from_header_map(headers).ok_or(LoadError::NoStatus)?;
+            let (code, message) = (i32::from(status.code()), status.message());
             let is_retryable = matches!(
                 status.code(),
                 Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted
             );
-            if is_retryable {
-                return Err(
-                    Retryable(format!("status {}: {}", i32::from(status.code()), status.message())).into()
-                );
-            }
-            bail!("status {}: {}", i32::from(status.code()), status.message())
+            Err(if is_retryable {
+                LoadError::Retryable(format!("status {code}: {message}"))
+            } else {
+                LoadError::Status { code, message: message.to_owned() }
+            })
         }
     }
 }
@@ -184,6 +195,6 @@ mod tests {
         headers.insert("grpc-message", HeaderValue::from_static("too%20much"));
         assert_eq!(check_status(&headers, false).unwrap_err().to_string(), "status 3: too much");
         headers.insert("grpc-status", HeaderValue::from_static("14"));
-        assert!(check_status(&headers, false).unwrap_err().is::<Retryable>());
+        assert!(check_status(&headers, false).unwrap_err().is_retryable());
     }
 }

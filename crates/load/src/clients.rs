@@ -5,22 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
 use bezant_api::v1;
 use bezant_api::v1::ledger_client::LedgerClient;
 use bezant_codec::{records, result_from_bytes};
 use bezant_types::limits::{EVENTS_MAX, RESULT_SIZE};
 use bezant_types::{CreateAccountStatus, CreateTransferStatus, TransferId};
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
-use super::Target;
-use super::caller::Caller;
-use super::grpc::WINDOW_BYTES;
-use super::load::Load;
-use super::wire::{Records, Wire};
+use crate::caller::Caller;
+use crate::error::LoadError;
+use crate::grpc::WINDOW_BYTES;
+use crate::settings::Target;
+use crate::wire::{Records, Wire};
+use crate::workload::Load;
 
 /// The largest reply to a query.
 const REPLY_BYTES_MAX: usize = 16 << 20;
@@ -31,16 +30,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A gRPC connection for queries and for the books.
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// The gRPC client.
-    pub(super) calls: LedgerClient<Channel>,
+    pub(crate) calls: LedgerClient<Channel>,
 }
 
 impl Connection {
     /// Connects once.
-    async fn open(url: &str) -> Result<Self> {
-        let channel = Endpoint::from_shared(url.to_owned())
-            .with_context(|| format!("{url} is no address"))?
+    async fn open(url: &str) -> Result<Self, LoadError> {
+        let address = || url.to_owned();
+        let channel = Endpoint::from_shared(address())
+            .map_err(|error| LoadError::Address { address: address(), source: error.into() })?
             .connect_timeout(Duration::from_secs(5))
             .timeout(ANSWER_TIMEOUT)
             .tcp_nodelay(true)
@@ -48,12 +48,12 @@ impl Connection {
             .initial_connection_window_size(WINDOW_BYTES)
             .connect()
             .await
-            .with_context(|| format!("{url} cannot be reached"))?;
+            .map_err(|error| LoadError::Unreachable { address: address(), source: error.into() })?;
         Ok(Self { calls: LedgerClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX) })
     }
 
     /// Connects to the first address that answers; `None` if `urls` is empty.
-    pub(super) async fn open_any(urls: &[String]) -> Result<Option<Self>> {
+    pub(crate) async fn open_any(urls: &[String]) -> Result<Option<Self>, LoadError> {
         let Some((last, others)) = urls.split_last() else { return Ok(None) };
         for url in others {
             if let Ok(connection) = Self::open_retrying(url, Duration::from_secs(2)).await {
@@ -64,18 +64,18 @@ impl Connection {
     }
 
     /// Connects and waits for a first answer, for at most `timeout`.
-    pub(super) async fn open_retrying(url: &str, timeout: Duration) -> Result<Self> {
+    pub(crate) async fn open_retrying(url: &str, timeout: Duration) -> Result<Self, LoadError> {
         let start = Instant::now();
         loop {
             let answer = match Self::open(url).await {
                 Ok(mut connection) => match connection.calls.get_books(v1::GetBooksRequest {}).await {
                     Ok(_) => return Ok(connection),
-                    Err(status) => anyhow::Error::from(status),
+                    Err(status) => LoadError::Call(status.into()),
                 },
                 Err(error) => error,
             };
             if start.elapsed() > timeout {
-                return Err(answer).with_context(|| format!("no answer within {timeout:?}"));
+                return Err(LoadError::NoAnswer { limit: timeout, source: answer.into() });
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -83,7 +83,7 @@ impl Connection {
 }
 
 /// Creates the accounts of the load; an error when one of them is refused.
-pub(super) async fn create_accounts(load: &Load, wire: &mut Wire) -> Result<()> {
+pub(crate) async fn create_accounts(load: &Load, wire: &mut Wire) -> Result<(), LoadError> {
     let batch = u64::try_from(EVENTS_MAX).unwrap_or(1);
     let mut first = 0;
     while first < load.accounts {
@@ -93,7 +93,7 @@ pub(super) async fn create_accounts(load: &Load, wire: &mut Wire) -> Result<()> 
         check_results(&results, count, |status| {
             Some(CreateAccountStatus::from_number(status).map_or("unknown status", CreateAccountStatus::name))
         })
-        .context("an account was refused")?;
+        .map_err(|error| LoadError::Refused { what: "an account", source: error.into() })?;
         first += count;
     }
     Ok(())
@@ -101,41 +101,60 @@ pub(super) async fn create_accounts(load: &Load, wire: &mut Wire) -> Result<()> 
 
 /// The result of sending all transfers.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// Time from the first request to the last answer.
-    pub(super) elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Microseconds from a request to its answer.
-    pub(super) latencies: Histogram<u64>,
+    pub(crate) latencies: Histogram<u64>,
     /// Sum of the amounts, in minor units.
-    pub(super) amount_sum: u128,
+    pub(crate) amount_sum: u128,
     /// Ids of some of the transfers.
-    pub(super) sample: Vec<TransferId>,
+    pub(crate) sample: Vec<TransferId>,
     /// How often a request was repeated at another node.
-    pub(super) retries: u64,
+    pub(crate) retries: u64,
 }
+
+/// How far a load has come. Clones share the counters.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Counters>);
 
 /// Shared by all clients: how many transfers have been taken to be sent, and how many are answered.
 #[derive(Debug, Default)]
-struct Progress {
+struct Counters {
     taken: AtomicU64,
     answered: AtomicU64,
 }
 
+impl Progress {
+    /// The transfers that are answered.
+    pub fn answered(&self) -> u64 {
+        self.0.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts latencies from 1 microsecond to an hour.
+pub(crate) fn histogram() -> Result<Histogram<u64>, LoadError> {
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).map_err(|error| LoadError::Histogram(error.into()))
+}
+
 /// Sends all transfers of the load; an error when one of them is refused.
-pub(super) async fn send_transfers(load: &Load, target: &Target) -> Result<Outcome> {
+pub(crate) async fn send_transfers(
+    load: &Load,
+    target: &Target,
+    progress: &Progress,
+) -> Result<Outcome, LoadError> {
     let mut connections = Vec::new();
     for number in 0..load.clients {
         connections.push(Caller::open(target, number).await?);
     }
-    let progress = Arc::new(Progress::default());
     let start = Instant::now();
     let mut clients = JoinSet::new();
     for (number, connection) in (0..).zip(connections) {
-        clients.spawn(send(load.clone(), number, connection, Arc::clone(&progress)));
+        clients.spawn(send(load.clone(), number, connection, progress.clone()));
     }
     let total = tokio::select! {
         total = join(clients) => total?,
-        () = watch(&progress, load.transfers) => bail!("the server has answered nothing for {ANSWER_TIMEOUT:?}"),
+        () = stalled(progress) => return Err(LoadError::Stalled(ANSWER_TIMEOUT)),
     };
     let elapsed = start.elapsed();
     let ClientOutcome { latencies, amount_sum, sample, retries } = total;
@@ -143,11 +162,11 @@ pub(super) async fn send_transfers(load: &Load, target: &Target) -> Result<Outco
 }
 
 /// Waits for all clients, and adds up their results.
-async fn join(mut clients: JoinSet<Result<ClientOutcome>>) -> Result<ClientOutcome> {
+async fn join(mut clients: JoinSet<Result<ClientOutcome, LoadError>>) -> Result<ClientOutcome, LoadError> {
     let mut total = ClientOutcome::new()?;
     while let Some(client) = clients.join_next().await {
-        let client = client.context("a client failed")??;
-        total.latencies.add(&client.latencies).context("latencies cannot be added")?;
+        let client = client.map_err(LoadError::Client)??;
+        total.latencies.add(&client.latencies).map_err(|error| LoadError::Histogram(error.into()))?;
         total.amount_sum += client.amount_sum;
         total.sample.extend(client.sample);
         total.retries += client.retries;
@@ -164,9 +183,8 @@ struct ClientOutcome {
 }
 
 impl ClientOutcome {
-    fn new() -> Result<Self> {
-        let latencies = Histogram::new_with_bounds(1, 3_600_000_000, 3).context("no histogram")?;
-        Ok(Self { latencies, amount_sum: 0, sample: Vec::new(), retries: 0 })
+    fn new() -> Result<Self, LoadError> {
+        Ok(Self { latencies: histogram()?, amount_sum: 0, sample: Vec::new(), retries: 0 })
     }
 }
 
@@ -175,13 +193,13 @@ async fn send(
     load: Load,
     client: u64,
     mut connection: Caller,
-    progress: Arc<Progress>,
-) -> Result<ClientOutcome> {
+    progress: Progress,
+) -> Result<ClientOutcome, LoadError> {
     let mut outcome = ClientOutcome::new()?;
     let sample_max = SAMPLE_MAX / usize::try_from(load.clients).unwrap_or(1) + 1;
     let mut generator = load.generator(client);
     let mut take = || {
-        let first = progress.taken.fetch_add(load.batch, Ordering::Relaxed);
+        let first = progress.0.taken.fetch_add(load.batch, Ordering::Relaxed);
         let count = load.batch.min(load.transfers.checked_sub(first)?);
         (count > 0).then(|| (generator.batch(first, count), count))
     };
@@ -201,11 +219,11 @@ async fn send(
                 CreateTransferStatus::from_number(status).map_or("unknown status", CreateTransferStatus::name)
             })
         })
-        .context("a transfer was refused")?;
+        .map_err(|error| LoadError::Refused { what: "a transfer", source: error.into() })?;
         if outcome.sample.len() < sample_max {
             outcome.sample.push(id);
         }
-        progress.answered.fetch_add(count, Ordering::Relaxed);
+        progress.0.answered.fetch_add(count, Ordering::Relaxed);
         next = following;
     }
     outcome.amount_sum = generator.amount_sum;
@@ -215,40 +233,36 @@ async fn send(
 
 /// An error unless there is one result for each of `count` events, and each is `created` or a status for
 /// which `name` returns `None`.
-fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> Option<&'static str>) -> Result<()> {
-    let results = records::<RESULT_SIZE>(results).context("the results are cut")?;
+fn check_results(
+    results: &[u8],
+    count: u64,
+    name: impl Fn(u32) -> Option<&'static str>,
+) -> Result<(), LoadError> {
+    let results = records::<RESULT_SIZE>(results).map_err(LoadError::ResultsCut)?;
     if u64::try_from(results.len()).ok() != Some(count) {
-        bail!("{count} events have {} results", results.len());
+        return Err(LoadError::ResultCount { events: count, results: results.len() });
     }
     for (number, result) in results.iter().enumerate() {
         let status = result_from_bytes(result).status;
         if status != u32::MAX
             && let Some(name) = name(status)
         {
-            bail!("event {number} of its request: {name} ({status})");
+            return Err(LoadError::Event { number, name, status });
         }
     }
     Ok(())
 }
 
-/// Draws the progress of the load on a terminal; returns when no answer has come for [`ANSWER_TIMEOUT`].
-async fn watch(progress: &Progress, transfers: u64) {
-    let bar = ProgressBar::new(transfers);
-    let style = ProgressStyle::with_template(
-        "{bar:30} {percent:>3} % {human_pos} of {human_len} transfers {per_sec} {eta}",
-    );
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
+/// Returns when no answer has come for [`ANSWER_TIMEOUT`].
+async fn stalled(progress: &Progress) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     let (mut seen, mut since) = (0, Instant::now());
     while since.elapsed() < ANSWER_TIMEOUT {
         ticks.tick().await;
-        let answered = progress.answered.load(Ordering::Relaxed);
+        let answered = progress.answered();
         if answered != seen {
             (seen, since) = (answered, Instant::now());
         }
-        bar.set_position(answered);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The walk of `bezant verify`: recomputes the chains and sums of a history row by row, and trusts no stored
+//! The walk along a history: recomputes the chains and sums of a history row by row, and trusts no stored
 //! value.
 //!
 //! The hash of a transfer covers its final record and two heads: the payer's last spend and the payee's last
@@ -14,17 +14,16 @@
 
 use std::collections::BTreeMap;
 
-use bezant_client::{
-    AccountId, AccountView, Balances, Chain, Head, Movement, MovementKind, MovementNumber, Nanos, Transfer,
-    TransferFlags, TransferId,
+use bezant_codec::chain::{initial_head, next_head};
+use bezant_types::{
+    AccountId, AccountView, Balances, Chain, ChainSide, Head, Movement, MovementKind, MovementNumber, Nanos,
+    Transfer, TransferFlags, TransferId,
 };
-use bezant_ledger::chain::{initial_head, next_head};
-use bezant_types::ChainSide;
 use thiserror::Error;
 
 /// The first error of a history, and its place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// A row that does not follow from the rows before it.
     #[error("movement {number} (transfer {transfer_id}): {what}")]
     Row {
@@ -47,7 +46,7 @@ pub(crate) enum Broken {
 
 /// The rows of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub enum Scope {
     /// All rows of the history, without gaps, expiries included.
     All,
     /// The rows of one account's transfers.
@@ -79,7 +78,7 @@ impl Walked {
 
 /// A walk along a history.
 #[derive(Debug)]
-pub(crate) struct Walk {
+pub struct Walk {
     scope: Scope,
     accounts: BTreeMap<AccountId, Walked>,
     /// The pending transfers that are not resolved. Empty unless the walk covers all rows.
@@ -94,18 +93,18 @@ pub(crate) struct Walk {
 
 /// What a walk has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Covered {
+pub struct Covered {
     /// Number of rows.
-    pub(crate) movements: u64,
+    pub movements: u64,
     /// Number of rows that are transfers; the others are expiries.
-    pub(crate) transfers: u64,
+    pub transfers: u64,
     /// Number of accounts that were compared with another source.
-    pub(crate) accounts: u64,
+    pub accounts: u64,
 }
 
 impl Walk {
     /// Begins before the first row. `expected` are the accounts from another source, none twice.
-    pub(crate) fn new(scope: Scope, expected: Vec<AccountView>) -> Result<Self, Broken> {
+    pub fn new(scope: Scope, expected: Vec<AccountView>) -> Result<Self, Broken> {
         let mut walk = Self {
             scope,
             accounts: BTreeMap::new(),
@@ -122,7 +121,7 @@ impl Walk {
     }
 
     /// Adds an account from another source, before the first row.
-    pub(crate) fn expect(&mut self, view: AccountView) -> Result<(), Broken> {
+    pub fn expect(&mut self, view: AccountView) -> Result<(), Broken> {
         let id = view.account.id;
         let walked = Walked::new(id, Some(view));
         for side in [ChainSide::Spends, ChainSide::Receipts] {
@@ -135,12 +134,12 @@ impl Walk {
     }
 
     /// Number of rows checked so far.
-    pub(crate) const fn movements(&self) -> u64 {
+    pub const fn movements(&self) -> u64 {
         self.movements
     }
 
     /// Checks one row against all rows before it.
-    pub(crate) fn step(&mut self, number: MovementNumber, movement: &Movement) -> Result<(), Broken> {
+    pub fn step(&mut self, number: MovementNumber, movement: &Movement) -> Result<(), Broken> {
         let transfer_id = movement.transfer.id;
         let broken = |what: String| Broken::Row { number, transfer_id, what };
         self.check_place(number, movement).map_err(broken)?;
@@ -261,7 +260,7 @@ impl Walk {
 
     /// Ends the walk: it must have reached the state of every account from the other source. With `is_exact`
     /// the source is as new as the history: the reserves must match, too, and the source has all accounts.
-    pub(crate) fn finish(&self, is_exact: bool) -> Result<Covered, Broken> {
+    pub fn finish(&self, is_exact: bool) -> Result<Covered, Broken> {
         if is_exact
             && self.scope == Scope::All
             && let Some(id) = self.unknown_accounts().first()
@@ -293,17 +292,17 @@ impl Walk {
     }
 
     /// The heads that the walk computed for an account.
-    pub(crate) fn chains(&self, id: AccountId) -> Option<(Chain, Chain)> {
+    pub fn chains(&self, id: AccountId) -> Option<(Chain, Chain)> {
         self.accounts.get(&id).map(|walked| (walked.spends, walked.receipts))
     }
 
     /// Every account: its view from the other source, and the sums that the walk computed.
-    pub(crate) fn accounts(&self) -> impl Iterator<Item = (AccountId, Option<&AccountView>, &Balances)> {
+    pub fn accounts(&self) -> impl Iterator<Item = (AccountId, Option<&AccountView>, &Balances)> {
         self.accounts.iter().map(|(id, walked)| (*id, walked.expected.as_ref(), &walked.balances))
     }
 
     /// The accounts in the rows that the other source does not have.
-    pub(crate) fn unknown_accounts(&self) -> Vec<AccountId> {
+    pub fn unknown_accounts(&self) -> Vec<AccountId> {
         self.accounts.iter().filter(|(_, walked)| walked.expected.is_none()).map(|(id, _)| *id).collect()
     }
 }

@@ -3,78 +3,82 @@
 use std::future::Future;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
 use bezant_api::v1;
 use bezant_types::TransferId;
 use hdrhistogram::Histogram;
+use tonic::{Response, Status};
 
-use super::BenchArgs;
-use super::clients::Connection;
-use super::load::{CODES, LEDGER, Load, Random};
+use crate::clients::{Connection, histogram};
+use crate::error::LoadError;
+use crate::settings::Settings;
+use crate::workload::{CODES, LEDGER, Load, Random};
 
 /// The latencies of the queries of one kind.
 #[derive(Debug)]
-pub(super) struct QueryFigures {
+pub(crate) struct QueryFigures {
     /// The kind of query, as it is printed.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Rows of all answers together.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
     /// Microseconds from a query to its answer.
-    pub(super) latencies: Histogram<u64>,
+    pub(crate) latencies: Histogram<u64>,
 }
 
 /// Rows per page, as a user interface would request.
 const PAGE: u32 = 100;
 
-/// Sends the queries of every kind, one query at a time, `args.queries` of each.
-pub(super) async fn ask(
+/// Sends the queries of every kind, one query at a time, `settings.queries` of each.
+pub(crate) async fn ask(
     load: &Load,
-    args: &BenchArgs,
+    settings: &Settings,
     connection: &mut Connection,
     sample: &[TransferId],
-) -> Result<Vec<QueryFigures>> {
-    if args.queries == 0 {
+) -> Result<Vec<QueryFigures>, LoadError> {
+    if settings.queries == 0 {
         return Ok(Vec::new());
     }
-    let mut random = Random::new(args.seed.wrapping_add(1));
+    let mut random = Random::new(settings.seed.wrapping_add(1));
     let calls = &connection.calls;
     let mut figures = vec![
-        figures_of("look up a transfer by id", args.queries, || {
+        figures_of("look up a transfer by id", settings.queries, || {
             let place = random.below(u64::try_from(sample.len()).unwrap_or(1));
             let id =
                 usize::try_from(place).ok().and_then(|place| sample.get(place)).copied().unwrap_or_default();
             let mut calls = calls.clone();
             async move {
-                let reply =
-                    calls.lookup_transfers(v1::LookupTransfersRequest { ids: vec![narrow(id.0)] }).await?;
-                let rows = reply.into_inner().transfers.len();
-                ensure!(rows == 1, "transfer {id} was accepted and is not found");
-                Ok(rows)
+                let request = v1::LookupTransfersRequest { ids: vec![narrow(id.0)] };
+                let rows = answer(calls.lookup_transfers(request).await)?.transfers.len();
+                if rows == 1 { Ok(rows) } else { Err(LoadError::NotFound(id)) }
             }
         })
         .await?,
     ];
     for (name, limit) in [("newest 100 transfers of an account", PAGE), ("all transfers of an account", 0)] {
         let mut filter = || account_filter(load, &mut random, limit);
-        let figures_of_account = figures_of(name, args.queries, || {
+        let figures_of_account = figures_of(name, settings.queries, || {
             let (mut calls, filter) = (calls.clone(), filter());
-            async move { Ok(calls.get_account_transfers(filter).await?.into_inner().transfers.len()) }
+            async move { Ok(answer(calls.get_account_transfers(filter).await)?.transfers.len()) }
         });
         figures.push(figures_of_account.await?);
     }
-    if args.history {
-        let of_balances = figures_of("newest 100 balances of an account", args.queries, || {
+    if settings.has_history {
+        let of_balances = figures_of("newest 100 balances of an account", settings.queries, || {
             let (mut calls, filter) = (calls.clone(), account_filter(load, &mut random, PAGE));
-            async move { Ok(calls.get_account_balances(filter).await?.into_inner().balances.len()) }
+            async move { Ok(answer(calls.get_account_balances(filter).await)?.balances.len()) }
         });
         figures.push(of_balances.await?);
     }
-    let of_query = figures_of("newest 100 transfers by code", args.queries, || {
+    let of_query = figures_of("newest 100 transfers by code", settings.queries, || {
         let (mut calls, filter) = (calls.clone(), query_filter(&mut random));
-        async move { Ok(calls.query_transfers(filter).await?.into_inner().transfers.len()) }
+        async move { Ok(answer(calls.query_transfers(filter).await)?.transfers.len()) }
     });
     figures.push(of_query.await?);
     Ok(figures)
+}
+
+/// The message of a call's answer.
+fn answer<Message>(answer: Result<Response<Message>, Status>) -> Result<Message, LoadError> {
+    Ok(answer.map_err(Box::new)?.into_inner())
 }
 
 /// Sends `count` queries; an error when one fails.
@@ -82,15 +86,15 @@ async fn figures_of<Answer>(
     name: &'static str,
     count: u64,
     mut query: impl FnMut() -> Answer,
-) -> Result<QueryFigures>
+) -> Result<QueryFigures, LoadError>
 where
-    Answer: Future<Output = Result<usize>>,
+    Answer: Future<Output = Result<usize, LoadError>>,
 {
-    let latencies = Histogram::new_with_bounds(1, 3_600_000_000, 3).context("no histogram")?;
+    let latencies = histogram()?;
     let mut figures = QueryFigures { name, rows: 0, latencies };
     for _ in 0..count {
         let start = Instant::now();
-        let rows = query().await.with_context(|| format!("the query '{name}' failed"))?;
+        let rows = query().await.map_err(|error| LoadError::Query { name, source: error.into() })?;
         let elapsed = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         figures.latencies.saturating_record(elapsed.max(1));
         figures.rows += u64::try_from(rows).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The signals that ask a command to stop, so that it can clean up first.
+//! The signals that ask a program to stop, so that it can clean up first.
 //!
 //! A terminal that closes sends SIGHUP, to some programs twice: that counts once, and never as the second
 //! signal that ends a node at once. A process that was started with SIGHUP ignored, as `nohup` does, goes on
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ctrl-C, SIGTERM and the first SIGHUP.
 #[derive(Debug)]
-pub(crate) struct StopSignals {
+pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
     /// SIGHUP; `None` after it came, and where it is ignored.
@@ -20,7 +20,7 @@ pub(crate) struct StopSignals {
 
 impl StopSignals {
     /// Installs the handlers: the signals no longer end the process by themselves.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let hang_up = if ignores_hang_up(&status) { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
@@ -31,7 +31,7 @@ impl StopSignals {
     }
 
     /// Waits until one of the signals comes.
-    pub(crate) async fn next(&mut self) {
+    pub async fn next(&mut self) {
         let hang_up = async {
             match &mut self.hang_up {
                 Some(signal) => signal.recv().await,

@@ -1,55 +1,58 @@
 //! The check of the figures: the server's books before and after the load, compared with what was sent.
 
-use anyhow::{Context, Result, ensure};
 use bezant_api::v1;
 use bezant_codec::{account_from_bytes, put_trailer, records};
 use bezant_tigerbeetle::Operation;
 use bezant_tigerbeetle::operation::ID_SIZE;
 use bezant_types::limits::{EVENTS_MAX, RECORD_SIZE};
 
-use super::clients::{Connection, Outcome};
-use super::load::{LEDGER, Load};
+use crate::clients::Connection;
+use crate::error::LoadError;
 use crate::frames::Frames;
+use crate::workload::{LEDGER, Load};
 
 /// The books before the load.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BooksBefore(Totals);
+pub(crate) struct BooksBefore(Totals);
 
 /// The totals of the books that a run changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Totals {
-    accounts: u64,
-    movements: u64,
-    refusals: u64,
-    debits_posted: u128,
+pub struct Totals {
+    /// The count of accounts.
+    pub accounts: u64,
+    /// The count of movements.
+    pub movements: u64,
+    /// The count of refusals.
+    pub refusals: u64,
+    /// The posted debits in the ledger of the load, in minor units.
+    pub debits_posted: u128,
 }
 
 impl BooksBefore {
     /// Reads the totals from the server.
-    pub(super) async fn read(connection: &mut Connection) -> Result<Self> {
+    pub(crate) async fn read(connection: &mut Connection) -> Result<Self, LoadError> {
         Ok(Self(Totals::of(&read(connection).await?)?))
     }
 
     /// An error unless debits equal credits and the books moved by exactly what was sent.
-    pub(super) async fn check(
+    pub(crate) async fn check(
         self,
         connection: &mut Connection,
         load: &Load,
-        outcome: &Outcome,
-    ) -> Result<()> {
-        let after = Totals::of(&read(connection).await?)?;
-        let expected = self.0.after(load.accounts, load.transfers, outcome.amount_sum);
-        ensure!(
-            after == expected,
-            "the books are not what was sent (does another client write to this server?): \
-             expected {expected:?}, found {after:?}"
-        );
-        Ok(())
+        amount_sum: u128,
+    ) -> Result<(), LoadError> {
+        let found = Totals::of(&read(connection).await?)?;
+        let expected = self.0.after(load.accounts, load.transfers, amount_sum);
+        if found == expected { Ok(()) } else { Err(LoadError::BooksDiffer { expected, found }) }
     }
 }
 
 /// An error unless the accounts of the load hold exactly what was sent, and debits equal credits.
-pub(super) async fn check_accounts(frames: &mut Frames, load: &Load, outcome: &Outcome) -> Result<()> {
+pub(crate) async fn check_accounts(
+    frames: &mut Frames,
+    load: &Load,
+    amount_sum: u128,
+) -> Result<(), LoadError> {
     let (mut count, mut debits, mut credits) = (0_u64, 0_u128, 0_u128);
     let numbers: Vec<u64> = (0..load.accounts).collect();
     for numbers in numbers.chunks(EVENTS_MAX) {
@@ -58,37 +61,35 @@ pub(super) async fn check_accounts(frames: &mut Frames, load: &Load, outcome: &O
             body.extend_from_slice(&load.account_id(*number).0.to_le_bytes());
         }
         put_trailer(&mut body, &[numbers.len()], ID_SIZE);
-        let found = frames.submit(Operation::LookupAccounts, &body).await.context("no accounts")?;
-        for account in records::<RECORD_SIZE>(&found).context("the accounts are cut")? {
+        let found = frames.submit(Operation::LookupAccounts, &body).await.map_err(LoadError::Accounts)?;
+        for account in records::<RECORD_SIZE>(&found).map_err(LoadError::AccountsCut)? {
             let account = account_from_bytes(account);
             count += 1;
             debits += account.debits_posted;
             credits += account.credits_posted;
         }
     }
-    let expected = (load.accounts, outcome.amount_sum, outcome.amount_sum);
+    let expected = (load.accounts, amount_sum, amount_sum);
     let found = (count, debits, credits);
-    ensure!(
-        found == expected,
-        "the accounts are not what was sent (accounts, debits, credits): expected {expected:?}, found {found:?}"
-    );
-    Ok(())
+    if found == expected { Ok(()) } else { Err(LoadError::AccountsDiffer { expected, found }) }
 }
 
-async fn read(connection: &mut Connection) -> Result<v1::GetBooksReply> {
+async fn read(connection: &mut Connection) -> Result<v1::GetBooksReply, LoadError> {
     let reply = connection.calls.get_books(v1::GetBooksRequest {}).await;
-    Ok(reply.context("the books cannot be read")?.into_inner())
+    Ok(reply.map_err(|status| LoadError::Books(status.into()))?.into_inner())
 }
 
 impl Totals {
     /// The totals of the books; an error when debits and credits of a ledger differ.
-    fn of(books: &v1::GetBooksReply) -> Result<Self> {
+    fn of(books: &v1::GetBooksReply) -> Result<Self, LoadError> {
         let mut debits_posted = 0;
         for row in &books.ledgers {
             let sums = row.balances.unwrap_or_default();
             let balanced =
                 sums.debits_posted == sums.credits_posted && sums.debits_pending == sums.credits_pending;
-            ensure!(balanced, "the books of ledger {} do not balance: {sums:?}", row.ledger);
+            if !balanced {
+                return Err(LoadError::NotBalanced { ledger: row.ledger, sums: format!("{sums:?}") });
+            }
             if row.ledger == LEDGER.0 {
                 debits_posted = sums.debits_posted.map_or(0, wide);
             }

@@ -1,25 +1,9 @@
-//! The warning of a start when other machines can reach the node.
+//! The warning of a node that other machines can reach.
 
 use std::net::SocketAddr;
 
-use bezant_server::Listeners;
-
-use crate::exit::Failure;
-use crate::output;
-
-/// Prints one line on stderr for all listeners that other machines can reach; nothing when there is none.
-pub(super) fn warn(listeners: &Listeners, has_token: bool) -> Result<(), Failure> {
-    let mut addresses = vec![listeners.http.local_addr()?];
-    if let Some((listener, _)) = &listeners.tigerbeetle {
-        addresses.push(listener.local_addr()?);
-    }
-    if let Some(text) = warning(&addresses, has_token) {
-        output::note(&text);
-    }
-    Ok(())
-}
-
-fn warning(addresses: &[SocketAddr], has_token: bool) -> Option<String> {
+/// One sentence about all listeners that other machines can reach; `None` when there is none.
+pub(crate) fn warning(addresses: &[SocketAddr], has_token: bool) -> Option<String> {
     let open = addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback());
     let open: Vec<String> = open.map(SocketAddr::to_string).collect();
     if open.is_empty() {

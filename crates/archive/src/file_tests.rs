@@ -2,15 +2,15 @@
 
 use std::io::Write;
 
-use super::walk::tests::history;
 use super::*;
-use crate::exchange::lines::{End, FileFormat, LineWriter};
-use crate::exchange::packed::packed;
-use bezant_client::{AccountView, Movement};
+use crate::lines::{ExportWriter, FileFormat};
+use crate::packed::packed;
+use crate::walk::tests::history;
+use bezant_types::{AccountView, Movement, MovementKind, MovementNumber};
 
 fn file(format: FileFormat, views: &[AccountView], rows: &[(MovementNumber, Movement)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = LineWriter::new(&mut bytes, format, None).unwrap();
+    let mut writer = ExportWriter::new(&mut bytes, format, None).unwrap();
     views.iter().try_for_each(|view| writer.account(view)).unwrap();
     rows.iter().try_for_each(|(number, movement)| writer.movement(*number, movement)).unwrap();
     let (accounts, movements) = (views.len() as u64, rows.len() as u64);
@@ -18,22 +18,27 @@ fn file(format: FileFormat, views: &[AccountView], rows: &[(MovementNumber, Move
     bytes
 }
 
-fn verify(bytes: &[u8]) -> Result<Report, Failure> {
+fn verify_bytes(bytes: &[u8]) -> Result<Verified, ArchiveError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    verify_file(file.path(), None)
+    verify(file.path(), None)
+}
+
+/// True when the content of an export is wrong: it was damaged or forged.
+fn is_of_content(error: &ArchiveError) -> bool {
+    matches!(error, ArchiveError::Damaged { .. } | ArchiveError::Broken { .. })
 }
 
 fn fails(bytes: &[u8]) -> bool {
-    matches!(verify(bytes), Err(Failure::Verification(_)))
+    verify_bytes(bytes).is_err_and(|error| is_of_content(&error))
 }
 
 #[test]
 fn a_correct_export_verifies() {
     let (rows, views) = history();
     for format in [FileFormat::Jsonl, FileFormat::Csv] {
-        let report = verify(&file(format, &views, &rows)).unwrap();
-        assert_eq!((report.movements, report.transfers), (9, 8), "{format:?}");
+        let covered = verify_bytes(&file(format, &views, &rows)).unwrap().covered;
+        assert_eq!((covered.movements, covered.transfers), (9, 8), "{format:?}");
     }
 }
 
@@ -42,16 +47,16 @@ fn a_packed_export_verifies_and_its_damage_is_found() {
     let (rows, views) = history();
     for format in [FileFormat::Jsonl, FileFormat::Csv] {
         let whole = packed(&file(format, &views, &rows));
-        assert_eq!(verify(&whole).unwrap().movements, 9, "{format:?}");
+        assert_eq!(verify_bytes(&whole).unwrap().covered.movements, 9, "{format:?}");
         for size in [2, 12, whole.len() / 2, whole.len() - 1] {
-            let error = verify(&whole[..size]).unwrap_err();
-            assert!(matches!(error, Failure::Verification(_)), "{format:?}, {size}: {error}");
+            let error = verify_bytes(&whole[..size]).unwrap_err();
+            assert!(is_of_content(&error), "{format:?}, {size}: {error}");
             assert!(error.to_string().contains("does not unpack"), "{format:?}, {size}: {error}");
         }
-        let twice = verify(&packed(&whole)).unwrap_err().to_string();
+        let twice = verify_bytes(&packed(&whole)).unwrap_err().to_string();
         assert!(twice.contains("compressed twice"), "{twice}");
     }
-    let error = verify(b"\x28\xb5\x2f\xfd rest").unwrap_err().to_string();
+    let error = verify_bytes(b"\x28\xb5\x2f\xfd rest").unwrap_err().to_string();
     assert!(error.contains("unpack it with unzstd"), "{error}");
 }
 
@@ -73,8 +78,8 @@ fn a_file_of_something_else_is_not_called_damaged() {
     for text in
         ["root:x:0:0:root:/root:/bin/bash\n", "id,name,asset\n1,alice,EUR\n", "{\"id\":1}\n", "x", "\n\n"]
     {
-        let error = verify(text.as_bytes()).unwrap_err();
-        assert!(matches!(error, Failure::Usage(_)), "{text:?}: {error}");
+        let error = verify_bytes(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, ArchiveError::NotAnExport { .. }), "{text:?}: {error}");
         assert!(error.to_string().contains("no export of Bezant"), "{text:?}: {error}");
     }
 }
@@ -86,15 +91,15 @@ fn an_export_of_one_account_needs_its_account() {
     let is_own = |movement: &Movement| {
         let transfer = &movement.transfer;
         let is_side = [transfer.debit_account_id, transfer.credit_account_id].contains(&id);
-        is_side && movement.kind != bezant_client::MovementKind::Expired
+        is_side && movement.kind != MovementKind::Expired
     };
     let own: Vec<_> = rows.into_iter().filter(|(_, movement)| is_own(movement)).collect();
     let bytes = file(FileFormat::Csv, &[], &own);
-    let error = verify(&bytes).unwrap_err().to_string();
-    assert!(error.contains("name the account with --of"), "{error}");
+    let error = verify_bytes(&bytes).unwrap_err();
+    assert!(matches!(error, ArchiveError::Broken { is_maybe_of_one: true, .. }), "{error}");
     let mut of_one = tempfile::NamedTempFile::new().unwrap();
     of_one.write_all(&bytes).unwrap();
-    assert_eq!(verify_file(of_one.path(), Some(id)).unwrap().movements, own.len() as u64);
+    assert_eq!(verify(of_one.path(), Some(id)).unwrap().covered.movements, own.len() as u64);
 }
 
 #[test]
@@ -113,7 +118,7 @@ fn a_damaged_line_is_named_with_its_movement_and_transfer() {
     let (rows, views) = history();
     let text = String::from_utf8(file(FileFormat::Jsonl, &views, &rows)).unwrap();
     let changed = text.replacen("\"amount\":\"7\"", "\"amount\":\"8\"", 1);
-    let error = verify(changed.as_bytes()).unwrap_err().to_string();
+    let error = verify_bytes(changed.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("line 7 (movement 2, transfer 12)"), "{error}");
 }
 
@@ -122,7 +127,7 @@ fn a_forged_row_with_good_checksums_breaks_the_chains() {
     let (mut rows, views) = history();
     rows[2].1.transfer.amount += 1;
     rows[2].1.debit.debits_posted += 1;
-    let error = verify(&file(FileFormat::Jsonl, &views, &rows)).unwrap_err().to_string();
+    let error = verify_bytes(&file(FileFormat::Jsonl, &views, &rows)).unwrap_err().to_string();
     assert!(error.contains("movement 2 (transfer 12)"), "{error}");
 }
 
@@ -132,10 +137,10 @@ fn marks_and_line_ends_of_other_systems_are_no_damage() {
     for format in [FileFormat::Jsonl, FileFormat::Csv] {
         let text = String::from_utf8(file(format, &views, &rows)).unwrap();
         for other in [format!("\u{feff}{text}"), text.replace('\n', "\r\n")] {
-            assert_eq!(verify(other.as_bytes()).unwrap().movements, 9, "{format:?}");
+            assert_eq!(verify_bytes(other.as_bytes()).unwrap().covered.movements, 9, "{format:?}");
         }
         let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let error = verify(&utf16).unwrap_err().to_string();
+        let error = verify_bytes(&utf16).unwrap_err().to_string();
         assert!(error.contains("UTF-16"), "{error}");
     }
 }

@@ -16,14 +16,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::path::Path;
 
-use bezant_client::{AccountView, Movement, MovementNumber};
 use bezant_codec::checksum_seeded;
+use bezant_types::{AccountId, AccountView, Movement, MovementNumber};
 use serde::{Deserialize, Serialize};
 
-use super::packed::{self, Content};
-use super::rows::{AccountRow, MovementRow};
-use super::source::BYTE_ORDER_MARK;
-use crate::exit::Failure;
+use crate::error::{ArchiveError, Damage, DamagedRecord, NotAnExport};
+use crate::packed::{self, BYTE_ORDER_MARK, Content};
+use crate::rows::{AccountRow, Digits, MovementRow};
 
 /// The format that this program writes and reads.
 const FORMAT: &str = "bezant-export/1";
@@ -35,177 +34,205 @@ const CSV_END: &str = "end,";
 const LINE_SIZE_MAX: usize = 64 << 10;
 
 /// The format of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum FileFormat {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
     /// JSON Lines, with the accounts
     Jsonl,
     /// Comma-separated values, movements only
     Csv,
 }
 
-/// A line of JSON.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Record {
+/// A record of an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
     /// The first record.
     Export(Header),
     /// An account, as it was before the last movement or later.
-    Account(AccountRow),
+    Account(AccountView),
     /// A row of the history.
-    Movement(MovementRow),
+    Movement(MovementNumber, Movement),
     /// The last record.
     End(End),
 }
 
-/// The first line of an export: its format and its account.
+/// A line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Header {
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line {
+    Export(Header),
+    Account(AccountRow),
+    Movement(MovementRow),
+    End(End),
+}
+
+impl Line {
+    /// The record of the line; `None` when its kind of movement is unknown.
+    fn record(self) -> Option<Record> {
+        Some(match self {
+            Self::Export(header) => Record::Export(header),
+            Self::Account(row) => Record::Account(row.into()),
+            Self::Movement(row) => {
+                let (number, movement) = row.movement()?;
+                Record::Movement(number, movement)
+            }
+            Self::End(end) => Record::End(end),
+        })
+    }
+}
+
+/// The first line of an export: its format and its account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
     format: String,
     /// The id of the account whose history it is; `null` = all accounts.
-    pub(crate) account: Option<String>,
+    account: Option<Digits<u128>>,
 }
 
 impl Header {
     /// A header with this program's format.
-    pub(crate) fn new(account: Option<String>) -> Self {
-        Self { format: FORMAT.to_owned(), account }
+    fn new(account: Option<AccountId>) -> Self {
+        Self { format: FORMAT.to_owned(), account: account.map(|id| Digits(id.0)) }
+    }
+
+    /// The account whose history it is; `None` = all accounts.
+    pub fn account(&self) -> Option<AccountId> {
+        self.account.map(|Digits(id)| AccountId(id))
     }
 }
 
 /// The last line of an export: counts of its records.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
     /// The count of accounts.
-    pub(crate) accounts: u64,
+    pub accounts: u64,
     /// The count of movements.
-    pub(crate) movements: u64,
+    pub movements: u64,
     /// True when the ledger did not change during the export: then the reserves of accounts match the
     /// movements, too.
-    pub(crate) is_exact: bool,
+    pub is_exact: bool,
 }
 
-/// Writes lines with their checksums.
+/// Writes an export: the accounts first, then the movements in commit order, then the end. Every line gets its
+/// checksum.
 #[derive(Debug)]
-pub(crate) struct LineWriter<Sink: Write> {
+pub struct ExportWriter<Sink: Write> {
     sink: Sink,
     format: FileFormat,
     seal: u64,
 }
 
-impl<Sink: Write> LineWriter<Sink> {
-    /// Begins a file: writes its first line.
-    pub(crate) fn new(sink: Sink, format: FileFormat, account: Option<String>) -> Result<Self, Failure> {
+impl<Sink: Write> ExportWriter<Sink> {
+    /// Begins a file: writes its first line. `account` is the one whose history follows; `None` = all
+    /// accounts.
+    pub fn new(sink: Sink, format: FileFormat, account: Option<AccountId>) -> Result<Self, ArchiveError> {
         let mut writer = Self { sink, format, seal: 0 };
         match format {
-            FileFormat::Jsonl => writer.record(&Record::Export(Header::new(account)))?,
+            FileFormat::Jsonl => writer.line(&Line::Export(Header::new(account)))?,
             FileFormat::Csv => writer.csv_line(&columns()?)?,
         }
         Ok(writer)
     }
 
     /// Writes one account; in CSV, nothing.
-    pub(crate) fn account(&mut self, view: &AccountView) -> Result<(), Failure> {
+    pub fn account(&mut self, view: &AccountView) -> Result<(), ArchiveError> {
         match self.format {
-            FileFormat::Jsonl => self.record(&Record::Account(view.into())),
+            FileFormat::Jsonl => self.line(&Line::Account(view.into())),
             FileFormat::Csv => Ok(()),
         }
     }
 
     /// Writes one movement.
-    pub(crate) fn movement(&mut self, number: MovementNumber, movement: &Movement) -> Result<(), Failure> {
+    pub fn movement(&mut self, number: MovementNumber, movement: &Movement) -> Result<(), ArchiveError> {
         let row = MovementRow::new(number, movement);
         match self.format {
-            FileFormat::Jsonl => self.record(&Record::Movement(row)),
+            FileFormat::Jsonl => self.line(&Line::Movement(row)),
             FileFormat::Csv => self.csv_line(&csv_text(&row, false)?),
         }
     }
 
     /// Writes the last line, and returns the sink.
-    pub(crate) fn end(mut self, end: End) -> Result<Sink, Failure> {
+    pub fn end(mut self, end: End) -> Result<Sink, ArchiveError> {
         match self.format {
-            FileFormat::Jsonl => self.record(&Record::End(end))?,
+            FileFormat::Jsonl => self.line(&Line::End(end))?,
             FileFormat::Csv => self.csv_line(&format!("{CSV_END}{}", end.movements))?,
         }
-        self.sink.flush()?;
+        self.sink.flush().map_err(ArchiveError::Write)?;
         Ok(self.sink)
     }
 
-    fn record(&mut self, record: &Record) -> Result<(), Failure> {
-        let mut text = serde_json::to_string(record).map_err(anyhow::Error::from)?;
+    fn line(&mut self, line: &Line) -> Result<(), ArchiveError> {
+        let mut text = serde_json::to_string(line)?;
         // The closing brace is written again after the checksum.
         text.pop();
         self.seal = checksum_seeded(self.seal, text.as_bytes());
-        writeln!(self.sink, "{text},\"checksum\":\"{:016x}\"}}", self.seal)?;
-        Ok(())
+        writeln!(self.sink, "{text},\"checksum\":\"{:016x}\"}}", self.seal).map_err(ArchiveError::Write)
     }
 
-    fn csv_line(&mut self, text: &str) -> Result<(), Failure> {
+    fn csv_line(&mut self, text: &str) -> Result<(), ArchiveError> {
         self.seal = checksum_seeded(self.seal, text.as_bytes());
-        writeln!(self.sink, "{text},{:016x}", self.seal)?;
-        Ok(())
+        writeln!(self.sink, "{text},{:016x}", self.seal).map_err(ArchiveError::Write)
     }
 }
 
 /// One row as a line of CSV, or the names of its columns.
-fn csv_text(row: &MovementRow, has_headers: bool) -> Result<String, Failure> {
+fn csv_text(row: &MovementRow, has_headers: bool) -> Result<String, ArchiveError> {
     let mut writer = csv::WriterBuilder::new().has_headers(has_headers).from_writer(Vec::new());
-    writer.serialize(row).map_err(anyhow::Error::from)?;
-    let bytes = writer.into_inner().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let text = String::from_utf8(bytes).map_err(anyhow::Error::from)?;
+    writer.serialize(row)?;
+    let bytes = writer.into_inner().map_err(|error| ArchiveError::Write(error.into_error()))?;
+    let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-fn columns() -> Result<String, Failure> {
-    let movement =
-        bezant_codec::movement_from_bytes(&[0; bezant_codec::MOVEMENT_SIZE]).map_err(anyhow::Error::from)?;
-    csv_text(&MovementRow::new(MovementNumber(0), &movement), true)
+/// The names of the columns of CSV.
+fn columns() -> Result<String, ArchiveError> {
+    csv_text(&MovementRow::empty(), true)
 }
 
 /// The last line of a CSV file.
-fn csv_end(text: &[u8]) -> Result<Record, String> {
+fn csv_end(text: &[u8]) -> Result<Line, String> {
     let count = text.get(CSV_END.len()..).unwrap_or_default();
     let movements = std::str::from_utf8(count).ok().and_then(|count| count.parse().ok());
     let movements = movements.ok_or_else(|| "its count is no number".to_owned())?;
-    Ok(Record::End(End { accounts: 0, movements, is_exact: false }))
+    Ok(Line::End(End { accounts: 0, movements, is_exact: false }))
 }
 
-/// The failure for a file that is no export.
-fn not_an_export() -> Failure {
-    Failure::Usage("line 1: this is no export of Bezant that this version reads".to_owned())
+const fn not_an_export(found: NotAnExport) -> ArchiveError {
+    ArchiveError::NotAnExport { path: None, found }
 }
 
-/// The failure for a line whose checksum does not match, or that cannot be parsed.
-fn damaged(line: u64, text: &[u8], what: &str) -> Failure {
+/// The error for a line whose checksum does not match, or that cannot be parsed.
+fn damaged(line: u64, text: &[u8], damage: Damage) -> ArchiveError {
     let text = String::from_utf8_lossy(text);
     let place = |name: &str| {
         let (_, rest) = text.split_once(&format!("\"{name}\":\""))?;
         rest.split_once('"').map(|(value, _)| value.to_owned())
     };
-    let row = match (place("position"), place("id")) {
-        (Some(position), Some(id)) => format!(" (movement {position}, transfer {id})"),
-        (None, Some(id)) => format!(" (account {id})"),
-        _ => String::new(),
+    let record = match (place("position"), place("id")) {
+        (Some(position), Some(transfer_id)) => Some(DamagedRecord::Movement { position, transfer_id }),
+        (None, Some(id)) => Some(DamagedRecord::Account { id }),
+        _ => None,
     };
-    Failure::Verification(format!("line {line}{row}: {what}"))
+    ArchiveError::Damaged { line, record, damage }
 }
 
-/// Reads the lines of an export file, and checks them.
-pub(crate) type FileReader = LineReader<BufReader<Content>>;
+/// Reads an export from a file.
+pub type ExportFile = ExportReader<BufReader<Content>>;
 
 /// Opens the file of an export, compressed with gzip or not.
-pub(crate) fn open(path: &Path) -> Result<FileReader, Failure> {
-    let cannot = |error| Failure::NotFound(format!("{} cannot be read: {error}", path.display()));
-    let file = File::open(path).map_err(cannot)?;
+pub fn open(path: &Path) -> Result<ExportFile, ArchiveError> {
+    let file = File::open(path).map_err(|source| ArchiveError::Open { path: path.to_owned(), source })?;
     let (head, rest) = packed::unpack(file).map_err(|error| unreadable(1, error))?;
-    LineReader::new(BufReader::new(Cursor::new(head).chain(rest))).map_err(|failure| match failure {
-        Failure::Usage(text) => Failure::Usage(format!("{}, {text}", path.display())),
-        failure => failure,
+    ExportReader::new(BufReader::new(Cursor::new(head).chain(rest))).map_err(|error| match error {
+        ArchiveError::NotAnExport { found, .. } => {
+            ArchiveError::NotAnExport { path: Some(path.to_owned()), found }
+        }
+        error => error,
     })
 }
 
 /// True when at least half of the first line equals that of an export: such a line is damaged. Any other file
 /// is no export.
-fn is_like_export(line: &[u8]) -> Result<bool, Failure> {
+fn is_like_export(line: &[u8]) -> Result<bool, ArchiveError> {
     let columns = columns()?;
     let is_like = |first: &[u8]| {
         let count = first.len().min(line.len());
@@ -215,17 +242,17 @@ fn is_like_export(line: &[u8]) -> Result<bool, Failure> {
     Ok(is_like(JSON_BEGINNING.as_bytes()) || is_like(columns.as_bytes()))
 }
 
-/// The failure for a line that cannot be read: a gzip error means damage, any other is an error of the disk.
-fn unreadable(line: u64, error: io::Error) -> Failure {
+/// The error for a line that cannot be read: a gzip error means damage, any other is an error of the disk.
+fn unreadable(line: u64, error: io::Error) -> ArchiveError {
     if error.kind() == io::ErrorKind::InvalidData {
-        return Failure::Verification(format!("line {line}: {error}"));
+        return ArchiveError::damaged(line, Damage::Packed(error.to_string()));
     }
-    error.into()
+    ArchiveError::Read(error)
 }
 
-/// Reads lines and checks their checksums.
+/// Reads an export record by record, and checks the checksum of every line.
 #[derive(Debug)]
-pub(crate) struct LineReader<Source: BufRead> {
+pub struct ExportReader<Source: BufRead> {
     source: Source,
     format: FileFormat,
     seal: u64,
@@ -233,52 +260,50 @@ pub(crate) struct LineReader<Source: BufRead> {
     header: Option<Header>,
 }
 
-impl<Source: BufRead> LineReader<Source> {
+impl<Source: BufRead> ExportReader<Source> {
     /// Reads the first line, which determines the format.
-    pub(crate) fn new(mut source: Source) -> Result<Self, Failure> {
-        let head = source.fill_buf()?;
+    pub fn new(mut source: Source) -> Result<Self, ArchiveError> {
+        let head = source.fill_buf().map_err(|error| unreadable(1, error))?;
         if let Some(advice) = packed::advice(head) {
-            return Err(Failure::Usage(format!("line 1: the file {advice}")));
+            return Err(not_an_export(NotAnExport::Packed(advice)));
         }
         if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
-            let what =
-                "line 1: this is UTF-16, an export is UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`";
-            return Err(Failure::Usage(what.to_owned()));
+            return Err(not_an_export(NotAnExport::Utf16));
         }
         if head.starts_with(BYTE_ORDER_MARK) {
             source.consume(BYTE_ORDER_MARK.len());
         }
-        let first = source.fill_buf()?.first().copied();
+        let first = source.fill_buf().map_err(|error| unreadable(1, error))?.first().copied();
         let format = if first == Some(b'{') { FileFormat::Jsonl } else { FileFormat::Csv };
         let mut reader = Self { source, format, seal: 0, line: 0, header: None };
         match format {
             FileFormat::Jsonl => match reader.record()? {
                 Some(Record::Export(header)) if header.format == FORMAT => reader.header = Some(header),
-                _ => return Err(not_an_export()),
+                _ => return Err(not_an_export(NotAnExport::Other)),
             },
             FileFormat::Csv => match reader.sealed()? {
-                None => return Err(Failure::Verification("line 1: the file is empty".to_owned())),
+                None => return Err(ArchiveError::damaged(1, Damage::Empty)),
                 Some(line) if line == columns()?.as_bytes() => {}
-                Some(_) => return Err(not_an_export()),
+                Some(_) => return Err(not_an_export(NotAnExport::Other)),
             },
         }
         Ok(reader)
     }
 
     /// The header of the first line; `None` in CSV, which has none.
-    pub(crate) const fn header(&self) -> Option<&Header> {
+    pub const fn header(&self) -> Option<&Header> {
         self.header.as_ref()
     }
 
     /// The number of the line that was read last, counted from 1.
-    pub(crate) const fn line(&self) -> u64 {
+    pub const fn line(&self) -> u64 {
         self.line
     }
 
     /// The next record; `None` after the last line.
-    pub(crate) fn record(&mut self) -> Result<Option<Record>, Failure> {
+    pub fn record(&mut self) -> Result<Option<Record>, ArchiveError> {
         let Some(text) = self.sealed()? else { return Ok(None) };
-        let record = match self.format {
+        let line = match self.format {
             FileFormat::Jsonl => {
                 let mut whole = text.clone();
                 whole.push(b'}');
@@ -291,13 +316,15 @@ impl<Source: BufRead> LineReader<Source> {
                 .deserialize()
                 .next()
                 .map_or_else(|| Err("an empty line".to_owned()), |row| row.map_err(|error| error.to_string()))
-                .map(Record::Movement),
+                .map(Line::Movement),
         };
-        record.map(Some).map_err(|error| damaged(self.line, &text, &format!("it cannot be read: {error}")))
+        let line = line.map_err(|error| damaged(self.line, &text, Damage::Unreadable(error)))?;
+        let record = line.record().ok_or_else(|| ArchiveError::damaged(self.line, Damage::Kind))?;
+        Ok(Some(record))
     }
 
     /// The next line without its checksum, which matches; `None` after the last.
-    fn sealed(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    fn sealed(&mut self) -> Result<Option<Vec<u8>>, ArchiveError> {
         let mut text = Vec::new();
         let mut limited = Read::take(&mut self.source, LINE_SIZE_MAX as u64);
         let read = limited.read_until(b'\n', &mut text);
@@ -317,19 +344,15 @@ impl<Source: BufRead> LineReader<Source> {
         let is_foreign = self.line == 1 && !is_like_export(&text)?;
         let Some(size) = text.len().checked_sub(suffix(0).len()).filter(|_| !is_foreign) else {
             return Err(if is_foreign {
-                not_an_export()
+                not_an_export(NotAnExport::Other)
             } else {
-                damaged(self.line, &text, "it is cut off")
+                damaged(self.line, &text, Damage::CutOff)
             });
         };
         let (body, end) = text.split_at(size);
         let seal = checksum_seeded(self.seal, body);
         if end != suffix(seal).as_bytes() {
-            return Err(damaged(
-                self.line,
-                &text,
-                "its checksum does not match: it was changed or moved, or the line before it was",
-            ));
+            return Err(damaged(self.line, &text, Damage::Checksum));
         }
         self.seal = seal;
         text.truncate(size);

@@ -1,7 +1,7 @@
 //! What the benchmark sends: accounts, and transfers that each move money between two random accounts.
 //!
 //! Each client has a generator, which writes records directly into the bytes of the next request. With equal
-//! arguments and an equal run number, a client's n-th transfer has the same accounts and amount in every run,
+//! settings and an equal run number, a client's n-th transfer has the same accounts and amount in every run,
 //! and the same id if ids are random. How many transfers a client sends depends on its speed.
 
 use bezant_codec::{account_to_bytes, put_trailer, transfer_to_bytes};
@@ -11,26 +11,26 @@ use bezant_types::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{BenchArgs, IdOrder};
+use crate::settings::{IdOrder, Settings};
 
 /// The ledger of all accounts and transfers of the benchmark.
-pub(super) const LEDGER: LedgerNumber = LedgerNumber(1);
+pub(crate) const LEDGER: LedgerNumber = LedgerNumber(1);
 /// Transfers carry the codes 1 to 16, chosen at random.
-pub(super) const CODES: u64 = 16;
+pub(crate) const CODES: u64 = 16;
 /// Amounts are 1 to 1000, chosen at random.
 const AMOUNT_MAX: u64 = 1000;
 
 /// The parameters of a run; all its clients have the same ones.
 #[derive(Clone, Debug)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// Number of accounts.
-    pub(super) accounts: u64,
+    pub(crate) accounts: u64,
     /// Number of transfers.
-    pub(super) transfers: u64,
+    pub(crate) transfers: u64,
     /// Transfers per request.
-    pub(super) batch: u64,
+    pub(crate) batch: u64,
     /// Number of clients, each with its own connection.
-    pub(super) clients: u64,
+    pub(crate) clients: u64,
     id_order: IdOrder,
     hot_percent: u64,
     has_history: bool,
@@ -42,30 +42,30 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// The load that the arguments describe. `run` is the number of the run: different runs have different
+    /// The load that the settings describe. `run` is the number of the run: different runs have different
     /// ids. With `has_trailer`, requests have the format of TigerBeetle's protocol.
-    pub(super) fn new(args: &BenchArgs, run: u64, has_trailer: bool) -> Self {
+    pub(crate) fn new(settings: &Settings, run: u64, has_trailer: bool) -> Self {
         Self {
-            accounts: args.accounts,
-            transfers: args.transfers,
-            batch: args.batch,
-            clients: args.clients,
-            id_order: args.id_order,
-            hot_percent: args.hot,
-            has_history: args.history,
-            seed: args.seed,
+            accounts: settings.accounts,
+            transfers: settings.transfers,
+            batch: settings.batch,
+            clients: settings.clients,
+            id_order: settings.id_order,
+            hot_percent: settings.hot_percent,
+            has_history: settings.has_history,
+            seed: settings.seed,
             id_base: u128::from(run) << 64,
             has_trailer,
         }
     }
 
     /// The id of the account with that number, counted from 0.
-    pub(super) fn account_id(&self, number: u64) -> AccountId {
+    pub(crate) fn account_id(&self, number: u64) -> AccountId {
         AccountId(self.id_base + u128::from(number) + 1)
     }
 
     /// The records of `count` accounts, from number `first` on.
-    pub(super) fn accounts_from(&self, first: u64, count: u64) -> Bytes {
+    pub(crate) fn accounts_from(&self, first: u64, count: u64) -> Bytes {
         let mut bytes = BytesMut::new();
         for number in first..first + count {
             bytes.put_slice(&account_to_bytes(&Account {
@@ -87,7 +87,7 @@ impl Load {
     }
 
     /// The generator of one client's transfers.
-    pub(super) fn generator(&self, client: u64) -> Generator<'_> {
+    pub(crate) fn generator(&self, client: u64) -> Generator<'_> {
         let random = Random::new(self.seed ^ (client + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Generator { load: self, random, bytes: BytesMut::new(), amount_sum: 0 }
     }
@@ -95,17 +95,17 @@ impl Load {
 
 /// Generates the transfers of one client.
 #[derive(Debug)]
-pub(super) struct Generator<'load> {
+pub(crate) struct Generator<'load> {
     load: &'load Load,
     random: Random,
     bytes: BytesMut,
     /// Sum of the amounts of all transfers made so far, in minor units.
-    pub(super) amount_sum: u128,
+    pub(crate) amount_sum: u128,
 }
 
 impl Generator<'_> {
     /// The records of `count` transfers, from number `first` of the run on, and the id of the last one.
-    pub(super) fn batch(&mut self, first: u64, count: u64) -> (Bytes, TransferId) {
+    pub(crate) fn batch(&mut self, first: u64, count: u64) -> (Bytes, TransferId) {
         // Reuses the memory of the previous batch once the transport has released it.
         self.bytes.reserve((usize::try_from(count).unwrap_or(0) + 1) * RECORD_SIZE);
         let mut id = TransferId(0);
@@ -164,19 +164,19 @@ impl Generator<'_> {
 /// The generator xorshift64*. It takes a multiplication and three shifts per number, too little to affect the
 /// figures of the benchmark.
 #[derive(Clone, Debug)]
-pub(super) struct Random {
+pub(crate) struct Random {
     state: u64,
 }
 
 impl Random {
     /// Accepts every seed, 0 included.
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         let state = seed ^ 0x2545_f491_4f6c_dd1d;
         Self { state: if state == 0 { 1 } else { state } }
     }
 
     /// The next 64 bits.
-    pub(super) const fn next(&mut self) -> u64 {
+    pub(crate) const fn next(&mut self) -> u64 {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
         self.state ^= self.state >> 27;
@@ -184,7 +184,7 @@ impl Random {
     }
 
     /// A random number below `end`. It is uniform, with a relative error of at most `end` / 2^64.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(end);
         u64::try_from(wide >> 64).unwrap_or(0)
     }

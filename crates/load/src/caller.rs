@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use bytes::Bytes;
 
-use super::Target;
-use super::grpc::Retryable;
-use super::wire::{Records, Wire};
+use crate::error::LoadError;
+use crate::settings::Target;
+use crate::wire::{Records, Wire};
 
 /// Timeout of the first try. It doubles with every try that gets no answer, so that slow requests succeed,
 /// too.
@@ -19,7 +18,7 @@ const WAIT: Duration = Duration::from_millis(10);
 
 /// A client of the load; see the module.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     target: Target,
     number: u64,
     /// How often the client has switched to another node.
@@ -27,12 +26,12 @@ pub(super) struct Caller {
     /// `None` when the client has to connect again.
     wire: Option<Wire>,
     /// Tries after the first one, over all requests.
-    pub(super) retries: u64,
+    pub(crate) retries: u64,
 }
 
 impl Caller {
     /// Connects. `number` is the client's number: each client of a run has another.
-    pub(super) async fn open(target: &Target, number: u64) -> Result<Self> {
+    pub(crate) async fn open(target: &Target, number: u64) -> Result<Self, LoadError> {
         let mut caller = Self { target: target.clone(), number, turns: 0, wire: None, retries: 0 };
         for _ in 1..target.urls.len() {
             if caller.connect().await.is_ok() {
@@ -44,7 +43,7 @@ impl Caller {
         Ok(caller)
     }
 
-    async fn connect(&mut self) -> Result<&mut Wire> {
+    async fn connect(&mut self) -> Result<&mut Wire, LoadError> {
         let wire = match self.wire.take() {
             Some(wire) => wire,
             None => Wire::open(&self.target, self.number + self.turns).await?,
@@ -52,13 +51,13 @@ impl Caller {
         Ok(self.wire.insert(wire))
     }
 
-    async fn try_once(&mut self, body: Bytes) -> Result<Bytes> {
+    async fn try_once(&mut self, body: Bytes) -> Result<Bytes, LoadError> {
         self.connect().await?.submit(Records::Transfers, body).await
     }
 
     /// The results of a request, and whether it was tried more than once: an earlier try may have created its
     /// events. At a cluster it retries without end: the caller must bound the time.
-    pub(super) async fn submit(&mut self, body: Bytes) -> Result<(Bytes, bool)> {
+    pub(crate) async fn submit(&mut self, body: Bytes) -> Result<(Bytes, bool), LoadError> {
         if !self.target.is_cluster() {
             return Ok((self.try_once(body).await?, false));
         }
@@ -67,7 +66,7 @@ impl Caller {
         loop {
             match tokio::time::timeout(timeout, self.try_once(body.clone())).await {
                 Ok(Ok(results)) => return Ok((results, !is_first)),
-                Ok(Err(error)) if self.wire.is_some() && !error.is::<Retryable>() => return Err(error),
+                Ok(Err(error)) if self.wire.is_some() && !error.is_retryable() => return Err(error),
                 Ok(Err(_)) => {}
                 Err(_) => timeout = timeout.saturating_mul(2),
             }

@@ -1,22 +1,27 @@
 //! Compressed files: gzip is unpacked while it is read; for any other format the error names the program that
 //! unpacks it.
+//!
+//! Imports of rows read their files in the same way as exports, so this is public.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
+/// The mark that some programs write at the beginning of UTF-8 text.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The first bytes of a gzip file.
 const GZIP: &[u8] = b"\x1f\x8b";
 
 /// The number of first bytes by which a file's format is recognized.
-pub(crate) const HEAD_SIZE: u64 = 64;
+pub const HEAD_SIZE: u64 = 64;
 
 /// The first bytes of a content, and the rest.
-pub(crate) type Content = io::Chain<Cursor<Vec<u8>>, Box<dyn Read>>;
+pub type Content = io::Chain<Cursor<Vec<u8>>, Box<dyn Read>>;
 
 /// The content of a source, unpacked where it is gzip: the first `HEAD_SIZE` bytes, fewer only when there are
 /// no more, and the rest.
-pub(crate) fn unpack(mut source: impl Read + 'static) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
+pub fn unpack(mut source: impl Read + 'static) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
     let head = head_of(&mut source)?;
     if !head.starts_with(GZIP) {
         return Ok((head, Box::new(source)));
@@ -33,7 +38,7 @@ fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
 
 /// For a compressed format that no command reads: its name and how to unpack it; `None` when it is not
 /// packed.
-pub(crate) fn advice(head: &[u8]) -> Option<&'static str> {
+pub fn advice(head: &[u8]) -> Option<&'static str> {
     const ADVICE: [(&[u8], &str); 6] = [
         (GZIP, "is compressed twice: unpack it with gunzip"),
         (b"\x28\xb5\x2f\xfd", "is compressed: unpack it with unzstd"),

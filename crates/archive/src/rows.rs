@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use bezant_client::{
+use bezant_types::{
     Account, AccountFlags, AccountId, AccountView, Balances, Bounds, Chain, Head, LedgerNumber, Movement,
     MovementKind, MovementNumber, Nanos, Transfer, TransferFlags, TransferId,
 };
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An integer as a string of digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Digits<T>(T);
+pub(crate) struct Digits<T>(pub(crate) T);
 
 impl<T: Display> Serialize for Digits<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -84,6 +84,20 @@ pub(crate) struct MovementRow {
 }
 
 impl MovementRow {
+    /// A row of zeros.
+    pub(crate) fn empty() -> Self {
+        let movement = Movement {
+            transfer: Transfer::default(),
+            kind: MovementKind::SinglePhase,
+            timestamp: Nanos(0),
+            debit: Balances::default(),
+            credit: Balances::default(),
+            debit_head: Head::NONE,
+            credit_head: Head::NONE,
+        };
+        Self::new(MovementNumber(0), &movement)
+    }
+
     /// The row of a movement.
     pub(crate) fn new(number: MovementNumber, movement: &Movement) -> Self {
         let Movement { transfer, kind, timestamp, debit, credit, debit_head, credit_head } = movement;

@@ -1,7 +1,7 @@
 //! Tests of the walk: a small correct history, and changed, lost, doubled and moved rows.
 
 use super::*;
-use bezant_client::{Account, LedgerNumber};
+use bezant_types::{Account, LedgerNumber};
 
 const ALICE: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
