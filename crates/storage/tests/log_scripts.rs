@@ -105,18 +105,21 @@ impl Runner {
         let before = self.contents();
         let (log, mut recovered) = match open_at(&self.disk, checkpoint) {
             Ok(opened) => opened,
-            Err(error) => return self.refuse(error, &before),
+            Err(error) => return self.refuse(error, checkpoint, &before),
         };
         let mut text = String::new();
         if let Some(cut) = &recovered.cut {
-            writeln!(text, "cut {} at {}: {} bytes, {}", cut.file, cut.offset, cut.bytes, cut.reason).unwrap();
+            writeln!(text, "cut {} at {}: {} bytes, {}", cut.file, cut.offset, cut.bytes, cut.reason)
+                .unwrap();
         }
         let mut found = Vec::new();
         loop {
             match recovered.entries.next() {
                 Ok(Some(entry)) => found.push(entry),
                 Ok(None) => break,
-                Err(error) => return text + &format!("reads {}, then ", ranges(&found)) + &self.note(error),
+                Err(error) => {
+                    return text + &format!("reads {}, then ", ranges(&found)) + &self.note(error, checkpoint);
+                }
             }
         }
         for entry in &found {
@@ -130,15 +133,18 @@ impl Runner {
         text
     }
 
-    fn refuse(&mut self, error: LogError, before: &[(String, Vec<u8>)]) -> String {
-        if error.is_damage() {
-            assert!(before == self.contents(), "an opening that is refused changes nothing");
-        }
-        self.note(error)
+    fn refuse(&mut self, error: LogError, checkpoint: u64, before: &[(String, Vec<u8>)]) -> String {
+        assert!(before == self.contents(), "an opening that is refused changes nothing");
+        self.note(error, checkpoint)
     }
 
-    fn note(&mut self, error: LogError) -> String {
-        let text = format!("refused: {error}\n");
+    fn note(&mut self, error: LogError, checkpoint: u64) -> String {
+        let summary = inspect(&self.disk, LogIndex(checkpoint)).unwrap();
+        assert!(summary.damage.contains(&error), "an inspection reports {error}");
+        let text = error.to_string();
+        // The advice is the same for every damage.
+        let text = text.split("; nothing was changed").next().unwrap_or_default();
+        let text = format!("refused: {text}\n");
         self.refused = Some(error);
         text
     }
@@ -150,8 +156,7 @@ impl Runner {
             "append" => {
                 let mut done = Ok(());
                 for at in 0..arguments.words.len() {
-                    let entry =
-                        LogEntry { term, ..entry(log.last_index().0 + 1, arguments.offset(at)?) };
+                    let entry = LogEntry { term, ..entry(log.last_index().0 + 1, arguments.offset(at)?) };
                     done = log.append(&entry);
                     if done.is_ok() {
                         self.appended.insert(entry.index, entry);
@@ -209,12 +214,16 @@ impl Runner {
                 content[BLOCK - 8..BLOCK].copy_from_slice(&checksum.to_le_bytes());
                 self.disk.put(&file, &content);
             }
-            _ => return self.write(name, arguments),
+            _ => return Err(format!("no command {name}").into()),
         }
         Ok(String::new())
     }
 
-    fn plan(&self, arguments: &Arguments, change: impl FnOnce(&mut FaultPlan, u64)) -> Result<(), Box<dyn Error>> {
+    fn plan(
+        &self,
+        arguments: &Arguments,
+        change: impl FnOnce(&mut FaultPlan, u64),
+    ) -> Result<(), Box<dyn Error>> {
         let mut plan = self.disk.faults();
         change(&mut plan, self.disk.counts().total() + arguments.key("at", 1)?);
         self.disk.set_faults(plan);
@@ -257,7 +266,8 @@ impl Runner {
             writeln!(text, "a change of the log is recorded and not complete")?;
         }
         for damage in &summary.damage {
-            writeln!(text, "damage: {damage}")?;
+            let damage = damage.to_string();
+            writeln!(text, "damage: {}", damage.split("; nothing was changed").next().unwrap_or_default())?;
         }
         Ok(text)
     }
@@ -286,8 +296,7 @@ impl goldenscript::Runner for Runner {
             }
             "repair" => {
                 let damage = self.refused.take().ok_or("nothing was refused")?;
-                let checkpoint =
-                    (LogIndex(arguments.key("checkpoint", 0)?), Term(arguments.key("term", 0)?));
+                let checkpoint = (LogIndex(arguments.key("checkpoint", 0)?), Term(arguments.key("term", 0)?));
                 return Ok(match repair(&self.disk, checkpoint, &damage) {
                     Ok(kept) => format!("keeps entries up to {kept}\n"),
                     Err(error) => format!("{error}\n"),
@@ -295,10 +304,14 @@ impl goldenscript::Runner for Runner {
             }
             "files" => {
                 let sizes = self.contents().into_iter();
-                return Ok(sizes.map(|(name, content)| format!("{name}: {} bytes\n", content.len())).collect());
+                return Ok(sizes
+                    .map(|(name, content)| format!("{name}: {} bytes\n", content.len()))
+                    .collect());
             }
             "frames" => return Ok(self.show_frames(&arguments.file(0)?)),
             "inspect" => return self.show_summary(LogIndex(arguments.key("checkpoint", 0)?)),
+            name @ ("append" | "flush" | "mark" | "prepare" | "note" | "truncate" | "release"
+            | "plan_reset" | "cancel_reset" | "reset") => return self.write(name, arguments),
             name => return self.change_file(name, arguments),
         }
         Ok(String::new())

@@ -216,7 +216,8 @@ impl Runner {
         let all = (0..self.net.replicas.len()).collect();
         let nodes: Vec<usize> = if named.is_empty() { all } else { named };
         for _ in 0..arguments.key("times", 1)? {
-            for node in nodes.iter().filter(|node| !self.net.down.contains(node)).copied().collect::<Vec<_>>() {
+            for node in nodes.iter().filter(|node| !self.net.down.contains(node)).copied().collect::<Vec<_>>()
+            {
                 self.net.replicas[node].engine.handle(Input::Tick);
                 self.net.drain(node);
             }
@@ -245,7 +246,8 @@ impl Runner {
             let vote = if replica.engine.may_vote() { "" } else { ", may not vote" };
             let (term, committed) = (standing.term, standing.committed);
             let last = replica.engine.raw.raft.raft_log.last_index();
-            writeln!(text, "{node} {role} in term {term}, log ends {last}, committed {committed}{vote}").unwrap();
+            writeln!(text, "{node} {role} in term {term}, log ends {last}, committed {committed}{vote}")
+                .unwrap();
         }
         text
     }
