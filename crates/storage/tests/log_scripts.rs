@@ -118,7 +118,9 @@ impl Runner {
                 Ok(Some(entry)) => found.push(entry),
                 Ok(None) => break,
                 Err(error) => {
-                    return text + &format!("reads {}, then ", ranges(&found)) + &self.note(error, checkpoint);
+                    return text
+                        + &format!("reads {}, then ", ranges(&found))
+                        + &self.note(error, checkpoint);
                 }
             }
         }

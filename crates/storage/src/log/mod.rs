@@ -144,6 +144,8 @@ pub struct Log {
     marked_index: LogIndex,
     /// The highest index that is known to be committed.
     committed: LogIndex,
+    /// The highest index that [`note_committed`](Self::note_committed) has named since the opening.
+    named: LogIndex,
     /// The highest committed index that the disk records; 0 when unknown.
     noted: LogIndex,
     /// Number of the last flush.
@@ -224,6 +226,7 @@ impl Log {
             durable_index: tail.last_index,
             marked_index: tail.marked_index,
             committed: tail.committed,
+            named: LogIndex(0),
             noted: tail.committed,
             group: tail.group,
             planned: None,
@@ -267,6 +270,7 @@ impl Log {
             durable_index: zero,
             marked_index: zero,
             committed: zero,
+            named: zero,
             noted: zero,
             group: 0,
             planned: None,
@@ -343,7 +347,8 @@ impl Log {
     /// Everything up to `index` is committed. The next flush records that on the disk at no extra cost. No
     /// I/O.
     pub fn note_committed(&mut self, index: LogIndex) {
-        self.committed = self.committed.max(index.min(self.last_index));
+        self.named = self.named.max(index.min(self.last_index));
+        self.committed = self.committed.max(self.named);
         self.staging.committed = self.committed;
     }
 
@@ -395,7 +400,7 @@ impl Log {
     /// [`Replay`] that has not passed them ends with an error.
     ///
     /// # Panics
-    /// When `after` precedes the first entry of the log, or an entry after it is known to be committed.
+    /// When `after` precedes the first entry of the log, or an entry that was named as committed.
     pub fn truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
         self.flush()?;
         if after < self.last_index {
@@ -407,7 +412,7 @@ impl Log {
     fn try_truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
         let is_held = self.segments.first().is_some_and(|oldest| oldest.first_index <= after.next());
         assert!(is_held, "entries that a checkpoint covers are never removed by a truncation");
-        assert!(after >= self.committed, "an entry that is known to be committed is never removed");
+        assert!(after >= self.named, "an entry that is known to be committed is never removed");
         Rewrite::Truncate(after, self.planned).store(&*self.disk)?;
         let end = rewrite::truncate(&self.disk, &mut self.segments, after)?;
         match self.planned {
@@ -422,6 +427,7 @@ impl Log {
         self.durable_index = after;
         self.marked_index = end.marked_index;
         // The frame that recorded it may have been cut: the next flush records it again.
+        self.committed = self.committed.min(after);
         self.staging.committed = self.committed;
         self.noted = LogIndex(0);
         self.group = end.group;
@@ -436,7 +442,7 @@ impl Log {
     /// index.
     pub fn plan_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
-        assert!(index >= self.committed, "another replica's checkpoint covers what is committed here");
+        assert!(index >= self.named, "another replica's checkpoint covers what is committed here");
         let reset = Reset { index, term };
         Rewrite::Reset(reset).store(&*self.disk).map_err(|error| self.fail(error))?;
         self.planned = Some(reset);
@@ -461,7 +467,7 @@ impl Log {
     pub fn reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
         assert_eq!(self.planned, Some(Reset { index, term }), "a reset is planned before it is done");
-        assert!(index >= self.committed, "another replica's checkpoint covers what is committed here");
+        assert!(index >= self.named, "another replica's checkpoint covers what is committed here");
         self.try_reset(index, term).map_err(|error| self.fail(error))
     }
 
@@ -477,6 +483,7 @@ impl Log {
         self.durable_index = index;
         self.marked_index = index;
         self.committed = index;
+        self.named = index;
         self.staging.committed = index;
         self.noted = index;
         self.group = 0;
