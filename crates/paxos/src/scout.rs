@@ -27,7 +27,6 @@ use bezant_consensus::Members;
 use bezant_types::{LogIndex, NodeId};
 
 use crate::ballot::{Ballot, Mark};
-use crate::quorum::is_quorum;
 
 /// How often a scout asks an acceptor for its promise again. What an acceptor reports after a crash is durable,
 /// so one more promise is enough; more of them are for old promises that arrive late.
@@ -103,13 +102,13 @@ impl Scout {
     /// An acceptor has promised another node in this round: true when too few are left for a quorum.
     pub(crate) fn handle_refused(&mut self, from: NodeId, members: &Members) -> bool {
         self.refused.insert(from);
-        !is_quorum(members, |node| !self.refused.contains(&node))
+        !members.is_quorum(|node| !self.refused.contains(&node))
     }
 
     /// `own` is the end of this replica's log; `members` is the newest list of members that is certainly
     /// decided.
     pub(crate) fn step(&self, own: Mark, members: &Members) -> Step {
-        if !is_quorum(members, |node| self.has_promised(node)) {
+        if !members.is_quorum(|node| self.has_promised(node)) {
             return Step::Wait;
         }
         // Among equal marks, the acceptor with the lowest number.

@@ -25,6 +25,7 @@
 //! - A replica that is not admitted (its disk is new, and may be a wiped disk under an old number) neither
 //!   votes nor starts an election until it has every entry that the leader knew to be committed.
 
+mod checks;
 mod describe;
 mod engine;
 mod floor;
