@@ -26,6 +26,7 @@ extern crate alloc;
 mod begin;
 mod change;
 mod checkpoint;
+mod checks;
 mod conflict;
 mod describe;
 mod digests;
