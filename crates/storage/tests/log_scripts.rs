@@ -305,10 +305,11 @@ impl goldenscript::Runner for Runner {
                 });
             }
             "files" => {
-                let sizes = self.contents().into_iter();
-                return Ok(sizes
-                    .map(|(name, content)| format!("{name}: {} bytes\n", content.len()))
-                    .collect());
+                let mut text = String::new();
+                for (name, content) in self.contents() {
+                    writeln!(text, "{name}: {} bytes", content.len())?;
+                }
+                return Ok(text);
             }
             "frames" => return Ok(self.show_frames(&arguments.file(0)?)),
             "inspect" => return self.show_summary(LogIndex(arguments.key("checkpoint", 0)?)),

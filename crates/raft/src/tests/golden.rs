@@ -37,7 +37,10 @@ use goldenscript::{Command, Context};
 
 use super::*;
 
-/// What a disk holds beside the vote and the log.
+/// A message in flight: the positions of sender and receiver, and its bytes.
+type InFlight = (usize, usize, Bytes);
+
+/// The content of a disk whose node is down, and what it holds beside vote and log.
 #[derive(Clone, Debug)]
 struct Disk {
     vote: Option<Vote>,
@@ -109,11 +112,10 @@ impl Runner {
     }
 
     /// The messages on a link; the others stay in flight.
-    fn on_way(&mut self, arguments: &Arguments) -> Result<Vec<(usize, usize, Bytes)>, Box<dyn Error>> {
+    fn on_way(&mut self, arguments: &Arguments) -> Result<Vec<InFlight>, Box<dyn Error>> {
         let (from, to) = (arguments.key("from", 0)?, arguments.key("to", 0)?);
-        let is_meant = |message: &(usize, usize, Bytes)| {
-            (from == 0 || message.0 + 1 == from) && (to == 0 || message.1 + 1 == to)
-        };
+        let is_meant =
+            |message: &InFlight| (from == 0 || message.0 + 1 == from) && (to == 0 || message.1 + 1 == to);
         let (taken, left): (Vec<_>, Vec<_>) = self.net.messages.drain(..).partition(is_meant);
         self.net.messages = left.into();
         Ok(taken)
