@@ -2,9 +2,9 @@
 # Small durable writes on three nodes of etcd and on three nodes of Bezant, on this machine and this disk, one after
 # the other. All nodes and the clients share the machine.
 #
-# etcd: three members on loopback with their default settings (so a write is on the disk of a majority before it is
-# answered), each write one transaction that compares the revision of a key and puts a value of 128 bytes.
-# Bezant: three nodes on loopback with their default settings, each write a payment, one per call.
+# etcd: three members on loopback with their default settings, so a write is on the disk of a majority before
+# it is answered. A write is one transaction that compares the revision of a key and puts a value of 128
+# bytes. Bezant: three nodes on loopback with their default settings, each write a payment, one per call.
 # Both: the same number of clients, each with its own connection to the leader and one write in flight.
 #
 # usage: bench/etcd/run.sh

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Single payments on PostgreSQL and on Bezant, on this machine and this disk, one after the other.
 #
-# PostgreSQL: a fresh cluster with its default settings (so every commit is on disk before it is answered), a
-# socket in a temporary folder, 16 clients of pgbench with prepared statements, one function call per payment.
-# Bezant: its own benchmark, 64 clients with one payment per call.
+# PostgreSQL: a new cluster with its default settings, so every commit is on disk before it is answered. 16
+# clients of pgbench use prepared statements over a socket in a temporary folder, with one function call per
+# payment. Bezant: its own benchmark, 64 clients with one payment per call.
 #
 # usage: bench/postgres/run.sh
 #   SECONDS_EACH=20   how long pgbench runs

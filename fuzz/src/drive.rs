@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::{Mutator, Target};
 
-/// The time after which an input counts as a hang. A target reads 64 KiB in a thousandth of it.
+/// The time after which an input counts as a hang. A target normally reads 64 KiB in a thousandth of this
+/// time.
 const HANG: Duration = Duration::from_secs(20);
 
 /// When a run ends.

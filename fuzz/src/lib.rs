@@ -1,4 +1,4 @@
-//! Feeds damaged bytes to every parser of bytes from outside: sockets, files, command lines.
+//! Runs every parser of bytes from outside (sockets, files, command lines) on damaged bytes.
 //!
 //! A [`Target`] is a plain function over bytes with a few valid inputs to start from. The same functions run
 //! in three ways: in `cargo test` for a fixed number of inputs; for any time with

@@ -28,7 +28,7 @@ const EDGES: &[u64] = &[
     0xffff_ffff_ffff_ffff,
 ];
 
-/// Words of text formats; binary formats get them too, at no cost.
+/// Words of text formats. They are also put into binary inputs, where they do no harm.
 const WORDS: &[&str] = &[
     "0",
     "-1",

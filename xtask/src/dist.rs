@@ -1,5 +1,6 @@
-//! The program as it is delivered: `bezant` without debug information, and `bezant.debug` with it beside. A
-//! backtrace finds the second through the link in the first, as long as both stay in one folder.
+//! Makes the files that are delivered: the program `bezant` without debug information, and the file
+//! `bezant.debug` with it. A debugger or a backtrace finds `bezant.debug` through a link in `bezant`, as long
+//! as both are in one folder.
 
 use std::fs;
 use std::path::Path;
@@ -7,11 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// Bytes of the delivered program at most.
+/// Maximum size of the delivered program in bytes.
 const SIZE_MAX: u64 = 25 << 20;
 
-/// Splits the built program `target/release/bezant` into `target/dist/bezant` and `target/dist/bezant.debug`. Fails
-/// when the first is larger than it may be, or does not run.
+/// Splits the built program `target/release/bezant` into `target/dist/bezant` and `target/dist/bezant.debug`.
+/// Fails when the new program is larger than [`SIZE_MAX`], or does not run.
 pub(crate) fn make(root: &Path) -> Result<String> {
     let built = root.join("target/release/bezant");
     ensure!(built.is_file(), "{} is missing: cargo build --release -p bezant-cli", built.display());

@@ -1,4 +1,4 @@
-//! The edges between crates, and the outside crates that core crates do without.
+//! Checks the dependencies between crates, and that core crates do not depend on certain outside crates.
 
 use crate::graph::Graph;
 use crate::rules::{CORE, CORE_NEVER_CRATES, NEVER_NAMES, NEVER_REACHES, ORDER};
@@ -8,7 +8,9 @@ pub(crate) fn check(graph: &Graph) -> Vec<String> {
     let mut findings = Vec::new();
     for name in graph.crates.keys() {
         if !ORDER.contains(&name.as_str()) {
-            findings.push(format!("crates/{name} has no place in the order of the crates: give it one"));
+            findings.push(format!(
+                "crates/{name} is not in the order of the crates: add it to ORDER in xtask/src/rules.rs"
+            ));
         }
         check_order(graph, name, &mut findings);
         check_never(graph, name, &mut findings);
@@ -32,7 +34,8 @@ fn check_order(graph: &Graph, name: &str, findings: &mut Vec<String>) {
     let Some(own) = place(name) else { return };
     for other in crates_needed(graph, name) {
         if place(other).is_some_and(|place| place >= own) {
-            findings.push(format!("{name} depends on {other}, which stands above it"));
+            findings
+                .push(format!("{name} depends on {other}, which comes after it in the order of the crates"));
         }
     }
 }
@@ -40,14 +43,14 @@ fn check_order(graph: &Graph, name: &str, findings: &mut Vec<String>) {
 fn check_never(graph: &Graph, krate: &str, findings: &mut Vec<String>) {
     for (_, forbidden, reason) in NEVER_NAMES.iter().filter(|(of, ..)| *of == krate) {
         for other in crates_needed(graph, krate).filter(|other| forbidden.contains(other)) {
-            findings.push(format!("{krate} depends on {other}, and never may: {reason}"));
+            findings.push(format!("{krate} depends on {other}, but must not: {reason}"));
         }
     }
     let Some(package) = graph.crates.get(krate) else { return };
     for (_, forbidden, reason) in NEVER_REACHES.iter().filter(|(of, ..)| *of == krate) {
         for other in forbidden.iter().filter_map(|other| graph.crates.get(*other)) {
             if let Some(way) = graph.way(package, other) {
-                findings.push(format!("{} may never be: {reason}", way.join(" -> ")));
+                findings.push(format!("{} is a forbidden path: {reason}", way.join(" -> ")));
             }
         }
     }
@@ -61,7 +64,7 @@ fn check_outside(graph: &Graph, name: &str, findings: &mut Vec<String>) {
     for outside in CORE_NEVER_CRATES {
         if let Some(way) = graph.way(package, outside) {
             findings
-                .push(format!("{name} must stay deterministic and reaches {outside}: {}", way.join(" -> ")));
+                .push(format!("{name} must stay deterministic, but reaches {outside}: {}", way.join(" -> ")));
         }
     }
 }
@@ -94,14 +97,17 @@ mod tests {
     #[test]
     fn an_edge_upwards_is_found() {
         let graph = graph(&[("bezant-ledger", &["bezant-consensus"])]);
-        assert_eq!(check(&graph), ["ledger depends on consensus, which stands above it"]);
+        assert_eq!(
+            check(&graph),
+            ["ledger depends on consensus, which comes after it in the order of the crates"]
+        );
     }
 
     #[test]
     fn an_edge_that_may_never_be_is_found() {
         let found = check(&graph(&[("bezant-cli", &["bezant-replica"]), ("bezant-replica", &[])]));
         assert_eq!(found.len(), 1);
-        assert!(found[0].starts_with("cli depends on replica, and never may: "), "{found:?}");
+        assert!(found[0].starts_with("cli depends on replica, but must not: "), "{found:?}");
     }
 
     #[test]
@@ -110,7 +116,7 @@ mod tests {
             ("bezant-storage", &["bezant-consensus"]),
             ("bezant-consensus", &["bezant-rsm"]),
         ]));
-        let expected = "bezant-storage -> bezant-consensus -> bezant-rsm may never be: ";
+        let expected = "bezant-storage -> bezant-consensus -> bezant-rsm is a forbidden path: ";
         assert!(found.iter().any(|finding| finding.starts_with(expected)), "{found:?}");
     }
 
@@ -123,7 +129,7 @@ mod tests {
         ]);
         assert_eq!(
             check(&graph),
-            ["ledger must stay deterministic and reaches tokio: bezant-ledger -> helper -> tokio"]
+            ["ledger must stay deterministic, but reaches tokio: bezant-ledger -> helper -> tokio"]
         );
     }
 

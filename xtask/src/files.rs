@@ -1,24 +1,24 @@
-//! How files are written: what a module opens with, how long it grows, what a core crate does not name, and
-//! that no text leads out of the repository.
+//! Checks files: how a module begins, how long it is, what the source of a core crate must not name, and that
+//! no text refers to a path outside of the repository.
 
 use std::fs;
 use std::path::{Component, Path};
 
 use anyhow::{Context, Result};
 
-use crate::rules::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, STORAGE_NEVER_NAMES};
+use crate::rules::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, SERVER_NEVER_NAMES, STORAGE_NEVER_NAMES};
 use crate::words;
 
-/// Lines of a source file at the most.
+/// Maximum number of lines of a source file.
 const LINES_MAX: usize = 600;
 
-/// Folders that hold nothing written by hand.
+/// Folders whose files are not written by hand.
 const SKIPPED: &[&str] = &["target", "bezant-data", "corpus", "artifacts", "node_modules"];
 
-/// First names of absolute paths that exist on one machine only.
+/// The first parts of absolute paths that exist only on one machine.
 const MACHINE_FOLDERS: &[&str] = &["home", "root", "Users", "work", "mnt"];
 
-/// Reads every text file below `root` and says what breaks a rule.
+/// Checks every text file below `root`, and returns what breaks a rule.
 pub(crate) fn check_tree(root: &Path) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     let mut folders = vec![root.to_path_buf()];
@@ -47,7 +47,7 @@ fn is_text(path: &Path) -> bool {
         || path.ends_with(".ci/run")
 }
 
-/// What breaks a rule in a file at `place`, a path from the root.
+/// Everything that breaks a rule in the file at `place`, a path from the root.
 fn check_text(place: &Path, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     check_paths(place, text, &mut findings);
@@ -66,7 +66,7 @@ fn check_text(place: &Path, text: &str) -> Vec<String> {
 }
 
 fn has_workspace_lints(manifest: &str) -> bool {
-    // A manifest with a workspace of its own cannot take the lints of ours.
+    // A manifest that begins its own workspace cannot use the lints of this one.
     manifest.contains("[lints]\nworkspace = true") || manifest.contains("\n[workspace]")
 }
 
@@ -74,11 +74,11 @@ fn check_source(place: &Path, text: &str, findings: &mut Vec<String>) {
     let shown = place.display();
     let lines = text.lines().count();
     if lines > LINES_MAX {
-        findings.push(format!("{shown}: {lines} lines, {LINES_MAX} is the most: find the two modules in it"));
+        findings.push(format!("{shown}: {lines} lines, {LINES_MAX} are allowed: split it into two modules"));
     }
     let Some(name) = crate_of(place) else { return };
     if !text.starts_with("//! ") {
-        findings.push(format!("{shown}: does not open with //! and what it is"));
+        findings.push(format!("{shown}: does not begin with a module comment (//!)"));
     }
     if place.ends_with("src/lib.rs") {
         for (crates, attribute) in [(NO_STD, "#![no_std]"), (NO_FLOAT, "#![deny(clippy::float_arithmetic)]")]
@@ -90,6 +90,7 @@ fn check_source(place: &Path, text: &str, findings: &mut Vec<String>) {
     }
     let never: &[&str] = match name {
         "storage" => STORAGE_NEVER_NAMES,
+        "server" => SERVER_NEVER_NAMES,
         _ if CORE.contains(&name) => CORE_NEVER_NAMES,
         _ => &[],
     };
@@ -114,7 +115,8 @@ fn crate_of(place: &Path) -> Option<&str> {
     }
 }
 
-/// Text that leads out of the repository: to a folder of one machine, or up through more folders than there are.
+/// Finds paths outside of the repository: in a folder of one machine, or with more `../` than there are
+/// folders.
 fn check_paths(place: &Path, text: &str, findings: &mut Vec<String>) {
     let depth = place.components().filter(|part| matches!(part, Component::Normal(_))).count() - 1;
     for (number, line) in (1..).zip(text.lines()) {
@@ -126,7 +128,7 @@ fn check_paths(place: &Path, text: &str, findings: &mut Vec<String>) {
     }
 }
 
-/// True when `line` has the absolute path `/folder/`, not as the end of a longer path or address.
+/// True when `line` contains the absolute path `/folder/`, and not as a part of a longer path or an address.
 fn names_folder(line: &str, folder: &str) -> bool {
     let path = format!("/{folder}/");
     line.match_indices(&path).any(|(at, _)| {
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn a_module_without_prose_is_found() {
         let found = found("crates/cli/src/pay.rs", "use std::fs;\n");
-        assert_eq!(found, ["crates/cli/src/pay.rs: does not open with //! and what it is"]);
+        assert_eq!(found, ["crates/cli/src/pay.rs: does not begin with a module comment (//!)"]);
     }
 
     #[test]
@@ -176,6 +178,16 @@ mod tests {
     fn a_file_in_storage_is_found() {
         let text = "//! A crate.\nlet file = std::fs::File::open(name);\n";
         assert_eq!(found("crates/storage/src/log/mod.rs", text).len(), 1);
+    }
+
+    #[test]
+    fn a_task_local_in_the_server_is_found() {
+        let text = "//! A module.\ntokio::task_local! { static CURRENT: u64; }\n";
+        assert_eq!(
+            found("crates/server/src/service.rs", text),
+            ["crates/server/src/service.rs:2: server never reaches task_local!"]
+        );
+        assert_eq!(found("crates/runtime/src/handle.rs", text), [""; 0]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Who depends on whom, as cargo resolves it. Tests of a crate may use what they like, so development
-//! dependencies do not count.
+//! The dependencies between crates, as cargo resolves them. Tests of a crate may use any crate, so
+//! development dependencies do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,17 +8,17 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// The crates of the workspace, and what every crate of the resolve needs directly.
+/// The crates of the workspace, and the direct dependencies of every crate that cargo resolved.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    /// Crates: crates under `crates/`, by their name without `bezant-`, and their package name.
+    /// The package name of each crate in `crates/`, by the name of its folder.
     pub(crate) crates: BTreeMap<String, String>,
-    /// Package name to the names of the packages that it needs to be built or run.
+    /// For each package, the names of the packages that it needs to be built or run.
     pub(crate) needs: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Graph {
-    /// Asks cargo, which must not change the lock file for it.
+    /// Runs `cargo metadata`, which must not change the lock file.
     pub(crate) fn of_workspace(root: &Path) -> Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
@@ -61,7 +61,8 @@ impl Graph {
         Ok(graph)
     }
 
-    /// The shortest way from one package to another, both included; `None` when there is none.
+    /// The shortest path of dependencies from one package to another, both included; `None` when there is
+    /// none.
     pub(crate) fn way(&self, from: &str, to: &str) -> Option<Vec<String>> {
         let mut seen = BTreeSet::from([from.to_owned()]);
         let mut ways = std::collections::VecDeque::from([vec![from.to_owned()]]);

@@ -1,9 +1,9 @@
 //! Tasks of the repository: `cargo run -p xtask -- tidy` and `dist`.
 //!
-//! Tidy holds what no compiler checks: which crate may depend on which, which outside crates stay out of
-//! the deterministic crates, and how a file begins and how long it grows. Its rules are data in `rules`, its
-//! checks are functions from text to findings, so every rule has a test with a seeded violation.
-//! Tidy never changes a file. `dist` makes the program as it is delivered.
+//! `tidy` checks rules that no compiler checks: which crate may depend on which, which outside crates the
+//! deterministic crates must not use, how a file begins, how long it is, and which words are refused. The
+//! rules are data in `rules`. The checks are functions from text to findings, so every rule has a test with a
+//! violation. `tidy` never changes a file. `dist` makes the files that are delivered.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for the terminal")]
 
 mod dist;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Prints every finding; success when there is none.
+/// Prints every finding. The exit code is 0 when there is none.
 fn tidy() -> ExitCode {
     match findings(&root()) {
         Ok(findings) if findings.is_empty() => {
@@ -62,7 +62,7 @@ fn tidy() -> ExitCode {
     }
 }
 
-/// Everything in the repository that breaks a rule, a sentence each.
+/// Everything in the repository that breaks a rule, one sentence each.
 fn findings(root: &Path) -> Result<Vec<String>> {
     let graph = graph::Graph::of_workspace(root).context("the dependency graph")?;
     let mut findings = edges::check(&graph);

@@ -1,7 +1,7 @@
-//! The rules as data: the order of the crates, the edges that may never be, and what stays
-//! out of the crates that must be deterministic.
+//! The rules as data: the order of the crates, forbidden dependencies, and names that deterministic crates
+//! must not use.
 
-/// The crates from the ground up: a crate may depend only on crates before it.
+/// The crates in order: a crate may depend only on crates before it.
 pub(crate) const ORDER: &[&str] = &[
     "types",
     "codec",
@@ -25,7 +25,8 @@ pub(crate) const ORDER: &[&str] = &[
     "cli",
 ];
 
-/// Crates that a crate may not reach, directly or through others: the crate, what it may not reach, why.
+/// Crates that a crate must not reach, directly or through others: the crate, the forbidden crates, the
+/// reason.
 pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     ("raft", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
@@ -81,7 +82,8 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Crates that a crate may not name itself, though it reaches them through others: the crate, those, why.
+/// Crates that must not be direct dependencies of a crate, though it may reach them through others: the
+/// crate, the forbidden crates, the reason.
 pub(crate) const NEVER_NAMES: &[(&str, &[&str], &str)] = &[
     ("runtime", &["raft", "paxos"], "engines are made by `engines`"),
     ("client", &["rsm"], "a client knows the wire, and the records of the ledger"),
@@ -102,18 +104,19 @@ pub(crate) const NEVER_NAMES: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Crates in which equal input gives equal output: no clock, thread, socket, file or randomness of the system.
+/// Core crates: equal input gives equal output, so they use no clock, thread, socket, file or system
+/// randomness.
 pub(crate) const CORE: &[&str] =
     &["types", "codec", "rsm", "ledger", "consensus", "paxos", "replica", "recovery"];
 
-/// Crates that do without the standard library.
+/// Crates that do not use the standard library.
 pub(crate) const NO_STD: &[&str] = &["types", "rsm", "ledger", "consensus", "paxos"];
 
-/// Crates whose arithmetic knows no float; clippy refuses it once the crate asks for it.
+/// Crates without float arithmetic. Each must contain the attribute that makes clippy refuse it.
 pub(crate) const NO_FLOAT: &[&str] =
     &["types", "codec", "rsm", "ledger", "consensus", "paxos", "storage", "replica", "recovery"];
 
-/// What a core crate's source never names outside its tests.
+/// Names that the source of a core crate must not contain outside of its tests.
 pub(crate) const CORE_NEVER_NAMES: &[&str] = &[
     "std::time",
     "std::thread",
@@ -127,12 +130,17 @@ pub(crate) const CORE_NEVER_NAMES: &[&str] = &[
     "RandomState",
 ];
 
-/// What storage never names outside its tests: it reaches files through its own trait alone.
+/// Names that the source of `storage` must not contain outside of its tests: it reaches files only through
+/// its trait `Disk`.
 pub(crate) const STORAGE_NEVER_NAMES: &[&str] =
     &["std::time", "std::thread", "std::net", "std::fs", "std::env", "std::process", "std::os"];
 
-/// Outside crates that bring clocks, threads, sockets, files or randomness: neither a core crate nor storage
-/// depends on them, nor on anything that does.
+/// What the server never names outside its tests: a request's context is an argument, never a part of the task
+/// or thread that does the work.
+pub(crate) const SERVER_NEVER_NAMES: &[&str] = &["task_local!", "thread_local!", "TaskLocal"];
+
+/// Outside crates with clocks, threads, sockets, files or randomness. Neither a core crate nor `storage` may
+/// depend on them, directly or through others.
 pub(crate) const CORE_NEVER_CRATES: &[&str] = &[
     "async-std",
     "axum",

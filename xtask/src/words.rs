@@ -1,9 +1,10 @@
-//! The words that went. The glossary in ARCHITECTURE.md says what is used in their place; CHANGELOG.md and docs/decisions are
-//! history and keep theirs.
+//! The refused words. The glossary in ARCHITECTURE.md has the words to use instead. CHANGELOG.md and
+//! docs/decisions are history, and are not checked.
 
 use std::path::Path;
 
-/// Words that are refused in code, comments and documents, in any case and as a part of an identifier (`is_silent`).
+/// Words that are refused in code, comments and documents, in upper or lower case, and also as parts of
+/// identifiers (`is_silent`). Each has the words to use instead.
 const REFUSED: &[(&str, &str)] = &[
     ("behind", "after, before, lagging, or what implements it"),
     ("desk", "service"),
@@ -27,7 +28,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("whoever", "name the actor"),
 ];
 
-/// Phrases, in lower case.
+/// Refused phrases, in lower case.
 const REFUSED_PHRASES: &[(&str, &str)] = &[
     ("sign of life", "heartbeat"),
     ("signs of life", "heartbeats"),
@@ -39,14 +40,14 @@ const REFUSED_PHRASES: &[(&str, &str)] = &[
     ("of one's own", "its own, a separate"),
 ];
 
-/// Names that programs read, or that are not ours: a word in one of these is no finding.
+/// Names on the wire: a refused word in one of these is no finding.
 const KEPT: &[&str] = &["node_behind", "NODE_BEHIND", "NodeBehind"];
 
-/// Docs of fields that say nothing.
+/// Doc comments of fields that say nothing.
 const EMPTY_DOCS: &[&str] =
     &["What.", "Whose.", "Which.", "Who.", "Where.", "Why.", "How.", "None.", "When."];
 
-/// Adds a finding for each line of `text` with a word that went, and for each doc comment that says nothing.
+/// Adds a finding for each line of `text` with a refused word, and for each doc comment that says nothing.
 pub(crate) fn check(place: &Path, text: &str, findings: &mut Vec<String>) {
     if is_history(place) || place.ends_with("xtask/src/words.rs") {
         return;
@@ -66,7 +67,7 @@ fn is_history(place: &Path) -> bool {
     place.ends_with("CHANGELOG.md") || place.starts_with("docs/decisions")
 }
 
-/// The first word or phrase of a line that is refused, and what to write.
+/// The first refused word or phrase of a line, and what to write instead.
 fn refused_in(line: &str) -> Option<(&'static str, &'static str)> {
     let line = KEPT.iter().fold(line.to_owned(), |line, kept| line.replace(kept, ""));
     let lower = line.to_lowercase();
@@ -78,7 +79,7 @@ fn refused_in(line: &str) -> Option<(&'static str, &'static str)> {
     found.copied()
 }
 
-/// The words of a line in lower case; an identifier is cut at underscores and before capitals.
+/// The words of a line in lower case. An identifier is split at underscores and before capitals.
 fn words(line: &str) -> impl Iterator<Item = String> {
     line.split(|letter: char| !letter.is_alphabetic()).flat_map(|run| {
         let mut words = vec![String::new()];

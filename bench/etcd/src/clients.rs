@@ -22,7 +22,7 @@ use crate::etcd::{
 };
 use crate::keys::{self, Keys};
 
-/// How long a client tries to learn the outcome of a write before the run fails.
+/// How long a client tries to find out the outcome of a write before the run fails.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client waits after a call that ended without an answer.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// The number of the next write; `None` when all are done or the time is over.
+    /// The number of the next write; `None` when all writes were taken or the time is over.
     fn take(&self) -> Option<u64> {
         let write = self.taken.fetch_add(1, Ordering::Relaxed);
         (write < self.writes && self.begun.elapsed() < self.time_max).then_some(write)
@@ -123,8 +123,8 @@ impl Client {
         Ok(self.outcome)
     }
 
-    /// Puts a unique value under a key, at each attempt only if the key still has the revision that was seen
-    /// last.
+    /// Puts a unique value under a key. Each attempt has an effect only if the key still has the revision
+    /// that was seen last.
     async fn write(&mut self, key: usize, value: Bytes) -> Result<()> {
         let name = keys::name(key);
         let begun = Instant::now();
@@ -148,14 +148,14 @@ impl Client {
             };
             let found = found.unwrap_or_default();
             self.keys.learn(key, found.mod_revision);
-            // An attempt without an answer was done.
+            // The value is there, so an attempt without an answer was done.
             if found.value == value {
                 return Ok(());
             }
         }
     }
 
-    /// Reads a key, again until there is an answer.
+    /// Reads a key, and repeats that until there is an answer.
     async fn read(&mut self, name: &Bytes, begun: Instant) -> Result<Option<KeyValue>> {
         loop {
             match self.calls.range(read(name.clone())).await {
@@ -165,7 +165,8 @@ impl Client {
         }
     }
 
-    /// Counts a call that ended without an answer, and waits; an error when another try cannot succeed.
+    /// Counts a call that ended without an answer, and waits. Returns an error when another attempt cannot
+    /// succeed.
     async fn pass_over(&mut self, status: Status, begun: Instant) -> Result<()> {
         self.outcome.errors += 1;
         if !may_pass(status.code()) || begun.elapsed() > OUTCOME_TIMEOUT {
@@ -176,8 +177,8 @@ impl Client {
     }
 }
 
-/// True for the codes of a leader change, a broken connection or a timeout: the call may have been done or
-/// not, and another one may succeed.
+/// True for the codes of a leader change, a broken connection or a timeout. The call may have been done or
+/// not, and another call may succeed.
 fn may_pass(code: Code) -> bool {
     matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
 }

@@ -14,7 +14,7 @@ use crate::etcd::{RangeRequest, StatusRequest, StatusResponse};
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait before a member that is not ready is asked again.
+/// The time before a member that is not ready is asked again.
 const LOOK: Duration = Duration::from_millis(20);
 /// Limit of an answer in bytes: 100,000 keys without their values.
 const REPLY_BYTES_MAX: usize = 64 << 20;

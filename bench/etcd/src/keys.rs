@@ -71,9 +71,9 @@ impl Keys {
         }
     }
 
-    /// An error unless the cluster has counted as many writes as it has acknowledged. A call that ended
-    /// without an answer may have written a value that another client overwrote before any read: the count
-    /// may be greater by the number of such calls.
+    /// Returns an error unless the cluster has counted as many writes as it has acknowledged. A call that
+    /// ended without an answer may have written a value that another client overwrote before any read. So the
+    /// count may be greater by at most the number of such calls.
     pub(crate) async fn check(&self, connection: &mut KvClient<Channel>, outcome: &Outcome) -> Result<()> {
         let found = read_all(connection).await?;
         let counted = found.iter().map(|row| row.version).sum::<i64>() - self.versions_before;

@@ -252,7 +252,7 @@ fn frames(format: Format, disk: &FileDisk, segment: &str) -> Result<(), Failure>
                 index: frame.index.0,
                 term: frame.term.0,
                 payload_size: frame.payload_size,
-                flush: frame.group,
+                flush: frame.flush_number,
                 durable_index: frame.durable_index.0,
             })?;
         }
@@ -264,7 +264,7 @@ fn frames(format: Format, disk: &FileDisk, segment: &str) -> Result<(), Failure>
                 frame.index.to_string(),
                 frame.term.to_string(),
                 frame.payload_size.to_string(),
-                frame.group.to_string(),
+                frame.flush_number.to_string(),
                 frame.durable_index.to_string(),
             ]
         };

@@ -51,7 +51,7 @@ impl RangeArgs {
 /// Parses a moment on the command line.
 pub(crate) fn parse_time(text: &str) -> Result<Nanos, String> {
     let time = bezant_api::parse_moment(text)?;
-    if time.0 == 0 { Err("the ledger has no time before 1970-01-02".to_owned()) } else { Ok(time) }
+    if time.0 == 0 { Err("the ledger has no time 0 (1970-01-01T00:00:00Z)".to_owned()) } else { Ok(time) }
 }
 
 /// The number of rows, their order, and their width.

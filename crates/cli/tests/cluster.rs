@@ -403,7 +403,7 @@ async fn a_folder_of_another_node_or_cluster_is_refused() {
     let cases = [
         (vec!["--node", "2", "--nodes", nodes], token, "belongs to node 1"),
         (vec!["--node", "1", "--nodes", nodes], "another token, long enough", "another token"),
-        (vec!["--node", "1", "--nodes", nodes, "--engine", "paxos"], token, "agrees by raft"),
+        (vec!["--node", "1", "--nodes", nodes, "--engine", "paxos"], token, "uses the engine raft"),
         (vec![], token, "of a cluster"),
     ];
     for (mut arguments, token, word) in cases {

@@ -15,7 +15,7 @@ use bytes::BufMut;
 use crate::reader::DecodeError;
 
 const COUNT_SIZE: usize = 2;
-/// A larger number of batches would be 0xffff, which is padding.
+/// The maximum number of batches. A greater one would be 0xffff, which is padding.
 const BATCHES_MAX: usize = 0xfffe;
 
 /// The decoded batches of a body, borrowed from it.

@@ -1,7 +1,8 @@
 //! The checksum of everything on disk: CRC-64/NVME, 8 bytes, computed with carry-less multiplication.
 //!
-//! It detects every single burst of up to 64 bits, and misses random damage with a probability of 2^-64. It
-//! protects against faults of disks and memory, not against forgery; the SHA-256 chains protect against that.
+//! The checksum detects every single burst of up to 64 bits, and misses random damage with a probability of
+//! 2^-64. It protects against faults of disks and memory. It does not protect against forgery; the SHA-256
+//! chains do.
 
 use crc_fast::{CrcAlgorithm, Digest};
 

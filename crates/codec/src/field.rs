@@ -1,5 +1,5 @@
-//! Fields at fixed offsets of fixed-size records. The compiler checks the offsets, so that a read or a write
-//! is one load or store.
+//! Fields at fixed offsets of fixed-size records. The offsets are checked at compile time, so that a read or
+//! a write is one load or store.
 
 /// The `N` bytes at offset `AT`.
 pub(crate) fn get<const AT: usize, const N: usize, const SIZE: usize>(bytes: &[u8; SIZE]) -> [u8; N] {

@@ -1,9 +1,9 @@
 //! Canonical bytes of every record, and the checksums that protect them.
 //!
 //! All integers are little-endian. The records that clients send most ([`Account`], [`Transfer`], filters,
-//! results) have the byte layout of TigerBeetle's binary protocol. So their bytes go from client to log
-//! unparsed, and reading a field is a load at a fixed offset. Decoding is total: bytes of the wrong size or
-//! with unknown values are an error, never a panic.
+//! results) have the byte layout of TigerBeetle's binary protocol. So the client's bytes are written to the
+//! log unparsed, and reading a field is a load at a fixed offset. Decoding is total: bytes of the wrong size
+//! or with unknown values are an error, never a panic.
 //!
 //! [`Account`]: bezant_types::Account
 //! [`Transfer`]: bezant_types::Transfer

@@ -3,10 +3,10 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 128 | the transfer's record |
-//! | 128 | 64 | debit account after it: debits pending, posted, credits pending, posted |
-//! | 192 | 64 | credit account after it, the same |
-//! | 256 | 32 | head of the debit account's spends before it |
-//! | 288 | 32 | head of the credit account's receipts before it |
+//! | 128 | 64 | debit account after the movement: debits pending, debits posted, credits pending, credits posted |
+//! | 192 | 64 | credit account after the movement: the same fields |
+//! | 256 | 32 | head of the debit account's spends before the movement |
+//! | 288 | 32 | head of the credit account's receipts before the movement |
 //! | 320 | 8 | timestamp |
 //! | 328 | 1 | kind: 0 single phase, 1 pending, 2 posted, 3 voided, 4 expired |
 //! | 329 | 7 | zero |

@@ -1,5 +1,6 @@
-//! The committed floor of a replica: an entry that is known to be committed is never replaced. [`Conflict`]
-//! describes a leader or peer that contradicts them. [`Terms`] is what logs are compared by.
+//! The committed floor of a replica: the entries that it knows to be committed, and never replaces.
+//! [`Conflict`] describes a leader or peer that has other entries in their place. [`Terms`] serves to compare
+//! two logs.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -74,22 +75,23 @@ impl Conflict {
 impl fmt::Display for Conflict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, term, first, committed, last, events, .. } = self;
-        let (count, about) = (self.entries(), if self.is_first_exact { "" } else { " or earlier" });
+        let (count, about) =
+            (self.entries(), if self.is_first_exact { "" } else { " or from an earlier one" });
         write!(
             formatter,
-            "its log is committed up to entry {committed}, and node {from} (term {term}) has other entries from entry \
-             {first}{about} on: {count} committed entries, with {events} events of clients, are here and not there"
+            "its log is committed up to entry {committed}, but node {from} (term {term}) has other entries from entry \
+             {first} on{about}: it has {count} committed entries, with {events} events of clients, that node {from} lacks"
         )?;
         if last > committed {
-            write!(formatter, "; entries up to {last} are here as well and may have been committed")?;
+            write!(formatter, "; its entries up to {last} may have been committed as well")?;
         }
         Ok(())
     }
 }
 
 /// The term of each entry of the committed log, stored as the first entry of each term. Two logs that have an
-/// entry with the same index and term are equal up to that entry. It is stored on disk with the checkpoint,
-/// because the entries before the checkpoint are deleted.
+/// entry with the same index and term are equal up to that entry. The list is stored on disk with the
+/// checkpoint, because the entries before the checkpoint are deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Terms {
     /// Each term with its first entry; both strictly increase.

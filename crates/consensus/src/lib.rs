@@ -83,8 +83,9 @@ pub struct Write {
     pub number: WriteNumber,
     /// Replaces the stored vote; must be durable before the entries. `None` = the vote does not change.
     pub vote: Option<Vote>,
-    /// Entries to append to the log, without gaps; may be empty. When the log already has an entry at the
-    /// index of the first, the log is truncated there before; the removed entries were never committed.
+    /// Entries to append to the log, without gaps; may be empty. If the log already has an entry at the index
+    /// of the first one, the log is first truncated before that index; the removed entries were never
+    /// committed.
     pub entries: Vec<LogEntry>,
 }
 
@@ -127,7 +128,7 @@ pub enum Input {
         /// The membership at that entry or at a later one.
         members: Members,
     },
-    /// This replica may vote. It is certain that its disk has lost nothing, and that is noted on disk.
+    /// This replica may vote: it is certain that its disk has lost nothing, and the disk records that.
     Admit,
     /// One tick has passed.
     Tick,

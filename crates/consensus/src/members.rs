@@ -1,13 +1,15 @@
 //! The membership of a group, and its changes while the group runs.
 //!
 //! A change is an entry of the log: every replica makes it when the entry is committed, at the same index. A
-//! change of the voters has two steps (joint consensus, Ongaro's thesis, section 4.3): from the first entry
-//! on, a majority of the old voters and a majority of the new voters are needed; the second entry ends that.
-//! Between the two entries no other change is made. So the majorities of two consecutive memberships always
-//! share a voter, and after a crash at any step one of the two memberships is in effect.
+//! change of the voters has two steps (joint consensus, Ongaro's thesis, section 4.3). From the first entry
+//! on, every election and every commit needs a majority of the old voters and a majority of the new voters.
+//! The second entry ends that. Between the two entries no other change is made. So the majorities of two
+//! consecutive memberships always share a voter, and after a crash at any step one of the two memberships is
+//! in effect.
 //!
-//! A replica may use a committed membership that a peer has sent before its own log has the entry. A majority
-//! of the previous members has committed it, and every candidate needs a vote from that majority.
+//! A peer may send a committed membership to a replica whose log does not have the change yet. The replica
+//! may use it at once: a majority of the previous members has committed the change, and every candidate needs
+//! a vote from that majority.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -47,13 +49,13 @@ impl Part {
 pub struct Member {
     /// Number of the node; not 0.
     pub node: NodeId,
-    /// The entry that added the member; 0 for the first members of the group. A node number that was removed
-    /// and added again is another node, with another disk.
+    /// The entry that added the member; 0 for the first members of the group. A node that is removed and
+    /// added again counts as another node, with another disk.
     pub since: LogIndex,
     /// Role of the member.
     pub part: Part,
-    /// The random number of the member's disk, when it is committed; 0 before. The member votes only with
-    /// this disk.
+    /// The random number of the member's disk; 0 until a committed change has set it. The member votes only
+    /// with this disk.
     pub disk: u128,
     /// Address at which its peers reach it, `HOST:PORT`; at most 200 bytes.
     pub address: String,
@@ -78,8 +80,8 @@ pub enum Change {
         /// Address at which its peers reach it.
         address: String,
     },
-    /// Sets the disk of a member whose disk is not set yet. From now on the member is this node with this
-    /// disk only.
+    /// Sets the disk of a member whose disk is not set yet. From then on, only a node with this disk is that
+    /// member.
     Meet {
         /// Number of the node.
         node: NodeId,
@@ -124,7 +126,7 @@ pub enum ChangeError {
     Address,
     /// A node that runs alone has no membership.
     Alone,
-    /// The disk of the node is not committed yet: the node has not connected yet, or only just.
+    /// The disk of the node is not set yet: the node has not connected, or connected just now.
     NotMet,
     /// The node was removed and added again after the change was requested, so the request meant another
     /// node.
@@ -198,8 +200,8 @@ const LEAD: u8 = 5;
 const MEET: u8 = 6;
 
 impl Change {
-    /// The member that the change applies to, for a change that must not be applied to a later member with
-    /// the same number.
+    /// The node that the change applies to, if the change must not be applied to a later member with the same
+    /// number; `None` for other changes.
     pub const fn member(&self) -> Option<NodeId> {
         match self {
             Self::Meet { node, .. } | Self::Promote(node) | Self::Remove(node) => Some(*node),
@@ -269,7 +271,7 @@ impl Members {
         self.nodes.iter().any(|member| matches!(member.part, Part::Joining | Part::Leaving))
     }
 
-    /// The voters after the change in progress, if there is one.
+    /// The voters. While a change is in progress: the voters after that change.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> {
         let voters = self.nodes.iter().filter(|member| matches!(member.part, Part::Voter | Part::Joining));
         voters.map(|member| member.node)
@@ -366,10 +368,10 @@ impl Members {
         Self { index, nodes }
     }
 
-    /// The membership after those changes of a log that are certainly committed. Of the changes after this
-    /// membership these are all but the last, because a change is proposed only after the change before it
-    /// was made. The disk may not have the committed index of these changes. But a replica with a membership
-    /// from two changes ago could elect a leader without a vote of the newest members.
+    /// The membership after those changes in a log that are certainly committed. These are all but the last,
+    /// because a change is proposed only after the change before it was committed and made. They count even
+    /// if the disk does not record that they are committed: a replica with a membership from two changes ago
+    /// could elect a leader without a vote of the newest members.
     #[must_use]
     pub fn catch_up(&self, changes: impl Iterator<Item = (LogIndex, Change)>) -> Self {
         let changes: Vec<_> = changes.filter(|(index, _)| *index > self.index).collect();
@@ -379,8 +381,8 @@ impl Members {
         })
     }
 
-    /// Returns an error unless a majority of the voters that stay without `leaving` is active. Without an
-    /// active majority the group could commit nothing after the removal, not even a change that undoes it.
+    /// Returns an error unless a majority of the voters other than `leaving` is active. Without an active
+    /// majority the group could commit nothing after the removal, not even a change that undoes it.
     pub fn check_enough_stay(
         &self,
         leaving: NodeId,

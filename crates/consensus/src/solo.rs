@@ -1,7 +1,7 @@
 //! The engine of a group with one replica: an entry that is durable on its disk is committed.
 //!
-//! It is the smallest engine with the guarantees of this crate, and the reference for the other engines: an
-//! entry is committed if and only if `Persisted` has reached its write, in the order of the log.
+//! It is the smallest engine with the guarantees of this crate, and the reference for the other engines.
+//! Entries are committed in the order of the log, each if and only if `Persisted` has reached its write.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

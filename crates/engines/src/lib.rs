@@ -1,7 +1,8 @@
-//! Creates the consensus engine that a cluster was created with, for the runtime and the simulator. It is the
+//! Creates the consensus engine that a cluster was made with, for the runtime and the simulator. This is the
 //! only crate that depends on every engine.
 //!
-//! Always holds: every engine gets the same options and state. Never: this crate makes a decision.
+//! What always holds: every engine gets the same options and state, and this crate contains no part of a
+//! protocol.
 #![deny(clippy::float_arithmetic)]
 
 use bezant_consensus::{Describe, Engine, EngineKind, EngineOptions, EngineState};

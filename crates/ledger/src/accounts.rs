@@ -1,4 +1,5 @@
-//! Accounts in memory: the record, its chains and bounds, found by id, by name and in order of time.
+//! Accounts in memory: each account's record, chains and bounds. They are found by id, by name and in order
+//! of time.
 //!
 //! Accounts are never removed, and each has a fixed place: its index in the order of creation, which is the
 //! order of the timestamps. An account takes 240 bytes, and about 8 in the index by id.
@@ -44,7 +45,8 @@ pub(crate) struct Name {
     pub(crate) bytes: [u8; NAME_SIZE_MAX],
 }
 
-/// A paused query for accounts that match a filter. It can pause because accounts never change their places.
+/// A paused query for accounts that match a filter. A query can pause because accounts never change their
+/// places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountScan {
     pub(crate) filter: QueryFilter,
@@ -79,7 +81,7 @@ impl Accounts {
         }
         let mut ledgers = BTreeMap::new();
         states.iter().for_each(|state| *ledgers.entry(state.account.ledger).or_default() += 1);
-        // The accounts stay in the same allocation: a copy would take as much memory again.
+        // The vector of accounts is moved, not copied: a copy would need as much memory again.
         let mut accounts = Self {
             states: Snapshot::new(states),
             by_id,

@@ -1,15 +1,15 @@
-//! Assets: ISO 4217 is built in, others are registered once and never change.
+//! Assets: the currencies of ISO 4217 are built in. Other assets are registered once and never change.
 //!
-//! An application may have used a ledger number below 1000 for its own asset before it moved to Bezant.
-//! So a registered asset replaces a built-in one whose ledger no account uses. The code of that currency is
-//! then free.
+//! An application may have used a ledger number below 1000 for its own asset before it moved to Bezant. So an
+//! asset can be registered in place of a built-in currency whose ledger no account uses. The code of that
+//! currency is then free.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use bezant_types::{Asset, AssetCode, AssetStatus, ISO_4217, LedgerNumber, limits};
 
-/// The registered assets, with indexes: registering many assets must not scan all of them for each event.
+/// The registered assets, with indexes, so that a registration need not scan all of them.
 #[derive(Debug)]
 pub(crate) struct Assets {
     /// In the order of registration.
@@ -44,7 +44,7 @@ impl Assets {
         self.by_ledger.values().copied().collect()
     }
 
-    /// `may_replace`: no account uses this ledger, so a built-in currency may be replaced.
+    /// `may_replace` is true when no account uses this ledger, so that a built-in currency may be replaced.
     pub(crate) fn register(&mut self, asset: Asset, may_replace: bool) -> AssetStatus {
         if asset.ledger.0 == 0 {
             return AssetStatus::LedgerMustNotBeZero;

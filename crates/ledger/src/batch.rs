@@ -1,7 +1,7 @@
 //! How a batch of events is applied: timestamps, linked chains, imported batches.
 //!
-//! This module holds what accounts and transfers have in common. Their own checks are in `create_accounts`
-//! and `create_transfers`.
+//! This module contains the code that accounts and transfers share. Their separate checks are in
+//! `create_accounts` and `create_transfers`.
 
 use alloc::vec::Vec;
 
@@ -13,7 +13,7 @@ use crate::Ledger;
 use crate::found::Found;
 use crate::operation::Event;
 
-/// The result of an event: the number of its status, and the timestamp in the answer.
+/// The result of an event: the number of its status, and the timestamp in the client's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) status: u32,
@@ -56,16 +56,17 @@ pub(crate) trait BatchEvent: Event + Copy {
 
     fn is_imported(&self) -> bool;
 
-    /// True for an event that ends a pause of expiry, even when it is refused: see `expiry`.
+    /// True for an event that ends a pause of expiry, even when the event is refused: see `expiry`.
     fn ends_pause(&self) -> bool;
 
     /// The timestamp in the request, not yet checked.
     fn timestamp(&self) -> Nanos;
 
-    /// Runs the checks of this event and applies it. `timestamp` is the one it has once it is created.
+    /// Runs the checks of this event and applies it. `timestamp` is the timestamp of the created record.
     fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation;
 
-    /// Records what a refusal changes (the id is used up). Called after the chain of the event was undone.
+    /// Records the effect of a refusal, which may use up the id. Called after the chain of the event was
+    /// undone.
     fn refuse(&self, ledger: &mut Ledger, outcome: Outcome);
 }
 
@@ -77,7 +78,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Results that begin with `head`. `size` is the expected size of what follows, in bytes.
+    /// Results that begin with `head`. `size` is the expected number of bytes after it.
     pub(crate) fn with_head(head: &[u8], size: usize) -> Self {
         let mut bytes = BytesMut::with_capacity(head.len() + size);
         bytes.extend_from_slice(head);
@@ -100,7 +101,7 @@ impl Results {
         self.bytes.extend_from_slice(&result_to_bytes(result));
     }
 
-    /// Replaces the status of the results from event `first` of the batch on; their timestamps stay.
+    /// Replaces the status of all results from event `first` of the batch on. Their timestamps stay.
     fn fail_from(&mut self, first: usize, status: u32) {
         let start = self.batch_start + first * RESULT_SIZE;
         for result in self.bytes[start..].chunks_exact_mut(RESULT_SIZE) {
@@ -114,7 +115,7 @@ impl Results {
 enum Chain {
     /// The event is in no chain.
     None,
-    /// The chain began at this event of the batch, and every event of it succeeded.
+    /// The chain began at this event of the batch, and all its events so far succeeded.
     Open(usize),
     /// An event of the chain failed, and the chain was undone.
     Broken,
@@ -143,7 +144,8 @@ impl Ledger {
     ) {
         results.batch_start = results.bytes.len();
         let mut reader = Reader::new(body);
-        // The timestamps from here to the entry's time belong to the events of later batches and requests.
+        // Timestamps after `last`, up to the entry's time, belong to the events of later batches and
+        // requests.
         let last = Nanos((first.0 + (body.len() / E::SIZE) as u64).saturating_sub(1));
         let mut chain = Chain::None;
         let mut batch_is_imported = None;
@@ -212,7 +214,7 @@ fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, last: Nano
     (event.timestamp() >= last).then_some(E::STATUSES.imported_event_timestamp_must_not_advance)
 }
 
-/// Applies events that create nothing and are never linked: `apply` returns the status of each.
+/// Applies events that create nothing and are never linked. `apply` returns the status of an event.
 pub(crate) fn apply_each<E: Event>(
     body: &[u8],
     first: Nanos,

@@ -1,8 +1,9 @@
 //! The two hash chains of every account, which make a history verifiable without trusting the server.
 //!
 //! A transfer is hashed once: SHA-256 over its final 128-byte record, the head of the debit account's spends
-//! and the head of the credit account's receipts. The hash becomes the new head of both. So the head of an
-//! account covers everything that it ever spent or received, and one changed bit changes every head after it.
+//! and the head of the credit account's receipts. The hash becomes the new head of both chains. So the head
+//! of a chain covers everything that the account ever spent, or received. One changed bit changes every later
+//! head.
 
 use bezant_codec::transfer_to_bytes;
 use bezant_types::{AccountId, ChainSide, Head, Transfer};

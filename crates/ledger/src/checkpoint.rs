@@ -1,6 +1,6 @@
 //! The ledger's state as bytes: the same state gives the same bytes on every replica.
 //!
-//! All integers little-endian. Sections, one after the other:
+//! All integers little-endian. The sections, in this order:
 //!
 //! | section | bytes | content |
 //! |---|---|---|
@@ -11,8 +11,9 @@
 //! | assets | 32 each | registered ones, as in the operation; in the order registered |
 //! | sessions | 80 and the reply each | client u128, checksum u128, context u128, session u64, request u32, release u32, size of the reply u64, zero u64, the reply; least recently used first |
 //!
-//! Version 1 has no sessions. In version 2 no asset is registered for the ledger of a built-in currency. In
-//! neither is expiry ever paused. Otherwise their bytes are the same, and this program still reads them.
+//! In version 1 there are no sessions. In versions 1 and 2 no asset is registered for the ledger of a
+//! built-in currency, and expiry is never paused. Otherwise their bytes are the same, and this program still
+//! reads them.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -56,7 +57,7 @@ pub(crate) enum Cut {
     Sessions(End),
 }
 
-/// The last sections, as they were when the cut began.
+/// The last two sections, as they were when the cut began.
 #[derive(Debug)]
 pub(crate) struct End {
     assets: Vec<u8>,

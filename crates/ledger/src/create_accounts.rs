@@ -1,4 +1,4 @@
-//! Creating accounts: the checks in the contract's order.
+//! Creating accounts: the checks, in the order of the contract (`docs/data-model.md`).
 
 use bezant_types::{
     Account, AccountFlags, AccountView, Bounds, CreateAccountStatus as Status, Nanos,
@@ -11,7 +11,7 @@ use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
 use crate::operation::{EXTENDED_ACCOUNT_SIZE, ExtendedAccount, name_from_bytes, name_to_bytes};
 
-/// The fields of an extended request that the record does not have.
+/// The fields of an extended request that are not in the record of 128 bytes.
 struct Extension<'event> {
     bounds: Bounds,
     name: &'event [u8; NAME_SIZE_MAX],
@@ -152,8 +152,8 @@ fn check_exists(
     }
 }
 
-/// Compares a request with the account that has its id, as the contract says: the first field that differs,
-/// or `exists`. Name and bounds are compared only when the request is extended and can carry them.
+/// Compares a request with the account that has its id. Returns the status of the first field that differs,
+/// in the order of the contract, or `exists`. Name and bounds are compared only when the request is extended.
 pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &AccountView) -> Status {
     let is_unused = existing.spends.sequence == 0 && existing.receipts.sequence == 0;
     let status = compare_records(&sent.account, &existing.account, is_unused, true);
@@ -168,16 +168,16 @@ pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &Ac
     }
 }
 
-/// `is_unused`: the existing account has never had a transfer. `ignores_missing_import`: a request without
-/// the flag `imported` may match an imported account.
+/// `is_unused` is true when the existing account has never had a transfer. `ignores_missing_import` is true
+/// when a request without the flag `imported` may match an imported account.
 fn compare_records(
     account: &Account,
     existing: &Account,
     is_unused: bool,
     ignores_missing_import: bool,
 ) -> Status {
-    // A transfer may have closed the account since it was created, so the flag `closed` is not part of the
-    // request. An account that was created closed has never had a transfer.
+    // A transfer may have closed the account since it was created. So the flag `closed` counts only on an
+    // account that has never had a transfer: that account was created closed.
     let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
     // A program that creates its accounts at each start need not know that they were imported.
     let differs_only_by_import =

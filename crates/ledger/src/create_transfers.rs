@@ -1,4 +1,5 @@
-//! Creating transfers: the checks in the contract's order, and the movement of the money.
+//! Creating transfers: the checks, in the order of the contract (`docs/data-model.md`), and the movement of
+//! the money.
 //!
 //! Post and void, which resolve a pending transfer, are in `two_phase`.
 
@@ -76,8 +77,9 @@ impl BatchEvent for ExtendedTransfer {
     }
 }
 
-/// A transfer of a client that supports only the statuses of the common model. Every other refusal is mapped
-/// to the nearest of them, because some of these clients hang on a status number that they do not have.
+/// A transfer of a client that supports only the statuses of TigerBeetle's model (below 1000). Every other
+/// status is mapped to the nearest of these, because some clients hang on a status number that they do not
+/// know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassicTransfer(Transfer);
 
@@ -206,7 +208,7 @@ pub(crate) struct Places {
 }
 
 impl Ledger {
-    /// Maps the status of a refused transfer to the nearest one of the common model.
+    /// Maps the status of a refused transfer to the nearest status of TigerBeetle's model.
     fn classic(&self, status: Status, transfer: &Transfer) -> Status {
         match status {
             Status::BalanceOutOfBounds => self.status_of_bounds(transfer),
@@ -220,8 +222,8 @@ impl Ledger {
         }
     }
 
-    /// The account whose bounds refused a transfer: `exceeds_credits` for the minimum of the debit account,
-    /// `exceeds_debits` for the maximum of the credit account.
+    /// TigerBeetle's status for a transfer that bounds refused: `exceeds_credits` for the minimum of the
+    /// debit account, `exceeds_debits` for the maximum of the credit account.
     fn status_of_bounds(&self, transfer: &Transfer) -> Status {
         let state = |id| self.accounts.find(id).map(|place| self.accounts.get(place));
         let (Some(debit), Some(credit)) =
@@ -375,8 +377,8 @@ fn check_fields(transfer: &Transfer) -> Result<(), Status> {
     }
 }
 
-/// The amount to move. A balancing transfer moves at most what brings the account to 0, or to its bound when
-/// 0 is outside of its bounds.
+/// The amount to move. A balancing transfer moves at most the amount that brings the account's balance to 0,
+/// or to the account's bound when 0 is outside of its bounds.
 fn amount_to_move(rules: Rules, transfer: &Transfer, debit: &AccountState, credit: &AccountState) -> u128 {
     let mut amount = transfer.amount;
     let bound = |bound: i128, is_past_zero: bool| {

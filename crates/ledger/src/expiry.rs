@@ -1,15 +1,15 @@
 //! Expiry, and its pause while a history is imported.
 //!
-//! The history of a source says which pending transfers were posted, voided or expired, with the timestamps
-//! of the source. If this ledger added its own expiry during the import, that row would have the
-//! current time, and no older row could follow it. So an import pauses the expiry of imported pending
-//! transfers. It creates them with their timeouts, resolves those that the source resolved, even after their
-//! timeout, and then resumes expiry. An open transfer then expires when it would have expired at the source;
-//! an overdue one expires at once. Pending transfers that were not imported expire as always.
+//! An imported history contains the posts, voids and expiries of pending transfers, with the timestamps of
+//! the source. If this ledger added its own expiry during the import, that row would have the current time,
+//! and no older row could follow it. So an import first pauses the expiry of imported pending transfers. It
+//! creates them with their timeouts, and resolves those that the source resolved, even after their timeout.
+//! Then it resumes expiry. A transfer that is still pending expires when it would have expired at the source;
+//! an overdue one expires at once. Pending transfers that were not imported expire as usual.
 //!
 //! What always holds: a transfer event that is not imported ends the pause before it is checked, even when it
-//! is refused. Otherwise an overdue reserve could hold the money that every payment which would end the pause
-//! needs. So a forgotten pause ends when the ledger is used again.
+//! is refused. So a forgotten pause ends when the ledger is used again. If only accepted events ended the
+//! pause, an overdue reserve could hold the money that each of these events needs.
 //!
 //! A pause names the number of movements in the ledger. A pause that is delayed, duplicated, or sent by a
 //! second import finds another number and changes nothing.
@@ -42,8 +42,8 @@ impl Ledger {
         self.pending.expired(now, count, self.expiry_is_paused)
     }
 
-    /// True for an imported row during a pause: its timeout, and the time of its post or void, come from the
-    /// source.
+    /// True for an imported transfer during a pause. Then its timeout, and the time of a post or void, come
+    /// from the source and are not checked against the current time.
     pub(crate) const fn takes_timeouts_of(&self, transfer: &Transfer) -> bool {
         self.expiry_is_paused
             && transfer.flags.contains(TransferFlags::IMPORTED)

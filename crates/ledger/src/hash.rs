@@ -2,7 +2,7 @@
 
 use core::hash::{BuildHasher, Hasher};
 
-/// Two multiplications folded: every bit of the id reaches every bit of the hash.
+/// The hash of an id, by two folded multiplications: every bit of the id affects every bit of the hash.
 pub(crate) fn hash_id(id: u128) -> u64 {
     const LOW: u64 = 0x9e37_79b9_7f4a_7c15;
     const HIGH: u64 = 0xd1b5_4a32_d192_ed03;

@@ -8,8 +8,9 @@
 //! this crate: `batch` (chains, timestamps) → `create_transfers` (checks, movement) or `two_phase` (post,
 //! void, expiry) → `chain` (hash) → `window` (rows).
 //!
-//! Always holds: debits equal credits, posted and pending, in every ledger after every event; timestamps grow
-//! strictly; an id has one outcome. It never uses a clock, randomness, a float or the order of a hash map.
+//! What always holds: debits equal credits, posted and pending, in every ledger after every event; timestamps
+//! grow strictly; an id has one outcome. The crate never uses a clock, randomness, a float or the order of a
+//! hash map.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 

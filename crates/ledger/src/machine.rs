@@ -1,4 +1,4 @@
-//! The ledger as a state machine: what it holds, and how an entry becomes results and rows.
+//! The ledger as a state machine: its state, and how entries are applied.
 
 use alloc::vec::Vec;
 
@@ -35,10 +35,10 @@ pub struct Ledger {
     pub(crate) pending: PendingTransfers,
     pub(crate) assets: Assets,
     pub(crate) window: Window,
-    /// Timestamp of the newest movement; imported transfers must have later ones.
+    /// Timestamp of the newest movement. An imported transfer must have a later timestamp.
     pub(crate) last_movement_timestamp: Nanos,
     pub(crate) sessions: Sessions,
-    /// An import is in progress: no imported pending transfer expires. See `expiry`.
+    /// True while an import is in progress: then no imported pending transfer expires. See `expiry`.
     pub(crate) expiry_is_paused: bool,
     /// Cluster time of the last entry that was applied.
     pub(crate) time: Nanos,

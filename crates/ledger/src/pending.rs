@@ -17,9 +17,9 @@ use crate::hash::FixedHashMap;
 pub(crate) struct PendingTransfers {
     by_time: BTreeMap<Nanos, Transfer>,
     times: FixedHashMap<u128, Nanos>,
-    /// Those that expire and were not imported.
+    /// The transfers with a timeout that were not imported.
     own_by_expiry: Order,
-    /// Those that expire and were imported: only these are affected by a pause.
+    /// The transfers with a timeout that were imported. A pause affects only these.
     imported_by_expiry: Order,
     cut: Option<Cut>,
 }
@@ -70,7 +70,7 @@ impl PendingTransfers {
         let before = self.by_time.insert(transfer.timestamp, transfer);
         assert!(before.is_none(), "two pending transfers have the same timestamp");
         if let Some(cut) = &mut self.cut {
-            // An undo inserts the transfer again: the cut must return it once.
+            // An undo inserts the transfer again. The cut must return it only once.
             cut.removed.remove(&transfer.timestamp);
         }
     }
@@ -90,7 +90,7 @@ impl PendingTransfers {
         Some(transfer)
     }
 
-    /// The next expiry; with `is_paused` the next one of a transfer that was not imported.
+    /// The time of the next expiry. With `is_paused`, imported transfers do not count.
     pub(crate) fn next_expiry(&self, is_paused: bool) -> Option<Nanos> {
         let imported = self.imported_by_expiry.first().filter(|_| !is_paused);
         self.own_by_expiry.first().into_iter().chain(imported).min().map(|(expiry, _)| *expiry)
@@ -104,8 +104,8 @@ impl PendingTransfers {
         }
     }
 
-    /// The transfers that expire, from a position on, in order of expiry; with `is_paused` without imported
-    /// ones.
+    /// The transfers with a timeout from a position on, in order of expiry. With `is_paused`, without
+    /// imported ones.
     fn in_order(&self, from: Bound<(Nanos, Nanos)>, is_paused: bool) -> impl Iterator<Item = (Nanos, Nanos)> {
         let mut own = self.own_by_expiry.range((from, Unbounded)).copied().peekable();
         let imported = (!is_paused).then(|| self.imported_by_expiry.range((from, Unbounded)).copied());
@@ -117,8 +117,8 @@ impl PendingTransfers {
         })
     }
 
-    /// Up to `count` transfers that have expired by `now`, in order of expiry; with `is_paused` without
-    /// imported ones.
+    /// Up to `count` transfers whose timeout has passed at `now`, in order of expiry. With `is_paused`,
+    /// without imported ones.
     pub(crate) fn expired(
         &self,
         now: Nanos,
@@ -132,8 +132,8 @@ impl PendingTransfers {
     }
 
     /// Visits up to `count` transfers after a position, in the order of positions, until `visit` returns
-    /// false. Returns the position reached; `None` when no transfers are left, or when `visit` returned
-    /// false.
+    /// false. Returns the position that was reached. `None` when no transfers are left, or when `visit`
+    /// returned false.
     pub(crate) fn scan(
         &self,
         after: HoldPlace,
@@ -159,8 +159,8 @@ impl PendingTransfers {
         if self.own_by_expiry.len() + self.imported_by_expiry.len() == self.by_time.len() {
             return None;
         }
-        // Transfers without an expiry come last, in order of their timestamps. The scan skips all others on
-        // the way.
+        // Transfers without a timeout come last, in order of their timestamps. The others are skipped here,
+        // but count as visited.
         for (timestamp, transfer) in self.by_time.range((Excluded(after.timestamp), Unbounded)).take(left) {
             if transfer.expires_at().is_none() && !visit(transfer) {
                 return None;
@@ -176,7 +176,7 @@ impl PendingTransfers {
         self.cut = Some(Cut { next: Nanos(0), end, removed: BTreeMap::new() });
     }
 
-    /// Reads out up to `count` transfers. False when there are no more; the cut has then ended.
+    /// Reads out up to `count` transfers. Returns false at the last one, which ends the cut.
     pub(crate) fn poll_cut(&mut self, count: usize, mut read: impl FnMut(&Transfer)) -> bool {
         let Some(cut) = &mut self.cut else { return false };
         let range = cut.next..=cut.end;

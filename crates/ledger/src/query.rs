@@ -23,7 +23,8 @@ const SCAN_ACCOUNTS: usize = 1 << 14;
 /// Pending transfers that one step of a scan reads: about a millisecond.
 const SCAN_HOLDS: usize = 1 << 12;
 
-/// A paused query for pending transfers. A transfer that ends before the scan reaches it is left out.
+/// A paused query for pending transfers. A transfer that is resolved or expires before the scan reaches it is
+/// left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldScan {
     filter: HoldFilter,

@@ -1,20 +1,21 @@
-//! The versions of the rules that apply an entry.
+//! The versions of the rules by which entries are applied.
 //!
 //! An entry of the log always gives the same results and the same state, whichever version of the program
-//! applies it. So a change of the rules must not affect the entries before it: each entry carries the number
-//! of its rules ([`Entry::rules`](bezant_rsm::Entry::rules)), and each difference between two versions is a
+//! applies it. So a change of the rules must not affect earlier entries. Each entry contains the number of
+//! its rules ([`Entry::rules`](bezant_rsm::Entry::rules)), and each difference between two versions is a
 //! method here.
 //!
 //! | rules | version | what is new |
 //! |---|---|---|
 //! | 0 | 0.1 | |
-//! | 1 | 0.2 | balancing counts bounds; events after the break of an imported chain have the request's time; the ledger number of a currency without accounts can be registered for another asset; bounds change one by one; an imported account that is created again without the flag exists; while expiry is paused, imported pending transfers keep their timeouts |
+//! | 1 | 0.2 | balancing counts bounds; results after the failed event of an imported chain have the timestamp of their position in the request; the ledger number of a currency without accounts can be registered for another asset; one bound can be changed alone; an imported account that is created again without the flag `imported` gets `exists`; while expiry is paused, imported pending transfers keep their timeouts |
 
 /// The rules of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
     number: u8,
-    /// True for a client that supports only the common model of accounts and transfers (statuses below 1000).
+    /// True for a client that supports only TigerBeetle's model of accounts and transfers (statuses below
+    /// 1000).
     is_classic: bool,
 }
 
@@ -31,7 +32,7 @@ impl Rules {
         Self { number, is_classic: false }
     }
 
-    /// The same rules for a client that supports only the common model.
+    /// The same rules for a client that supports only TigerBeetle's model.
     pub(crate) const fn classic(self) -> Self {
         Self { is_classic: true, ..self }
     }

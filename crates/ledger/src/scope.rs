@@ -1,5 +1,5 @@
-//! Undo of a linked chain: while a chain is open, every change is recorded so that it can be reverted
-//! exactly.
+//! Undo of a linked chain. While a chain is open, every change is recorded, so that all of them can be
+//! reverted exactly.
 
 use alloc::vec::Vec;
 
@@ -19,7 +19,7 @@ pub(crate) struct Scope {
 
 #[derive(Debug)]
 enum Change {
-    /// The account with this index had this state before the change.
+    /// The account at this place had this state before the change.
     Account(usize, AccountState),
     /// The newest account was added.
     AccountInserted,

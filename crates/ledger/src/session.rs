@@ -1,7 +1,8 @@
-//! Requests of clients that have a session: the client and its request number precede the events, and a retry
+//! Requests of clients with a session. The client and its request number precede the events, so that a retry
 //! is not applied again.
 //!
-//! Three operations carry them. Their body begins with a head of 80 bytes ([`SessionHead`]), little-endian:
+//! There are three operations for them. Their bodies begin with a head of 80 bytes ([`SessionHead`]),
+//! little-endian:
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -16,14 +17,14 @@
 //! | 70 | 2 | operation that the batches are for |
 //! | 72 | 8 | zero |
 //!
-//! After the head, *open session* has nothing. *Session create* has the events, followed by the trailer of
-//! `codec::batches` unless there is exactly one batch. *Session reply* has the reply to a read, which was
-//! executed before; it is in the log so that a retry finds it.
+//! In *open session*, nothing follows the head. In *session create*, the events follow, and then the trailer
+//! of `codec::batches` unless there is exactly one batch. In *session reply*, the reply to a read follows.
+//! The read was executed before; its reply is in the log so that a retry finds it.
 //!
-//! The answer to each of them begins with 32 bytes ([`SessionAnswer`]): outcome u8 (0 reply, 1 ignored, 2 no
-//! session, 3 session too low, 4 release mismatch), zero 3, view u32, index u64, time u64, zero 8. The body
-//! of a reply follows: 16 bytes an event, in the batches of the request and with their trailer, or the result
-//! of a read.
+//! The answer to each operation begins with 32 bytes ([`SessionAnswer`]): outcome u8 (0 reply, 1 ignored, 2
+//! no session, 3 session too low, 4 release mismatch), zero 3, view u32, index u64, time u64, zero 8. In a
+//! reply, a body follows: 16 bytes for each event, in the batches of the request and with their trailer, or
+//! the result of a read.
 
 use alloc::vec::Vec;
 
@@ -262,7 +263,7 @@ impl<'body> SessionCreate<'body> {
     }
 }
 
-/// The answer to a request that is not executed, as the log would give it; `None` for one that is executed.
+/// The answer to a request that is not executed; `None` for a request that must be executed.
 pub(crate) fn answer_of(admission: Admission) -> Option<Bytes> {
     let outcome = match admission {
         Admission::Execute => return None,
@@ -312,8 +313,8 @@ impl Ledger {
             results.into_batches(&create.sizes())
         } else {
             if operation == Operation::SessionReply {
-                // A read changes nothing: the next request is the same whether this reply reached the log or
-                // not.
+                // A read changes nothing, and its reply may not reach the log. So the next request names the
+                // same parent in both cases.
                 context = head.request.parent;
             }
             Bytes::from([&answer.to_bytes()[..], reader.rest()].concat())

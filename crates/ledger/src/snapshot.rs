@@ -1,7 +1,8 @@
-//! A vector that can be read out slowly, as it was at one moment, while it goes on changing.
+//! A vector that can be read out in pieces, as it was at one moment, while it continues to change.
 //!
-//! A checkpoint of millions of accounts must not stop the payments. So a cut is a cursor: the items before
-//! the cursor have been read out, and an item at or after it is saved once, when it is about to change.
+//! A checkpoint of millions of accounts must not stop the payments. So a cut has a cursor. The items before
+//! the cursor have been read out. An item at or after the cursor is copied when it is about to change for the
+//! first time.
 
 use alloc::vec::Vec;
 
@@ -81,7 +82,7 @@ impl<T: Clone> Snapshot<T> {
         self.cut = Some(Cut { next: 0, end: self.items.len(), saved: FixedHashMap::default() });
     }
 
-    /// Reads out up to `count` items. False when there are no more; the cut has then ended.
+    /// Reads out up to `count` items. Returns false at the last one, which ends the cut.
     pub(crate) fn poll_cut(&mut self, count: usize, mut read: impl FnMut(&T)) -> bool {
         let Some(cut) = &mut self.cut else { return false };
         let end = cut.end.min(cut.next + count);

@@ -1,4 +1,4 @@
-//! The second phase: post, void and expiry of pending transfers; and how a repeated transfer is compared.
+//! The second phase: post, void and expiry of pending transfers. Also how a repeated transfer is compared.
 
 use bezant_types::{
     AccountFlags, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos,
@@ -66,8 +66,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Releases up to `count` reserves whose timeout has passed, in order of expiry. `first` is the timestamp
-    /// of the first release.
+    /// Expires up to `count` pending transfers whose timeout has passed at `first`, in order of expiry.
+    /// `first` is also the timestamp of the first expiry.
     pub(crate) fn expire(&mut self, first: Nanos, count: usize) {
         let expired: alloc::vec::Vec<Transfer> = self.expired(first, count).copied().collect();
         for (pending, timestamp) in expired.into_iter().zip(first.0..) {
@@ -88,7 +88,8 @@ impl Ledger {
         }
     }
 
-    /// Releases the reserve. With `reopens`, also reopens the accounts that the pending transfer closed.
+    /// Releases the reserved amount. With `reopens`, also reopens the accounts that the pending transfer
+    /// closed.
     fn release(&mut self, pending: &Transfer, places: Places, reopens: bool) {
         let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
         debit.account.debits_pending -= pending.amount;
@@ -139,7 +140,8 @@ impl Ledger {
             .expect("invariant: an unresolved pending transfer is in memory, and a resolution in the history")
     }
 
-    /// Compares a transfer with the recorded one that has its id: the first field that differs, or `exists`.
+    /// Compares a transfer with the recorded one that has its id. Returns the status of the first field that
+    /// differs, or `exists`.
     pub(crate) fn check_exists(&self, transfer: &Transfer, existing: &Transfer, found: &Found) -> Status {
         compare_transfers(transfer, existing, |id| {
             self.find_pending(id, found).expect("invariant: a posted or voided transfer is in the history")
@@ -147,9 +149,9 @@ impl Ledger {
     }
 }
 
-/// Compares a transfer with the recorded one that has its id, as the contract says: the first field that
-/// differs, or `exists`. `pending` returns the record of a pending transfer; it is called only for posts and
-/// voids.
+/// Compares a transfer with the recorded one that has its id. Returns the status of the first field that
+/// differs, in the order of the contract, or `exists`. `pending` returns the record of a pending transfer; it
+/// is called only for posts and voids.
 pub fn compare_transfers(
     transfer: &Transfer,
     existing: &Transfer,
@@ -217,7 +219,8 @@ fn check_fields(transfer: &Transfer) -> Result<(), Status> {
     }
 }
 
-/// Checks the given fields against the pending transfer. Returns the amount that is posted or released.
+/// Checks the fields that the request gives against the pending transfer. Returns the amount that is posted
+/// or released.
 fn check_match(transfer: &Transfer, pending: &Transfer) -> Result<u128, Status> {
     let given = |id: bezant_types::AccountId| id.0 != 0;
     if given(transfer.debit_account_id) && transfer.debit_account_id != pending.debit_account_id {
@@ -244,7 +247,7 @@ fn check_match(transfer: &Transfer, pending: &Transfer) -> Result<u128, Status> 
     Ok(amount)
 }
 
-/// The final record of a post or void.
+/// The final record of a post or void: fields that the request omits are inherited from the pending transfer.
 fn inherit(transfer: &Transfer, pending: &Transfer, amount: u128, timestamp: Nanos) -> Transfer {
     let or = |given: u128, inherited: u128| if given == 0 { inherited } else { given };
     Transfer {
@@ -264,7 +267,8 @@ fn inherit(transfer: &Transfer, pending: &Transfer, amount: u128, timestamp: Nan
     }
 }
 
-/// The comparison for a post or void: a field that is zero means the value of the pending transfer.
+/// The comparison for a post or void. A field of the request that is zero stands for the value of the pending
+/// transfer.
 fn check_exists_resolved(transfer: &Transfer, existing: &Transfer, pending: &Transfer) -> Status {
     let all = if transfer.flags.contains(TransferFlags::VOID_PENDING) { 0 } else { u128::MAX };
     let amount = if transfer.amount == all { pending.amount } else { transfer.amount };

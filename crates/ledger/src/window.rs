@@ -1,12 +1,12 @@
 //! The newest rows of the history, kept in memory.
 //!
-//! The old rows of an entry are fetched while the entries before it are still being applied. The rows that
-//! those entries add are found in the window. So the window must reach back to the position that a fetch has
-//! seen: then an id is new if neither the fetch nor the window has it. An id greater than every id before it
-//! is new without any look-up.
+//! The old rows that an entry needs are fetched while earlier entries are still being applied. The rows that
+//! those entries add are found in the window. So the window must reach back to the history position up to
+//! which a fetch has read. Then an id is new if neither the fetch nor the window has it. An id that is
+//! greater than every earlier id is new without any look-up.
 //!
-//! The window has two generations of at least [`GENERATION_ROWS`] rows. When the newer one is full, the older
-//! one is dropped whole.
+//! The window has two generations. When the newer one has [`GENERATION_ROWS`] rows or more, the older one is
+//! dropped as a whole, and an empty one begins.
 
 use alloc::vec::Vec;
 
@@ -18,10 +18,11 @@ use hashbrown::HashTable;
 
 use crate::hash::{FixedHashMap, hash_id};
 
-/// Rows of a generation: several full entries, so that the fetch of an entry in flight is never too old.
+/// Rows of a full generation: several full entries, so that the fetch for an entry in flight is never too
+/// old.
 pub(crate) const GENERATION_ROWS: usize = 1 << 16;
 
-/// Flag of a place that belongs to a refusal.
+/// Flag in a place: it belongs to a refusal, not to a movement.
 const REFUSED: u32 = 1 << 31;
 
 /// The newest rows, found by id.
@@ -44,20 +45,20 @@ struct Generation {
     /// The position of its first row.
     start: HistoryPosition,
     ids: Vec<u128>,
-    /// For each id: the number of its movement, or of its refusal with the flag [`REFUSED`], counted from
-    /// `start`.
+    /// For each id: the number of its movement, or of its refusal together with the flag [`REFUSED`]. Both
+    /// are counted from `start`.
     places: Vec<u32>,
     /// Index in `ids` and `places`, by the id.
     by_id: HashTable<u32>,
     /// Rows of whole entries, each with the number of its first row.
     movements: Vec<(u64, RowBatch<Movement>)>,
     refusals: Vec<(u64, RowBatch<Refusal>)>,
-    /// Records of pending transfers that were resolved in this generation, and how; looked up, never
-    /// iterated.
+    /// The records of pending transfers that were resolved in this generation, and how they were. Looked up,
+    /// never iterated.
     resolved: FixedHashMap<u128, (Transfer, MovementKind)>,
 }
 
-/// A point in the entry to which an undone chain is rolled back.
+/// The state of the entry before a chain, to which an undo returns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     movements: usize,
@@ -96,7 +97,7 @@ impl Window {
     /// Reserves memory for an entry of up to `rows` movements; starts a new generation when the current one
     /// is full.
     pub(crate) fn begin_entry(&mut self, rows: usize) {
-        // All rows count, not only ids: an expiry has no id and takes as much memory.
+        // All rows count, not only those with ids: an expiry has no id, but takes as much memory.
         let start = self.generations[0].start;
         let held = self.base.movements - start.movements + self.base.refusals - start.refusals;
         if held >= GENERATION_ROWS as u64 {
@@ -110,7 +111,7 @@ impl Window {
     pub(crate) fn finish_entry(&mut self) -> (RowBatch<Movement>, RowBatch<Refusal>) {
         let position = self.position();
         if self.movements.len() < self.movements.capacity() / 2 {
-            // Memory was reserved for every event. In a retried request few events may be new.
+            // Memory was reserved for every event, but in a retried request only few events may be new.
             self.movements.shrink_to_fit();
         }
         let movements = RowBatch::new(core::mem::take(&mut self.movements));
@@ -211,7 +212,8 @@ impl Window {
         Mark { movements: self.movements.len(), id_max: self.id_max }
     }
 
-    /// Removes the rows since the mark. Only movements: refusals of a chain are added after its undo.
+    /// Removes the movements since the mark. There are no refusals since the mark: those of a chain are added
+    /// after its undo.
     pub(crate) fn undo(&mut self, mark: Mark) {
         while self.movements.len() > mark.movements
             && let Some(movement) = self.movements.pop()
@@ -276,7 +278,8 @@ impl Generation {
     }
 }
 
-/// Row `number`: from `base` on in the entry that is being applied, before it in `entries`.
+/// The row with that number. Rows from `base` on are in `applying`, the rows of the entry that is being
+/// applied; earlier ones are in `entries`.
 fn row<'rows, Row>(
     entries: &'rows [(u64, RowBatch<Row>)],
     base: u64,

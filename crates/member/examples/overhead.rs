@@ -1,6 +1,6 @@
-//! The cost of a member on top of its node: invokes from 64 tasks through `Member`, and commands from 64
-//! tasks through the bare handle of a node whose machine does nothing. Prints the processor time of a
-//! command, of the whole process.
+//! The cost that a member adds to its node. 64 tasks send commands through `Member`; then 64 tasks send them
+//! through the bare handle of a node whose machine does nothing. Prints the processor time of the whole
+//! process for each command.
 //!
 //!     cargo run --release -p bezant-member --example overhead -- [SECONDS [FOLDER]]
 

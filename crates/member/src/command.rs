@@ -5,14 +5,15 @@
 //! | 1 open | nothing: opens a session, whose number is the reply |
 //! | 2 invoke | session u64, number u64, oldest u64, the service's command |
 //!
-//! A reply begins with its verdict u8; what follows one of `done` is the service's answer.
+//! A reply begins with its verdict (u8). After the verdict `done` comes the service's answer, or the number
+//! of the opened session.
 
 use bezant_rsm::Command;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The operation that opens a session.
 pub(crate) const OPEN: u16 = 1;
-/// The operation that does a command of the service.
+/// The operation that executes a command of the service.
 pub(crate) const INVOKE: u16 = 2;
 /// The size in bytes of what precedes the service's command.
 pub(crate) const HEAD_SIZE: usize = 24;

@@ -30,7 +30,7 @@ pub enum OpenError {
     },
     /// A node that listens on all interfaces needs the address at which the others reach it.
     #[error(
-        "the others cannot reach this node at {address}: set MemberOptions::advertise to an address where they can"
+        "the other members cannot reach this node at {address}: set MemberOptions::advertise to an address where they can"
     )]
     Unspecified {
         /// The address on which it listens.
@@ -60,8 +60,8 @@ pub enum OpenError {
     },
     /// The list of members has another address for this node.
     #[error(
-        "the others reach node {node} at {known}, and it is at {own} now: listen at the address that they have, or set it with \
-         MemberOptions::advertise; or remove it, and let it join on an empty folder"
+        "the other members have {known} as the address of node {node}, but it was started at {own}: listen at {known}, or set that with \
+         MemberOptions::advertise; or remove the node, and let it join with an empty folder"
     )]
     OtherAddress {
         /// The node.
@@ -73,7 +73,7 @@ pub enum OpenError {
     },
     /// The folder is another member's.
     #[error(
-        "the folder is that of node {found}, and MemberOptions::node is {wanted}: leave that out, or choose another folder"
+        "the folder belongs to node {found}, but MemberOptions::node is {wanted}: leave that option out, or choose another folder"
     )]
     OtherNode {
         /// The node to which the folder belongs.
@@ -83,7 +83,7 @@ pub enum OpenError {
     },
     /// The folder is another cluster's.
     #[error(
-        "the folder is that of node {node} of a cluster with another token: check the token, or choose another folder"
+        "the folder belongs to node {node} of a cluster with another token: check the token, or choose another folder"
     )]
     OtherToken {
         /// The node to which the folder belongs.
@@ -91,8 +91,8 @@ pub enum OpenError {
     },
     /// The folder's cluster has another engine.
     #[error(
-        "the folder's cluster agrees by {found}, and MemberOptions::engine is {wanted}: leave that out, or begin another cluster \
-         on an empty folder"
+        "the folder's cluster uses the engine {found}, but MemberOptions::engine is {wanted}: leave that option out, or begin another cluster \
+         with an empty folder"
     )]
     OtherEngine {
         /// The engine of the folder's cluster.
@@ -108,8 +108,8 @@ pub enum OpenError {
     },
     /// The folder's list of members is lost.
     #[error(
-        "the folder holds the data of node {node}, and {damage}. Nothing was changed. Copy members.bzm into it from the folder of another \
-         member, which has the same one; or remove the node, and let it join on an empty folder"
+        "the folder holds the data of node {node}, but {damage}. Nothing was changed. Copy members.bzm into it from the folder of another \
+         member, which has the same list; or remove the node, and let it join with an empty folder"
     )]
     NoMembers {
         /// The node to which the folder belongs.
@@ -127,7 +127,7 @@ pub enum OpenError {
     },
     /// The folder holds data without a node's identity.
     #[error(
-        "the folder holds a log or checkpoints, and not the node's identity (node.bzi): put the whole folder back, or choose an empty one"
+        "the folder holds a log or checkpoints, but not the node's identity (node.bzi): restore the whole folder, or choose an empty one"
     )]
     NotEmpty,
     /// The folder, or what it holds, cannot be used.
@@ -170,14 +170,14 @@ pub enum CallError {
     #[error(transparent)]
     Unwritable(#[from] UnwritableCall),
     /// The command is too large. Nothing was done.
-    #[error("the command has {size} bytes, and may have {}: split it", COMMAND_SIZE_MAX)]
+    #[error("the command has {size} bytes, and at most {} are allowed: split it", COMMAND_SIZE_MAX)]
     CommandTooLarge {
         /// Its size in bytes.
         size: usize,
     },
     /// The command was done; its answer is too large to be returned.
     #[error(
-        "the command is done, and its answer of {size} bytes is larger than {}: return less, and read the rest by queries",
+        "the command is done, but its answer of {size} bytes is larger than {}: return less, and read the rest by queries",
         ANSWER_SIZE_MAX
     )]
     AnswerTooLarge {
@@ -190,8 +190,8 @@ pub enum CallError {
     /// command with the handle. When that command is answered, the replicas refuse every earlier command of
     /// the handle, so a query shows whether the earlier command was done.
     #[error(
-        "the deadline passed before the outcome was known: is a majority of the members running? It may be done yet: \
-         let all calls of this handle end, make one more call and await its answer, and query the state before you call this again"
+        "the deadline passed before the outcome was known. Check that a majority of the members is running. A command may still be done: \
+         before you repeat it, let all calls of this handle end, make one more call and await its answer, and query the state"
     )]
     DeadlineExceeded,
     /// The replicas dropped the session or the reply, because many other sessions were used since, or because
@@ -205,7 +205,9 @@ pub enum CallError {
         reason: String,
     },
     /// This member was removed. If the call sent a command, its outcome is not known.
-    #[error("this node was removed from the cluster: shut it down; to come back it joins on an empty folder")]
+    #[error(
+        "this node was removed from the cluster: shut it down; to bring it back, let it join with an empty folder"
+    )]
     Removed,
     /// The member is shut down. If the call sent a command, its outcome is not known.
     #[error("the member is shut down")]

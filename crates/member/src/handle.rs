@@ -210,7 +210,8 @@ impl<S: Service + Default> MemberHandle<S> {
         }
     }
 
-    /// Refuses a number that no event has yet: a caller that waits after it would miss earlier events.
+    /// Refuses a number that no event has yet: a caller that waits for events after it would miss earlier
+    /// ones.
     ///
     /// This node may lag the node that returned the number, so its own state decides only after it has
     /// applied what is committed.
@@ -230,7 +231,7 @@ impl<S: Service + Default> MemberHandle<S> {
         Ok(())
     }
 
-    /// Waits until this node has a state to serve: while it has none, other members have the events.
+    /// Waits until this node has a state. Before that, only other members have the events.
     async fn state(&self, health: &mut watch::Receiver<NodeHealth>) -> Result<(), CallError> {
         let has_state = health.wait_for(|health| !matches!(health, NodeHealth::NoState { .. }));
         tokio::select! {
@@ -301,7 +302,8 @@ impl<S: Service + Default> Caller for MemberHandle<S> {
     }
 }
 
-/// The node's outcome as a result or a retry. A leader with a full disk lets another node lead.
+/// Translates the node's outcome into a result or a retry. A command that the leader refuses because its disk
+/// is full is retried: another node leads soon.
 fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<Tried, CallError> {
     let again = |is_uncertain, wait| Ok(Tried::Again { is_uncertain, wait });
     match outcome {

@@ -14,8 +14,8 @@
 //!
 //! Always holds: a command of the service is done once; a command that the service does not have changes
 //! nothing. A panic of the service in a command or a checkpoint ends the process at that place, before any
-//! answer is sent. So a half-changed state is neither queried nor kept, and no caller takes the end for a
-//! shutdown. Never: a row of the history, a wait, a command issued by the machine itself.
+//! answer is sent. So a half-changed state is neither queried nor kept, and no caller mistakes the end for a
+//! shutdown. The machine has no rows of the history, never waits, and never issues a command itself.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +48,7 @@ pub struct Hosted<S> {
     time: Nanos,
     replies: Replies,
     events: Events,
-    /// The checkpoint that is being cut, and the number of its bytes that were taken.
+    /// The checkpoint that is being read out, and how many of its bytes were taken.
     cut: Option<(Vec<u8>, usize)>,
 }
 
@@ -134,9 +134,9 @@ impl<S: Service> Hosted<S> {
                 tracing::error!(
                     index = index.0,
                     bytes = command.len(),
-                    "the service panicked in a command of log entry {index}. Its state cannot be trusted any more, and \
-                     every replica applies the same command: repair the service so that it answers it, alike on all \
-                     replicas, and start again; nothing that was acknowledged before is lost"
+                    "the service panicked in a command of log entry {index}, so this process ends: its state cannot be trusted any more, and \
+                     every replica applies the same command. Repair the service so that it answers the command, in the same way on all \
+                     replicas, and start again. Nothing that was acknowledged before is lost"
                 );
                 std::process::abort();
             }

@@ -34,18 +34,19 @@
 //! }
 //! ```
 //!
-//! A [`Service`] is a deterministic program over bytes. [`Member::seed`] begins a cluster that runs it,
-//! [`Member::join`] adds a replica, [`Member::invoke`] puts a command in the common log and returns its
-//! answer, [`Member::query`] reads, [`Member::next_event`] returns what commands emitted, and
-//! [`Member::shutdown`] transfers leadership first. The node persists, checkpoints, catches up and is
+//! A [`Service`] is a deterministic program over bytes. [`Member::seed`] begins a cluster that runs it, and
+//! [`Member::join`] adds a replica. [`Member::invoke`] puts a command in the common log and returns its
+//! answer, [`Member::query`] reads, and [`Member::next_event`] returns what commands emitted.
+//! [`Member::shutdown`] first transfers leadership. The node persists, checkpoints, catches up and is
 //! repaired like a node of the ledger: it is the same code with another state machine ([`Hosted`]). No second
 //! process is needed. One process may have several members, each with its own folder and address. A state
-//! machine that is not a service, such as the ledger, is a [`MachineMember`] beside them.
+//! machine that is not a service, such as the ledger, runs in a [`MachineMember`].
 //!
 //! The guide `docs/guides/embed.md` goes from an empty `cargo new` to three processes.
 //!
-//! Always holds: an answer comes after its command is on disk on a majority. A command that is retried over a
-//! change of leaders is done once. Never: a protocol for external clients; a way past the log.
+//! Always holds: an answer is returned only after its command is on disk on a majority. A command that is
+//! retried over a change of leaders is done once. There is no protocol for external clients, and no way to
+//! change the state except through the log.
 
 mod command;
 mod error;

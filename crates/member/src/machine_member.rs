@@ -23,13 +23,13 @@ const FIRST: NodeId = NodeId(1);
 /// The wait before a change of members is requested again.
 const CHANGE_WAIT: Duration = Duration::from_millis(50);
 
-/// Whether a member works, and as what.
+/// What a member can do at present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
     /// It takes commands and answers queries.
     Serving,
-    /// It takes commands, and has no state yet for stale and session queries.
+    /// It takes commands, but has no state yet, so it cannot answer stale and session queries.
     NoState {
         /// What it waits for.
         reason: String,
@@ -40,8 +40,8 @@ pub enum Health {
         /// What happened, and what helps.
         reason: String,
     },
-    /// It was removed from the cluster, and receives nothing new: shut it down, and let it join on an empty
-    /// folder to come back.
+    /// It was removed from the cluster, and receives nothing new. To bring it back, shut it down, and let it
+    /// join with an empty folder.
     Removed,
     /// It is being shut down.
     Stopping,
@@ -65,7 +65,7 @@ impl Membership {
         status.nodes.iter().any(|status| status.node == self.node && status.since == self.since)
     }
 
-    /// Whether the member works, and as what.
+    /// What the member can do at present.
     pub(crate) fn health<M: Machine>(self, handle: &Handle<M>) -> Health {
         match handle.health() {
             bezant_runtime::Health::Stopping => Health::Stopping,
@@ -132,7 +132,7 @@ impl<M: Machine> MachineMember<M> {
     ) -> Result<Self, OpenError> {
         let Place { listener, address } = place;
         let (timeout, waited) = (options.timeout, options.join_timeout);
-        // Set also when the caller no longer waits for the start.
+        // The flag is also set when the caller no longer waits for the start.
         let give_up = GiveUp(Arc::default());
         let cluster = ClusterOptions {
             node,
@@ -181,7 +181,7 @@ impl<M: Machine> MachineMember<M> {
         self.membership.node
     }
 
-    /// The address at which the others reach this node: what a joining node is given.
+    /// The address at which the others reach this node. A node that joins needs it.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -191,7 +191,7 @@ impl<M: Machine> MachineMember<M> {
         self.handle().cluster()
     }
 
-    /// Whether this node works, and as what.
+    /// What this node can do at present.
     pub fn health(&self) -> Health {
         self.membership.health(&self.handle())
     }
@@ -210,7 +210,7 @@ impl<M: Machine> MachineMember<M> {
             let made = self.handle().change(&change, Some(deadline)).await;
             let wait = match made {
                 Ok(Ok(_)) => return Ok(()),
-                // An earlier try without an outcome has removed it.
+                // An earlier try, whose outcome was not known, has removed it.
                 Ok(Err(ChangeError::Unknown)) if may_be_done => return Ok(()),
                 Ok(Err(ChangeError::UnderWay | ChangeError::NotLeading))
                 | Err(ExecuteError::NoLeader | ExecuteError::FirstStart(_)) => CHANGE_WAIT,
@@ -236,12 +236,13 @@ impl<M: Machine> MachineMember<M> {
     pub async fn shutdown(self) {
         let Self { running, .. } = self;
         if tokio::task::spawn_blocking(move || running.stop()).await.is_err() {
-            tracing::error!("the member's end was interrupted");
+            tracing::error!("the shutdown of the member was interrupted");
         }
     }
 }
 
-/// Stops the waiting start when it is dropped: the caller no longer waits, or the start is over.
+/// Makes a start that still waits for admission give up when this is dropped: the caller no longer waits, or
+/// the start is over.
 struct GiveUp(Arc<AtomicBool>);
 
 impl Drop for GiveUp {

@@ -32,12 +32,13 @@ impl<S: Service + Default> Member<S> {
     }
 
     /// Adds a replica to a cluster: asks the members at these addresses for admission, fetches the state from
-    /// them, and votes when it has caught up. One running member is enough, and several are better. On a
-    /// folder that has been in use, continues from its state, whichever member is asked; it must keep its
-    /// address, because the others dial that address.
+    /// them, and votes when it has caught up. One running member is enough, and several are better. With a
+    /// folder that has been in use, it continues from its state, whichever member is asked. Such a node must
+    /// keep its address, because the others dial it.
     ///
-    /// Returns when the members have admitted it. It votes once there are enough members: of one or two nodes
-    /// one votes, of three or four three, of more five, so that another node never makes the cluster weaker.
+    /// Returns when the members have admitted it. It votes once the cluster has enough nodes: one of one or
+    /// two nodes votes, three of three or four, and five of more. So another node never makes the cluster
+    /// weaker.
     pub async fn join(
         options: MemberOptions,
         members: impl IntoIterator<Item = impl Into<String>>,
@@ -75,7 +76,7 @@ impl<S: Service + Default> Member<S> {
         self.machine.node()
     }
 
-    /// The address at which the others reach this node: what a joining node is given.
+    /// The address at which the others reach this node. A node that joins needs it.
     pub fn address(&self) -> &str {
         self.machine.address()
     }
@@ -85,7 +86,7 @@ impl<S: Service + Default> Member<S> {
         self.machine.status()
     }
 
-    /// Whether this node works, and as what.
+    /// What this node can do at present.
     pub fn health(&self) -> Health {
         self.machine.health()
     }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::OpenError;
 
-/// The least number of characters of a token: as many as 16 random bytes in base64.
+/// The least number of characters of a token: as many as 12 random bytes have in base64.
 pub(crate) const TOKEN_LENGTH_MIN: usize = 16;
 /// The default timeout of a call.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,9 +35,9 @@ pub struct MemberOptions {
 }
 
 impl MemberOptions {
-    /// A member that keeps everything in that folder, which is made when it does not exist, and listens for
-    /// the other members at that address, `HOST:PORT`. The token is the secret that the members of the
-    /// cluster share: 16 characters or more.
+    /// A member that keeps everything in the folder `data_dir`, which is created if it does not exist.
+    /// `listen` is the address, `HOST:PORT`, at which the other members connect. `token` is the secret that
+    /// the members of the cluster share: 16 characters or more.
     pub fn new(data_dir: impl Into<PathBuf>, listen: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -53,9 +53,9 @@ impl MemberOptions {
         }
     }
 
-    /// The node's number in its cluster, from 1 on. The default is the number in the folder; on an empty
-    /// folder 1 for a member that begins a cluster, and a number derived from the address for a member that
-    /// joins.
+    /// The node's number in its cluster, from 1 on. The default is the number in the folder. With an empty
+    /// folder it is 1 for a member that begins a cluster, and a number derived from the address for a member
+    /// that joins.
     #[must_use]
     pub const fn node(mut self, node: u64) -> Self {
         self.node = Some(node);
@@ -70,8 +70,8 @@ impl MemberOptions {
         self
     }
 
-    /// The engine of a new cluster, by default Raft. A member that joins leaves it out and gets the engine of
-    /// the others; one with another engine is refused.
+    /// The engine of a new cluster, by default Raft. Leave it out for a member that joins: it gets the engine
+    /// of the cluster. A member with another engine is refused.
     #[must_use]
     pub const fn engine(mut self, engine: EngineKind) -> Self {
         self.engine = Some(engine);
@@ -99,9 +99,10 @@ impl MemberOptions {
         self
     }
 
-    /// Accepts the clock of this machine, though it does not fit the last entry of a member that is alone: it
-    /// is more than a day earlier or a year later, which is refused by default. In a cluster: accepts clocks
-    /// of which none in contact is less than ten years ahead of the last entry.
+    /// Accepts the clock of this machine although it does not fit the ledger. By default, a member that is
+    /// alone refuses a clock that is more than a day before the last entry, more than a year after it, or
+    /// later than 2199. The members of a cluster refuse writes while every known clock is more than ten years
+    /// after the last entry, or later than 2199.
     #[must_use]
     pub const fn accept_clock(mut self) -> Self {
         self.is_clock_accepted = true;
@@ -132,7 +133,7 @@ impl MemberOptions {
         Ok(Place { listener, address })
     }
 
-    /// The number of this node; `otherwise` for an empty folder.
+    /// The number of this node: from the options, else from the folder, else `otherwise`.
     pub(crate) fn identify(&self, otherwise: NodeId) -> Result<NodeId, OpenError> {
         match self.node {
             Some(0) => Err(OpenError::Node),
@@ -164,7 +165,7 @@ fn node_of_folder(data_dir: &Path) -> Result<Option<NodeId>, OpenError> {
     Ok(identity.map(|identity| identity.node))
 }
 
-/// A number for the node at that address, which in all likelihood no other address has.
+/// A number for the node, derived from its address. Two addresses are unlikely to give the same number.
 pub(crate) fn node_at(address: &str) -> NodeId {
     let digest: [u8; 32] = Sha256::digest(address.as_bytes()).into();
     let [first, second, third, fourth, ..] = digest;

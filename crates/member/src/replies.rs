@@ -1,16 +1,16 @@
-//! Sessions of callers that have many commands on their way at once: each command is done once, however often
-//! it is retried.
+//! Sessions of callers that send many commands at once: each command is done once, however often it is
+//! retried.
 //!
-//! A caller opens a session and numbers its commands 1, 2, 3 and so on. With each command it sends the number
-//! below which it no longer waits. The table keeps the replies from there on: a repeated command gets its
-//! first reply, and a command below that number is late and is not done. The table is part of the replicated
-//! state, so a retry after a restart or at another leader finds it.
+//! A caller opens a session and numbers its commands 1, 2, 3 and so on. With each command it also sends the
+//! lowest number whose reply it still waits for. The table keeps the replies from that number on. A repeated
+//! command gets its first reply. A command with a lower number comes too late and is not done. The table is
+//! part of the replicated state, so a retry after a restart or at another leader finds it.
 //!
-//! Always holds: a number is done at most once, and a session never gets the number of an earlier one.
-//! Sessions, and the replies that they keep, stay within the limits here. Beyond the first limit the session
-//! that was unused for longest is dropped, and a command of it is refused, not done. Beyond the second limit
-//! the session with the most bytes loses its oldest replies, and stays: large answers of some callers cost
-//! the others nothing.
+//! Always holds: a number is done at most once, and a session never gets the number of an earlier one. The
+//! number of sessions and the bytes of their replies are limited. Above the limit of sessions, the session
+//! that was unused for longest is dropped; its later commands are refused, not done. Above the limit of
+//! bytes, the session with the most bytes loses its oldest replies, but stays. So large answers to one caller
+//! cost the other callers nothing.
 //!
 //! Source: "Implementing Linearizability at Large Scale and Low Latency" (Lee et al., RIFL, 2015). The crate
 //! `rsm` has sessions of one request at a time, for a protocol that needs them.
@@ -50,8 +50,8 @@ struct Session {
 }
 
 impl Session {
-    /// Drops the content of replies, but not that they were made, oldest first, until so many bytes are free.
-    /// The newest is kept.
+    /// Drops the content of replies, oldest first, until `bytes` are free. It stays known that they were
+    /// made. The reply at `newest` is kept. Returns the number of bytes freed.
     fn drop_replies(&mut self, bytes: usize, newest: Option<usize>) -> usize {
         let dropped = Verdict::Dropped.reply(&[]);
         let mut free = 0;
@@ -90,8 +90,9 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    /// Opens a session. Its number is derived from the entry's index, and is higher than any before: commands
-    /// of one entry share its index, and a session of the same entry may be dropped already.
+    /// Opens a session. Its number is derived from the entry's index and is higher than every earlier number.
+    /// Several commands of one entry have the same index, so the number of the newest session counts too;
+    /// that session may be dropped already.
     pub(crate) fn open(&mut self, index: u64) -> Bytes {
         let number = (index << 16).max(self.last.saturating_add(1));
         self.last = number;
@@ -167,7 +168,8 @@ impl Replies {
             let free = session.drop_replies(excess, (*number == current).then_some(newest));
             self.bytes -= free;
             if free == 0 {
-                // What is left fits: a byte for each dropped reply, and the newest.
+                // Nothing more can be dropped. What is left fits: a byte for each dropped reply, and the
+                // newest reply.
                 return;
             }
         }
@@ -315,8 +317,8 @@ mod tests {
         assert_eq!(replies.admit(head(idle, 1, 1), 4), Admission::Reply(reply("done")));
         assert_eq!(replies.admit(head(session, 2, 1), 4), refusal(Verdict::Dropped), "not done again");
         assert_eq!(replies.admit(head(session, 6, 1), 4), Admission::Reply(large.clone()));
-        // A small reply is kept though the others have filled the space; a large one replaces replies of a
-        // larger session.
+        // A small reply is kept although other replies have filled the space. A large one makes a larger
+        // session lose replies.
         let late = open(&mut replies, 5);
         for (number, answer) in [(1, reply("small")), (2, large)] {
             assert_eq!(replies.admit(head(late, number, 1), 6), Admission::Execute);

@@ -77,7 +77,7 @@ async fn each_command_is_done_once_over_restarts_and_elections() {
         }));
     }
     for round in 0..4 {
-        // One of the first two stops, whether it leads or not, and comes back.
+        // One of the first two members stops, whether it leads or not, and comes back.
         let at = round % 2;
         let member = members.remove(at);
         member.shutdown().await;
@@ -119,7 +119,7 @@ async fn events_come_in_order_from_any_member() {
     assert_eq!(seen, (1..=20).collect::<Vec<_>>());
     let again = members[2].next_event(1, last - 1).await.unwrap();
     assert_eq!((again.number, number(&again.bytes)), (last, 20), "the same numbers everywhere");
-    // It waits until there is one.
+    // The call waits until there is an event.
     let waiting = tokio::time::timeout(TIMEOUT, members[2].next_event(1, last));
     let (event, _) = tokio::join!(waiting, members[0].invoke(b"+\x01"));
     let event = event.unwrap().unwrap();
@@ -152,7 +152,7 @@ async fn a_late_member_gets_the_state_and_not_the_log() {
     let two: Member<Sum> = Member::join(small("2"), [one.address()]).await.unwrap();
     assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 7);
     assert_eq!(two.query(b"pad", Freshness::Stale).await.unwrap(), pad[1..]);
-    // The same from its own checkpoint.
+    // After a restart, the member has the state from its own checkpoint.
     let address = two.address().to_owned();
     two.shutdown().await;
     let options = options(folder.path(), "2", &address);
@@ -200,7 +200,7 @@ async fn an_error_names_what_cannot_be_done() {
     let refused = Member::<Sum>::join(stranger, [one.address()]).await.unwrap_err();
     assert!(matches!(refused, OpenError::NotAdmitted { .. }), "{refused}");
     assert!(refused.to_string().contains("token"), "{refused}");
-    // That folder has promised nothing: with the right token it is as good as new.
+    // A node has never voted with that folder: with the right token it can be used like an empty one.
     let two = join(folder.path(), "2", &[&one]).await;
     assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 1);
     let unlimited: Member<Sum> =

@@ -1,12 +1,14 @@
 //! The acceptor: the promises and the accepted pvalues of this replica.
 //!
 //! What always holds:
-//! - It promises one node in a round. It takes part in no round before the one that it has promised. It
-//!   accepts a value only from the leader of that round or of a later one.
-//! - It accepts a value only after the value after which it was proposed. So its log is, up to any value of a
-//!   round, the log of that round's leader, and two logs with a mark in common are equal up to it.
-//! - It replaces a value only by another value in the same slot, and drops all values after it. A value in a
-//!   slot where a later leader proposes another one was never decided, so no value after it was decided.
+//! - It promises at most one node in a round, and takes part in no round before that one. It accepts values
+//!   only from the leader of that round or of a later one.
+//! - An Accept names the mark that precedes its values in the leader's log, and the acceptor takes the values
+//!   only if its own log has that mark. So its log, up to any value of a round, equals the log of that
+//!   round's leader. Two logs that have a mark in common are equal up to it.
+//! - It replaces a value only when a later leader has a different value in the same slot, and then drops all
+//!   values after that slot. The replaced value was never decided, or the later leader would have it; so no
+//!   value after it was decided either.
 //! - A decided value is never replaced.
 //!
 //! Its replies are held back until the state that they report is durable (`disk`).
@@ -85,8 +87,8 @@ impl Acceptor {
         Message::Promise { ballot, accepted: self.values.last() }
     }
 
-    /// Handles a message of a round's leader, and returns whether this acceptor takes part in that round. A
-    /// round has one leader at most, so the node that it has promised in that round does not matter.
+    /// Handles a message of a round's leader, and returns whether this acceptor takes part in that round. It
+    /// need not have promised that node: a round has at most one leader.
     pub(crate) fn follow(&mut self, ballot: Ballot) -> bool {
         if ballot.round > self.promised.round {
             self.promise(ballot);
@@ -115,8 +117,8 @@ impl Acceptor {
         Message::Accepted { ballot, last: self.matched }
     }
 
-    /// Takes values of a log that is later than this one; they replace the values here: see `scout`. Values
-    /// that do not fit change nothing.
+    /// Adopts values of a log that is later than this one (see `scout`): they replace the values here. If
+    /// this log lacks the mark `after`, nothing changes.
     pub(crate) fn adopt(&mut self, after: Mark, values: &[LogEntry], decided: LogIndex) {
         if after.slot <= decided || self.values.holds(after) {
             self.put(values, decided);
@@ -138,7 +140,8 @@ impl Acceptor {
         Message::Missing { ballot, after: after.slot, hint }
     }
 
-    /// The reply to a scout that asks for values. This acceptor must have promised its ballot.
+    /// The reply to a scout that asks for values. A scout whose ballot this acceptor has not promised is
+    /// refused.
     pub(crate) fn handle_learn(&self, ballot: Ballot, after: Mark) -> Message {
         if ballot != self.promised {
             return self.refuse(ballot);

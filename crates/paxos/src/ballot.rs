@@ -5,8 +5,8 @@ use core::fmt;
 use bezant_consensus::{LogEntry, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 
-/// A ballot: an attempt of a node to lead. Acceptors promise one node in a round, so a round has at most one
-/// leader.
+/// A ballot: an attempt of a node to lead. An acceptor promises at most one node in a round, so a round has
+/// at most one leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Ballot {
     pub(crate) round: Term,
@@ -38,8 +38,7 @@ impl fmt::Display for Ballot {
 }
 
 /// A mark names a pvalue in the log: its slot, and the round in which its value was proposed. Two logs that
-/// have a mark in common are equal up to it. Of two marks, the one with the later round is the greater; in
-/// the same round, the one with the later slot.
+/// have a mark in common are equal up to it. Marks are ordered by round, and within a round by slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Mark {
     pub(crate) round: Term,

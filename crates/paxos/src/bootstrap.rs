@@ -1,9 +1,9 @@
 //! Bootstrap: the state of a replica that may not vote yet, because its disk is new or has lost data.
 //!
-//! Such a replica accepts values, but it neither promises nor campaigns. The state ends when its disk has
-//! everything that the first leader it followed knew to be decided, and a value of that leader's round or of
-//! a later one. A new leader may know of fewer decided slots than there are, but all of them precede its own
-//! first value.
+//! Such a replica accepts values, but it neither promises nor campaigns. It has caught up when its disk has
+//! two things: every slot that the first leader it followed had announced as decided, and a decided value of
+//! that leader's round or of a later round. The second is needed because a new leader may not know yet that
+//! some slots are decided. All of these slots precede the first value that it proposes.
 
 use bezant_types::{LogIndex, Term};
 
@@ -31,7 +31,7 @@ impl Bootstrap {
         matches!(self, Self::Admitted)
     }
 
-    /// Handles a message of a leader that this replica follows.
+    /// Handles a message of a leader that this replica follows. `decided` is the last slot that it announced.
     pub(crate) fn handle_leader(&mut self, ballot: Ballot, decided: LogIndex) {
         if *self == Self::Waiting {
             *self = Self::Until { slot: decided.max(LogIndex(1)), round: ballot.round };

@@ -2,8 +2,9 @@
 //! accepted, and ends when they are a quorum.
 //!
 //! The first commander of a leader has the slots that the scout adopted, and the leader's no-op after them.
-//! An acceptor that has accepted the no-op has accepted these slots in this ballot, because the ballot of a
-//! log is that of its last value. Every later commander has one slot.
+//! The adopted values keep their older rounds. An acceptor that has accepted the no-op counts as having
+//! accepted them in this ballot, because scouts compare logs by the round of the last value. Every later
+//! commander has one slot.
 
 use alloc::vec::Vec;
 
@@ -50,7 +51,8 @@ impl Commander {
         members.is_quorum(|node| self.accepted.contains(&node))
     }
 
-    /// Everything up to that slot is decided; the slots after it need a quorum of other members.
+    /// Everything up to that slot is decided, and the value in it changes the members. The slots after it
+    /// need a quorum of the new members.
     pub(crate) fn continue_after(&mut self, slot: LogIndex) {
         self.first = slot.next();
     }

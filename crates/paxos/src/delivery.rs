@@ -11,8 +11,8 @@ const IN_FLIGHT_MAX: usize = 64;
 /// The state of one replica, as its leader tracks it.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// The index of the entry that added the member: a member with the same number and another index is
-    /// another node.
+    /// The index of the entry that added the member. A member with the same number and another index has
+    /// another disk.
     pub(crate) since: LogIndex,
     /// The next slot to be sent.
     next: LogIndex,
@@ -20,10 +20,10 @@ pub(crate) struct Delivery {
     matched: LogIndex,
     /// The last slots of the messages in flight.
     in_flight: VecDeque<LogIndex>,
-    /// True while it is not known where its log and the leader's differ: one message without values is in
-    /// flight at a time.
+    /// True while the leader does not know where the two logs differ. Then at most one message is in flight,
+    /// and it contains no values.
     is_probing: bool,
-    /// True when the replica has answered no message in flight since the last heartbeat.
+    /// True when the replica has answered none of the messages in flight since the last heartbeat.
     is_unanswered: bool,
     /// The last slot that was announced to it as decided.
     pub(crate) announced: LogIndex,
@@ -65,7 +65,8 @@ impl Delivery {
         }
     }
 
-    /// Values up to `last` were sent, or a probe whether the replica has everything before `next`.
+    /// Values up to `last` were sent; or, while probing, a message that asks whether the replica has
+    /// everything before `next`.
     pub(crate) fn handle_sent(&mut self, last: LogIndex) {
         self.in_flight.push_back(last);
         if !self.is_probing {
@@ -81,8 +82,9 @@ impl Delivery {
         while self.in_flight.pop_front_if(|sent| *sent <= last).is_some() {}
     }
 
-    /// The replica lacks the slot `after`; it may have everything up to `guess`. The answer to the open probe
-    /// counts even if the replica had more before, because its disk may have lost data.
+    /// The replica lacks the leader's value in slot `after`; it may have everything up to `guess`. The answer
+    /// to the open probe counts even when it contradicts `matched`, because the replica's disk may have lost
+    /// data.
     pub(crate) fn handle_missing(&mut self, after: LogIndex, guess: LogIndex) {
         let is_answer = self.is_probing && after.next() == self.next;
         let is_stale = (after <= self.matched && !is_answer) || after >= self.next || guess >= after;
@@ -108,7 +110,7 @@ impl Delivery {
         self.in_flight.clear();
     }
 
-    /// The replica was sent the offer of a checkpoint: a probe with a later heartbeat finds out whether it
+    /// A checkpoint was offered to the replica. A probe after a later heartbeat finds out whether the replica
     /// has it.
     pub(crate) fn handle_checkpoint(&mut self, last: LogIndex) {
         self.next = last.next();

@@ -16,14 +16,14 @@ use crate::wire::decode;
 #[cfg(test)]
 const SHOWN_MAX: usize = 16;
 
-/// A message of this engine on one line; `None` when the bytes are not a message. Values are shown as a range
-/// of slots and the kind of the first one that is not a command, so that a line stays short.
+/// A message of this engine on one line; `None` when the bytes are not a message. To keep the line short,
+/// values are shown as a range of slots, with the kind of the first value that is not a command.
 pub fn describe(bytes: &Bytes) -> Option<Description> {
     decode(bytes).map(|message| Description::new(kind(&message), line(&message, range)))
 }
 
-/// The same with every value, and the first bytes of each: for golden scripts, whose values are few and
-/// readable.
+/// The same with the slot, the round and the first bytes of every value. Golden scripts use it: their values
+/// are few and readable.
 #[cfg(test)]
 pub(crate) fn describe_in_full(bytes: &Bytes) -> Option<Description> {
     decode(bytes).map(|message| Description::new(kind(&message), line(&message, list)))

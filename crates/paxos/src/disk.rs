@@ -1,8 +1,8 @@
 //! The writes of this replica, and the messages that wait until a write is durable.
 //!
-//! A promise or an acceptance is durable before any role receives it, the scout and the commanders of this
-//! replica included: the messages that report it are held here. A message that depends on a promise alone
-//! does not wait for values: values may wait for disk space while elections go on.
+//! A message that reports a promise or an acceptance is held here until that state is durable. This includes
+//! messages to the scout and the commanders of this replica. A message that depends on a promise alone does
+//! not wait for values: elections continue while values wait for disk space.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -36,9 +36,9 @@ pub(crate) struct Disk {
 /// The state that a message depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
-    /// All writes that were emitted before.
+    /// All writes that were emitted before the message.
     Everything,
-    /// The promises in these writes alone.
+    /// Only the promises in these writes.
     Promise,
 }
 
@@ -133,8 +133,8 @@ impl Disk {
     }
 }
 
-/// Adds a message to those that are held. An acceptance replaces the one directly before it if both go to the
-/// same leader in the same ballot, so that held messages do not accumulate while a write takes long.
+/// Adds a message to those that are held. An acceptance replaces the acceptance directly before it if both go
+/// to the same leader in the same ballot. So held messages do not accumulate during a long write.
 fn hold(held: &mut Vec<(NodeId, Message)>, (to, message): (NodeId, Message)) {
     let ballot = |message: &Message| match message {
         Message::Accepted { ballot, .. } => Some(*ballot),

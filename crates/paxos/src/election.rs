@@ -1,8 +1,8 @@
-//! The way to leadership: the pre-vote, which commits no acceptor to anything, and the scout.
+//! Elections: the pre-vote, which commits no acceptor to anything, and then the scout.
 //!
-//! A replica first asks whether a quorum would promise. An acceptor that receives messages of a leader does
-//! not grant this, so a replica that was partitioned does not disturb the group. Then the replica prepares a
-//! ballot in a round that is later than every round in the replies.
+//! A replica first asks whether a quorum would promise. An acceptor that still receives messages of a leader
+//! does not grant the pre-vote, so a replica that was partitioned does not disturb the group. Then the
+//! replica prepares a ballot in a round that is later than every round in the replies.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -74,8 +74,9 @@ impl Paxos {
         self.ask_for_values();
     }
 
-    /// Grants a pre-vote if this acceptor would promise: not while it follows an active leader, and not for a
-    /// log that ends before the values in memory here.
+    /// Grants a pre-vote if this acceptor would promise. It does not while it follows an active leader. It
+    /// also does not when the candidate's log ends before the values in memory here: that candidate would
+    /// need a checkpoint before it can lead.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, attempt: u64, last: LogIndex) {
         let has_leader = self.replica.leader().is_some()
             && self.replica.ticks_since_leader() < self.timeouts.election_ticks();
@@ -208,7 +209,7 @@ impl Paxos {
             && scout.ballot() == ballot
             && scout.take_answer(from, after.slot)
         {
-            // The acceptor's log ends here, before the end that it reported.
+            // The acceptor's log ends at `after`, before the end that its promise reported.
             if values.is_empty() && scout.drop_promise(from) {
                 return self.ask_acceptors();
             }
@@ -228,8 +229,9 @@ impl Paxos {
             && after <= decided
             && scout.asked() == Some((from, after))
         {
-            // The acceptor lacks a value that is decided here. Either a crash lost the later values that it
-            // reported, or its log is later all the same.
+            // The acceptor lacks a value that is decided here, though its promise reported a later log. If a
+            // crash lost the reported values, a new promise shows that. If new promises still report them,
+            // the logs contradict each other.
             if scout.drop_promise(from) {
                 return self.ask_acceptors();
             }
@@ -247,7 +249,8 @@ impl Paxos {
         }
     }
 
-    /// Applies the changes in the log that are certainly decided.
+    /// Applies the changes in the log that are certainly decided: all but the last, because a change is
+    /// proposed only after the previous one was applied.
     fn learn_members(&mut self) {
         let values = self.acceptor.values();
         let changes = values.changes_after(self.members.index);
@@ -263,8 +266,8 @@ impl Paxos {
         self.members = members.clone();
         self.outputs.push_back(Output::Members(members));
         if matches!(self.position, Position::Scouting(_)) && has_other_disks {
-            // A promise under that number, received or in flight, may have come from the previous disk. The
-            // next ballot asks the current disks of the members.
+            // A promise of that node, received or in flight, may have come from its previous disk. The next
+            // ballot asks the current disks of the members.
             self.step_down();
         }
         self.ask_acceptors();

@@ -24,7 +24,7 @@ use crate::seed::{Seed, rank};
 use crate::timeouts::Timeouts;
 use crate::wire::{decode, encode};
 
-/// The state of this replica on the way to leadership.
+/// The state of this replica in elections.
 #[derive(Debug)]
 pub(crate) enum Position {
     /// It follows a leader or waits for one.
@@ -48,7 +48,7 @@ pub(crate) struct PreVote {
 /// One replica of a group that runs Multi-Paxos.
 pub struct Paxos {
     pub(crate) node: NodeId,
-    /// The newest list of members that is certainly decided.
+    /// The newest list of members that is certainly decided; see `learn_members`.
     pub(crate) members: Members,
     pub(crate) acceptor: Acceptor,
     pub(crate) replica: Replica,
@@ -62,7 +62,7 @@ pub struct Paxos {
     pub(crate) installing: Option<LogIndex>,
     /// Ticks since this engine started.
     pub(crate) ticks: u64,
-    /// The tick of the last message of each peer.
+    /// The tick at which the last message of each peer arrived.
     pub(crate) received_at: BTreeMap<NodeId, u64>,
     /// The last slot that a leader has announced as decided.
     pub(crate) announced: LogIndex,
@@ -210,13 +210,13 @@ impl Paxos {
     fn handle_installed(&mut self, mark: Mark, members: Members) {
         assert!(self.installing.is_some(), "the engine asked for a checkpoint");
         self.installing = None;
-        // A replica that was removed meanwhile finds that in these members, and does not campaign any more.
+        // If this replica was removed meanwhile, these members show it, and it does not campaign any more.
         if members.index > self.members.index {
             self.members = members.clone();
             self.outputs.push_back(Output::Members(members));
         }
-        // A replica that has a value of a round is at least in that round: values that the leader of an
-        // earlier round sends could not follow it.
+        // A replica whose log ends with a value of a round takes part in no earlier round: values of an
+        // earlier round cannot follow that value.
         self.acceptor.follow(Ballot { round: mark.round, node: NodeId(0) });
         self.acceptor.restart(mark);
         self.disk.restart(mark.slot);
@@ -368,7 +368,7 @@ impl Paxos {
             leader.command(slot);
         }
         let (values, decided) = (Vec::from([value]), self.replica.decided());
-        // Handled at once, because the next value is proposed after this one.
+        // Handled at once, because the next proposal must find this value at the end of the log.
         self.handle_message(self.node, Message::Accept { ballot, after, values, decided });
         Some(slot)
     }

@@ -1,9 +1,9 @@
 //! The values that are known to be decided, from the disk or since this engine started, and the check for a
 //! leader or an acceptor that contradicts them.
 //!
-//! The leader of a round has every value that was decided before it, with the same marks, and no replica
-//! follows a leader of an earlier round. So another value in place of a decided one proves that a disk has
-//! lost data. The replica stops before it changes its log.
+//! A leader has every value that was decided in earlier rounds, with the same marks, and no replica follows a
+//! leader of an earlier round. So another value in place of a decided one proves that a disk has lost data.
+//! The replica stops before it changes its log.
 
 use bezant_consensus::{Conflict, LogEntry, Output};
 use bezant_types::{LogIndex, NodeId};
@@ -17,8 +17,8 @@ impl Paxos {
         self.floor.max(self.replica.decided())
     }
 
-    /// Stops this replica, and returns true, when values after a mark, in a ballot that it takes part in,
-    /// contradict a decided value.
+    /// Checks values that follow the mark `after`, from a ballot that this replica takes part in. If they
+    /// contradict a decided value, stops this replica and returns true.
     pub(crate) fn stop_on_conflict(
         &mut self,
         from: NodeId,
@@ -47,8 +47,8 @@ impl Paxos {
         let (held, floor) = (self.acceptor.values(), self.floor());
         let own = held.mark(after.slot);
         if after.slot <= floor && after.slot.0 > 0 && own.is_some_and(|own| own != after) {
-            // A slot that only the disk recorded as decided gets a normal reply, so that the leader searches
-            // for the place where the logs differ.
+            // If only the disk recorded this slot as decided, the acceptor replies as usual (`Missing`), so
+            // that the leader searches for the slot where the logs begin to differ.
             return (after.slot <= self.replica.decided()).then_some((after.slot, false));
         }
         let is_other = |value: &&LogEntry| {

@@ -56,8 +56,8 @@ impl Paxos {
         self.deliver();
     }
 
-    /// Decides slots in their order. It stops at a change of members until that change is applied, because
-    /// the quorum for the slots after it depends on it.
+    /// Decides slots in their order. It stops after a change of members until that change is applied, because
+    /// the change determines the quorum for the later slots.
     fn decide(&mut self) {
         loop {
             let values = self.acceptor.values();

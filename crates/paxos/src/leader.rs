@@ -1,15 +1,15 @@
 //! The leader: assigns slots in its ballot, with a commander for each, until another ballot pre-empts it.
 //!
-//! It starts when its scout has adopted a log, with a no-op in the slot after that log. The previous leader
-//! may have assigned that slot, and no acceptor of the scout's quorum may have its value: the no-op closes
-//! this gap, and the adopted values are decided together with it. From then on this ballot needs no phase 1,
-//! and slots are assigned as fast as values are proposed, however many are undecided.
+//! It starts when its scout has adopted a log, and proposes a no-op in the slot after that log. The previous
+//! leader may have assigned that slot to a value that no acceptor of the scout's quorum has. The no-op fills
+//! such a gap, and the adopted values are decided together with it. From then on this ballot needs no phase
+//! 1, and slots are assigned as fast as values are proposed, however many are undecided.
 //!
 //! What always holds:
 //! - One value per mark: a slot is assigned once in a ballot, and a ballot is never used in two incarnations
-//!   of a node (its promise is durable before it is sent).
-//! - A slot is decided by a quorum of the members that result from the slots before it: never before all
-//!   changes in these slots are applied.
+//!   of a node (the node's own promise is durable before the ballot is sent).
+//! - A slot is decided by a quorum of the members that result from the slots before it, so never before all
+//!   changes in those slots are applied.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -30,7 +30,7 @@ pub(crate) struct Leader {
     pub(crate) first: LogIndex,
     /// The tick at which it started.
     pub(crate) since_tick: u64,
-    /// In the order of their slots.
+    /// The commanders that are not done, in the order of their slots.
     commanders: VecDeque<Commander>,
     /// The last slot that the acceptor of this replica has accepted.
     own: LogIndex,
@@ -96,8 +96,7 @@ impl Leader {
         self.commanders.push_back(Commander::new(slot, slot));
     }
 
-    /// The acceptor of this replica has accepted everything up to that slot. Returns the slot up to which it
-    /// had accepted before.
+    /// The acceptor of this replica has accepted everything up to that slot. Returns the previous such slot.
     pub(crate) fn own_accepted(&mut self, last: LogIndex) -> LogIndex {
         let before = self.own;
         self.own = before.max(last);

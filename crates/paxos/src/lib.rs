@@ -5,10 +5,11 @@
 //! messages, which are held back until the state that they report is durable.
 //!
 //! `docs/protocol/paxos.md` describes the protocol message by message, and why it is safe. In short:
-//! - The *acceptor* promises ballots and accepts pvalues, and makes both durable before it replies.
+//! - The *acceptor* promises ballots and accepts pvalues (values with slot and round), and makes both durable
+//!   before it replies.
 //! - The *replica* emits decided values in the order of their slots, and tracks the leader.
-//! - The *scout* runs phase 1 of a ballot: it collects promises, and adopts the log whose values may have
-//!   been decided.
+//! - The *scout* runs phase 1 of a ballot: it collects promises, and adopts the log that contains every value
+//!   that may have been decided.
 //! - The *leader* assigns slots in that ballot until another ballot pre-empts it.
 //! - The *commander* runs phase 2 of a slot. The first commander of a leader runs it for all adopted slots.
 //! - The *requester* asks the leader which slot a read must cover, and the leader's *reads* confirm it with a
@@ -17,8 +18,8 @@
 //!   vote.
 //!
 //! What always holds:
-//! - A value follows the value after which it was proposed, or it is not in the log at all. A state machine
-//!   may compute on that.
+//! - A decided value has the same predecessor as in the log of the leader that proposed it. So the proposer
+//!   may compute a value from all values before it.
 //! - A value that is known to be decided is never replaced: this replica stops instead (`floor`).
 //! - No promise and no acceptance is sent before the state that it reports is durable on this disk.
 //! - A replica that wants to lead runs a pre-vote first. A leader that receives nothing from a quorum for an

@@ -1,8 +1,8 @@
 //! Changes of the membership, and leadership transfer.
 //!
 //! A change is a value like any other, and is applied when it is decided. A change of the voters has two
-//! steps. The leader proposes the second step as soon as the first is applied. A later leader that finds the
-//! members joint does the same.
+//! steps; between them the configuration is joint. The leader proposes the second step as soon as the first
+//! is applied. So does a new leader that finds a joint configuration.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -16,7 +16,8 @@ use crate::leader::Succession;
 use crate::message::Message;
 use crate::quorum::is_acceptor;
 
-/// Slots that a node may lack when it becomes a voter or the leader. It receives them within a short time.
+/// The most slots that a node may lack when it is made a voter or the leader. It receives so few within a
+/// short time.
 const LAG_MAX: u64 = 256;
 
 impl Paxos {
@@ -31,7 +32,7 @@ impl Paxos {
         }
         self.members.check(change)?;
         match change {
-            Change::Promote(node) => self.check_caught_up(*node)?,
+            Change::Promote(node) => self.check_may_promote(*node)?,
             Change::Lead(node) if *node == self.node => return Ok(None),
             Change::Lead(node) => {
                 self.check_caught_up(*node)?;
@@ -65,13 +66,27 @@ impl Paxos {
         }
     }
 
+    /// A learner becomes a voter only with a value of this leader on its disk: then it has what it needs to be
+    /// admitted. A voter that is not admitted counts for the size of a quorum, and never promises.
+    fn check_may_promote(&self, node: NodeId) -> Result<(), ChangeError> {
+        let Position::Leading(leader) = &self.position else { return Err(ChangeError::NotLeading) };
+        if self.matched(node) < leader.first {
+            return Err(self.lagging(node));
+        }
+        self.check_caught_up(node)
+    }
+
     fn check_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
         let last = self.acceptor.values().last().slot;
-        let matched = self.matched(node);
-        if matched.0 + LAG_MAX < last.0 || !self.is_active_peer(node) {
-            return Err(ChangeError::Lagging(last.0.saturating_sub(matched.0)));
+        if self.matched(node).0 + LAG_MAX < last.0 || !self.is_active_peer(node) {
+            return Err(self.lagging(node));
         }
         Ok(())
+    }
+
+    fn lagging(&self, node: NodeId) -> ChangeError {
+        let last = self.acceptor.values().last().slot;
+        ChangeError::Lagging(last.0.saturating_sub(self.matched(node).0))
     }
 
     /// Transfers leadership to the active voter with the longest matching log, if there is one.
@@ -123,9 +138,9 @@ impl Paxos {
         }
     }
 
-    /// Applies the change in a decided value. A change that was applied before (the members came with a
-    /// checkpoint or from the disk) and one that does not fit the members have no effect, on every replica
-    /// alike.
+    /// Applies the change in a decided value. Two kinds of change have no effect, on every replica alike: a
+    /// change that is already in the members (they came with a checkpoint or from the disk), and a change
+    /// that does not fit the members.
     pub(crate) fn make(&mut self, entry: &LogEntry) {
         let Some(change) = change_of(entry) else { return };
         if entry.index <= self.members.index || self.members.check(&change).is_err() {
@@ -144,8 +159,8 @@ impl Paxos {
         }
     }
 
-    /// Announces the decision that removes this leader while it still has connections: the voters of the old
-    /// list may lack a quorum without it.
+    /// Announces the decision that removes this leader, while it still has connections. Without this leader,
+    /// the voters of the old list may lack a quorum to find out about it.
     fn announce_own_removal(&mut self) {
         let decided = self.replica.decided();
         if let Position::Leading(leader) = &self.position {

@@ -1,7 +1,7 @@
 //! The messages between the roles.
 //!
-//! Every message of phase 1 and phase 2 carries its ballot, so a late one is never taken for a message of
-//! another ballot. Any message may be lost, duplicated or reordered.
+//! Every message of phase 1 and phase 2 contains its ballot, so a late message is never taken for a message
+//! of another ballot. Any message may be lost, duplicated or reordered.
 
 use alloc::vec::Vec;
 
@@ -16,25 +16,26 @@ pub(crate) enum Message {
     /// Replica to acceptors: whether they would promise a ballot of this replica. It commits the acceptor to
     /// nothing.
     PreVote { attempt: u64, last: LogIndex },
-    /// Acceptor to replica: it would promise; `round` is the round of its current promise.
+    /// Acceptor to replica: this acceptor would promise; `round` is the round of its current promise.
     PreVoteGranted { attempt: u64, round: Term },
     /// Scout to acceptors, phase 1: promise this ballot.
     Prepare { ballot: Ballot },
-    /// Acceptor to scout: it takes part in no earlier round, and its log ends at `accepted`.
+    /// Acceptor to scout: this acceptor takes part in no earlier round from now on, and its log ends at
+    /// `accepted`.
     Promise { ballot: Ballot, accepted: Mark },
-    /// Acceptor to scout or commander: it has promised a later ballot.
+    /// Acceptor to scout or commander: this acceptor has promised another ballot, `promised`.
     Refuse { ballot: Ballot, promised: Ballot },
     /// Scout to the acceptor whose log is the latest: send the values after this mark.
     Learn { ballot: Ballot, after: Mark },
     /// Acceptor to scout: the values after this mark.
     Learned { ballot: Ballot, after: Mark, values: Vec<LogEntry> },
-    /// Leader to acceptors, phase 2: accept these values after that mark. Without values it asks whether the
-    /// acceptor has that mark.
+    /// Leader to acceptors, phase 2: accept these values after that mark. Without values, the message asks
+    /// whether the acceptor has that mark.
     Accept { ballot: Ballot, after: Mark, values: Vec<LogEntry>, decided: LogIndex },
     /// Acceptor to commanders: everything up to `last` is accepted and durable.
     Accepted { ballot: Ballot, last: LogIndex },
-    /// Acceptor to leader or scout: its log has another mark in slot `after`; `hint` is the last mark that
-    /// both logs may share.
+    /// Acceptor to leader or scout: its log has no mark or another mark in slot `after`; `hint` is the last
+    /// mark that both logs may share.
     Missing { ballot: Ballot, after: LogIndex, hint: Mark },
     /// Leader to replicas: everything up to `decided` is decided.
     Decision { ballot: Ballot, decided: LogIndex },

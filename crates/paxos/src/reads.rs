@@ -1,9 +1,9 @@
-//! Reads that a leader confirms with a quorum: no lease and no clock, but a heartbeat with a sequence number
-//! that a quorum replies to.
+//! Reads that a leader confirms with a quorum. It uses no lease and no clock: it sends a heartbeat with a
+//! sequence number, and waits until a quorum has replied.
 //!
-//! A read that arrived before a confirmation started must cover everything that was decided when it arrived.
-//! An acceptor that replies has promised no later ballot. So no later leader had a quorum of promises when
-//! the read arrived, and none had decided a value.
+//! A read must cover everything that was decided when it arrived. A confirmation that starts later proves
+//! that this leader knew all of it: an acceptor that replies has promised no later ballot, so when the read
+//! arrived, no later leader had a quorum of promises, and none had decided a value.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use bezant_consensus::Members;
 use bezant_types::{LogIndex, NodeId};
 
-/// The maximum number of waiting reads. A read beyond it is dropped, and its requester sends it again.
+/// The maximum number of waiting reads. Further reads are dropped, and their requesters send them again.
 const WAITING_MAX: usize = 1 << 16;
 
 /// A read request: the node, the incarnation of its process, and the number of the read.

@@ -1,8 +1,8 @@
 //! The requester: asks the leader which slot a read must cover, and asks again while no answer comes.
 //!
 //! A request carries the incarnation of this process and the read's number, so an answer to an earlier
-//! incarnation is never used for this one. An answer that is late or duplicated still names a slot that is
-//! not before any slot that was decided when the read was requested.
+//! incarnation is never used for this one. A late or duplicated answer is still right: the slot that it names
+//! covers every slot that was decided when the read was requested.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

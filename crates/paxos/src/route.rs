@@ -71,7 +71,7 @@ impl Paxos {
         }
     }
 
-    /// Handles that a message of a ballot's leader arrived: true when this replica follows that leader.
+    /// A message of the leader of `ballot` has arrived. Returns true if this replica now follows that leader.
     fn accept_leader(&mut self, ballot: Ballot, decided: LogIndex) -> bool {
         let is_own = ballot.node == self.node;
         let is_false = if is_own { self.ballot() != Some(ballot) } else { self.leads_in(ballot) };
@@ -103,14 +103,15 @@ impl Paxos {
         matches!(&self.position, Position::Leading(leader) if leader.ballot.round == ballot.round)
     }
 
-    /// Slots that the leader announced as decided are decided here as far as this log is known to equal the
+    /// Marks the slots that the leader announced as decided, as far as this log is known to equal the
     /// leader's.
     fn note_decision(&mut self, decided: LogIndex) {
         self.replica.handle_decided(decided.min(self.acceptor.matched()));
     }
 
     fn handle_accept(&mut self, ballot: Ballot, after: Mark, values: &[LogEntry], decided: LogIndex) {
-        // While a checkpoint is being fetched, values could not follow this log.
+        // While a checkpoint is being fetched, values are not accepted: the log restarts after that
+        // checkpoint.
         if !self.accept_leader(ballot, decided) || self.installing.is_some() {
             return;
         }

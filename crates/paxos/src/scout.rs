@@ -4,22 +4,23 @@
 //! A promise carries the mark at the end of the acceptor's log. The greatest of these marks names the log
 //! that must be adopted: the log that was written in the latest round, and of those the longest. Any other
 //! value in another log was never decided:
-//! - Let a value be decided in round *r*. A majority has accepted a value of round *r* in its slot or after
-//!   it, and with it the whole log of that leader up to there.
+//! - Let a value be decided in round *r*. A majority has accepted a value of round *r* in that slot or a
+//!   later one, and so the whole log of round *r*'s leader up to there.
 //! - Some acceptor of that majority has promised this ballot. It accepts nothing of earlier rounds any more,
 //!   so its mark has round *r* or a later one.
 //! - So the greatest mark has round *r* or a later one, and its log contains the value: the leader of that
 //!   round proposed the value, or had adopted it by the same argument.
 //!
-//! The scout needs a promise from a majority of the voters that its own log and disk show as decided,
-//! including the values that it has learned. A learned value may add newer voters; then the scout asks these
-//! as well.
+//! The scout needs promises from a majority of the voters. The voters are those of the newest members that
+//! its disk and its log show as decided, learned values included. When a learned value adds voters, the scout
+//! asks these too.
 //!
-//! A promise leaves when it is durable, and may report values that are not: a crash of their acceptor can lose
-//! them. They were never accepted then, since an acceptance leaves after its value is durable. So when an
-//! acceptor does not have the values that it reported, the scout asks for its promise again.
+//! A promise is sent as soon as the promise itself is durable. It may report values that are not durable yet,
+//! and a crash of the acceptor can lose these. They never counted as accepted, since an acceptance is sent
+//! only after its values are durable. So when an acceptor does not have the values that it reported, the
+//! scout asks for its promise again.
 //!
-//! It ends when it adopts that log, or when an acceptor has promised a later ballot.
+//! The scout ends when it adopts the log, or when an acceptor has promised a later ballot.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +29,8 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::ballot::{Ballot, Mark};
 
-/// How often a scout asks an acceptor for its promise again. What an acceptor reports after a crash is durable,
-/// so one more promise is enough; more of them are for old promises that arrive late.
+/// How many times a scout asks the same acceptor for a new promise. After a crash an acceptor reports only
+/// durable values, so one new promise is enough. The rest allows for old promises that arrive late.
 const RENEWALS_MAX: u32 = 4;
 
 /// Phase 1 of a ballot.
@@ -40,7 +41,8 @@ pub(crate) struct Scout {
     promises: BTreeMap<NodeId, Mark>,
     /// The acceptors that have promised another node in this round.
     refused: BTreeSet<NodeId>,
-    /// The acceptor that was asked for values, and the slot after which; `None` when no request is open.
+    /// The open request for values: the acceptor, and the slot before the first requested value. `None` when
+    /// no request is open.
     asked: Option<(NodeId, LogIndex)>,
     /// How many promises of each acceptor were dropped.
     renewals: BTreeMap<NodeId, u32>,
@@ -87,8 +89,9 @@ impl Scout {
         self.promises.entry(from).or_insert(accepted);
     }
 
-    /// Drops the promise of an acceptor that does not have the values that it reported, so that the scout asks for
-    /// it again. False, and the promise stays, when that was done too often for a crash to be the reason.
+    /// Drops the promise of an acceptor that does not have the values that it reported, so that the scout
+    /// asks for a new one. Returns false and keeps the promise after [`RENEWALS_MAX`] times: then a crash is
+    /// not the reason.
     pub(crate) fn drop_promise(&mut self, from: NodeId) -> bool {
         let renewals = self.renewals.entry(from).or_default();
         if *renewals == RENEWALS_MAX {

@@ -14,8 +14,8 @@ use crate::values::Values;
 /// The state from which a replica starts.
 #[derive(Debug)]
 pub(crate) struct Seed {
-    /// The promise of the acceptor. It is later than the one on disk after a crash between the checkpoint of
-    /// a later round and the promise of that round.
+    /// The promise of the acceptor. It is later than `written` when a checkpoint of a later round was stored,
+    /// and a crash came before the promise of that round was.
     pub(crate) promised: Ballot,
     /// The promise on the disk.
     pub(crate) written: Ballot,
@@ -34,7 +34,7 @@ impl Seed {
         let (index, term) = state.checkpoint;
         let values = Values::new(Mark::new(index, term), state.entries)?;
         let written = state.vote.unwrap_or_default();
-        // A replica that has a value of a round is at least in that round.
+        // A replica whose log ends with a value of a round takes part in no earlier round.
         let last_round = values.last().round;
         let vote =
             if written.term < last_round { Vote { term: last_round, ..Vote::default() } } else { written };

@@ -26,8 +26,8 @@ impl Timeouts {
         Self { state: seed, election_ticks, heartbeat_ticks }
     }
 
-    /// Ticks without a message of the leader after which pre-votes are granted, and without a quorum after
-    /// which a leader steps down.
+    /// After so many ticks without a message of the leader, a replica grants pre-votes. After so many ticks
+    /// without a quorum, a leader steps down.
     pub(crate) const fn election_ticks(&self) -> u64 {
         self.election_ticks
     }
@@ -37,16 +37,16 @@ impl Timeouts {
         self.heartbeat_ticks
     }
 
-    /// The election timeout of a replica that follows or waits for a leader. The shortest one is a heartbeat
-    /// interval longer than the time for which other replicas grant no pre-vote after a message of the
-    /// leader: a request that comes too early is not granted.
+    /// The election timeout of a replica that follows or waits for a leader. After a message of the leader,
+    /// the other replicas grant no pre-vote for `election_ticks`. The shortest timeout is one heartbeat
+    /// interval longer, because an earlier request would not be granted.
     pub(crate) fn draw(&mut self) -> u64 {
         let first = self.election_ticks + self.heartbeat_ticks;
         first + self.next() % (self.election_ticks - self.heartbeat_ticks)
     }
 
-    /// The timeout after a ballot was pre-empted; its range grows with `pre_emptions`, the number in a row,
-    /// up to eight election timeouts.
+    /// The timeout after a ballot was pre-empted. `pre_emptions` is the number of pre-emptions in a row; the
+    /// range grows with it, up to eight election timeouts.
     pub(crate) fn back_off(&mut self, pre_emptions: u32) -> u64 {
         let longest = self.election_ticks << pre_emptions.min(3);
         self.heartbeat_ticks + self.next() % longest

@@ -1,8 +1,7 @@
 //! The pvalues that an acceptor has accepted: the end of the log in memory.
 //!
-//! It starts after the newest checkpoint, or a little before the end of that checkpoint, so that a replica
-//! which lags by a few slots does not need the whole checkpoint. The node and the log's writer share the
-//! memory of the payloads.
+//! It starts after the newest checkpoint, or some slots earlier, so that a replica that lags by a few slots
+//! does not need the whole checkpoint. The engine and the log's writer share the memory of the payloads.
 //!
 //! What always holds: slots have no gaps, and rounds never decrease from slot to slot.
 
@@ -15,7 +14,7 @@ use bezant_types::{LogIndex, Term};
 use crate::ballot::Mark;
 use crate::change::change_of;
 
-/// Bytes of values in memory up to which values that the checkpoint covers are kept.
+/// Values that the checkpoint covers are kept while all values in memory take at most so many bytes.
 const RETAINED_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of a value, on the wire and in memory.
@@ -78,7 +77,7 @@ impl Values {
         self.entries.get(self.at(slot)?)
     }
 
-    /// The mark of a slot in memory, or of the one before the first.
+    /// The mark of a slot in memory, or of the slot directly before them.
     pub(crate) fn mark(&self, slot: LogIndex) -> Option<Mark> {
         if slot == self.before.slot { Some(self.before) } else { self.entry(slot).map(Mark::of) }
     }
@@ -87,9 +86,9 @@ impl Values {
         self.mark(mark.slot) == Some(mark)
     }
 
-    /// The last slot that is not after the mark's and whose round is at most the mark's: a log with that mark
-    /// may equal this one up to there. For slots before the values in memory the rounds are not known, and
-    /// the mark's own slot is returned.
+    /// The last slot, at or before the mark's slot, whose round is at most the mark's round. Up to that slot
+    /// this log may equal a log that has the mark. The rounds of slots before the values in memory are not
+    /// known; for a mark there, returns the mark's own slot.
     pub(crate) fn last_until(&self, mark: Mark) -> LogIndex {
         let Some(end) = self.at(mark.slot.next()) else { return mark.slot };
         let end = end.min(self.entries.len());
@@ -110,7 +109,7 @@ impl Values {
         fitting.map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// The slots after `after` whose values change the members.
+    /// The slots in memory after `after` whose values change the members.
     pub(crate) fn changes_after(&self, after: LogIndex) -> impl Iterator<Item = LogIndex> {
         self.changes.iter().copied().filter(move |slot| *slot > after)
     }
@@ -123,7 +122,7 @@ impl Values {
         self.entries.push_back(entry);
     }
 
-    /// Appends values. Existing values from the slot of the first one on are dropped.
+    /// Appends values. Existing values in the slot of the first one and later are dropped first.
     pub(crate) fn append(&mut self, entries: &[LogEntry]) {
         let Some(first) = entries.first() else { return };
         assert!(first.index > self.before.slot, "a value in a checkpoint is never overwritten");

@@ -1,6 +1,7 @@
-//! Messages as bytes: version u8, kind u8, the fields in their order, little-endian. A mark is slot u64,
-//! round u64. Values are count u32, and for each its round u64, kind u8, size u32, payload; their slots
-//! follow from the mark before them. Bytes that break an order or a limit are not a message.
+//! Messages as bytes: version u8, kind u8, then the fields in their order, little-endian. A mark is slot u64,
+//! round u64. A list of values is count u32, and then for each value its round u64, kind u8, size u32 and
+//! payload. The slots of values follow from the mark before them. Bytes that break an order or a limit are
+//! rejected.
 
 use alloc::vec::Vec;
 
@@ -18,7 +19,7 @@ const VERSION: u8 = 1;
 const VALUES_MAX: usize = 1 << 16;
 /// The maximum of a slot or a round, so that adding to one never overflows.
 const NUMBER_MAX: u64 = 1 << 62;
-/// Spare capacity for the bytes that the node appends to a message, so that the message is not copied.
+/// Spare capacity, so that bytes can be appended to a message on its way to the network without copying it.
 const SPARE_CAPACITY: usize = 16;
 
 const PRE_VOTE: u8 = 1;

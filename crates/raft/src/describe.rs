@@ -1,7 +1,7 @@
 //! The engine's messages, one line each.
 //!
-//! An entry is written `index/term` where its term matters. A line shows every field that the message type
-//! uses, and no other.
+//! A position in the log is shown as `index/term` where the term matters. A line shows exactly the fields
+//! that the message type uses.
 
 use bezant_consensus::{Change, Description, MessageKind};
 use bytes::Bytes;

@@ -33,10 +33,10 @@ enum Admission {
     Admitted,
     /// It has received no append of a leader yet.
     Waiting,
-    /// It must have on disk every entry up to `index`, which the first leader that it received an append from
-    /// knew to be committed, and an entry of that leader's term or of a later one. A new leader may know a
-    /// lower commit index than the group has reached, but every entry that was committed before its term
-    /// precedes its first entry.
+    /// It must have two things on disk: every entry up to `index`, the commit index in the first append that
+    /// it received from a leader, and an entry of that leader's term or of a later term. The second is needed
+    /// because a new leader may know a lower commit index than the group has reached. All entries that were
+    /// committed before its term precede its first entry.
     Until { index: u64, term: u64 },
     /// It has these entries and has emitted `CaughtUp`.
     CaughtUp,
@@ -59,7 +59,7 @@ pub struct Raft {
     campaign_in: Option<usize>,
     /// The vote that is on the disk, or in a write that was emitted.
     vote: Vote,
-    /// The last leader that was seen, to detect a change; 0 for none.
+    /// The leader after the previous input, to detect a change; 0 for none.
     leader_before: u64,
     /// The last index that a leader has announced as committed.
     announced: u64,
@@ -67,9 +67,9 @@ pub struct Raft {
     ticks_since_leader: u64,
     /// Ticks since this engine started.
     ticks: u64,
-    /// The tick of the last message of each peer.
+    /// The tick at which the last message of each peer arrived.
     received_at: BTreeMap<NodeId, u64>,
-    /// Ticks after its last message for which a peer counts as active.
+    /// A peer counts as active for so many ticks after its last message.
     active_ticks: u64,
     admission: Admission,
     /// The last index that the disk recorded as committed when this engine started.
@@ -104,7 +104,7 @@ impl Raft {
         let learned = (members.index > options.members.index).then(|| Output::Members(members.clone()));
         let (written, floor) = (state.vote.unwrap_or_default(), state.floor().0);
         let (index, term) = state.checkpoint;
-        // A replica that has an entry of a term is at least in that term.
+        // A replica whose log ends with an entry of a term is at least in that term.
         let last_term = state.entries.last().map_or(term, |entry| entry.term);
         let vote =
             if written.term < last_term { Vote { term: last_term, ..Vote::default() } } else { written };
@@ -154,8 +154,8 @@ impl Raft {
         Some(engine)
     }
 
-    /// Handles a peer's message. One with a wrong sender or receiver is dropped; raft-rs rejects messages
-    /// that are local to a replica.
+    /// Handles a peer's message. A message with a wrong sender or receiver is dropped. raft-rs rejects
+    /// message types that a replica sends only to itself.
     fn step(&mut self, from: NodeId, mut message: Message) {
         if message.from != from.0 || message.to != self.node.0 {
             return;
@@ -179,7 +179,7 @@ impl Raft {
         let log = &self.raw.raft.raft_log;
         let may_vote = self.admission == Admission::Admitted;
         match message.get_msg_type() {
-            // Commands are forwarded by the node, so a proposal of a peer is invalid.
+            // The replica forwards commands outside of the engine, so a proposal from a peer is invalid.
             MessageType::MsgPropose => return,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote | MessageType::MsgTimeoutNow
                 if !may_vote =>
@@ -233,8 +233,8 @@ impl Raft {
         if self.raw.raft.state == StateRole::Leader || (may_campaign && is_written) {
             self.raw.tick();
         } else if may_campaign {
-            // The timeout still elapses: after it, this replica grants pre-votes to others, and it starts an
-            // election as soon as it can.
+            // The election timeout still elapses. After it, this replica grants pre-votes to others, and
+            // starts an election as soon as its entries are on disk.
             self.raw.raft.election_elapsed += 1;
         }
         for context in self.reads.tick() {
@@ -251,8 +251,8 @@ impl Raft {
 
     /// The connection to a peer broke. If the peer led, its process has most likely ended: this replica does
     /// not wait for the whole election timeout, and from now on grants votes to others. The voters start
-    /// elections one after another, the lowest number first. One whose log is too short is not elected, and
-    /// the next one tries.
+    /// elections one after another, the lowest number first. A voter whose log is too short is not elected,
+    /// and then the next one starts an election.
     fn handle_lost(&mut self, peer: NodeId) {
         let raft = &mut self.raw.raft;
         if raft.leader_id == peer.0 && raft.state == StateRole::Follower && self.installing == Installing::No
@@ -271,8 +271,8 @@ impl Raft {
         self.installing = Installing::No;
         let mut voters = conf_state(self.raw.store().members());
         if members.index > self.raw.store().members().index {
-            // raft-rs rejects a checkpoint whose members do not include this replica. A replica that was
-            // removed meanwhile keeps the previous voters in raft-rs and starts no election: see `tick`.
+            // raft-rs rejects a checkpoint whose members do not include this replica. If this replica was
+            // removed meanwhile, raft-rs keeps the previous voters, and `tick` starts no election.
             if members.get(self.node).is_some() {
                 voters = conf_state(&members);
             }
@@ -281,8 +281,8 @@ impl Raft {
         }
         let raft = &mut self.raw.raft;
         if raft.term < term.0 {
-            // A replica that has an entry of a term is at least in that term: entries that the leader of an
-            // earlier term sends could not follow it.
+            // A replica whose log ends with an entry of a term takes part in no earlier term: entries of an
+            // earlier term cannot follow that entry.
             raft.become_follower(term.0, raft::INVALID_ID);
         }
         if raft.leader_id == raft::INVALID_ID || raft.state != StateRole::Follower {
@@ -328,7 +328,8 @@ impl Raft {
         let committed = ready.take_committed_entries();
         self.raw.advance_append_async(ready);
         if installed != 0 {
-            // The checkpoint was durable before `Installed` came in, even if other writes are still pending.
+            // The checkpoint was durable before the driver passed `Installed`, even if other writes are still
+            // pending.
             self.raw.raft.on_persist_snap(installed);
             self.raw.advance_apply_to(installed);
         }
@@ -423,8 +424,8 @@ impl Raft {
         }
     }
 
-    /// raft-rs draws an election timeout from the system's randomness whenever its role changes; the value is
-    /// replaced.
+    /// Whenever its role changes, raft-rs draws an election timeout from the system's randomness. This
+    /// replaces it by one from the seeded generator.
     fn draw_timeout(&mut self) {
         let raft = &mut self.raw.raft;
         let now = (raft.term, raft.state);

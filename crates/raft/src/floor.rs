@@ -59,9 +59,9 @@ impl Raft {
         match message.get_msg_type() {
             MessageType::MsgAppend => {
                 if is_other(message.index, message.log_term) {
-                    // While raft-rs does not count this entry as committed, its response lets the leader
-                    // search for the place where the logs differ. The entries that only a checkpoint holds
-                    // cannot be compared, so there is no earlier place to find.
+                    // If raft-rs does not count this entry as committed yet, it responds with a rejection,
+                    // and the leader searches for the place where the logs begin to differ. An entry that
+                    // only a checkpoint covers cannot be compared, so for it there is nothing to search.
                     let is_settled = message.index < self.raw.raft.raft_log.committed
                         || store.entry(message.index).is_none();
                     return is_settled.then_some(Divergence { first: message.index, is_exact: false });
@@ -70,7 +70,7 @@ impl Raft {
                 let other = message.get_entries().iter().find(|entry| {
                     match store.entry(entry.index).filter(|_| entry.index <= committed) {
                         Some(known) => (known.term, &known.data) != (entry.term, &entry.data),
-                        // Of the checkpoint's last entry only the term is known.
+                        // Only the term of the checkpoint's last entry is known.
                         None => is_other(entry.index, entry.term),
                     }
                 })?;

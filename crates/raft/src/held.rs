@@ -1,10 +1,10 @@
 //! Messages that wait until the state that they report is durable.
 //!
-//! Every step of the engine that sends something has a number, and so has every write. A message may leave
-//! when all writes that were emitted before it, or with it, are durable. A message that depends on no entry
-//! waits only for the votes in these writes: entries may wait for disk space while elections go on.
+//! Every step of raft-rs (`Ready`) has a number, and the write of a step has the number of the step. A
+//! message may leave when all writes of its own and of earlier steps are durable. A message that depends on
+//! no entry waits only for the votes in these writes: elections continue while entries wait for disk space.
 //!
-//! Held messages do not accumulate while a write takes long: of several confirmations of entries to the same
+//! Held messages do not accumulate during a long write: of several confirmations of entries to the same
 //! leader, only the one with the highest index is kept.
 
 use std::collections::VecDeque;
@@ -12,13 +12,12 @@ use std::collections::VecDeque;
 use bezant_consensus::WriteNumber;
 use raft::eraftpb::{Message, MessageType};
 
-/// The messages of a step, and of the steps after it that wrote nothing, with the write that must be durable
-/// before they leave.
+/// The messages of a step, and of the next steps as long as they wrote nothing.
 #[derive(Debug)]
 struct Step {
     /// The raft-rs number of the last of these steps.
     number: u64,
-    /// The write that must be durable; 0 for none.
+    /// The write that must be durable before the messages leave; 0 for none.
     write: u64,
     messages: Vec<Message>,
 }
@@ -75,12 +74,13 @@ impl Held {
         }
     }
 
-    /// Releases the messages that wait for no write and follow no held step.
+    /// Releases messages of steps that wrote nothing, unless an earlier step is still held.
     pub(crate) fn free_unwritten(&mut self) -> Freed {
         self.free(WriteNumber(0))
     }
 
-    /// Releases everything up to that write, and the messages of the steps after it that wrote nothing.
+    /// Releases the messages of all steps up to that write, and of the next steps as long as they wrote
+    /// nothing.
     pub(crate) fn free(&mut self, durable: WriteNumber) -> Freed {
         let mut freed = Freed { messages: self.handle_vote_durable(durable), ..Freed::default() };
         while let Some(step) = self.steps.pop_front_if(|step| step.write <= durable.0) {
@@ -103,8 +103,8 @@ impl Held {
     }
 }
 
-/// False for messages that are valid whatever entries are durable on this disk. A vote request is not among
-/// them: it reports the end of the log.
+/// False for messages that are valid whatever entries are durable on this disk. True for a vote request: it
+/// reports the end of the log.
 fn depends_on_entries(message: &Message) -> bool {
     match message.get_msg_type() {
         MessageType::MsgRequestVoteResponse
@@ -117,7 +117,8 @@ fn depends_on_entries(message: &Message) -> bool {
     }
 }
 
-/// Adds a message to those of a step. A confirmation replaces an earlier one with a lower index.
+/// Adds a message to the held messages of a step. A confirmation replaces an earlier confirmation to the same
+/// leader with a lower index.
 fn push(messages: &mut Vec<Message>, message: Message) {
     let confirms = |it: &Message| it.get_msg_type() == MessageType::MsgAppendResponse;
     let is_same =

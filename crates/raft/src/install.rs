@@ -2,9 +2,9 @@
 //!
 //! The snapshot message of raft-rs only announces that a checkpoint is needed. The checkpoint itself is
 //! transferred outside of the engine, in pieces that the replica requests. Meanwhile the replica ignores
-//! entries from the leader, because they could not follow its log. The leader takes the snapshot as delivered
-//! at once and probes with every heartbeat, so a replica that restarts or ends the transfer continues without
-//! further messages.
+//! entries from the leader, because its log will restart after the checkpoint. The leader counts the snapshot
+//! as delivered at once and probes the replica with every heartbeat. So a replica that restarts or ends the
+//! transfer needs no further messages to continue.
 
 use bezant_types::{LogIndex, NodeId, Term};
 use raft::eraftpb::{ConfState, Message, MessageType, Snapshot};

@@ -9,8 +9,9 @@
 //!    section 10.2.1).
 //! 2. A follower appends the entry and emits the write. Its response to the leader is held in `held` until
 //!    [`Input::Persisted`](bezant_consensus::Input::Persisted) has reached that write.
-//! 3. When the entry is durable on a majority (the leader's own disk counts as one), the leader commits it
-//!    and announces that with the next message. Each replica emits it as `Commit`, in the order of the log.
+//! 3. When the entry is durable on a majority (the leader's own disk counts as one), the leader commits it,
+//!    and announces the new commit index with its next message. Each replica emits the entry as `Commit`, in
+//!    the order of the log.
 //!
 //! What always holds:
 //! - No vote, and no confirmation of an entry, is sent before the state that it reports is durable on this
@@ -22,8 +23,9 @@
 //! - An entry that is known to be committed is never replaced: this replica stops instead (`floor`).
 //! - Election timeouts are drawn from the generator that the options seed: equal input, equal output. (A
 //!   value that raft-rs draws from the system's randomness is replaced before it is used.)
-//! - A replica that is not admitted (its disk is new, and may be a wiped disk under an old number) neither
-//!   votes nor starts an election until it has every entry that the leader knew to be committed.
+//! - A replica that is not admitted neither votes nor starts an election. Its disk is new, and may be a wiped
+//!   disk under an old number. It may be admitted once it has every entry that a leader knew to be committed,
+//!   and an entry of that leader's term.
 
 mod checks;
 mod describe;

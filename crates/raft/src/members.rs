@@ -1,9 +1,9 @@
 //! Changes of the membership, converted between [`bezant_consensus`] and raft-rs.
 //!
-//! The payload of such an entry is the configuration change of raft-rs, with the [`Change`] of
-//! `bezant_consensus` as its context. raft-rs reads the former, all other code reads the latter. A change of
-//! a learner is one step. A change of a voter enters a joint configuration, and the leader proposes the
-//! second step as soon as the first is applied. A new leader that finds the members joint does the same.
+//! The payload of such an entry is a configuration change of raft-rs, whose context field contains the
+//! [`Change`] of `bezant_consensus`. raft-rs reads its own fields; all other code reads the context. A change
+//! of a learner is one step. A change of a voter enters a joint configuration, and the leader proposes the
+//! second step as soon as the first is applied. So does a new leader that finds a joint configuration.
 
 use bezant_consensus::{Change, ChangeError, EntryKind, LogEntry, Members, Output, Part};
 use bezant_types::{LogIndex, NodeId};
@@ -17,7 +17,8 @@ use raft::eraftpb::{
 use crate::engine::Raft;
 use crate::wire::raft_entry;
 
-/// Entries that a node may lack when it becomes a voter or the leader. It receives them within a short time.
+/// The most entries that a node may lack when it is made a voter or the leader. It receives so few within a
+/// short time.
 const LAG_MAX: u64 = 256;
 
 /// These members as a raft-rs configuration.
@@ -60,8 +61,8 @@ fn conf_change(members: &Members, change: &Change) -> ConfChangeV2 {
     conf_change
 }
 
-/// The change in an entry; `None` when it is not one that this engine proposes. Both halves must name the
-/// same change, because raft-rs reads one of them and all other code reads the other.
+/// The change in an entry; `None` when this engine never proposes such an entry. The fields of raft-rs and
+/// the context must describe the same change, because raft-rs reads the former and all other code the latter.
 pub(crate) fn change_of(entry: &Entry) -> Option<Change> {
     if entry.get_entry_type() != EntryType::EntryConfChangeV2 {
         return None;
@@ -108,7 +109,7 @@ impl Raft {
         let members = self.raw.store().members();
         members.check(change)?;
         match change {
-            Change::Promote(node) => self.check_caught_up(*node)?,
+            Change::Promote(node) => self.check_may_promote(*node)?,
             Change::Lead(node) if *node == self.node => return Ok(None),
             Change::Lead(node) => {
                 self.check_caught_up(*node)?;
@@ -127,13 +128,31 @@ impl Raft {
         Ok(Some(index))
     }
 
+    /// A learner becomes a voter only with an entry of this leader's term on its disk: then it has what it
+    /// needs to be admitted. A voter that is not admitted counts for the size of a quorum, and never votes.
+    fn check_may_promote(&self, node: NodeId) -> Result<(), ChangeError> {
+        let raft = &self.raw.raft;
+        if raft.raft_log.term(self.matched(node)).is_ok_and(|term| term == raft.term) {
+            return self.check_caught_up(node);
+        }
+        Err(self.lagging(node))
+    }
+
     fn check_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
         let last = self.raw.raft.raft_log.last_index();
-        let matched = self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched);
-        if matched + LAG_MAX < last || !self.is_active_peer(node) {
-            return Err(ChangeError::Lagging(last.saturating_sub(matched)));
+        if self.matched(node) + LAG_MAX < last || !self.is_active_peer(node) {
+            return Err(self.lagging(node));
         }
         Ok(())
+    }
+
+    /// The last entry that the node is known to have on disk; 0 for none.
+    fn matched(&self, node: NodeId) -> u64 {
+        self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched)
+    }
+
+    fn lagging(&self, node: NodeId) -> ChangeError {
+        ChangeError::Lagging(self.raw.raft.raft_log.last_index().saturating_sub(self.matched(node)))
     }
 
     /// Proposes the entry of a change, and returns its index; `None` when raft-rs rejects it now.
@@ -149,8 +168,8 @@ impl Raft {
         Some(LogIndex(self.raw.raft.raft_log.last_index()))
     }
 
-    /// Starts the second step of a change after the first was applied; true when raft-rs has messages to send
-    /// for it. A leader that is leaving transfers leadership, and the next leader makes the step.
+    /// Starts the second step of a change after the first was applied. A leader that is leaving transfers
+    /// leadership, and the next leader proposes the step. Returns true when raft-rs has something to send.
     pub(crate) fn complete_change(&mut self) -> bool {
         let raft = &self.raw.raft;
         let members = self.raw.store().members();
@@ -166,9 +185,9 @@ impl Raft {
         self.propose_change(&Change::Complete).is_some()
     }
 
-    /// Applies a committed entry that changes the members. A change that was applied before (the members came
-    /// with a checkpoint or from the disk) and one that does not fit the members have no effect, on every
-    /// replica alike.
+    /// Applies a committed entry that changes the members. Two kinds of change have no effect, on every
+    /// replica alike: a change that is already in the members (they came with a checkpoint or from the disk),
+    /// and a change that does not fit the members.
     pub(crate) fn commit_change(&mut self, entry: &Entry) {
         let Some(change) = change_of(entry) else { return };
         let members = self.raw.store().members();
@@ -177,7 +196,7 @@ impl Raft {
         }
         let changed = members.after(&change, LogIndex(entry.index));
         let conf_change = conf_change(members, &change);
-        // A change that raft-rs rejects is applied by no replica: the result is the same on all of them.
+        // If raft-rs rejects a change, it does so on every replica, so none applies it.
         if self.raw.raft.apply_conf_change(&conf_change).is_err() {
             return;
         }

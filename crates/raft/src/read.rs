@@ -1,8 +1,8 @@
-//! Reads that wait for the confirmation of a majority. They are requested again while no answer comes.
+//! Reads that wait for the confirmation of a majority. A read is requested again until its answer arrives.
 //!
-//! A request carries the node, the incarnation of its process and the read's number, so an answer to an
-//! earlier incarnation is never used for this one. An answer that is late or duplicated still names an index
-//! that is not lower than any index that was committed when the read was requested.
+//! A request contains the node, the incarnation of its process and the read's number, so an answer to an
+//! earlier incarnation is never used for this one. A late or duplicated answer is still right: the index that
+//! it names covers every entry that was committed when the read was requested.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The end of the log in memory, from which raft-rs reads entries.
 //!
-//! It starts after the newest checkpoint, or a little before the end of that checkpoint, so that a follower
-//! which lags by a few entries does not need the whole checkpoint. The node and the log's writer share the
-//! memory of its payloads.
+//! It starts after the newest checkpoint, or some entries earlier, so that a follower that lags by a few
+//! entries does not need the whole checkpoint. The engine and the log's writer share the memory of the
+//! payloads.
 
 use std::collections::VecDeque;
 
@@ -14,8 +14,7 @@ use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 use crate::members::conf_state;
 use crate::wire::raft_entry;
 
-/// Bytes of entries in memory up to which entries that the checkpoint covers are kept, for followers that lag
-/// by a few entries.
+/// Entries that the checkpoint covers are kept while all entries in memory take at most so many bytes.
 const RETAINED_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of an entry in memory.
@@ -64,7 +63,7 @@ impl Tail {
         self.before.0 + self.entries.len() as u64
     }
 
-    /// Appends entries. Existing entries from the index of the first one on are dropped.
+    /// Appends entries. Existing entries at the index of the first one and later are dropped first.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
         assert!(first.index > self.before.0, "an entry in a checkpoint is never overwritten");
@@ -106,7 +105,7 @@ impl Tail {
         self.entries.get(self.at(index).ok()?)
     }
 
-    /// The term of an entry in memory, or of the one before the first.
+    /// The term of an entry in memory, or of the entry directly before them.
     pub(crate) fn term_of(&self, index: u64) -> Option<u64> {
         if index == self.before.0 { Some(self.before.1) } else { self.entry(index).map(|entry| entry.term) }
     }

@@ -1,7 +1,7 @@
 //! Election timeouts, in ticks.
 //!
-//! A timeout is drawn for every term, so that two replicas which started an election at the same time are
-//! unlikely to do so again.
+//! A timeout is drawn whenever the term or the role changes, so that two replicas that started an election at
+//! the same time are unlikely to do so again.
 
 /// A generator (xorshift64*, Vigna 2016) that spreads the timeouts of replicas and gives the same values on
 /// every platform.
@@ -19,9 +19,10 @@ pub(crate) struct Timeouts {
 const STAGGER_TICKS: u64 = 8;
 
 impl Timeouts {
-    /// Draws below twice `election_ticks`. The shortest timeout is one heartbeat interval longer than the
-    /// time for which other replicas grant no vote after a message of the leader: they may have received its
-    /// last heartbeat later, and a request that comes too early is rejected.
+    /// Every timeout is below twice `election_ticks`. After a message of the leader, the other replicas grant
+    /// no vote for `election_ticks`, and they may have received its last heartbeat later than this replica.
+    /// So the shortest timeout is one heartbeat interval longer than that: an earlier request would be
+    /// rejected.
     pub(crate) fn new(seed: u64, election_ticks: u32, heartbeat_ticks: u32) -> Self {
         // The state must not be 0, and seeds that differ in one bit must give different sequences.
         let state = (seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
@@ -36,8 +37,8 @@ impl Timeouts {
         ticks(self.first + spread)
     }
 
-    /// The timeout of a replica whose connection to the leader broke; `rank` voters start an election before
-    /// it.
+    /// The timeout of a replica whose connection to the leader broke; `rank` is the number of voters that
+    /// start an election before it.
     pub(crate) fn after_loss(rank: usize) -> usize {
         1 + rank * ticks(STAGGER_TICKS)
     }

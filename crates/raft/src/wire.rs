@@ -1,8 +1,8 @@
 //! Entries and messages, converted between [`bezant_consensus`] and raft-rs.
 //!
 //! The payload of a command is shared with the `data` of the raft-rs entry, not copied. An entry of the
-//! engine itself is a leader's first entry, which is empty, or a change of the members (see `members`), which
-//! is not.
+//! engine itself is either a leader's first entry, which is empty, or a change of the members (see
+//! `members`), which is never empty.
 
 use bezant_consensus::{EntryKind, LogEntry};
 use bezant_types::{LogIndex, Term};
@@ -34,8 +34,8 @@ pub(crate) fn raft_entry(entry: LogEntry) -> Option<Entry> {
     }
 }
 
-/// The bytes of a message. The buffer has spare capacity for the bytes that the node appends, so that they
-/// are not copied.
+/// The bytes of a message. The buffer has spare capacity, so that bytes can be appended on the way to the
+/// network without copying the message.
 pub(crate) fn encode(message: &Message) -> Bytes {
     let size = usize::try_from(message.compute_size()).unwrap_or(0);
     let mut bytes = Vec::with_capacity(size + 16);

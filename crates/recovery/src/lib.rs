@@ -4,9 +4,9 @@
 //! The runtime and the simulator share this crate, so that the simulator tests what runs in production. It
 //! reads and writes through `storage`, and has no threads, clocks or connections.
 //!
-//! Always holds: the newest checkpoint is read first, then the history is cut back to it, then the log after
-//! it is read. Damage in any of them is an error that names file and place or, for one of several replicas, a
-//! [`Repair`] that names them. Nothing is cut without a report.
+//! Always holds: the newest checkpoint is read first, then the history is opened at its position, then the
+//! log after it is read. Damage in any of them is an error with file and place; in a group of several
+//! replicas it is a [`Repair`] with file and place. Nothing is cut without a report.
 #![deny(clippy::float_arithmetic)]
 
 mod machine;

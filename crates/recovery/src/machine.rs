@@ -1,4 +1,4 @@
-//! What a state machine must be for recovery: its rows and its fetches are those of the history.
+//! The state machines that can be recovered: their rows and their fetches are those of the history.
 
 use bezant_rsm::StateMachine;
 use bezant_types::{FetchKey, Fetched, HistoryRows};

@@ -45,12 +45,13 @@ pub enum RecoverError {
     Record(#[from] RecordError),
 }
 
-/// Who commits the entries of the log.
+/// How the entries of the log are committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// This replica alone: every entry of the log is committed, and is applied at once.
+    /// By this replica alone: every entry of its log is committed, and is applied during recovery.
     Alone,
-    /// The group: entries after the checkpoint are applied when the engine reports that they are committed.
+    /// By the group: entries after the checkpoint are applied later, when the engine reports that they are
+    /// committed.
     Grouped,
 }
 
@@ -79,8 +80,8 @@ pub struct Recovered<M> {
     pub committed: LogIndex,
     /// The terms of the log, up to `checkpoint` or further.
     pub terms: Terms,
-    /// The conflict for which this replica stopped earlier; `None` when it did not. It is recovered stopped,
-    /// with every entry applied that it knows to be committed.
+    /// The conflict for which this replica stopped earlier; `None` when it did not. Such a replica stays
+    /// stopped, and every entry that it knows to be committed is applied.
     pub conflict: Option<Conflict>,
     /// Bytes of the entries between the checkpoint and `applied`.
     pub log_bytes: usize,
@@ -99,11 +100,12 @@ pub fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fe
     Ok(found)
 }
 
-/// Repairs in one start. Each keeps less than the one before it; more of them mean that the disk is not
-/// usable.
+/// Maximal number of repairs in one start. Each keeps less than the one before it. A disk that needs more is
+/// not usable.
 const REPAIRS_MAX: usize = 8;
 
-/// Reads everything back. One of several replicas drops what is damaged, to fetch it from the others.
+/// Reads everything back. If other replicas can supply what is damaged, this replica drops it, and fetches it
+/// from them later.
 pub fn recover<M: Machine>(
     disk: &Arc<dyn Disk>,
     options: LogOptions,
@@ -116,7 +118,8 @@ pub fn recover<M: Machine>(
             Ok(recovered) => return Ok(Recovered { repairs, ..recovered }),
             Err(error) => error,
         };
-        // A stopped replica, or the only voter, may be the only one with its entries: nothing of it is dropped.
+        // A stopped replica, or the only voter, may be the only replica with its entries: nothing is dropped
+        // there.
         if mode == Mode::Alone
             || repairs.len() == REPAIRS_MAX
             || load_conflict(&**disk)?.is_some()
@@ -137,7 +140,8 @@ fn has_others(disk: &dyn Disk) -> Result<bool, RecordError> {
     Ok(!is_only_voter(disk, identity.node)?)
 }
 
-/// Reads everything back, or returns the first damage; `checkpoint` is then the one that was read before it.
+/// Reads everything back, or returns the first damage. Sets `checkpoint` as soon as the checkpoint is read,
+/// so that it is known when later data is damaged.
 fn read_back<M: Machine>(
     disk: &Arc<dyn Disk>,
     options: LogOptions,
@@ -151,7 +155,7 @@ fn read_back<M: Machine>(
         && let Some(DamageNote { file, offset }) = DamageNote::load(&**disk)?
         && has_others(&**disk)?
     {
-        let advice = "it was found when it was read";
+        let advice = "the damage was found while the node ran";
         return Err(RecoverError::History(HistoryError::Damaged { file, offset, advice }));
     }
     let store = CheckpointStore::new(Arc::clone(disk));
@@ -185,7 +189,8 @@ fn read_back<M: Machine>(
     }
     let cut = recovered.cut;
     let committed = recovered.committed.max(recovered.entries.committed()).min(log.last_index()).max(applied);
-    // Without these terms fewer are compared; the remaining ones are still true for the log that is here.
+    // If the record is damaged, the list begins empty. Then fewer terms can be compared with other replicas,
+    // and those that are added from now on are still right.
     let mut terms = match load_terms(&**disk) {
         Err(RecordError::Damaged { .. }) => Terms::new(),
         terms => terms?,

@@ -4,9 +4,10 @@
 //! durable before the next:
 //!
 //! 1. The identity records that this disk is not admitted. The replica neither votes nor stands for election
-//!    until it has on disk what a leader had committed that was elected without it.
-//! 2. The vote moves on to a new term. The replica then follows no leader of an earlier term, so its
-//!    acknowledgements of those terms no longer count, not even one that is still on its way.
+//!    until a leader was elected without its vote, and its disk has every entry that this leader had
+//!    committed.
+//! 2. The vote moves on to a new term. The replica then follows no leader of an earlier term. So its
+//!    acknowledgements in those terms no longer count, not even one that is still in the network.
 //! 3. The damaged data is dropped: the log from the damage on, or state, history and log when the checkpoint
 //!    or the history is damaged.
 //!
@@ -75,7 +76,7 @@ pub(crate) fn repair(
     Ok(Some(Repair { damage: describe(error), kept }))
 }
 
-/// The damage alone, without the advice of the error, which is for a node without others.
+/// The damage alone, without the error's advice: that advice is for a node that has no peers.
 fn describe(error: &RecoverError) -> String {
     match error {
         RecoverError::Checkpoint(CheckpointError::Damaged { file, offset, reason, .. })

@@ -1,8 +1,8 @@
 //! Supplies a replica that lags too far with this replica's newest checkpoint and history, one piece at a
 //! time.
 //!
-//! The replica that asks decides the pace and keeps the position. Here is only one open file for each such
-//! replica, so that a checkpoint that is replaced meanwhile can be read to its end.
+//! The replica that asks decides the pace and keeps the position. The supplier only keeps one open file for
+//! each such replica, so that it can read a checkpoint to its end even if a newer one replaces it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,7 +79,8 @@ impl Supplier {
                 self.readers.remove(&to);
             }
             let members = load_members(&*self.disk)?.unwrap_or_default();
-            // The record is never older than a checkpoint on this disk. A damaged record counts as empty.
+            // The record is never older than a checkpoint on this disk. A record that cannot be read counts
+            // as empty.
             let terms = load_terms(&*self.disk).unwrap_or_default();
             ChunkPart::State { offset, members, terms, bytes }
         } else {

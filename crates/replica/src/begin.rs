@@ -13,9 +13,11 @@ pub struct ReplicaOptions {
     pub node: NodeId,
     /// True for a replica without a group: no other replica can have a newer state.
     pub is_alone: bool,
-    /// Random number of this start: distinguishes answers to this incarnation from those to an earlier one.
+    /// Random number of this start. It distinguishes answers to this incarnation from answers to an earlier
+    /// one.
     pub incarnation: u64,
-    /// Bytes of log after which a checkpoint is cut; more when the checkpoint itself is larger.
+    /// A checkpoint is cut after so many bytes of log, or after as many bytes as the last checkpoint had, if
+    /// that is more.
     pub checkpoint_interval_bytes: usize,
 }
 
@@ -38,14 +40,15 @@ pub struct Restored<M, Found> {
 }
 
 impl<M: StateMachine> Restored<M, M::Found> {
-    /// A machine that has applied everything up to `applied`; the checkpoint on disk holds everything up to
-    /// `checkpoint`, and the log has `log_bytes` between the two.
+    /// A machine that has applied everything up to `applied`. The checkpoint on disk contains everything up
+    /// to `checkpoint`; the entries between the two have `log_bytes` bytes.
     pub const fn new(machine: M, applied: LogIndex, checkpoint: LogIndex, log_bytes: usize) -> Self {
         let pipeline = Pipeline::new(applied);
         Self { machine, applied, checkpoint, log_bytes, pipeline, floor: applied, terms: Terms::new() }
     }
 
-    /// Adds what the disk records as committed, and the terms of the log up to `applied` or further.
+    /// Adds `floor`, the last index that the disk records as committed, and the terms of the log, at least up
+    /// to `applied`.
     #[must_use]
     pub fn with_floor(mut self, floor: LogIndex, terms: Terms) -> Self {
         self.floor = floor;
@@ -53,8 +56,8 @@ impl<M: StateMachine> Restored<M, M::Found> {
         self
     }
 
-    /// Adds the entries of the log after `applied`, which may not be committed; entries up to it are skipped.
-    /// `Err` names an entry that cannot be decoded.
+    /// Adds the entries of the log after `applied`, which may not be committed. Entries up to `applied` are
+    /// skipped. `Err` names an entry that cannot be decoded.
     pub fn with_entries(mut self, entries: &[LogEntry]) -> Result<Self, LogIndex> {
         for entry in entries.iter().filter(|entry| entry.index > self.applied) {
             self.pipeline.push(InFlight::new(entry, None, M::RULES).map_err(|_| entry.index)?);

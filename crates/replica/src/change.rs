@@ -1,9 +1,10 @@
 //! Changes of the membership: requested at any node, made by the leader, answered when they are committed.
 //!
-//! A change travels as a command with its own operation, so that it is forwarded, refused and answered like
-//! any other. But it never enters an entry of the machine: the engine makes an entry of it. Like any command
-//! it may arrive late, and twice. So it names the member by the entry that added it: a change that arrives
-//! after that member was removed has no effect on the next member with the same number.
+//! A change is requested as a command with its own operation, so that it is forwarded, refused and answered
+//! like any other command. The state machine never receives it: the engine makes a separate entry of it. Like
+//! any command it may arrive late, and twice. So it names the member by its number and by the entry that
+//! added it. A change that arrives after that member was removed has no effect on a later member with the
+//! same number.
 
 use alloc::vec::Vec;
 
@@ -28,7 +29,7 @@ pub fn change_command(change: &Change, since: LogIndex) -> Command {
     Command { operation: CHANGE_OPERATION, events: 0, body: body.freeze() }
 }
 
-/// Reads the body of a change; `None` when it is none that may be requested.
+/// Reads the body of a change; `None` when a client may not request it.
 fn decode(body: &[u8]) -> Option<(LogIndex, Change)> {
     let (since, change) = body.split_first_chunk()?;
     let change = Change::decode(change).filter(|change| *change != Change::Complete)?;
@@ -42,7 +43,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         others.map(|member| member.node).collect()
     }
 
-    /// Makes a change that a client requested, on the leader.
+    /// Makes a change that a client requested. Only the leader calls this.
     pub(crate) fn handle_change(&mut self, origin: Origin, body: &Bytes) {
         let made = match decode(body) {
             None => Err(ChangeError::Unknown),

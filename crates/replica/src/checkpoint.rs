@@ -2,12 +2,13 @@
 
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
-/// Bytes of a piece: small enough that cutting one does not delay a payment noticeably.
+/// Bytes of a piece. Cutting a piece of this size does not delay a payment noticeably.
 pub(crate) const PIECE_SIZE: usize = 256 << 10;
 /// Pieces that were output and that the driver has not yet taken.
 const PIECES_IN_FLIGHT_MAX: usize = 4;
 
-/// A replica cuts a checkpoint alone after this many times the log after which a leader asks for one.
+/// A leader asks all replicas for a checkpoint after a certain amount of log. A replica cuts one alone after
+/// this many times that amount.
 const OVERDUE_FACTOR: usize = 3;
 
 /// The progress of a checkpoint.
@@ -28,17 +29,18 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
     pub(crate) stage: Stage,
-    /// The last entry in the checkpoint under way, or else in the last one; the next three fields belong to
-    /// it.
+    /// The last entry in the checkpoint that is under way, or else in the last checkpoint. The next three
+    /// fields are of the same checkpoint.
     pub(crate) index: LogIndex,
     pub(crate) term: Term,
     pub(crate) time: Nanos,
     pub(crate) position: HistoryPosition,
     /// Bytes of log applied since the last checkpoint began.
     pub(crate) log_bytes: usize,
-    /// Bytes of the last checkpoint: writing it again costs as much as that amount of log.
+    /// Bytes of the last checkpoint. The next one is due after at least so much log, so that checkpoints cost
+    /// no more writes than the log itself.
     pub(crate) size: usize,
-    /// The least number of bytes of log between two checkpoints.
+    /// Bytes of log between two checkpoints, at least.
     pub(crate) interval_bytes: usize,
 }
 
@@ -66,7 +68,8 @@ impl Checkpoints {
         self.is_idle() && self.log_bytes >= self.interval_bytes.max(self.size)
     }
 
-    /// True when this replica was busy at every entry where the others cut theirs, and must cut one alone.
+    /// True when this replica must cut a checkpoint alone, because another one was under way at every entry
+    /// where the other replicas cut theirs.
     pub(crate) fn is_overdue(&self) -> bool {
         self.is_idle() && self.log_bytes / OVERDUE_FACTOR >= self.interval_bytes.max(self.size)
     }

@@ -1,5 +1,6 @@
-//! A replica that knows entries to be committed, while the others continue without them. It stops, reports
-//! the conflict, and keeps its data: otherwise entries would be lost that clients know to be done.
+//! A conflict: this replica knows entries to be committed, and the other replicas continue without them. It
+//! stops, reports the conflict, and keeps its data. Otherwise entries would be lost that were acknowledged to
+//! clients.
 
 use bezant_consensus::{Conflict, Engine, EntryKind, LogEntry, Terms};
 use bezant_rsm::{Entry, StateMachine};
@@ -18,7 +19,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.conflict.as_ref()
     }
 
-    /// The engine found that other replicas contradict what is committed here.
+    /// The engine found that other replicas contradict entries that are committed here.
     pub(crate) fn handle_conflict(&mut self, conflict: Conflict, entries: &[LogEntry]) {
         let commands = entries.iter().filter(|entry| entry.kind == EntryKind::Command);
         let events =
@@ -28,21 +29,21 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.stop_for(conflict);
     }
 
-    /// The replica had stopped before this start: its state can be read.
+    /// The replica had stopped for a conflict before this start. Its state can still be read.
     pub(crate) fn handle_stopped(&mut self, conflict: Conflict) {
         self.show_as_it_is();
         self.stop_for(conflict);
     }
 
-    /// Stops, now or again after a restart.
+    /// Stops for a conflict that was found now or before this start.
     pub(crate) fn stop_for(&mut self, conflict: Conflict) {
         self.conflict = Some(conflict);
         self.install = None;
         self.installing = None;
         self.handle_failed(alloc::format!(
-            "{conflict}. A disk of the cluster has gone back, for example to an old copy of a folder. This \
-             node takes part in nothing from now on, and keeps what it has: \"A node that knows more than \
-             the others\" in docs/operations.md says what to do"
+            "{conflict}. A disk of the cluster was set back, for example by an old copy of a folder. This node \
+             no longer takes part in the cluster, and keeps its data: see \"A node that knows more than the \
+             others\" in docs/operations.md"
         ));
         self.send_conflict();
     }
@@ -60,8 +61,9 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// The conflict of a peer's checkpoint that was made of another log than what is committed here: of
-    /// another term at the same index. Indexes whose term one of the two does not know are not compared.
+    /// Compares the log of a peer's checkpoint with the committed log of this replica. Returns a conflict
+    /// when the two have different terms at the last committed index. If one of the two does not know the
+    /// term there, nothing is compared.
     pub(crate) fn check_checkpoint(&self, head: &ChunkHead, theirs: &Terms) -> Option<Conflict> {
         let committed = self.floor.max(self.applied);
         let mut own = self.terms.until(committed);
@@ -104,7 +106,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Takes over the terms of a peer's checkpoint, which counts as applied.
+    /// Adopts the terms of a peer's checkpoint, whose entries count as applied.
     pub(crate) fn adopt_terms(&mut self, head: &ChunkHead, theirs: &Terms) {
         self.terms = theirs.until(head.index);
         self.terms.push(head.term, head.index);

@@ -1,11 +1,11 @@
-//! The digests of the replicas' states at the same indexes: whether this one agrees with the others.
+//! Compares the digests of the replicas' states at equal indexes.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bezant_types::{LogIndex, NodeId};
 
-/// Indexes for which digests are kept: a replica may finish its checkpoint late.
+/// The number of indexes for which digests are kept: a replica may finish its checkpoint late.
 const PLACES_MAX: usize = 16;
 
 /// Digests by index and node.
@@ -13,7 +13,7 @@ const PLACES_MAX: usize = 16;
 pub(crate) struct Digests {
     node: NodeId,
     places: BTreeMap<LogIndex, BTreeMap<NodeId, [u8; 32]>>,
-    /// The last index at which all known digests agreed, and the number of nodes that had sent one.
+    /// The last index at which all known digests were equal, and how many nodes' digests these were.
     pub(crate) agreed: (LogIndex, usize),
     /// The last index at which a difference was reported.
     reported: LogIndex,
@@ -24,8 +24,8 @@ pub(crate) struct Digests {
 pub(crate) enum Verdict {
     /// No new difference.
     Fine,
-    /// These have another state than this one, and it is not known yet which is right; reported once for each
-    /// index.
+    /// These nodes have another state than this replica, and it is not known yet which state is right.
+    /// Reported once for each index.
     Differs(Vec<NodeId>),
     /// A majority of the voters has the same state, and this replica has another.
     Outvoted,
@@ -34,12 +34,12 @@ pub(crate) enum Verdict {
 }
 
 impl Digests {
-    /// No digests yet; `node` is this replica's.
+    /// No digests yet. `node` is the node of this replica.
     pub(crate) const fn new(node: NodeId) -> Self {
         Self { node, places: BTreeMap::new(), agreed: (LogIndex(0), 0), reported: LogIndex(0) }
     }
 
-    /// Records a digest, and compares those of its index.
+    /// Records a digest, and compares all digests of its index.
     pub(crate) fn push(
         &mut self,
         node: NodeId,

@@ -22,12 +22,12 @@ pub struct Now {
     pub wall: Nanos,
 }
 
-/// What a read must see.
+/// Which entries a read must include.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// Everything that was acknowledged, by any node, before the read was asked for.
+    /// Everything that any node had acknowledged before the read was requested.
     Linearizable,
-    /// Everything up to this entry: what the client has seen before.
+    /// Everything up to this entry, the last that the client has seen.
     AtLeast(LogIndex),
     /// Whatever this replica has applied.
     Stale,
@@ -72,7 +72,7 @@ pub enum Input<M: StateMachine> {
     Persisted(WriteNumber),
     /// The votes of every write up to this one are durable; their entries may not be.
     VoteKept(WriteNumber),
-    /// A write still waits for space: the disk is full, but does not hang.
+    /// A write still waits for disk space. The disk is full, but does not hang.
     SpaceAwaited,
     /// The rows that an entry needs.
     Fetched {
@@ -99,10 +99,10 @@ pub enum Input<M: StateMachine> {
     RowsInstalled,
     /// [`Output::InstallCheckpoint`] is done.
     Installed,
-    /// What was fetched from a peer cannot be used; it is fetched anew.
+    /// The rows or the checkpoint of a peer cannot be used; they are fetched anew.
     InstallFailed,
-    /// The disk failed. For the rest of this incarnation the replica only answers reads, and if it has a
-    /// group it takes part in nothing.
+    /// The disk failed. For the rest of this incarnation, a replica without a group only answers reads. A
+    /// replica of a group only answers stale reads and those of a session, and takes no part in the group.
     Failed {
         /// What happened, with advice.
         reason: String,
@@ -111,28 +111,30 @@ pub enum Input<M: StateMachine> {
     Stopped(Conflict),
     /// The disk is nearly full (the reason), or has space again (`None`).
     Pressure(Option<String>),
-    /// This node's clock must stamp no entries (the reason), or may again (`None`). While it leads it refuses
-    /// clients, and does not offer leadership by itself: see [`Input::TransferLeadershipTo`].
+    /// This node's clock must not stamp entries (the reason), or may again (`None`). Meanwhile, if this
+    /// replica leads, it refuses commands of clients. It does not transfer leadership by itself: the driver
+    /// chooses the next leader ([`Input::TransferLeadershipTo`]).
     Hold(Option<String>),
     /// The disk records that this replica may vote.
     Admit,
-    /// The node is about to stop: another should lead.
+    /// The node is about to stop: another node should lead.
     TransferLeadership,
-    /// This node should lead. It has no effect while this replica does not lead, or while that node lags;
-    /// repeat it then.
+    /// The named node should lead. It has no effect while this replica does not lead, or while that node
+    /// lags. The driver repeats it then.
     TransferLeadershipTo(NodeId),
     /// [`TICK_NANOS`](crate::TICK_NANOS) have passed.
     Tick,
 }
 
-/// Why a replica does not serve its state yet: the state may lack what was acknowledged to clients.
+/// Why a replica does not serve its state yet: the state may lack entries that were acknowledged to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoState {
-    /// Its disk is empty, and no leader has sent a message: the cluster may be new, or have what it lacks.
+    /// Its disk is empty, and no leader has sent a message yet. The cluster may be new, or may have data that
+    /// this replica lacks.
     Meeting,
-    /// Its disk is new, or was damaged: the other replicas have what it lacks.
+    /// Its disk is new, or was damaged, and the other replicas have data that it lacks.
     Filling,
-    /// It has not applied yet what its own disk records as committed.
+    /// It has not yet applied all entries that its own disk records as committed.
     Replaying,
 }
 
@@ -141,9 +143,9 @@ impl fmt::Display for NoState {
         formatter.write_str(match self {
             Self::Meeting => "it is new, and waits to meet the other nodes",
             Self::Filling => {
-                "its disk is new or was damaged, and it does not have yet what the other nodes have"
+                "its disk is new or was damaged, and it still lacks data that the other nodes have"
             }
-            Self::Replaying => "it has just started, and still applies what its log holds",
+            Self::Replaying => "it has just started, and still applies its log",
         })
     }
 }
@@ -153,30 +155,29 @@ impl fmt::Display for NoState {
 pub enum Refusal {
     /// A queue is full; nothing was done.
     Overloaded,
-    /// The replica takes no writes, for this reason. Whether the command was done is not known.
+    /// The replica takes no writes, for this reason. It is not known whether the command was done.
     ReadOnly(String),
     /// The leader takes no writes for now, for this reason. Nothing was done.
     NotTaken(String),
     /// No replica leads: a majority of them cannot be reached. Nothing was done.
     NoLeader,
-    /// The leader changed while the command was on its way, or its outcome did not arrive in time. Whether it
-    /// was done is not known here: the client repeats it with the same ids.
+    /// The leader changed while the command was in flight, or its outcome did not arrive in time. It is not
+    /// known whether the command was done: the client repeats it with the same ids.
     Interrupted,
-    /// The replica has no state to serve yet, and the read asks for this replica's state. Another replica may
-    /// answer it.
+    /// The read asks for the state of this replica, which serves none yet. Another replica may answer.
     NoState(NoState),
 }
 
 /// A checkpoint of a peer, complete and readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installable {
-    /// The last entry that it holds.
+    /// The last entry that the checkpoint includes.
     pub index: LogIndex,
     /// That entry's term.
     pub term: Term,
     /// Cluster time of that entry.
     pub time: Nanos,
-    /// The end of the history that belongs to the checkpoint; all those rows are there.
+    /// The end of the history at that entry. All rows up to it are in this replica's history already.
     pub position: HistoryPosition,
     /// The expected SHA-256 of `bytes`.
     pub digest: [u8; 32],
@@ -196,7 +197,7 @@ pub enum Output<M: StateMachine> {
         /// The message.
         message: PeerMessage,
     },
-    /// The members from now on: the list must be on disk before any later output is carried out.
+    /// The members from now on. The list must be on disk before any later output is carried out.
     Members(Members),
     /// Read these rows of the history; answer with [`Input::Fetched`].
     Fetch {
@@ -204,7 +205,7 @@ pub enum Output<M: StateMachine> {
         index: LogIndex,
         /// Its term, to be named in the answer.
         term: Term,
-        /// The rows, and how recent they must be.
+        /// The keys of the rows, and how recent the rows must be.
         prefetch: Prefetch<M::Key>,
     },
     /// Rows for the history; append them before any later output is carried out.
@@ -213,7 +214,7 @@ pub enum Output<M: StateMachine> {
     Answer {
         /// The ticket of the request.
         ticket: Ticket,
-        /// The entry that carried it.
+        /// The entry that contains the command.
         index: LogIndex,
         /// Timestamp of the command's last event.
         time: Nanos,
@@ -238,18 +239,18 @@ pub enum Output<M: StateMachine> {
         /// The result.
         answer: M::Answer,
     },
-    /// The client may read the history once it has reached this position.
+    /// The client may read the history once the history has reached this position.
     BarrierPassed {
         /// The ticket of the barrier.
         ticket: Ticket,
         /// The last entry that the position includes.
         index: LogIndex,
-        /// Everything that the read must see lies before it.
+        /// All rows that the read must include are before it.
         position: HistoryPosition,
     },
     /// A checkpoint begins.
     CheckpointBegin {
-        /// It holds everything up to this entry.
+        /// The last entry that the checkpoint includes.
         index: LogIndex,
         /// The term of that entry.
         term: Term,
@@ -266,38 +267,38 @@ pub enum Output<M: StateMachine> {
         /// Rows of the history at that entry.
         position: HistoryPosition,
     },
-    /// The log up to this entry is not needed any more.
+    /// The log up to this entry is no longer needed.
     Release(LogIndex),
-    /// A lagging peer asks for a part of this replica's newest checkpoint, or for rows of its history. Read
-    /// it, and send it as [`PeerMessage::Chunk`]; if that is not possible, send nothing.
+    /// A lagging peer requests a part of this replica's newest checkpoint, or rows of its history. Read that
+    /// part, and send it as [`PeerMessage::Chunk`]; if that is not possible, send nothing.
     Serve {
         /// The peer that asks.
         to: NodeId,
-        /// The part that it asks for.
+        /// The requested part.
         pull: Pull,
     },
     /// Append these rows of a peer to the history; answer with [`Input::RowsInstalled`], or with
     /// [`Input::InstallFailed`] when they cannot be decoded.
     InstallRows {
-        /// Their start: the present end of the history.
+        /// The position of the first row, which is the present end of the history.
         from: HistoryPosition,
-        /// Their end.
+        /// The position after the last row.
         until: HistoryPosition,
         /// In the history's own format.
         bytes: Bytes,
     },
-    /// Make this the newest checkpoint, and let the log begin anew after it, in an order that survives a
-    /// crash at any point; answer with [`Input::Installed`].
+    /// Make this the newest checkpoint, and restart the log after it. Do it in an order that survives a crash
+    /// at any point. Answer with [`Input::Installed`].
     InstallCheckpoint(Installable),
-    /// This replica has caught up, and may vote from now on: record that on disk, and answer with
+    /// This replica has caught up, and may vote from now on. Record that on disk, and answer with
     /// [`Input::Admit`].
     CaughtUp,
-    /// The terms of the committed log so far: they must be on disk before a checkpoint that begins or is
+    /// The terms of the committed log so far. They must be on disk before any checkpoint that begins or is
     /// installed later.
     Terms(Terms),
-    /// The other replicas continue without entries that this one knows to be committed. From now on it takes
-    /// part in nothing, answers only stale reads, and changes nothing on its disk: record there that it
-    /// starts in this state.
+    /// The other replicas continue without entries that this one knows to be committed. From now on this
+    /// replica takes no part in the group, answers only stale reads and those of a session, and changes
+    /// nothing on its disk. Record on the disk that it has stopped, so that it starts in this state.
     Stopped(Conflict),
     /// A peer reports that it has stopped for this conflict.
     PeerStopped {
@@ -306,30 +307,30 @@ pub enum Output<M: StateMachine> {
         /// Its conflict.
         conflict: Conflict,
     },
-    /// The state that a peer sent cannot be read. It is requested again after a while until it can: the
-    /// peer's disk may be damaged, or its program newer.
+    /// The state that a peer sent cannot be decoded: the peer's disk may be damaged, or its program may be
+    /// newer. The replica requests it again after some time, until it can be decoded.
     Unreadable {
         /// The sender.
         from: NodeId,
         /// The index of its checkpoint.
         index: LogIndex,
-        /// What cannot be read, for the operator.
+        /// What cannot be decoded, for the operator.
         reason: String,
     },
-    /// The states of these replicas differ from this one's. It is not known yet which is wrong, or theirs
-    /// are.
+    /// The states of these replicas differ from this one's. Either the others are wrong, or it is not known
+    /// yet which state is wrong.
     Differs {
         /// The entry after which the states were compared.
         index: LogIndex,
         /// The replicas that differ.
         others: Vec<NodeId>,
     },
-    /// This replica's state differs from that of the others. It takes part in nothing from now on.
+    /// This replica's state differs from that of other replicas. From now on it takes no part in the group.
     Diverged {
         /// The entry after which the states were compared.
         index: LogIndex,
         /// True when a majority of the voters has the same state: the next start must fetch it from them.
-        /// False when there is no such majority, so that it is not known which state is right.
+        /// False when no majority has the same state, so that it is not known which state is right.
         is_outvoted: bool,
         /// What was compared, with advice, for the operator.
         reason: String,

@@ -1,5 +1,5 @@
 //! What a follower does: it forwards its clients' commands, and installs a checkpoint when it lags too far.
-//! And what every replica does besides payments: it cuts checkpoints and compares their digests.
+//! Also what every replica does beside commands: it cuts checkpoints, and compares their digests.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ use crate::queue::Origin;
 use crate::replica::Replica;
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
-    /// Forwards what waits to the leader.
+    /// Forwards waiting commands to the leader.
     pub(crate) fn forward(&mut self, leader: NodeId) {
         while self.forwards.has_capacity(self.ticks)
             && let Some((origin, command)) = self.queue.pop()
@@ -57,7 +57,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Begins to fetch a checkpoint; from here on nothing is applied until it is installed.
+    /// Begins to fetch a checkpoint. Nothing is applied until it is installed.
     pub(crate) fn begin_install(&mut self, from: NodeId, index: LogIndex) {
         let position = self.machine.position();
         let (install, pull) = Install::begin(from, index, position, self.ticks);
@@ -105,7 +105,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Installs a complete checkpoint; a checkpoint that this replica is cutting is finished first.
+    /// Installs a complete checkpoint, unless this replica is cutting one itself: that one is finished first.
     fn install_if_complete(&mut self) {
         if !self.checkpoints.is_idle() || self.failed.is_some() {
             return;
@@ -122,12 +122,13 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                 let is_newer = members.index > known.index;
                 let since = |members: &Members| members.get(self.options.node).map(|member| member.since);
                 if is_newer && since(&members) != since(known) {
-                    // This node was removed: its state fits the members that it knows, and no others.
+                    // This node was removed. Its state belongs to the members that it knows, and to no newer
+                    // list.
                     self.refuse_install();
                     return;
                 }
                 if is_newer {
-                    // Before the checkpoint: a crash in between must not leave one without its members.
+                    // Output before the checkpoint, so that no crash leaves a checkpoint without its members.
                     self.outputs.push_back(Output::Members(members.clone()));
                 }
                 self.check_install(head.index);
@@ -155,10 +156,11 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// What was fetched was no checkpoint, or not the one that its head describes.
+    /// The driver could not use the rows or the checkpoint that were fetched.
     pub(crate) fn handle_install_failed(&mut self) {
         self.installing = None;
-        // The checkpoint's terms may be on disk: they are not those of this replica's log.
+        // The peer's terms may be on disk already. They are not the terms of this replica's log, so these
+        // must be written again.
         self.has_new_terms = true;
         self.refuse_install();
     }
@@ -197,8 +199,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         if !(is_wanted && self.checkpoints.is_idle() || self.checkpoints.is_overdue()) {
             return;
         }
-        // The engine still needs entries that it has not output: this one was applied because the disk
-        // records it as committed.
+        // This entry was applied because the disk records it as committed. The engine has not output it yet,
+        // and still needs the entries of the log.
         if self.engine.standing().committed < done.index {
             return;
         }
@@ -270,26 +272,27 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             Verdict::Outvoted => (
                 true,
                 "is not that of the majority",
-                "Stop it and keep a copy of its folder for analysis: when it starts again it fetches \
-                 everything from the others, which go on without it",
+                "Stop it and keep a copy of its folder for analysis. When it starts again, it fetches \
+                 everything from the others, which continue without it",
             ),
             Verdict::Split => (
                 false,
-                "is that of no majority: all voters were compared",
-                "So do the others. Keep copies of all folders: the operator must find out which of them is \
-                 right. Commands that depend on more than the state and themselves (a clock, a hash map's \
-                 order) lead to this",
+                "differs from the states of other voters, and no majority has the same state",
+                "The other voters stop as well. Keep copies of all folders: the operator must find out which \
+                 state is right. A state machine that depends on a clock, or on the order of a hash map, can \
+                 cause this",
             ),
         };
         let reason = alloc::format!(
-            "this replica's state after entry {index} {what}. It takes part in nothing from now on. {advice}"
+            "this replica's state after entry {index} {what}. It no longer takes part in the cluster. {advice}"
         );
         self.has_diverged = true;
         self.outputs.push_back(Output::Diverged { index, is_outvoted, reason: reason.clone() });
         self.handle_failed(reason);
     }
 
-    /// Ends the checkpoint under way, so that another may follow; false when `index` is not that checkpoint.
+    /// Ends the checkpoint under way, so that another one can begin. Returns false when `index` is not that
+    /// checkpoint's.
     pub(crate) fn end_checkpoint(&mut self, index: LogIndex) -> bool {
         let is_under_way = index == self.checkpoints.index && !self.checkpoints.is_idle();
         if is_under_way {

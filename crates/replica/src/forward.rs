@@ -13,8 +13,8 @@ use crate::message::ForwardNumber;
 /// lost.
 pub(crate) const TICKS_MAX: u64 = 500;
 
-/// Ticks without forwarding after a node answered that it does not lead: it is asked again, but not in a
-/// tight loop.
+/// Ticks without forwarding after a node answered that it does not lead. Without them this replica would ask
+/// it again in a tight loop.
 const DENIED_TICKS: u64 = 3;
 
 /// A forwarded command.
@@ -32,7 +32,7 @@ pub(crate) struct Forwards {
     last_number: u64,
     commands: BTreeMap<u64, Forwarded>,
     bytes: usize,
-    /// The tick from which on commands are sent again.
+    /// No command is sent before this tick.
     sends_from: u64,
 }
 
@@ -56,7 +56,8 @@ impl Forwards {
         ForwardNumber { incarnation: self.incarnation, number: self.last_number }
     }
 
-    /// Removes the command of an outcome; `None` for an earlier incarnation's, and for one that was given up.
+    /// Removes and returns the command of an outcome. `None` if an earlier incarnation sent the command, or
+    /// if it was given up.
     pub(crate) fn take(&mut self, number: ForwardNumber) -> Option<Forwarded> {
         if number.incarnation != self.incarnation {
             return None;

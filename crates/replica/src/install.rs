@@ -1,12 +1,13 @@
-//! How a replica that lags too far gets a checkpoint: it requests one piece after the other from a peer.
+//! How a replica that lags too far gets a checkpoint: it requests the pieces from a peer, one after another.
 //!
 //! The history is the same on all replicas, so this replica's rows are the beginning of the peer's. First the
-//! missing rows arrive, and go to the history unchanged; then the bytes of the state arrive. The replica that
-//! asks decides the pace; the peer keeps no state for it, and continues to serve. A lost message is requested
-//! again. When a newer checkpoint replaced the peer's, or another peer leads, only the state is fetched anew.
-//! A crash in the middle leaves the old state: rows after its checkpoint are cut at the next start.
+//! missing rows arrive, and are appended to the history unchanged; then the bytes of the state arrive. The
+//! requesting replica sets the pace; the peer keeps no state about it, and continues to serve clients. A
+//! request without an answer is sent again. When the peer has a newer checkpoint meanwhile, or another peer
+//! leads, only the state is fetched anew. After a crash in the middle the replica has its old checkpoint, and
+//! the next start removes the rows after it.
 //!
-//! Meanwhile nothing is applied: rows of entries and rows of the peer would mix.
+//! Meanwhile the replica applies nothing: its own rows and the peer's would mix.
 
 use bezant_consensus::{Members, Terms};
 use bezant_types::{HistoryPosition, LogIndex, NodeId};
@@ -16,11 +17,11 @@ use crate::message::{Chunk, ChunkHead, ChunkPart, Pull};
 
 /// Ticks after which a piece is requested again.
 const RETRY_TICKS: u64 = 30;
-/// Requests after which another peer is asked instead of the leader: its checkpoint or its history may be
-/// damaged.
+/// Requests without an answer after which another peer is asked instead of the leader, whose checkpoint or
+/// history may be damaged.
 const LEADER_TRIES: u32 = 3;
-/// Ticks to wait after a checkpoint that could not be used: the next one may be as useless, and costs the
-/// peer as much.
+/// Ticks to wait after a checkpoint that could not be used. The next one may be unusable too, and serving it
+/// costs the peer as much.
 const REFETCH_TICKS: u64 = 100;
 /// Bytes of a state that is fetched; chunks that name a larger size are ignored.
 const STATE_SIZE_MAX: u64 = 64 << 30;
@@ -30,7 +31,7 @@ const STATE_SIZE_MAX: u64 = 64 << 30;
 enum Stage {
     /// A piece was requested at that tick.
     Asked(u64),
-    /// Rows are on their way to the history, which then ends there.
+    /// The driver appends rows to the history, which then ends at this position.
     Taking(HistoryPosition),
     /// All pieces have arrived.
     Complete,
@@ -45,13 +46,13 @@ enum Stage {
 pub(crate) struct Install {
     /// The peer that is asked.
     pub(crate) from: NodeId,
-    /// The checkpoint must be of this index or a later one.
+    /// The checkpoint must have this index or a later one.
     index: LogIndex,
     /// The end of this replica's history.
     position: HistoryPosition,
-    /// The checkpoint whose state was begun; `None` before its first bytes.
+    /// The checkpoint whose state is being fetched; `None` before its first bytes.
     head: Option<ChunkHead>,
-    /// The newest membership that arrived with it.
+    /// The newest membership that arrived with the state.
     members: Members,
     /// The terms of the log of which the checkpoint was made.
     terms: Terms,
@@ -144,8 +145,8 @@ impl Install {
         self.ask(now)
     }
 
-    /// Handles a tick: repeats a request without an answer, to the present leader, and after a few of them to
-    /// one of `peers` after the other.
+    /// Handles a tick. A request without an answer is repeated to the present leader, and after
+    /// [`LEADER_TRIES`] to the next of `peers` each time.
     pub(crate) fn handle_tick(&mut self, leader: Option<NodeId>, peers: &[NodeId], now: u64) -> Step {
         match self.stage {
             Stage::Asked(at) if at + RETRY_TICKS <= now => {
@@ -170,7 +171,7 @@ impl Install {
         self.from = peers.get(after).or_else(|| peers.first()).copied().unwrap_or(self.from);
     }
 
-    /// The checkpoint, once, when all of it has arrived.
+    /// The checkpoint, when all of it has arrived; it is returned once.
     pub(crate) fn take_complete(&mut self) -> Option<(ChunkHead, Members, Terms, Bytes)> {
         if !matches!(self.stage, Stage::Complete) {
             return None;
@@ -180,7 +181,8 @@ impl Install {
         self.head.map(|head| (head, self.members.clone(), self.terms.clone(), state))
     }
 
-    /// The checkpoint cannot be used: after a while one is fetched anew, from another peer if there is one.
+    /// The checkpoint cannot be used. After [`REFETCH_TICKS`] one is fetched anew, from another peer if there
+    /// is one.
     pub(crate) fn refuse(&mut self, now: u64) {
         self.head = None;
         self.state.clear();

@@ -1,23 +1,29 @@
-//! A replica as a value: engine, state machine and log position of one group on one node, driven by events.
+//! A replica as a value that is driven by events: the engine, the state machine and the log position of one
+//! group on one node.
 //!
 //! [`Replica::handle`] takes inputs, and [`Replica::poll`] returns outputs. Nothing else goes in or out: no
-//! clock, no thread, no socket, no file. The real runtime and the simulator run the same code, so that each can
-//! replay a failure that the other found.
+//! clock, no thread, no socket, no file. The runtime and the simulator run the same code.
 //!
-//! A command takes this way. It waits (`queue`), is merged with others into an entry that is stamped with
-//! cluster time and proposed (`replica`), or it is sent to the leader (`forward`). Every replica writes the
-//! entry ([`Output::Persist`]) and at the same time fetches the rows that it needs ([`Output::Fetch`]). The
-//! engine commits it when a majority has it on disk. It is applied in order (`pipeline`), its rows go to the
-//! history ([`Output::Rows`]), and only then the node that the client asked answers it ([`Output::Answer`]).
+//! The path of a command:
+//! 1. It waits in the `queue` of the node that received it. A follower sends it to the leader (`forward`).
+//! 2. The leader merges waiting commands into an entry, stamps it with cluster time and proposes it
+//!    (`replica`).
+//! 3. Every replica writes the entry ([`Output::Persist`]), and at the same time fetches the rows that the
+//!    entry needs ([`Output::Fetch`]).
+//! 4. When a majority has the entry on disk, the engine commits it. Each replica applies committed entries in
+//!    order (`pipeline`), and their rows go to the history ([`Output::Rows`]).
+//! 5. Only then the node that received the command answers it ([`Output::Answer`]).
 //!
 //! A linearizable read waits until a majority confirms the leader (`reads`). A replica that lags too far
 //! fetches a checkpoint (`install`). A change of the membership is requested like a command and becomes an
 //! entry of the engine (`change`). Checkpoints are cut at the same entries on all replicas, and their digests
 //! are compared (`digests`).
 //!
-//! Always holds: an answer comes out after its entry is durable and applied, and after its rows; entries are
-//! applied in the order of the log without gaps; cluster time only grows; a replica whose disk failed or
-//! hangs sends no messages of its engine.
+//! What always holds:
+//! - An answer is output after its entry is durable and applied, and after the entry's rows.
+//! - Entries are applied in the order of the log, without gaps.
+//! - Cluster time only grows.
+//! - A replica whose disk failed or hangs sends no messages of its engine.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 

@@ -1,7 +1,7 @@
-//! The messages between replicas, beside those of their engines.
+//! The messages between replicas. One kind wraps the messages of their engines.
 //!
-//! The last byte of a message is its kind, so that the engine's messages, which carry the entries, are passed
-//! on without a copy. Integers are little-endian. Bytes from a peer are parsed, never trusted.
+//! The kind is the last byte of a message. So a message of the engine, which may contain entries, becomes a
+//! peer message without a copy. Integers are little-endian. Bytes from a peer are parsed, never trusted.
 //!
 //! | kind | content |
 //! |---|---|
@@ -22,8 +22,8 @@ use bezant_rsm::Command;
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Identifies a command that one node forwarded to another: the sender's incarnation and a number in it, so
-/// that an answer to an earlier incarnation is never taken for one to this.
+/// Identifies a command that one node forwarded to another. It contains the sender's incarnation, so that an
+/// answer to an earlier incarnation is never taken for an answer to this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForwardNumber {
     /// Random number of the sender's incarnation.
@@ -37,7 +37,7 @@ pub struct ForwardNumber {
 pub enum Outcome {
     /// It is durable and applied.
     Done {
-        /// The entry that carried it.
+        /// The entry that contains the command.
         index: LogIndex,
         /// Timestamp of the command's last event.
         time: Nanos,
@@ -50,13 +50,13 @@ pub enum Outcome {
     ReadOnly(String),
     /// The leader takes no writes for now, for this reason. Nothing was done.
     NotTaken(String),
-    /// It was not done, and will not be: it may be forwarded to the present leader.
+    /// It was not done, and will not be. The sender may forward it again, to the present leader.
     NotDone,
-    /// Whether it was done is not known.
+    /// It is not known whether the command was done.
     Unknown,
 }
 
-/// A lagging replica's request: for the next rows, or when it has them all, for the next bytes of the state.
+/// A lagging replica's request for the next rows, or, when it has all rows, for the next bytes of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pull {
     /// The checkpoint whose state the replica has begun to fetch; 0 for the newest.
@@ -71,17 +71,17 @@ pub struct Pull {
 /// digest of 32 bytes, and 40 reserved bytes of zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkHead {
-    /// The last entry that it holds.
+    /// The last entry that the checkpoint includes.
     pub index: LogIndex,
     /// That entry's term.
     pub term: Term,
     /// Cluster time of that entry.
     pub time: Nanos,
-    /// The end of the history that belongs to it.
+    /// The end of the history at that entry.
     pub position: HistoryPosition,
-    /// Bytes of its state.
+    /// Bytes of the encoded state.
     pub size: u64,
-    /// SHA-256 of its state.
+    /// SHA-256 of the encoded state.
     pub digest: [u8; 32],
 }
 
@@ -99,21 +99,21 @@ pub struct Chunk {
 pub enum ChunkPart {
     /// Rows of the history.
     Rows {
-        /// Their start.
+        /// The position of the first row.
         from: HistoryPosition,
-        /// Their end.
+        /// The position after the last row.
         until: HistoryPosition,
         /// In the history's own format.
         bytes: Bytes,
     },
     /// Bytes of the state.
     State {
-        /// Where in the state `bytes` begin.
+        /// The offset of `bytes` in the encoded state.
         offset: u64,
         /// The membership at the checkpoint's entry or at a later one.
         members: Members,
-        /// The terms of the sender's committed log, at least up to the checkpoint's entry; empty if it has
-        /// none.
+        /// The terms of the sender's committed log, at least up to the checkpoint's entry; empty if the
+        /// sender has none.
         terms: Terms,
         /// The bytes of the state.
         bytes: Bytes,
@@ -135,14 +135,14 @@ pub enum PeerMessage {
     Chunk(Chunk),
     /// The digest of the sender's state.
     Digest {
-        /// The state is the one after this entry.
+        /// The last entry that the state includes.
         index: LogIndex,
         /// SHA-256 of the state.
         digest: [u8; 32],
     },
     /// The sender's wall clock. It is for the driver; a replica has no clock and ignores it.
     Clock(Nanos),
-    /// The sender has stopped for this conflict: it knows entries to be committed that the others lack.
+    /// The sender has stopped for this conflict: it knows entries to be committed that other replicas lack.
     Stopped(Conflict),
 }
 
@@ -201,7 +201,7 @@ impl PeerMessage {
         bytes.freeze()
     }
 
-    /// Decodes bytes from the wire; `None` when they are no message of this version.
+    /// Decodes bytes from the wire; `None` when they are not a message of this version.
     pub fn decode(mut bytes: Bytes) -> Option<Self> {
         let kind = *bytes.last()?;
         bytes.truncate(bytes.len() - 1);

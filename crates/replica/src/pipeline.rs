@@ -1,8 +1,9 @@
-//! The entries of the log that are not applied yet, in order and without gaps; the next to be applied is
-//! first.
+//! The entries of the log that are not applied yet, in order and without gaps. The first is the next to be
+//! applied.
 //!
-//! An entry is added when its write is output. Its rows are fetched when its turn is near, and the engine
-//! commits it. It is removed when it is applied, or when a leader replaces it because it was never committed.
+//! An entry is added when its write is output. Before it is applied, the engine must commit it, and its rows
+//! must be fetched. It is removed when it is applied, or when a leader replaces it, which happens only to
+//! entries that were never committed.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,8 +15,8 @@ use bezant_types::{LogIndex, Nanos, Term};
 
 use crate::queue::Origin;
 
-/// An entry that this replica proposed, and the origins of its commands; no entry for a change of the
-/// membership.
+/// An entry that this replica proposed, and the origins of its commands. `None` instead of the entry for a
+/// change of the membership.
 pub(crate) type Proposed = (Option<Entry>, Vec<Origin>);
 
 /// A write that is not durable yet.
@@ -28,15 +29,15 @@ pub(crate) struct Written {
     pub(crate) first: Option<LogIndex>,
 }
 
-/// An entry between log and machine.
+/// An entry that is in the log and not applied yet.
 #[derive(Debug)]
 pub(crate) struct InFlight<Found> {
     pub(crate) index: LogIndex,
     pub(crate) term: Term,
     /// `None` for the engine's own entry, which does not reach the machine.
     pub(crate) entry: Option<Entry>,
-    /// One for each command, or one for a change of the membership, if this replica proposed the entry;
-    /// otherwise empty.
+    /// If this replica proposed the entry: one origin for each command, or one for a change of the
+    /// membership. Otherwise empty.
     pub(crate) origins: Vec<Origin>,
     /// The rows that the entry needs; `None` until they were fetched.
     pub(crate) found: Option<Found>,
@@ -63,7 +64,7 @@ impl<Found> InFlight<Found> {
 #[derive(Debug)]
 pub(crate) struct Pipeline<Found> {
     entries: VecDeque<InFlight<Found>>,
-    /// The next entry whose rows have not been asked for.
+    /// The next entry whose rows were not requested yet.
     fetch_next: LogIndex,
 }
 
@@ -105,7 +106,7 @@ impl<Found> Pipeline<Found> {
         }
     }
 
-    /// The last of the waiting entries that is known to be committed.
+    /// The last entry here that is known to be committed.
     pub(crate) fn last_committed(&self) -> Option<LogIndex> {
         self.entries.iter().take_while(|entry| entry.is_committed).last().map(|entry| entry.index)
     }
@@ -118,7 +119,7 @@ impl<Found> Pipeline<Found> {
         self.entries.push_back(entry);
     }
 
-    /// Removes everything from `index` on, the last first: it was never committed.
+    /// Removes the entries from `index` on, which were never committed. Returns them, the last one first.
     pub(crate) fn truncate(&mut self, index: LogIndex) -> Vec<InFlight<Found>> {
         let mut removed = Vec::new();
         while let Some(last) = self.entries.pop_back_if(|entry| entry.index >= index) {
@@ -135,8 +136,8 @@ impl<Found> Pipeline<Found> {
         core::mem::take(&mut self.entries)
     }
 
-    /// The next entry whose rows are to be fetched, when its turn is near: rows that are fetched long before
-    /// become stale.
+    /// The next entry whose rows are to be fetched. `None` while the entry is far from being applied: rows
+    /// that are fetched too early become stale.
     pub(crate) fn next_to_fetch(&mut self) -> Option<LogIndex> {
         let first = self.entries.front()?.index;
         self.fetch_next = self.fetch_next.max(first);
@@ -154,7 +155,7 @@ impl<Found> Pipeline<Found> {
         self.entries.iter().filter_map(|entry| entry.entry.as_ref()).map(|entry| entry.time).max()
     }
 
-    /// Removes the origins of all entries, but not the entries.
+    /// Takes the origins out of all entries, which stay.
     pub(crate) fn take_origins(&mut self) -> Vec<Origin> {
         self.entries.iter_mut().flat_map(|entry| core::mem::take(&mut entry.origins)).collect()
     }

@@ -14,8 +14,8 @@ use crate::Ticket;
 use crate::change::CHANGE_OPERATION;
 use crate::message::ForwardNumber;
 
-/// Ticks after which a command that found no place in an entry is refused. A forwarded command must be
-/// refused before its sender gives it up, or the client would not learn that nothing was done.
+/// Ticks after which a command that is in no entry yet is refused. A forwarded command must be refused before
+/// its sender gives it up. Otherwise the client would not be told that nothing was done.
 const WAIT_TICKS_MAX: u64 = 300;
 
 const _: () =
@@ -50,7 +50,7 @@ impl Queue {
         self.commands.is_empty()
     }
 
-    /// Adds a command at tick `now`. False, with nothing changed, when too much waits already.
+    /// Adds a command at tick `now`. Returns false and changes nothing when the limits are reached.
     #[must_use]
     pub(crate) fn push(&mut self, origin: Origin, command: Command, now: u64) -> bool {
         let size = command.body.len();
@@ -68,7 +68,7 @@ impl Queue {
         if command.operation == CHANGE_OPERATION { &mut self.changes } else { &mut self.commands }
     }
 
-    /// Adds a command in front: the replica's own, or one that must wait again.
+    /// Adds a command in front, whatever the limits: the replica's own, or one that must wait again.
     pub(crate) fn push_first(&mut self, origin: Origin, command: Command, now: u64) {
         self.bytes += command.body.len();
         self.of(&command).push_front((origin, command, now));

@@ -1,8 +1,8 @@
-//! Reads that wait: first until a majority confirms which entry they must see, then until this replica has
-//! applied it.
+//! Reads that wait. A linearizable read first waits until a majority confirms which entry it must include.
+//! Every read waits until this replica has applied its entry.
 //!
-//! Reads that arrive while a request is on its way share the next one, so that a thousand readers cost one
-//! request.
+//! Linearizable reads that arrive together share one request to the engine, so that a thousand readers cost
+//! one request.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ use bezant_types::LogIndex;
 
 use crate::{Consistency, Ticket};
 
-/// Requests to the engine that may be on their way at the same time.
+/// The maximum number of requests to the engine in flight.
 const ASKED_MAX: usize = 4;
 
 /// Ticks that a read waits for entries that this replica has not applied; longer than any client waits.
@@ -67,8 +67,8 @@ impl<Query> Reads<Query> {
         }
     }
 
-    /// The number of a request for all reads that arrived; `None` without any, or when enough requests are on
-    /// their way.
+    /// Starts a request for all reads that arrived, and returns its number. `None` when no read arrived, or
+    /// when [`ASKED_MAX`] requests are in flight.
     pub(crate) fn ask(&mut self) -> Option<ReadNumber> {
         if self.arrived.is_empty() || self.asked.len() >= ASKED_MAX {
             return None;
@@ -87,13 +87,13 @@ impl<Query> Reads<Query> {
         }
     }
 
-    /// A batch of reads that a replica may answer that has applied `applied`.
+    /// A batch of reads that can be answered when everything up to `applied` is applied.
     pub(crate) fn take_ready(&mut self, applied: LogIndex) -> Option<Vec<Read<Query>>> {
         let first = self.waiting.first_entry()?;
         (*first.key() <= applied).then(|| first.remove())
     }
 
-    /// Removes the reads that have waited too long at tick `now` for their entry.
+    /// Removes the reads that, at tick `now`, have waited too long for their entry.
     pub(crate) fn take_expired(&mut self, now: u64) -> Vec<Read<Query>> {
         let mut expired = Vec::new();
         if now.is_multiple_of(TICKS_MAX / 60) {
@@ -105,7 +105,7 @@ impl<Query> Reads<Query> {
         expired
     }
 
-    /// Drops all other reads.
+    /// Drops the reads that are not wanted.
     pub(crate) fn retain(&mut self, mut is_wanted: impl FnMut(&Read<Query>) -> bool) {
         self.arrived.retain(&mut is_wanted);
         self.asked.iter_mut().for_each(|(_, reads)| reads.retain(&mut is_wanted));

@@ -9,7 +9,7 @@ use core::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayError<E> {
-    /// Its checksum is right, but it cannot be decoded: another version wrote it, or a defect did.
+    /// This entry has the right checksum, but cannot be decoded: another version or a defect wrote it.
     Entry(LogIndex),
     /// The history could not be read.
     Fetch(E),
@@ -26,8 +26,8 @@ impl<E: fmt::Display> fmt::Display for ReplayError<E> {
 
 impl<E: core::error::Error> core::error::Error for ReplayError<E> {}
 
-/// Applies one entry; `fetch` reads the history as it is after all entries before this one. Returns its rows;
-/// `None` for the engine's own entry.
+/// Applies one entry, and returns its rows; `None` for an entry of the engine. `fetch` reads the history,
+/// which must contain the rows of all earlier entries and no later ones.
 pub fn replay<M: StateMachine, E>(
     machine: &mut M,
     entry: &LogEntry,

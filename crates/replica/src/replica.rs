@@ -25,15 +25,15 @@ use crate::reads::{Read, Reads, Wanted};
 pub const TICK_NANOS: u64 = 10_000_000;
 /// Ticks without a leader after which everything that waits is refused.
 const LEADERLESS_TICKS: u64 = 100;
-/// Ticks without a message after which a leader no longer counts; voters stand for election long before.
+/// Ticks without a message after which a leader counts as unknown; voters start elections long before.
 const LEADER_TIMEOUT_TICKS: u64 = 100;
-/// Ticks between two searches for commands that have waited too long for a place in an entry.
+/// Ticks between two searches for commands that have waited too long.
 const QUEUE_TICKS: u64 = 25;
-/// Ticks of a write before this replica is stalled: a leader with a hanging disk must not prevent an election.
+/// Ticks of a write after which this replica is stalled: a hanging leader must not prevent elections.
 const WRITE_TICKS_MAX: u64 = 150;
 
-/// Engine and state machine of one replica. Call [`poll`](Self::poll) until `None` after every
-/// [`handle`](Self::handle) or group of them.
+/// Engine and state machine of one replica. After one or several calls of [`handle`](Self::handle), call
+/// [`poll`](Self::poll) until it returns `None`.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the flags are independent of each other")]
 pub struct Replica<M: StateMachine, E> {
@@ -42,7 +42,7 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) engine: E,
     pub(crate) queue: Queue,
     pub(crate) pipeline: Pipeline<M::Found>,
-    /// The entry that was proposed and that the engine has not yet returned in a write.
+    /// The proposed entry, until the engine outputs its write. No [`Entry`] for a change of the membership.
     pub(crate) proposed: Option<(LogIndex, Option<Entry>, Vec<Origin>)>,
     pub(crate) forwards: Forwards,
     pub(crate) reads: Reads<M::Query>,
@@ -52,11 +52,11 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) digests: Digests,
     pub(crate) install: Option<Install>,
-    /// The restored checkpoint of a peer: it becomes the state when it is durable.
+    /// The restored checkpoint of a peer. It becomes the state when it is durable.
     pub(crate) installing: Option<(M, ChunkHead, Members, Terms)>,
     /// A command of the replica itself ([`Origin::Own`]) is in the queue or in flight.
     pub(crate) own_command_waits: bool,
-    /// Why no writes are taken, for the rest of this incarnation.
+    /// Why this replica takes no writes for the rest of this incarnation; `None` while it works.
     pub(crate) failed: Option<String>,
     /// The conflict for which this replica has stopped; `None` while it has not.
     pub(crate) conflict: Option<Conflict>,
@@ -68,15 +68,15 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) has_new_terms: bool,
     /// The state differs from that of the other replicas: it is not served to clients or peers.
     pub(crate) has_diverged: bool,
-    /// Why no writes are taken for now, so that another node should lead; the disk is nearly full.
+    /// Why a leader takes no writes for now: its disk is nearly full. It tries to transfer leadership.
     pub(crate) pressure: Option<String>,
-    /// Why no writes are taken for now; the driver chooses the next leader.
+    /// Why a leader takes no writes for now: its clock is not trusted. The driver chooses the next leader.
     pub(crate) hold: Option<String>,
     /// The entry that must be applied before the state is served; `None` while it is not known.
     pub(crate) shows_from: Option<LogIndex>,
     /// The engine has reported that this replica has caught up, and [`Output::CaughtUp`] is still due.
     pub(crate) has_caught_up: bool,
-    /// Queries that need more steps, in turn.
+    /// Queries that need more steps. They take turns.
     queries: VecDeque<(Ticket, M::Query)>,
     /// Ticks since the replica started.
     pub(crate) ticks: u64,
@@ -89,7 +89,7 @@ pub struct Replica<M: StateMachine, E> {
 }
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
-    /// A replica that continues from `restored`; the engine was made from the same log.
+    /// A replica that continues from `restored`. The engine must be made from the same log.
     pub fn new(restored: Restored<M, M::Found>, engine: E, options: ReplicaOptions) -> Self {
         let Restored { machine, applied, checkpoint, log_bytes, pipeline, floor, terms } = restored;
         let mut checkpoints = Checkpoints::new(checkpoint, options.checkpoint_interval_bytes);
@@ -173,8 +173,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.engine.members()
     }
 
-    /// The last index at which this replica's digest agreed with others, and how many replicas that were,
-    /// this one included; zeros before the first.
+    /// The last index at which all known digests were equal, own included, and their number; zeros at first.
     pub const fn agreed(&self) -> (LogIndex, usize) {
         self.digests.agreed
     }
@@ -184,7 +183,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.install.as_ref().map(Install::progress)
     }
 
-    /// Why no writes are taken; `None` while they are. A failure hides later reasons.
+    /// Why no writes are taken; `None` while they are. A failure takes precedence over other reasons.
     pub fn read_only_reason(&self) -> Option<&str> {
         self.failed.as_deref().or(self.pressure.as_deref()).or(self.hold.as_deref())
     }
@@ -198,7 +197,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             self.engine.read(read);
             self.drain_engine();
         }
-        // An entry's rows are fetched after its write was output: the disk takes longer.
+        // An entry's rows are fetched after its write was output, because the write takes longer.
         while self.outputs.is_empty()
             && self.install.is_none()
             && let Some(index) = self.pipeline.next_to_fetch()
@@ -270,7 +269,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// True when this replica must send nothing: a write failed, or takes too long.
+    /// True when the engine's messages must not be sent: a write failed, or takes too long.
     pub(crate) fn is_stalled(&self) -> bool {
         let is_hanging = self.writes.front().is_some_and(|write| write.since + WRITE_TICKS_MAX < self.ticks);
         !self.options.is_alone && (self.failed.is_some() || is_hanging)
@@ -282,7 +281,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.queries.retain(|(ticket, _)| is_waited_for(*ticket));
     }
 
-    /// Does one step of a long query; true while there are any. Commands are handled in between.
+    /// Does one step of a long query; true while steps are left. The driver handles commands in between.
     pub fn step_queries(&mut self) -> bool {
         if self.has_diverged {
             for (ticket, _) in self.queries.drain(..) {
@@ -316,12 +315,12 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Answers the reads that this replica has applied enough for.
+    /// Answers the reads whose entries are applied.
     pub(crate) fn answer_reads(&mut self) {
         if self.has_diverged {
             return;
         }
-        // Alone, no other replica can have acknowledged what this one failed to apply.
+        // Without a group, no other replica can have acknowledged entries that this one failed to apply.
         let is_alone_and_failed = self.failed.is_some() && self.options.is_alone;
         let applied = if is_alone_and_failed { LogIndex(u64::MAX) } else { self.applied };
         while let Some(reads) = self.reads.take_ready(applied) {
@@ -343,7 +342,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         has_failed || (self.leader.is_none() && self.leader_since + LEADERLESS_TICKS <= self.ticks)
     }
 
-    /// Merges what waits into entries, or forwards it to the leader. It is separate from
+    /// Merges the waiting commands into entries, or forwards them to the leader. This is separate from
     /// [`handle`](Self::handle), so that a driver can first pass in everything that has arrived.
     pub fn propose(&mut self, now: Now) {
         if self.engine.is_leader() {
@@ -443,8 +442,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.outputs.push_back(Output::Persist(write));
     }
 
-    /// The leader, unless it has not sent anything for long. A replica that may not stand for election, such
-    /// as a removed one, would otherwise wait for it for ever.
+    /// The leader, unless it has not sent anything for a long time. Without this limit, a replica that starts
+    /// no elections, such as a removed one, would wait for its last leader for ever.
     fn known_leader(&self) -> Option<NodeId> {
         let is_alive = |leader: &NodeId| {
             *leader == self.options.node || self.engine.standing().ticks_since_leader < LEADER_TIMEOUT_TICKS
@@ -452,7 +451,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.engine.leader().filter(is_alive)
     }
 
-    /// Refuses what a change of leader interrupts.
+    /// Refuses the commands that a change of leader interrupts.
     fn note_leader(&mut self) {
         let (leader, is_leader) = (self.known_leader(), self.engine.is_leader());
         if leader != self.leader {
@@ -547,7 +546,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             };
             let Some(found) = first.found.take() else { return };
             let Some(applied) = self.machine.apply(first.index, entry, found) else {
-                // The rows were read too early: fetch them again, now that everything before is applied.
+                // The rows were read too early. They are fetched again, now that all earlier entries are
+                // applied.
                 self.fetch(index);
                 continue;
             };

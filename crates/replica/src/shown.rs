@@ -1,16 +1,17 @@
-//! When a replica serves its state, and what it answers before.
+//! Decides when a replica serves its state.
 //!
-//! Stale reads and those of a session are answered from this replica's state alone. A replica may lack what
-//! it acknowledged itself, or what the cluster had committed before; its answer would contradict what clients
-//! were told. So it serves nothing before it has applied
+//! Stale reads and those of a session are answered from this replica's state alone. After a start, the state
+//! may lack entries that this replica acknowledged, or that the cluster had committed before; such an answer
+//! would contradict earlier answers to clients. So a replica serves no state before it has applied:
 //!
-//! - what its disk records as committed, when the disk has lost nothing. That needs no leader: a committed
-//!   entry never changes;
-//! - what was committed when a leader's message first arrived, when its disk is new or was damaged. Such a
-//!   disk may hold much less than this replica had before. Where all disks are new there is nothing to wait
-//!   for.
+//! - the entries that its disk records as committed, if the disk has lost nothing. This needs no leader: a
+//!   committed entry never changes.
+//! - the entries that were committed when a leader's message first arrived, if its disk is new or was
+//!   damaged. Such a disk may have much less than this replica had before. If all disks are new, there is
+//!   nothing to wait for.
 //!
-//! Only then the disk is recorded as complete again ([`Output::CaughtUp`]): the next start may rely on it.
+//! Only then the driver records that the disk is complete again ([`Output::CaughtUp`]), so that the next
+//! start may rely on the disk.
 
 use bezant_consensus::{Engine, Input as EngineInput};
 use bezant_rsm::StateMachine;
@@ -25,7 +26,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         if self.shows_from.is_some_and(|index| index <= self.applied) {
             return None;
         }
-        // A repaired disk has a vote, in a term that is not 0.
+        // A repaired disk has a vote in a term that is not 0, so term 0 means a new disk.
         Some(match self.engine.standing().term {
             _ if self.engine.may_vote() => NoState::Replaying,
             Term(0) => NoState::Meeting,
@@ -33,7 +34,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         })
     }
 
-    /// Applies what the disk records as committed without waiting for a leader.
+    /// Applies the entries that the disk records as committed, without waiting for a leader.
     pub(crate) fn begin_to_show(&mut self) {
         self.pipeline.commit_until(self.floor);
         if self.options.is_alone || self.engine.may_vote() {
@@ -41,12 +42,13 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Serves the state of a stopped replica as it is: its disk is the only copy.
+    /// Serves the state of a stopped replica at once: its disk is the only copy of some entries.
     pub(crate) fn show_as_it_is(&mut self) {
         self.shows_from = Some(LogIndex(0));
     }
 
-    /// The disk records that this replica may vote. If it never caught up with a leader, all disks are new.
+    /// The disk records that this replica may vote. If it is admitted without having caught up with a leader,
+    /// all disks of the group are new.
     pub(crate) fn handle_admit(&mut self) {
         self.pass_to_engine(EngineInput::Admit);
         self.shows_from.get_or_insert(self.floor);
@@ -59,14 +61,14 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.has_caught_up = true;
     }
 
-    /// Applies what can be applied, and answers what waited for it.
+    /// Applies all entries that can be applied, and answers the reads that waited for them.
     pub(crate) fn apply_and_answer(&mut self) {
         self.apply_ready();
         self.report_caught_up();
         self.answer_reads();
     }
 
-    /// Outputs [`Output::CaughtUp`] when all of it is applied.
+    /// Outputs [`Output::CaughtUp`] when everything that the engine has reported as missing is applied.
     fn report_caught_up(&mut self) {
         if self.has_caught_up && self.shows_from.is_some_and(|index| index <= self.applied) {
             self.has_caught_up = false;

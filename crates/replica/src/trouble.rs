@@ -1,5 +1,5 @@
-//! Refuses what waits when the replica cannot serve it: the disk failed or is full, there is no leader, a
-//! queue is full.
+//! Refuses waiting commands and reads that the replica cannot serve: the disk failed or is full, there is no
+//! leader, or a queue is full.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,8 +19,9 @@ use crate::replica::Replica;
 const PRESSURE_TICKS: u64 = 500;
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
-    /// Why this replica takes no command now. A follower with a nearly full disk takes it: it only forwards
-    /// it. Without space, or without a clock that counts, no command is started: commands in flight go on.
+    /// Why this replica takes no commands now; `None` while it does. A follower with a nearly full disk takes
+    /// them, because it only forwards them. A leader without disk space, or whose clock is not trusted,
+    /// starts no command, but commands in flight continue.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         if let Some(reason) = &self.failed {
             return Some(Refusal::ReadOnly(reason.clone()));
@@ -57,15 +58,16 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Another leader's entry replaces this one. One of five voters may still hold it, lead next and commit it
-    /// (Raft, figure 8): its commands may be done or not. The client repeats them; their ids show the outcome.
+    /// Another leader's entry replaces this one. A voter that still has this entry may become leader later
+    /// and commit it (Raft, figure 8), so its commands may be done or not. The clients repeat them, and their
+    /// ids show the outcome.
     pub(crate) fn take_back(&mut self, removed: InFlight<M::Found>) {
         for origin in removed.origins {
             self.refuse(origin, Refusal::Interrupted);
         }
     }
 
-    /// Refuses everything that waits, after a long time without a leader: the clients can ask another node.
+    /// Refuses everything that waits, after a long time without a leader. The clients can try another node.
     pub(crate) fn refuse_waiting(&mut self) {
         for origin in self.queue.take(|_| true) {
             self.refuse(origin, Refusal::NoLeader);
@@ -76,8 +78,9 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.refuse_reads();
     }
 
-    /// Refuses at once the commands that wait for a place in an entry: nothing of them was done. A leader
-    /// transfers leadership to a node whose disk may have space.
+    /// The disk is nearly full, or has space again. A leader refuses at once the commands that are in no
+    /// entry yet, of which nothing was done. It then transfers leadership to a node whose disk may have
+    /// space.
     pub(crate) fn handle_pressure(&mut self, reason: Option<String>) {
         self.pressure = reason;
         self.refuse_under_pressure();
@@ -95,15 +98,15 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     pub(crate) fn tick_pressure(&mut self) {
         self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
-            // No node could lead when leadership was offered first, or this node was elected again.
+            // No other node could lead at the last attempt, or this node was elected again.
             self.transfer_leadership(None);
         }
     }
 
-    /// Transfers leadership to that node, or to the best prepared one.
+    /// Transfers leadership to that node, or to the one with the longest log.
     pub(crate) fn transfer_leadership(&mut self, to: Option<NodeId>) {
         if let Some(node) = to {
-            // The reason of a refusal is not needed: the driver repeats its request.
+            // An error is ignored: the driver repeats its request.
             self.engine.change(Change::Lead(node)).unwrap_or_default();
         } else {
             self.engine.transfer_leadership();

@@ -1,4 +1,4 @@
-//! A replica in a group, with an engine that returns what the test's script says.
+//! A replica in a group. Its engine is a test double that returns scripted outputs.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -89,7 +89,7 @@ impl StateMachine for Counter {
     }
 }
 
-/// What the engine returns, and what was requested of it.
+/// The outputs that the engine returns, and the requests that it received.
 #[derive(Debug, Default)]
 struct Script {
     leads: bool,
@@ -104,7 +104,7 @@ struct Script {
     commits: Vec<EngineOutput>,
     /// The changes that were requested.
     changes: Vec<Change>,
-    /// How often leadership was to be transferred.
+    /// How often a leadership transfer was requested.
     transfers: u64,
 }
 
@@ -254,7 +254,7 @@ fn a_held_leader_refuses_clients_and_transfers_nothing_by_itself() {
     assert_eq!(refusals(&drain(&mut replica)), [(8, &not_taken)]);
     assert_eq!(engine.script.borrow().transfers, 0);
     assert_eq!(replica.read_only_reason(), Some("clock"));
-    // A forwarded command was not begun either, and its sender receives that outcome.
+    // A forwarded command is refused too, and its sender receives that outcome.
     let command = Command { operation: 1, events: 1, body: Bytes::new() };
     let number = ForwardNumber { incarnation: 1, number: 1 };
     replica.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Forward(number, command) });
@@ -480,8 +480,8 @@ fn payload(checkpoint: bool) -> Bytes {
     Entry { time: Nanos(1_000), commands: Vec::new(), checkpoint, rules: Counter::RULES }.encode()
 }
 
-/// The result of reads from this replica's state alone: the entry that they include, or why there is no
-/// state.
+/// The result of reads from this replica's state alone: the entry that they include, or why the replica
+/// serves no state.
 fn shown(replica: &mut CounterReplica) -> Result<LogIndex, NoState> {
     let of = |replica: &mut CounterReplica, consistency| {
         read(replica, 1, consistency);

@@ -1,4 +1,4 @@
-//! The way of a command through a replica whose machine only counts.
+//! The path of a command through a replica whose machine only counts.
 
 use bezant_consensus::{Solo, WriteNumber};
 use bezant_replica::{
@@ -8,7 +8,7 @@ use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Stat
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId};
 use bytes::Bytes;
 
-/// Counts events; operation 2 needs a row, operation 3 comes from the machine's own deadline.
+/// Counts events. Operation 2 needs a row; the machine itself proposes operation 3 at its deadline.
 #[derive(Debug, Default)]
 struct Counter {
     time: Nanos,
@@ -166,7 +166,7 @@ fn a_failed_disk_refuses_everything_and_still_answers_reads() {
     replica.handle(NOW, Input::Failed { reason: "broken".into() });
     request(&mut replica, 3, 1);
     replica.propose(NOW);
-    // A late confirmation must not bring the entry back: its client was told that the outcome is unknown.
+    // A late confirmation must not apply the entry: its client has the answer that the outcome is unknown.
     replica.handle(NOW, Input::Persisted(WriteNumber(1)));
     replica
         .handle(NOW, Input::Query { ticket: Ticket(4), query: (), consistency: Consistency::Linearizable });
@@ -187,7 +187,7 @@ fn a_disk_that_fills_up_refuses_waiting_commands_at_once() {
     assert_eq!(drain(&mut replica), ["append 1", "not taken 2 full"]);
     replica.handle(NOW, Input::Persisted(WriteNumber(1)));
     assert_eq!(drain(&mut replica), ["rows 1", "answer 1 at 1 time 1001"]);
-    // The machine's own command was not lost.
+    // The machine's own command is not lost.
     replica.handle(NOW, Input::Pressure(None));
     replica.propose(NOW);
     assert_eq!(drain(&mut replica), ["append 2"]);

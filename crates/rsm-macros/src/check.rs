@@ -20,7 +20,7 @@ const TAKEN_NAMES: &[&str] = &["at", "caller", "clone", "index", "migrate", "new
 /// A valid declaration, and the facts about each of its calls.
 pub(crate) struct Checked {
     pub(crate) declaration: Declaration,
-    /// One element a call, in the order of the declaration.
+    /// One element for each call, in the order of the declaration.
     pub(crate) facts: Vec<Facts>,
 }
 
@@ -123,7 +123,7 @@ fn word_advice(word: &str, of: Kind) -> Option<&'static str> {
         }
         "usize" => "write `u64` or `u32`: `usize` is not the same on every machine",
         "isize" => "write `i64` or `i32`: `isize` is not the same on every machine",
-        "dyn" | "impl" | "fn" => "write a type with a single format of its bytes, such as an enum",
+        "dyn" | "impl" | "fn" => "write a type whose bytes have one format, such as an enum",
         "Self" => {
             "write the type itself: the bytes of a call do not depend on the type that implements the trait"
         }
@@ -134,10 +134,10 @@ fn word_advice(word: &str, of: Kind) -> Option<&'static str> {
 
 fn mark_advice(mark: char, next: &str) -> Option<&'static str> {
     Some(match (mark, next) {
-        ('&', "str") => "write `String`: the log and the answer own their values",
-        ('&', next) if next.starts_with('[') => "write `Vec<...>`: the log and the answer own their values",
-        ('&', _) => "leave out the reference: the log and the answer own their values",
-        ('\'', _) => "leave out the lifetime: the log and the answer own their values",
+        ('&', "str") => "write `String`: arguments and answers are owned values",
+        ('&', next) if next.starts_with('[') => "write `Vec<...>`: arguments and answers are owned values",
+        ('&', _) => "leave out the reference: arguments and answers are owned values",
+        ('\'', _) => "leave out the lifetime: arguments and answers are owned values",
         ('*', "const" | "mut") => "leave out the pointer: it is not valid on another replica",
         ('!', _) => "write a plain type",
         _ => return None,
@@ -169,7 +169,7 @@ fn check_names(calls: &[Call], errors: &mut Errors) {
     }
 }
 
-/// The text of a call that its fingerprint is the hash of.
+/// The text of a call. The fingerprint is its hash.
 fn signature(call: &Call) -> syn::Result<String> {
     let kind = call.kind.word();
     if let Some(id) = &call.id {

@@ -33,9 +33,8 @@ pub(crate) fn expand(checked: &Checked) -> TokenStream {
     pieces.into_iter().collect()
 }
 
-/// Code that compiles only when all arguments, answers and events can be sent; the compiler's error shows the
-/// type that cannot. It comes first, so that the compiler reports this error before the errors that follow
-/// from it.
+/// Code that compiles only when all arguments, answers and events can be sent. The compiler's error shows the
+/// type that cannot. This code comes first, so that the compiler reports this error before its consequences.
 fn travels(parts: &Parts<'_>) -> TokenStream {
     let arguments =
         parts.calls.iter().flat_map(|(call, _)| call.arguments.iter().map(|argument| &argument.kind));
@@ -61,7 +60,7 @@ struct Parts<'declaration> {
     machine: Ident,
     handle: Ident,
     calls: Vec<(&'declaration Call, &'declaration Facts)>,
-    /// Attribute that turns lints off in generated code, which the tests of this crate check.
+    /// Attribute that turns lints off in generated code. The tests of this crate check that code.
     allow: TokenStream,
 }
 
@@ -111,7 +110,7 @@ impl<'declaration> Parts<'declaration> {
     }
 }
 
-/// A span that resolves names as the macro does and is shown at `span`.
+/// A span that is shown at `span` and resolves names at the call of the macro.
 fn at(span: Span) -> Span {
     Span::call_site().located_at(span)
 }

@@ -1,12 +1,12 @@
 //! Implements `bezant_rsm::state_machine!`, whose documentation describes it: a declaration of commands,
 //! queries and streams becomes a trait, the bytes of its calls, a machine and a handle.
 //!
-//! There are three steps, each in a module: `declaration` parses the text, `check` refuses what could differ
-//! between replicas, `expand` generates the code. All errors are reported at once. Each error points at the
-//! place in the declaration and names a correction.
+//! There are three steps, each in a module: `declaration` parses the text, `check` refuses types whose values
+//! could differ between replicas, and `expand` generates the code. All errors are reported at once. Each
+//! error points at the place in the declaration and names a correction.
 //!
-//! Always holds: equal signatures have equal fingerprints, with every compiler and however the text is
-//! spaced. Never: the bytes of a call depend on the order in which calls are declared.
+//! What always holds: equal signatures have equal fingerprints, with every compiler and however the text is
+//! spaced. The bytes of a call never depend on the order in which calls are declared.
 
 use proc_macro2::TokenStream;
 

@@ -45,7 +45,7 @@ fn all_errors_are_reported_at_once() {
     check(
         "cmd a(x: &str);\nqry d(x: f64) -> f64;\ncmd e(x: f64);",
         &[
-            "1:10 write `String`: the log and the answer own their values",
+            "1:10 write `String`: arguments and answers are owned values",
             "3:10 write an integer of the smallest unit, such as cents: the sum of floats depends on their order, so replicas may differ",
         ],
     );
@@ -133,7 +133,7 @@ fn an_argument_is_a_name_and_a_type() {
 
 #[test]
 fn types_of_calls_are_owned_and_equal_on_every_replica() {
-    const OWNED: &str = "the log and the answer own their values";
+    const OWNED: &str = "arguments and answers are owned values";
     check("cmd a(x: Option<&str>);", &[&format!("1:17 write `String`: {OWNED}")]);
     check("cmd a(x: &[u8]);", &[&format!("1:10 write `Vec<...>`: {OWNED}")]);
     check("qry a() -> &Item;", &[&format!("1:12 leave out the reference: {OWNED}")]);
@@ -154,15 +154,9 @@ fn types_of_calls_are_owned_and_equal_on_every_replica() {
             "1:19 write an integer of the smallest unit, such as cents: the sum of floats depends on their order, so replicas may differ",
         ],
     );
-    check(
-        "cmd a(x: Box<dyn Any>);",
-        &["1:14 write a type with a single format of its bytes, such as an enum"],
-    );
-    check(
-        "cmd a(x: impl Into<u32>);",
-        &["1:10 write a type with a single format of its bytes, such as an enum"],
-    );
-    check("cmd a(x: fn());", &["1:10 write a type with a single format of its bytes, such as an enum"]);
+    check("cmd a(x: Box<dyn Any>);", &["1:14 write a type whose bytes have one format, such as an enum"]);
+    check("cmd a(x: impl Into<u32>);", &["1:10 write a type whose bytes have one format, such as an enum"]);
+    check("cmd a(x: fn());", &["1:10 write a type whose bytes have one format, such as an enum"]);
     check("cmd a(x: Vec<_>);", &["1:14 write the type"]);
     check(
         "qry a() -> Self;",

@@ -1,4 +1,4 @@
-//! The code of an undocumented declaration compiles without a warning; that this file compiles is the test.
+//! The code of an undocumented declaration compiles without a warning: the test is that this file compiles.
 //! It has its own `main`, because the compiler does not require documentation in test harnesses.
 #![deny(warnings, missing_docs, missing_debug_implementations, unused_qualifications, unused_lifetimes)]
 

@@ -1,5 +1,5 @@
-//! Types that postcard writes and cannot read, or reads as another value: such a call is not sent, and such a
-//! state makes no checkpoint.
+//! Types that postcard writes but cannot read, or reads as another value. A call with such a value is not
+//! sent, and a state with such a value makes no checkpoint.
 
 use std::panic::catch_unwind;
 

@@ -79,8 +79,8 @@
 /// when a byte is missing or left over, so that it never confuses two calls.
 ///
 /// So calls may be added and reordered, and arguments may be renamed. A call with another name, other types
-/// or another number of arguments is another call; keep the old one declared beside it as long as a log may
-/// contain it. `#[id = "..."]` before a call replaces its name and types in the fingerprint:
+/// or another number of arguments is a different call. Keep the old call declared beside the new one as long
+/// as a log may contain it. `#[id = "..."]` before a call replaces its name and types in the fingerprint:
 ///
 /// - to rename a call or a type whose bytes do not change, give the old signature:
 ///   `#[id = "restock(u32, u32) -> u32"]`;

@@ -36,12 +36,13 @@ pub struct Command {
 /// The content of one log entry for the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Timestamp of the last event. The first has `time - events + 1`, counted over all commands.
+    /// Timestamp of the last event. The first event has the timestamp `time - events + 1`, where `events`
+    /// counts the events of all commands.
     pub time: Nanos,
     /// The commands in the order of their arrival at the leader.
     pub commands: Vec<Command>,
-    /// True when a checkpoint is made after this entry. The proposer sets it, so that all replicas that are
-    /// ready make their checkpoints at the same index and can compare them.
+    /// True when a checkpoint is made after this entry. The proposer decides this, so that replicas make
+    /// their checkpoints at the same index and can compare them.
     pub checkpoint: bool,
     /// Number of the rules by which the machine applies this entry:
     /// [`StateMachine::RULES`](crate::StateMachine::RULES) of the program that proposed it. It never changes,

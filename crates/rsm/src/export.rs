@@ -3,9 +3,9 @@
 //! A call is a header of 8 bytes, followed by its arguments as a tuple in postcard's format. An answer, an
 //! event and a state are one value in that format. Bytes after the value make it unreadable as a whole.
 //!
-//! The format does not describe its values, and with some of serde's attributes a written value cannot be
-//! read back, or is read as another value. So a call is decoded again before it is sent, and a state before
-//! its checkpoint is used.
+//! The format does not describe its values. With some of serde's attributes, a written value cannot be read
+//! back, or is read as another value. So a call is decoded again before it is sent, and a state before its
+//! checkpoint is used.
 
 pub use alloc::vec::Vec;
 
@@ -36,7 +36,7 @@ pub fn encode_call<A: Serialize + DeserializeOwned, T: Serialize>(
     header: u64,
     arguments: &T,
 ) -> Option<Bytes> {
-    // The shape comes first, because only it limits the depth.
+    // The shape comes first, because only `shape` limits the depth.
     let written = shape(arguments, DEPTH_MAX).ok()?;
     let mut bytes = Vec::with_capacity(CALL_SIZE_USUAL);
     bytes.extend_from_slice(&header.to_le_bytes());
@@ -72,8 +72,8 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnknownCall> {
     }
 }
 
-/// The bytes of an answer or event. A value that cannot be written gives no bytes. The state has changed
-/// already, on every replica, so this is not an error here: the reader gets an error when it decodes the
+/// The bytes of an answer or event. A value that cannot be written gives empty bytes. That is no error here,
+/// because the state has changed already, on every replica. The reader gets an error when it decodes the
 /// empty bytes.
 pub fn encode<T: Serialize>(value: &T) -> Bytes {
     postcard::to_allocvec(value).map(Bytes::from).unwrap_or_default()
@@ -99,8 +99,8 @@ pub async fn query<C: Caller, T: DeserializeOwned>(
 }
 
 /// The bytes of a checkpoint: format, version of the state, state. `read` is the size of the largest state
-/// that was read back since the process began. A large state is read back only when `read` is 0, and again
-/// whenever its size has doubled.
+/// that was read back since the process began. A large state is read back the first time, and then whenever
+/// its size has doubled.
 ///
 /// # Panics
 /// When the state cannot be written, or cannot be read back as the same state. A checkpoint must be readable,
@@ -122,7 +122,7 @@ pub fn checkpoint<T: Serialize + DeserializeOwned>(version: u32, state: &T, read
 }
 
 fn check<T: Serialize + DeserializeOwned>(state: &T, body: &[u8]) {
-    // The depth of a state is not limited; the program is responsible for it.
+    // The depth of a state is not limited: the program is responsible for it.
     let written = shape(state, usize::MAX)
         .unwrap_or_else(|_| unwritable(&"a field is skipped, or cannot be serialized"));
     let again = postcard::take_from_bytes::<T>(body).unwrap_or_else(|error| unwritable(&error));

@@ -2,11 +2,11 @@
 //!
 //! The state of a machine is in memory and changes only by entries of the log: every replica applies the same
 //! entries in the same order and has the same state, byte for byte. Rows that only queries need leave through
-//! [`Applied::rows`] to a history on disk. The few old rows that a command needs are fetched before it is
-//! applied and passed as `found`, so that applying never waits for the disk.
+//! [`Applied::rows`] to a history on disk. The few old rows that a command needs are fetched before the
+//! command is applied, and are passed as `found`, so that applying never waits for the disk.
 //!
-//! Always holds: applying uses no clock, no randomness and no iteration order of a hash map; the time is in
-//! the [`Entry`]. Never: a machine depends on how its replicas reach consensus, or on where its bytes are
+//! What always holds: applying uses no clock, no randomness and no iteration order of a hash map; the time is
+//! in the [`Entry`]. A machine never depends on how its replicas reach consensus, or on where its bytes are
 //! stored.
 #![no_std]
 #![deny(clippy::float_arithmetic)]

@@ -11,7 +11,7 @@ use crate::{Command, Entry};
 /// The result of applying an entry.
 #[derive(Clone, Debug)]
 pub struct Applied<Rows> {
-    /// One answer a command, in order.
+    /// One answer for each command, in order.
     pub results: Vec<Bytes>,
     /// The rows that the history must store.
     pub rows: Rows,
@@ -22,9 +22,9 @@ pub struct Applied<Rows> {
 pub struct Prefetch<Key> {
     /// Keys of the rows; when empty, the entry can be applied at once.
     pub keys: Vec<Key>,
-    /// The machine omits the keys of rows that it has in memory, which covers the history from this position
-    /// on. The fetch must cover all rows before this position. Its result counts as covering no more, even
-    /// when the history was longer.
+    /// The machine has all rows from this position on in memory, and omits their keys. The fetch must cover
+    /// all rows before this position. Its result counts as covering only these, even when the history was
+    /// longer.
     pub position: HistoryPosition,
 }
 
@@ -54,14 +54,14 @@ impl core::error::Error for RestoreError {}
 
 /// A deterministic machine.
 ///
-/// The order of calls for an entry: first [`prefetch`](Self::prefetch), before or after the entry is
-/// committed, then [`apply`](Self::apply) with the rows that were found. `apply` returns `None`, and changes
-/// nothing, when the found rows are older than the window of recent rows that the machine keeps: then
+/// For each entry, first call [`prefetch`](Self::prefetch), before or after the entry is committed, and then
+/// [`apply`](Self::apply) with the rows that were found. The machine keeps a window of recent rows in memory.
+/// When the fetch was made before the begin of that window, `apply` changes nothing and returns `None`: then
 /// prefetch again and retry.
 pub trait StateMachine: Sized + fmt::Debug {
     /// Names a row of the history.
     type Key: fmt::Debug;
-    /// The rows that the history has for the keys. Made from a position, it is the empty result of a fetch
+    /// The rows that the history has for the keys. `From<HistoryPosition>` makes the empty result of a fetch
     /// that covered the history up to that position.
     type Found: From<HistoryPosition> + fmt::Debug;
     /// The rows that one entry adds to the history.
@@ -71,8 +71,8 @@ pub trait StateMachine: Sized + fmt::Debug {
     /// The answer to a query.
     type Answer: fmt::Debug;
     /// The newest rules by which the machine applies entries; see [`Entry::rules`]. A change of the effect of
-    /// an entry takes the next number, and the machine still applies entries of earlier numbers by their own
-    /// rules.
+    /// entries needs the next number. The machine still applies entries with earlier numbers by the rules of
+    /// those numbers.
     const RULES: u8 = 0;
 
     /// Cluster time of the last entry that was applied; 0 before the first.

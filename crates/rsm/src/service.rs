@@ -1,6 +1,6 @@
 //! A service: a replicated program whose commands, queries and answers are bytes. The macro `state_machine!`
 //! generates one from a declaration, and an embedded member runs one. It is simpler than a
-//! [`StateMachine`](crate::StateMachine): it has all its state in memory and no rows in a history.
+//! [`StateMachine`](crate::StateMachine): its whole state is in memory, and it adds no rows to a history.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,7 +17,7 @@ pub trait Service: Sized + fmt::Debug + Send + 'static {
     /// Executes a command of the log.
     ///
     /// # Errors
-    /// When this version does not have the command; then nothing is changed.
+    /// When this version does not have the command. Then nothing is changed.
     fn invoke(&mut self, call: &mut Call, command: &[u8]) -> Result<Bytes, UnknownCall>;
 
     /// Answers a query from the state.
@@ -93,7 +93,7 @@ impl Call {
         Self { index, time, events: Vec::new() }
     }
 
-    /// Index of the log entry that contains the command; all commands of one entry have the same.
+    /// Index of the log entry that contains the command. All commands of an entry have the same index.
     pub const fn index(&self) -> LogIndex {
         self.index
     }
@@ -163,7 +163,7 @@ pub trait Caller: Clone + Send + Sync + 'static {
     /// The next event of a stream with a number greater than `after`; waits until there is one.
     ///
     /// # Errors
-    /// Also when events after `after` are no longer kept: then read the state and resume after the last event
-    /// that it includes.
+    /// Those of the caller, and when the service no longer keeps the events after `after`. In that case read
+    /// the state, and resume after the last event that the state includes.
     fn next_event(&self, stream: u32, after: u64) -> impl Future<Output = Result<Event, Self::Error>> + Send;
 }

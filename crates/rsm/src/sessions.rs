@@ -1,15 +1,15 @@
 //! Sessions: a client's request is executed once, and a retry gets the reply of the first attempt.
 //!
 //! A client opens a session and numbers its requests 1, 2, 3 and so on. It has one request in flight at a
-//! time, and each request names the *context* of the previous reply. The table keeps each session's last
-//! request and its whole reply, as opaque bytes. The table is part of the replicated state and of every
-//! checkpoint: every replica admits, answers and evicts in the same way. So a retry after a restart, or at
-//! another leader, gets the same bytes.
+//! time, and each request names the *context* of the previous reply. For each session, the table stores the
+//! last request and the whole reply to it, as opaque bytes. The table is part of the replicated state and of
+//! every checkpoint: every replica admits, answers and evicts in the same way. So a retry after a restart, or
+//! at another leader, gets the same bytes.
 //!
-//! Always holds: a request is admitted at most once; the number of sessions and the bytes of their replies
-//! are at most [`SESSIONS_MAX`] and [`SESSION_BYTES_MAX`]. Above the first limit the least recently used
-//! session is evicted. Above the second limit it is the least recently used session with a large reply, so
-//! that clients that read large pages do not cost other clients their sessions.
+//! What always holds: a request is admitted at most once. There are at most [`SESSIONS_MAX`] sessions; above
+//! that the least recently used session is evicted. Their replies have at most [`SESSION_BYTES_MAX`] bytes;
+//! above that the least recently used session with a large reply is evicted, so that clients that read large
+//! pages do not cost other clients their sessions.
 //!
 //! Source: "Viewstamped Replication Revisited" (Liskov, Cowling 2012), section 4.1, the client table.
 
@@ -112,8 +112,8 @@ impl Sessions {
         self.by_use.values()
     }
 
-    /// Makes the table of sessions that are in the order of [`iter`](Self::iter). `None` when a client has
-    /// two.
+    /// Makes a table from sessions in the order of [`iter`](Self::iter). `None` when a client has two
+    /// sessions.
     pub fn restore(sessions: Vec<Session>) -> Option<Self> {
         let mut table = Self::default();
         for session in sessions {
@@ -202,7 +202,7 @@ impl Sessions {
     }
 }
 
-/// Replies above this size are large: pages of queries.
+/// A reply above this size counts as large. Such replies are pages of queries.
 const LARGE_REPLY_SIZE: usize = 64 << 10;
 
 const _: () = assert!(
@@ -227,7 +227,7 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
 
-    /// A table in which client 1 has session 5 and got the reply "one" to its request 1.
+    /// A table in which client 1 has session 5 and has received the reply "one" to its request 1.
     fn table() -> (Sessions, SessionRequest) {
         let mut sessions = Sessions::default();
         let first = open(1);

@@ -1,14 +1,14 @@
-//! The shape of a value: its structure as serde reports it, without the scalars. It reveals what postcard's
-//! bytes do not: that a field was skipped.
+//! The shape of a value: its structure as serde reports it, without the scalars. Unlike postcard's bytes, the
+//! shape shows that a field was skipped.
 //!
-//! postcard writes no field names and no markers. So `skip_serializing_if` leaves a gap that the next field
-//! fills: the bytes may be readable, but as another value. [`shape`] refuses a value whose serializer reports
-//! a skipped field. A tuple struct does not report it; then the shape of the decoded value differs, because
-//! that value has all fields.
+//! postcard writes no field names and no markers. If `skip_serializing_if` skips a field, the reader takes
+//! the bytes of the next field for it, and may read another value without an error. [`shape`] refuses a value
+//! whose serializer reports a skipped field. A tuple struct does not report skipped fields; but then the
+//! decoded value has another shape, because it has all fields.
 //!
-//! Always holds: equal values have equal shapes, in whatever order a map or set iterates. A value nested
-//! deeper than the limit is not traversed further, so that the traversal fits on any thread's stack. Never: a
-//! byte is written.
+//! What always holds: equal values have equal shapes, in whatever order a map or set iterates. A value that
+//! is nested deeper than the limit is not traversed further, so that the traversal fits on any thread's
+//! stack. No bytes are written.
 
 use core::fmt;
 
@@ -207,7 +207,8 @@ impl<'tracer> Serializer for &'tracer mut Tracer {
         Parts::of(self, Kind::Variant, at, Some(count))
     }
 
-    /// The same answer as postcard's serializer, because types may serialize differently for people.
+    /// The same answer as postcard's serializer gives, because a type may serialize differently in a
+    /// human-readable format.
     fn is_human_readable(&self) -> bool {
         false
     }

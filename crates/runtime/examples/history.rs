@@ -1,6 +1,6 @@
 //! The speed of the transfer history on this machine's disk: `cargo run --release -p bezant-runtime --example
-//! history [ROWS] [FOLDER]`. Appends rows with random ids between 10,000 accounts, indexes them on a second
-//! thread as a node does, and looks up absent ids during the appends and at the end.
+//! history [ROWS] [FOLDER]`. Appends transfers with random ids between 10,000 accounts. A second thread
+//! indexes them, as in a node. Absent ids are looked up during the appends and at the end.
 
 use std::error::Error;
 use std::hint::black_box;

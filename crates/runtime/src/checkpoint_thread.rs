@@ -136,9 +136,9 @@ impl<M: Machine> CheckpointThread<M> {
         }
     }
 
-    /// Replaces this replica's state by a peer's checkpoint. The intention is recorded in the log, the
-    /// checkpoint is made durable, and the log is reset after it; so a crash at any point leaves the old
-    /// state or the new one. `None` when another thread has ended: that thread has reported why.
+    /// Replaces this replica's state by a peer's checkpoint. First the plan is recorded in the log, then the
+    /// checkpoint is made durable, then the log is reset. So a crash at any point leaves the old state or the
+    /// new one. `None` when another thread has ended: that thread has reported why.
     fn install(&mut self, installable: &Installable) -> Result<Option<Input<M>>, CheckpointError> {
         let Installable { index, term, time, position, .. } = *installable;
         let failed = |reason: &str| {

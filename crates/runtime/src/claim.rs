@@ -1,10 +1,10 @@
 //! Locks that keep other processes out of a data folder: on the folder itself, on its `lock` file, and on the
 //! files of the log.
 //!
-//! The decisive lock is on the folder's own descriptor, because no file name of it can be deleted. The `lock`
-//! file is locked too, for older versions of this program, and contains the id of the process. A file of the
-//! log may have another name in another folder (a copy of hard links); so each file that is written is locked
-//! too.
+//! The decisive lock is on the folder's own descriptor, because it does not depend on a file that can be
+//! deleted. The `lock` file is locked too, for older versions of this program, and contains the id of the
+//! process. A copy of the folder may consist of hard links to the same files, so each file of the log that is
+//! written is locked too.
 //!
 //! All are advisory locks of whole files (`flock`). The system releases them when the process ends, however
 //! it ends.

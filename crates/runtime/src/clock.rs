@@ -2,10 +2,11 @@
 //! clock.
 //!
 //! Cluster time follows the clock of the leader and never goes back: one entry that is stamped in 2326 keeps
-//! it there for good. So a node whose clock is more than [`OFF_MAX`] off the clock that [`counting`] selects
-//! stamps nothing and does not stay the leader. The rule compares clocks with each other, so it does not stop
-//! a cluster whose clocks are all equally wrong; but a clock that [cannot be right](is_absurd) is never
-//! selected. The rule is in this crate and not in `replica`, because core crates have no clock.
+//! it there for good. So a node whose clock is more than [`OFF_MAX`] off the reference clock, which
+//! [`counting`] selects, stamps nothing and does not stay the leader. The rule compares clocks with each
+//! other, so it does not stop a cluster whose clocks are all equally wrong; but a clock that [cannot be
+//! right](is_absurd) is never selected. The rule is in this crate and not in `replica`, because core crates
+//! have no clock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,8 +36,8 @@ const LATE_WARN: u64 = 60 * Nanos::PER_SECOND;
 /// A clock that shows a later time is wrong: the beginning of 2200.
 pub(crate) const LATEST: Nanos = Nanos(7_258_118_400 * Nanos::PER_SECOND);
 
-/// An entry with an earlier time was stamped with a clock that was not set yet, since this program is
-/// younger: the beginning of 2025.
+/// The beginning of 2025. This program is younger, so an entry with an earlier time was stamped with a clock
+/// that was not set yet.
 const EARLIEST: Nanos = Nanos(1_735_689_600 * Nanos::PER_SECOND);
 
 /// The source of a node's wall-clock time.
@@ -108,9 +109,9 @@ pub(crate) enum Counting {
     Clock(Nanos),
 }
 
-/// False when the time of the last entry is no evidence against a clock: there is no entry (time 0), or the
-/// last entry was stamped by a machine whose clock had started in 1970, for example, and was not set by NTP
-/// yet.
+/// False when the time of the last entry is no evidence against a clock. Then there is no entry (time 0), or
+/// the last entry was stamped by a machine whose clock was not set yet, for example one that had started in
+/// 1970.
 pub(crate) fn has_valid_time(ledger: Nanos) -> bool {
     ledger >= EARLIEST
 }
@@ -126,9 +127,9 @@ pub(crate) fn is_absurd(clock: Nanos, ledger: Nanos) -> bool {
 ///
 /// It is the median of the clocks that are not absurd, so neither a minority of wrong clocks nor any number
 /// of absurd ones can move it. An even number of clocks has two in the middle, and the earlier one is
-/// selected: cluster time that is too early catches up, and cluster time that is too late stays. When the
-/// earlier one is before the ledger's time and the later one is not, the ledger shows that the earlier one is
-/// wrong, and the later one is selected.
+/// selected: cluster time that is too early catches up later, but cluster time that is too late stays too
+/// late. When the earlier one is before the ledger's time and the later one is not, the ledger shows that the
+/// earlier one is wrong, and the later one is selected.
 pub(crate) fn counting(known: &[Nanos], voters: usize, ledger: Nanos) -> Counting {
     if known.len() <= voters / 2 {
         return Counting::Unknown;
@@ -149,14 +150,14 @@ fn middle(sorted: &[Nanos]) -> Option<(Nanos, Nanos)> {
 /// A node that is alone compares its clock with the last entry of its ledger.
 pub(crate) fn check_alone(clock: Nanos, ledger: Nanos) -> Result<(), StartError> {
     let problem = if clock > LATEST {
-        "no correct clock shows that. Entries keep the timestamps that they get, and later entries could not be earlier"
+        "no correct clock shows that. Entries would keep such timestamps, and no later entry could have an earlier one"
     } else if !has_valid_time(ledger) {
         return Ok(());
     } else if clock.0.saturating_add(LATE_MAX) < ledger.0 {
-        "that is more than a day earlier: cluster time would not advance, and no hold would expire, until the clock has caught up"
+        "the clock is more than a day earlier: cluster time would not advance, and no hold would expire, until the clock has caught up"
     } else if clock.0 > ledger.0.saturating_add(AHEAD_MAX) {
-        "that is more than a year later: when the clock is wrong, entries keep its timestamps, and later entries could not \
-         be earlier"
+        "the clock is more than a year later: if it is wrong, entries would keep its timestamps, and no later entry could have \
+         an earlier one"
     } else {
         return Ok(());
     };

@@ -16,7 +16,7 @@ use crate::clock::Reading;
 use crate::directory::removal;
 use crate::start_error::StartError;
 
-/// What a node needs to be one of several.
+/// The options of a node of a cluster.
 #[derive(Debug)]
 pub struct ClusterOptions {
     /// This node; not 0.
@@ -33,13 +33,14 @@ pub struct ClusterOptions {
     /// Addresses at which peers reach the members of a running cluster. An empty folder asks them for the
     /// membership until this node was added. Empty for a node that begins with the others.
     pub join: Vec<String>,
-    /// Set by the caller to stop waiting for that.
+    /// The caller sets it to stop the wait for membership.
     pub give_up: Arc<AtomicBool>,
     /// The bound socket at which peers reach this node.
     pub listener: TcpListener,
-    /// Set in a cluster that grows by itself: the address at which the others reach this node. With it any
-    /// member adds a node that joins, without an operator, and the node gets a vote when it has caught up and
-    /// the number of nodes calls for it. Either all nodes of a cluster have it, or none.
+    /// Set in a cluster that grows by itself: the address at which the others reach this node. In such a
+    /// cluster, any member adds a node that joins, without an operator. The node gets a vote when it has
+    /// caught up, if the number of nodes calls for another voter. Either all nodes of a cluster have it, or
+    /// none.
     pub growth: Option<String>,
 }
 
@@ -103,8 +104,8 @@ pub(crate) fn identify(
             None => Ok(None),
         },
         (Some(found), None) => Err(StartError::OfCluster { node: found.node }),
-        // The node was never admitted, because of a wrong token for example, so it has promised nothing. Its
-        // disk keeps its id for peers that may have met it.
+        // The node was never admitted, for example because of a wrong token, so it has neither voted nor
+        // acknowledged anything. The disk keeps its random number, because peers may have met it.
         (Some(found), Some(cluster)) if is_another(&found, cluster) && has_identity_only(disk)? => {
             Ok(Some(stamp(disk, cluster, found.disk)?))
         }
@@ -128,7 +129,8 @@ pub(crate) fn identify(
             if files.iter().any(|file| is_of_cluster(file)) {
                 return Err(StartError::NoIdentity { node: cluster.node });
             }
-            // A start that was killed before it had stored an identity has promised nothing.
+            // A start that was killed before it had stored an identity has neither voted nor acknowledged
+            // anything.
             if files.iter().any(|file| !is_begun(file)) {
                 return Err(StartError::NotEmpty { node: cluster.node });
             }
@@ -213,8 +215,8 @@ pub struct NodeStatus {
     pub is_connected: bool,
     /// The last entry that it has on disk as far as is known; `None` unless the reporting node leads.
     pub matched: Option<LogIndex>,
-    /// Its clock minus the reporting node's, at the last exchange: the handshake, or at most some ten seconds
-    /// ago.
+    /// Its clock minus the reporting node's, at the last exchange: in the handshake, and about every ten
+    /// seconds after it. `None` while it is unknown.
     pub clock_offset_nanos: Option<i64>,
     /// Why there is no connection, when one of the two refuses the other; or that two processes use this
     /// node's number, of which one is refused.
@@ -245,8 +247,8 @@ pub struct ClusterStatus {
     pub term: Term,
     /// The leader; `None` while no leader is known.
     pub leader: Option<NodeId>,
-    /// The nodes that the first start of the cluster waits for, and their addresses, as text; `None` when it waits
-    /// for none.
+    /// The nodes that the first start of the cluster waits for, and their addresses, as text; `None` when it
+    /// waits for none of them.
     pub first_start: Option<String>,
     /// The last entry that is committed.
     pub committed: LogIndex,
@@ -298,7 +300,7 @@ impl ClusterStatus {
         if is_alone { Some(Duration::ZERO) } else { self.current_at.map(|moment| moment.elapsed()) }
     }
 
-    /// Takes over the standing of the replica.
+    /// Copies the standing of the replica.
     pub(crate) fn take(&mut self, standing: &Standing, applied: LogIndex) {
         self.role = standing.role;
         self.term = standing.term;

@@ -1,11 +1,11 @@
-//! The membership and the disks of the members, as far as this node has learned them. Kept on this node's
-//! disk; of two lists the newer one counts.
+//! The membership and the disks of the members, as far as this node has learned them. They are kept on this
+//! node's disk. Of two lists the newer one counts.
 //!
 //! The list comes from the log, with a checkpoint of another node, or from a peer that has a newer one. A
 //! list that was committed is valid from whatever source it comes (see `bezant_consensus::Members`). A node
-//! is identified by its disk: a node whose disk was lost has lost its promises too, and counts as another
-//! node until it was removed and added again. The disk is in the list as soon as that is committed
-//! (`Change::Meet`); until then each node remembers the first disk with which a peer came.
+//! is identified by its disk. A node whose disk was lost has also lost its votes and acknowledgements, so it
+//! is refused until it was removed and added again. A committed `Change::Meet` puts a member's disk in the
+//! list. Until then, each node remembers the first disk with which the peer connected.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,7 +167,7 @@ impl Directory {
         store_conflict(&*self.disk, conflict).map_err(|error| error.to_string())
     }
 
-    /// Takes a committed list; true when it is newer than the one before. It is on disk on return.
+    /// Adopts a committed list; true when it is newer than the present one. It is on disk on return.
     pub(crate) fn learn(&self, members: &Members) -> Result<bool, String> {
         let mut state = self.lock();
         if members.index <= state.members.index {
@@ -193,8 +193,8 @@ impl Directory {
         }
         let Some(member) = state.members.get(node) else {
             return Err(format!(
-                "node {node} is not a member of the cluster (any more): it joins on an empty folder; where an operator \
-                 adds nodes, `bezant cluster add {node}=HOST:PORT` comes first"
+                "node {node} is not a member of the cluster (any more): let it join with an empty folder (--join). If an operator \
+                 adds the nodes, run `bezant cluster add {node}=HOST:PORT` first"
             ));
         };
         let (member_since, committed_disk) = (member.since, member.disk);
@@ -208,7 +208,7 @@ impl Directory {
         if expected.is_some_and(|expected| expected != disk) {
             return Err(format!(
                 "node {node} comes with another disk than the one that is known: start it on the folder that it \
-                 had; when that is lost, remove it, and let it join on an empty one (`bezant cluster replace {node}`, and in \
+                 had. If that folder is lost, remove the node, and let it join with an empty one (`bezant cluster replace {node}`, and in \
                  a program of yours Member::remove)"
             ));
         }
@@ -241,18 +241,18 @@ pub(crate) fn removal(identity: &Identity, members: &Members) -> Option<String> 
     let Identity { node, since, disk, .. } = *identity;
     match members.get(node) {
         Some(member) if member.since != since => Some(format!(
-            "node {node} was removed from the cluster and added again, with another folder: this one takes part in \
+            "node {node} was removed from the cluster and added again, with another folder: the node on this folder takes part in \
              nothing"
         )),
         Some(member) if ![0, disk].contains(&member.disk) => Some(format!(
-            "the cluster knows node {node} with another disk: this folder takes part in nothing. If the other is lost, \
-             remove it, and let it join on an empty folder (`bezant cluster replace {node}`, and in a program of yours \
+            "the cluster knows node {node} with another disk: the node on this folder takes part in nothing. If the other disk is lost, \
+             remove the node, and let it join with an empty folder (`bezant cluster replace {node}`, and in a program of yours \
              Member::remove)"
         )),
         Some(_) => None,
         None => Some(format!(
-            "node {node} was removed from the cluster, and receives nothing new: to bring it back, let it join on an \
-             empty folder (--join); where an operator adds nodes, `bezant cluster add {node}=HOST:PORT` comes first"
+            "node {node} was removed from the cluster, and receives nothing new: to bring it back, let it join with an \
+             empty folder (--join). If an operator adds the nodes, run `bezant cluster add {node}=HOST:PORT` first"
         )),
     }
 }

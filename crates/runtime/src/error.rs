@@ -34,14 +34,15 @@ pub enum ExecuteError {
     /// The node is being stopped. The command may have been applied: retry with the same ids.
     #[error("the node is stopping: retry with the same ids")]
     Stopping,
-    /// No node leads: an election is under way, or a majority of the nodes cannot be reached. Nothing was done.
+    /// No node leads: an election is under way, or a majority of the nodes cannot be reached. Nothing was
+    /// done.
     #[error(
         "no node leads: an election is under way, or a majority of the cluster cannot be reached from here; try again, or \
          another node"
     )]
     NoLeader,
-    /// No node leads yet: a new cluster elects no leader before all its nodes have met. Nothing was done. The text
-    /// names the nodes that are missing.
+    /// No node leads yet: a new cluster elects no leader before all its nodes have met. Nothing was done. The
+    /// text names the nodes that are missing.
     #[error("no node leads yet: {0}; start them all, then try again")]
     FirstStart(String),
     /// The leader changed while the command was on its way, or did not report the outcome in time. The

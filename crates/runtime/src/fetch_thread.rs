@@ -27,9 +27,9 @@ pub(crate) fn run<M: Machine>(
     replica: &mpsc::Sender<Message<M>>,
 ) {
     for Fetch { index, term, prefetch } in work {
-        // Without this wait, an entry would ask again and again when the history lags by more than the
-        // machine keeps in memory. All rows up to the position were sent to the history before, and it
-        // applies them even when its disk has failed.
+        // Without this wait, an entry would request its rows again and again when the history lags by more
+        // rows than the machine keeps in memory. All rows up to the position were sent to the history before,
+        // and it applies them even when its disk has failed.
         let mut visible = shared.visible.subscribe();
         let caught_up = visible.wait_for(|_| shared.reader.position().reaches(prefetch.position));
         drop(waiting.block_on(caught_up));

@@ -1,8 +1,8 @@
 //! The real disk: one folder that belongs to one process.
 //!
-//! Files that are opened for direct access bypass the page cache where the file system can do that; where it
-//! cannot, they are read and written through the cache, and [`FileDisk::is_direct`] is false. Either way
-//! nothing counts as durable before a sync returned. A folder is made with mode 0700 and files with 0600.
+//! Files that are opened for direct access bypass the page cache if the file system supports that. Otherwise
+//! they are read and written through the cache, and [`FileDisk::is_direct`] is false. Either way nothing
+//! counts as durable before a sync returned. A folder is made with mode 0700 and files with 0600.
 //!
 //! Two processes that write the same log would destroy it. So the folder itself is locked while it is open,
 //! and so is every file of the log that is open for writing ([`claim`](crate::claim)). Files are found
@@ -86,7 +86,7 @@ impl FileDisk {
         })
     }
 
-    /// True when the file system reads and writes past the page cache; otherwise reads and writes are slower.
+    /// True when reads and writes can bypass the page cache; otherwise they are slower.
     pub const fn is_direct(&self) -> bool {
         self.is_direct
     }
@@ -165,7 +165,7 @@ pub(crate) fn failure(operation: &'static str, file: &str, error: &io::Error) ->
     }
 }
 
-/// The same for an error of a system call.
+/// The [`DiskError`] of a failed system call.
 fn refused(operation: &'static str, file: &str) -> impl Fn(Errno) -> DiskError {
     move |error| failure(operation, file, &error.into())
 }
@@ -302,7 +302,7 @@ impl DiskFile for RealFile {
     }
 
     fn expect_read(&self, offset: u64, size: u64) {
-        // Without support for this advice, reads are only slower.
+        // If the system does not support this advice, reads are slower.
         rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(size), Advice::WillNeed).unwrap_or_default();
     }
 

@@ -1,9 +1,9 @@
 //! The membership with which a node starts: from its folder, from the options when the cluster begins, or
 //! from the other members when the node joins.
 //!
-//! A folder with data whose list of members is lost is refused. The list of another node may be older than
-//! this node's state, and the state does not contain the membership; dropping the state instead could destroy
-//! data that only this node has.
+//! A folder that has data but has lost its list of members is refused. The list of another node may be older
+//! than this node's state, and the state does not contain the membership. If the state were dropped instead,
+//! data that only this node has could be lost.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ fn join_members(
     let joined = join(&own, &cluster.join, &cluster.give_up);
     let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;
     check_address(cluster, &members)?;
-    // Stored before the list, which makes this folder a member.
+    // Stored before the list: a folder with a list counts as a member's.
     let since = members.get(identity.node).map_or(identity.since, |member| member.since);
     *identity = Identity { since, engine: Some(engine), ..identity.clone() };
     identity.store(&**disk)?;

@@ -1,8 +1,8 @@
 //! A cluster that grows by itself: a node that proves the token and sends its address is added, and gets a
 //! vote when the number of nodes calls for it.
 //!
-//! Always holds: a change is requested like an operator's, and can be refused like one. Never: a node that
-//! was added is removed.
+//! Always holds: a change is requested like an operator's, and can be refused like one. No node is ever
+//! removed automatically.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::cluster::{ClusterStatus, NodeStatus};
 
-/// Nodes that have asked for admission, and for which the leader was not asked yet.
+/// Nodes that have asked for admission, and whose addition was not yet requested from the leader.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
     asking: BTreeMap<NodeId, String>,
@@ -47,8 +47,8 @@ const fn voters_wanted(live: usize) -> usize {
 const LAG_MAX: u64 = 256;
 
 /// The member that gets a vote next, in the leader's view: the learner with the lowest number that could vote
-/// at once. A learner that still fetches the state does not count: with its vote and without its
-/// acknowledgements, the group would tolerate one lost node fewer.
+/// at once. A learner that still fetches the state does not count: it could vote but not acknowledge entries,
+/// so the group would tolerate one lost node fewer.
 pub(crate) fn next_voter<'members>(
     members: &'members Members,
     status: &ClusterStatus,

@@ -1,7 +1,7 @@
 //! The handle of a running node: what the server, tests and embedding programs call.
 //!
 //! A handle is cheap to clone and usable from any task. A write goes through the log and is answered when it
-//! is durable and applied; a read shows everything that was acknowledged before the read began.
+//! is durable and applied. A linearizable read shows everything that was acknowledged before the read began.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -56,7 +56,7 @@ pub enum Health {
         /// What it waits for.
         reason: NoState,
     },
-    /// Reads only: a write or sync failed, or the disk is full.
+    /// Reads only, for example because a write or sync failed, or because the disk is full.
     ReadOnly {
         /// What happened, and what helps.
         reason: String,
@@ -165,7 +165,8 @@ impl Shared {
         }
     }
 
-    /// Makes damage of the history be recorded on this disk: the next start repairs it from other nodes.
+    /// From now on, damage of the history is recorded on this disk: the next start repairs it from other
+    /// nodes.
     pub(crate) fn repair_from_others(&self, disk: Arc<dyn Disk>) {
         *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
     }
@@ -209,13 +210,13 @@ impl Shared {
         }
     }
 
-    /// The history could not be read. When it is damaged, that is recorded, once.
+    /// Handles a failed read of the history: if the history is damaged, that is recorded, once.
     pub(crate) fn note_damage(&self, error: &HistoryError) {
         let Some(note) = DamageNote::of(error) else { return };
         let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         match note.store(&*disk) {
             Ok(()) => tracing::warn!("{error}. Start this node again: it will be repaired from the others"),
-            Err(failure) => tracing::error!("{error}; and that cannot be recorded: {failure}"),
+            Err(failure) => tracing::error!("{error}; the damage cannot be recorded: {failure}"),
         }
     }
 }
@@ -303,10 +304,9 @@ impl<M: Machine> Handle<M> {
     /// return. A change of voters has a second step, which follows by itself: see [`cluster`](Self::cluster).
     /// The change applies to the member that has that number now, in the view of this node.
     ///
-    /// # Errors
-    /// The outer error as for [`execute`](Self::execute): whether the change was made is not known; a change
-    /// that was made is refused as known or unknown when it is requested again. The inner error is the reason
-    /// why the change was not made.
+    /// # Errors The outer error is as for [`execute`](Self::execute): the change may have been made. If it
+    /// was, the same request is refused the next time, because the node is known or unknown already. The
+    /// inner error is the reason why the change was not made.
     pub async fn change(
         &self,
         change: &Change,
@@ -362,7 +362,8 @@ impl<M: Machine> Handle<M> {
         self.read_history(consistency, deadline, move |reader, end| reader.read(&query, end)).await
     }
 
-    /// The same, with the outcome of pending transfers as of the same log entry.
+    /// Like [`query_history_at`](Self::query_history_at), with the outcome of pending transfers as of the
+    /// same log entry.
     pub async fn query_transfers_at(
         &self,
         query: HistoryQuery,
@@ -385,8 +386,8 @@ impl<M: Machine> Handle<M> {
         }
     }
 
-    /// The end of the history that was acknowledged before this call: no node has reported later rows to a
-    /// client.
+    /// The end of the history at this call: every row that any node had reported to a client before the call
+    /// is before this end.
     pub async fn history_end(&self, deadline: Option<Instant>) -> Result<Read<HistoryPosition>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
         match by(deadline, self.barrier(Consistency::Linearizable)).await {
@@ -485,7 +486,7 @@ impl<M: Machine> Handle<M> {
         self.shared.applied.subscribe()
     }
 
-    /// Registers the node's metrics (log, fsync, entries, queue, checkpoint, history) under their names.
+    /// Registers all metrics of the node.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);
     }

@@ -60,8 +60,7 @@ pub(crate) struct HistoryThread<M: Machine> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) replica: mpsc::Sender<Message<M>>,
     pub(crate) jobs: mpsc::Sender<Job>,
-    /// While true no index is built: merging runs needs as much space again until a checkpoint has passed
-    /// them.
+    /// While true no index is built: merged runs need their space twice, until a checkpoint has passed them.
     pub(crate) is_pressed: bool,
     /// Work that is retried until there is space.
     pub(crate) waiting: Waiting,
@@ -118,7 +117,7 @@ impl<M: Machine> HistoryThread<M> {
         Ok(())
     }
 
-    /// Notes that rows were written, with all that waited before; or that they wait, too.
+    /// Notes that `count` rows were written, with all rows that waited before; or that they wait as well.
     fn note_written(&mut self, written: Result<(), HistoryError>, count: usize) -> Result<(), HistoryError> {
         let rows = self.waiting.rows + count;
         let lacks_space = matches!(written, Err(HistoryError::NoSpace(_)));
@@ -204,7 +203,7 @@ impl<M: Machine> HistoryThread<M> {
             return failed("the rows belong to another place");
         }
         match self.history.append(chunk.movements, chunk.refusals) {
-            // They are written before anything that builds on them.
+            // These rows are written before the checkpoint to which they belong is stored.
             Err(HistoryError::NoSpace(_)) => self.waiting.has_installed = true,
             appended => drop(appended?),
         }

@@ -1,11 +1,13 @@
 //! The threads, the disk and the clock that drive a replica, for any state machine.
 //!
-//! [`start`] opens a data folder and returns a [`Handle`], the only way to the replica. Each thread owns one
-//! thing and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history
-//! and its indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_thread`).
+//! [`start`] opens a data folder and starts its node. [`Running::handle`] returns a [`Handle`], the only way
+//! to the replica. Each thread owns one thing and communicates by messages: the replica (`replica_thread`),
+//! the log (`log_thread`), the history and its indexes (`history_thread`), checkpoints (`checkpoint_thread`),
+//! reads of old rows (`fetch_thread`), answers to lagging replicas (`supply_thread`), connections to other
+//! nodes (`peer`).
 //!
-//! Always holds: the replica's thread never waits for disk or network; a failed write stops all writes for
-//! good.
+//! Always holds: the replica's thread never waits for the network, and never for the disk, except to store a
+//! small record (a list of members, the right to vote, a conflict). A failed write stops all writes for good.
 #![deny(clippy::float_arithmetic)]
 
 mod checkpoint_thread;

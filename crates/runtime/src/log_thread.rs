@@ -89,11 +89,12 @@ pub(crate) struct Taken {
     releasable: Option<LogIndex>,
 }
 
-/// Prepares segments apart from the writing of entries, until every sender of requests is dropped.
+/// Prepares segments on a separate thread, until every sender of requests is dropped.
 pub(crate) fn run_preparer(preparer: &Preparer, requests: &mpsc::Receiver<()>) {
     for () in requests {
         if let Err(error) = preparer.prepare() {
-            // Not fatal: the log makes the segment itself when it needs it, and reports when it cannot.
+            // This is not fatal: the log prepares the segment itself when it needs it, and reports a failure
+            // then.
             tracing::warn!("the next log segment could not be prepared: {error}");
         }
     }
@@ -167,7 +168,7 @@ impl<M: Machine> LogThread<M> {
         }
     }
 
-    /// What was applied was committed: the next write of the log records it.
+    /// Tells the log what was applied, and therefore committed: its next write records that.
     fn note_committed(&mut self) {
         let applied = *self.shared.applied.borrow();
         self.log.note_committed(applied);
@@ -218,9 +219,9 @@ impl<M: Machine> LogThread<M> {
         Ok(())
     }
 
-    /// Waits for a while. Votes that come meanwhile have their own space, and entries that wait must not keep
-    /// others from being elected. What a checkpoint holds is released, which may free all the space that is
-    /// needed.
+    /// Waits for a while. Votes that come meanwhile have their own space and are saved: entries that wait
+    /// must not prevent an election. The part of the log that a checkpoint covers is released, which may free
+    /// enough space.
     fn wait_for_space(&mut self) -> Result<(), WriteError> {
         let until = Instant::now() + SPACE_RETRY;
         self.report(Input::SpaceAwaited);
@@ -242,8 +243,8 @@ impl<M: Machine> LogThread<M> {
         }
     }
 
-    /// Saves the votes of all the work that was taken, in their order and before any of its entries: a vote
-    /// may always be on disk before what came before it.
+    /// Saves the votes of all the work that was taken, in their order and before any entry of that work. A
+    /// vote may be on disk earlier than the writes before it.
     fn keep_votes(&mut self) -> Result<(), WriteError> {
         if self.taken.votes == 0 {
             return Ok(());
@@ -262,7 +263,7 @@ impl<M: Machine> LogThread<M> {
         Ok(())
     }
 
-    /// Releases the part of the log that the newest checkpoint holds.
+    /// Releases the part of the log that the newest checkpoint covers.
     fn release(&mut self) -> Result<(), WriteError> {
         let durable = self.log.durable_index();
         // A log that is about to be reset keeps nothing anyway.
@@ -308,7 +309,7 @@ impl<M: Machine> LogThread<M> {
         self.shared.metrics.log_bytes_written.inc_by(bytes as u64);
         self.release()?;
         if self.log.needs_prepare() {
-            // A request that waits already makes the same segment.
+            // If a request waits already, it prepares the same segment.
             self.prepare.try_send(()).unwrap_or_default();
         }
         self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));

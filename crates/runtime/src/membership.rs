@@ -25,7 +25,8 @@ use crate::supply_thread::Supply;
 const STATUS_TICKS: u64 = 5;
 /// Ticks between two messages with this node's clock.
 const CLOCK_TICKS: u64 = 1_000;
-/// How long a reading of a clock counts when its node cannot be sent to: nodes send readings more often.
+/// How long a reading of a clock counts while there is no connection to its node. Nodes send readings more
+/// often.
 const CLOCK_KNOWN: Duration = Duration::from_secs(35);
 /// A clock that is farther off than this is logged: timeouts of pending transfers follow the leader's clock.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
@@ -41,13 +42,14 @@ pub(crate) struct Membership {
     clock: Clock,
     /// The last readings of the other nodes' clocks.
     clocks: BTreeMap<NodeId, Reading>,
-    /// These clocks minus this node's in ns, for exact readings.
+    /// The other nodes' clocks minus this node's, in ns; only from exact readings.
     offsets: BTreeMap<NodeId, i64>,
     /// Peers whose disks were new at some time since this node started.
     fresh: BTreeSet<NodeId>,
-    /// Peers whose disks were never new since this node began: the cluster works already, or has.
+    /// Peers whose disks were not new at any time since this node started: the cluster works already, or has
+    /// worked.
     used: BTreeSet<NodeId>,
-    /// Since which tick a first start waits for the same nodes.
+    /// The tick since which a first start waits for the same nodes.
     waits_since: u64,
     status: ClusterStatus,
     /// The time of the last tick.
@@ -140,8 +142,8 @@ impl Membership {
         self.status.nodes = members.nodes.iter().map(status).collect();
     }
 
-    /// Sends a message. A command that is not forwarded to the leader was not done. Then that outcome is
-    /// returned, so that its client does not wait for one that cannot come.
+    /// Sends a message. If a command cannot be forwarded to the leader, it was not done. Then this outcome is
+    /// returned, so that its client does not wait for an answer that cannot come.
     pub(crate) fn send(&self, to: NodeId, message: PeerMessage) -> Option<PeerMessage> {
         let forwarded = match &message {
             PeerMessage::Forward(number, _) => Some(*number),
@@ -149,7 +151,7 @@ impl Membership {
         };
         let is_sent = self.peers.send(to, message.encode());
         let number = forwarded.filter(|_| !is_sent)?;
-        // Without a connection there may be another leader soon.
+        // With a connection, the queue was full. Without one, another node may lead soon.
         let is_full = self.peers.is_connected(to);
         Some(PeerMessage::Outcome(number, if is_full { Outcome::Overloaded } else { Outcome::NotDone }))
     }
@@ -159,8 +161,8 @@ impl Membership {
         drop(self.supply.send(Supply { to, pull }));
     }
 
-    /// Takes over a handshake's result. When all disks are new, nothing can have been committed yet, and all
-    /// nodes may vote.
+    /// Notes a handshake's result. When all disks are new, nothing can have been committed yet, and all nodes
+    /// may vote.
     pub(crate) fn meet(
         &mut self,
         node: NodeId,
@@ -190,8 +192,8 @@ impl Membership {
         !replica.may_vote() && is_first && self.directory.is_fresh()
     }
 
-    /// The nodes that a first start waits for, as text; `None` when there is a leader, or the cluster has begun without
-    /// this node.
+    /// The nodes that a first start waits for, as text; `None` when there is a leader, or when the cluster
+    /// has begun without this node.
     pub(crate) fn first_start(&self, replica: &DrivenReplica<impl Machine>) -> Option<String> {
         if !self.used.is_empty() || replica.standing().leader.is_some() || !self.is_beginning(replica) {
             return None;
@@ -219,8 +221,8 @@ impl Membership {
         }
     }
 
-    /// Admits this replica to votes, after recording on disk that it may have voted: a restart must not lose
-    /// that.
+    /// Lets this replica vote, after its right to vote is recorded on disk: a restart must not lose that it
+    /// may have voted.
     pub(crate) fn admit(&self, replica: &mut DrivenReplica<impl Machine>) {
         match self.directory.set_admitted() {
             Ok(()) => replica.handle(self.clock.now(), Input::Admit),
@@ -240,8 +242,8 @@ impl Membership {
         }
     }
 
-    /// A change that this node requests without an operator: to record the disk of a member, and in a cluster
-    /// that grows by itself to add a node or to give it a vote.
+    /// The next change that this node requests without an operator. It records the disk of a member; in a
+    /// cluster that grows by itself, it may also add a node or give it a vote.
     pub(crate) fn next_request(&mut self, replica: &DrivenReplica<impl Machine>) -> Option<Command> {
         if let Some(change) = self.growth.as_mut().and_then(Growth::take_asking) {
             return Some(change_command(&change, LogIndex(0)));
@@ -303,8 +305,9 @@ impl Membership {
         metrics.clock_offset_max.set(gauge(offsets.max().unwrap_or(0)));
     }
 
-    /// Notes the last time at which the state was current. A process that slept reads messages that the
-    /// leader sent before; so the time of the tick before counts, and not the time of reading.
+    /// Notes the last time at which the state was current. A process that was suspended reads messages that
+    /// the leader sent before that. So the time of the previous tick counts, not the time at which a message
+    /// is read.
     fn note_current(&mut self, standing: &Standing, applied: LogIndex) {
         let is_led = standing.leader.is_some() && standing.ticks_since_leader <= 1;
         if is_led || standing.role == Role::Leader {
@@ -323,7 +326,7 @@ impl Membership {
         }
     }
 
-    /// Takes a peer's clock reading: its clock may have been set since the handshake. The difference includes
+    /// Notes a peer's clock reading: its clock may have been set since the handshake. The difference includes
     /// the time that the message took.
     pub(crate) fn note_peer_clock(&mut self, from: NodeId, wall: Nanos) {
         self.note_clock(from, Reading { wall, at: Instant::now(), is_exact: true });

@@ -1,5 +1,4 @@
-//! The metrics of a node, with the names of the field: counters that only grow, gauges, histograms in
-//! seconds.
+//! The metrics of a node: counters that only grow, gauges, and histograms in seconds.
 
 use std::time::Duration;
 

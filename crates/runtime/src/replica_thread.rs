@@ -1,7 +1,8 @@
 //! The thread that owns the replica: it takes messages, and turns outputs into work for the other threads.
 //!
-//! It never touches the disk and never waits for a client. All messages that have come are handled before
-//! entries are made, so that requests that arrive together are merged.
+//! It never waits for a client, and it writes nothing but small records to the disk: a list of members, the
+//! right to vote, a conflict. All messages that have arrived are handled before entries are made, so that
+//! requests that arrive together are merged.
 
 mod clock_guard;
 
@@ -35,7 +36,7 @@ const MESSAGES_MAX: usize = 4096;
 const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
 /// The rows that may wait in memory for their index; above it no entry is made either. About 270 MB.
 const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
-/// The timeout of a stop for what is in flight.
+/// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A replica with any engine.
@@ -170,7 +171,7 @@ impl<M: Machine> ReplicaThread<M> {
                     self.replica.handle(self.clock.now(), Input::Request { ticket, command });
                 }
             }
-            // A reader that no longer waits costs nothing.
+            // A read whose caller no longer waits is not begun.
             Message::Query { reply, .. } if reply.is_closed() => {}
             Message::Barrier { reply, .. } if reply.is_closed() => {}
             Message::Query { query, consistency, reply } => {
@@ -238,7 +239,7 @@ impl<M: Machine> ReplicaThread<M> {
         }
     }
 
-    /// Removes readers whose deadline has passed. What they asked for may come late, or never.
+    /// Removes readers that no longer wait. Their answers may come late, or never.
     fn drop_reads(&mut self) {
         let count = self.waiters.len();
         self.waiters.retain(|_, waiter| !waiter.is_gone());
@@ -301,8 +302,8 @@ impl<M: Machine> ReplicaThread<M> {
         let metrics = &self.shared.metrics;
         let keeps_up = metrics.history_backlog.get() < HISTORY_BACKLOG_MAX
             && metrics.history_unindexed.get() < HISTORY_UNINDEXED_MAX;
-        // A follower forwards its clients' commands, whatever its clock shows. A leader whose disk hangs does
-        // not lead for its clients; its engine takes entries all the same.
+        // A follower forwards its clients' commands, whatever its clock shows. The engine's role decides, not
+        // `is_leader`: that is false for a leader whose disk hangs, but its engine still takes entries.
         let may_stamp = !self.clock.is_wrong() || self.replica.standing().role != Role::Leader;
         if keeps_up && may_stamp {
             self.replica.propose(now);
@@ -424,8 +425,8 @@ impl<M: Machine> ReplicaThread<M> {
             Output::Unreadable { from, index, reason } => tracing::error!(
                 from = from.0,
                 index = index.0,
-                "the state that node {from} sent cannot be read: {reason}. It is requested again. If this is repeated, this program \
-                 has an earlier version than that node's: start the later one here"
+                "the state that node {from} sent cannot be read: {reason}. It is requested again. If this message repeats, this program \
+                 has an earlier version than that of node {from}: start the later version here"
             ),
             Output::Differs { index, others } => {
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();
@@ -448,8 +449,8 @@ impl<M: Machine> ReplicaThread<M> {
         }
     }
 
-    /// Adopts a list of members: on disk before any later output. It is rare and small, so the thread waits
-    /// for it.
+    /// Adopts a list of members. The list is on disk before any later output: such a write is rare and small,
+    /// so this thread waits for it.
     fn learn(&mut self, members: &bezant_consensus::Members) {
         let Some(membership) = &mut self.membership else { return };
         if let Err(reason) = membership.learn(members) {
@@ -512,23 +513,24 @@ impl<M: Machine> ReplicaThread<M> {
         }
     }
 
-    /// Which nodes the first start waits for.
+    /// The nodes that the first start waits for, as text.
     fn first_start(&self) -> Option<String> {
         self.membership.as_ref().and_then(|membership| membership.first_start(&self.replica))
     }
 }
 
-/// The caller may have gone: then the answer is dropped.
+/// Sends an answer; drops it if the caller no longer waits.
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     drop(reply.send(value));
 }
 
-/// A thread that has ended has reported why ([`Input::Failed`]): later work for it is dropped.
+/// Sends work to a thread. A thread that has ended has reported why ([`Input::Failed`]); work for it is
+/// dropped.
 fn send<T>(worker: &mpsc::Sender<T>, work: T) {
     drop(worker.send(work));
 }
 
-/// Adds the time since then to a metric.
+/// Adds the time that has passed since `since` to a metric.
 pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
     histogram.observe(seconds(since.elapsed()));
 }

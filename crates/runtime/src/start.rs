@@ -35,16 +35,16 @@ use crate::supply_thread::{self, Supply};
 /// The data folder of a node and its settings.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder with everything that the node keeps; made when it does not exist.
+    /// The folder with everything that the node keeps; created if it does not exist.
     pub data_dir: PathBuf,
     /// The options of the replica.
     pub node: ReplicaOptions,
     /// The options of the log.
     pub log: LogOptions,
-    /// With less free space on the disk than this many bytes the node takes no writes, before the disk is
-    /// really full.
+    /// Bytes of free space on the disk below which the node takes no writes, so that it stops before the disk
+    /// is full.
     pub space_kept: u64,
-    /// The source of the node's time of day; another one than the machine's clock is for tests.
+    /// The source of the node's wall-clock time: the machine's clock, except in tests.
     pub clock: Clock,
     /// True when the operator has accepted the clock, though it does not fit the ledger.
     pub is_clock_accepted: bool,
@@ -70,7 +70,7 @@ impl Options {
 /// What a start found.
 #[derive(Clone, Debug)]
 pub struct StartReport {
-    /// True for a node that is alone, or of a cluster that begins, when nothing was ever on its disk.
+    /// True when nothing was ever on this disk, and the node is alone or belongs to a cluster that begins.
     pub is_new: bool,
     /// The checkpoint that the state began with; 0 = none.
     pub checkpoint: LogIndex,
@@ -82,7 +82,7 @@ pub struct StartReport {
     pub cut: Option<CutTail>,
     /// What was damaged and is fetched from the other nodes.
     pub repairs: Vec<Repair>,
-    /// True when the log is written past the page cache.
+    /// True when writes of the log bypass the page cache.
     pub is_direct: bool,
     /// How long it took.
     pub elapsed: Duration,
@@ -122,8 +122,8 @@ impl<M: Machine> Running<M> {
         }
     }
 
-    /// Announces the stop in both ways: when the replica's thread has ended already, the log's may still wait
-    /// for space.
+    /// Announces the stop in the shared state and to the replica's thread. If that thread has ended already,
+    /// the log's thread may still wait for space; it reads the shared state.
     fn announce_stop(&self) {
         self.handle.shared.announce_stop();
         drop(self.handle.replica.send(Message::Stop));
@@ -218,7 +218,7 @@ fn start_with<M: Machine>(
     for repair in &recovered.repairs {
         tracing::warn!("the disk of this node was damaged: {repair}");
     }
-    // A repair records in the identity that this disk is not admitted any more.
+    // A repair records in the identity that this disk is no longer admitted, so the identity is read again.
     let identity = if recovered.repairs.is_empty() { identity } else { identify(&disk, cluster.as_ref())? };
     // A disk that was repaired has a vote, though it may hold no entry.
     let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
@@ -286,7 +286,10 @@ fn connect<M: Machine>(
         let message = match event {
             PeerEvent::Message { from, disk, bytes } => {
                 let Some(message) = PeerMessage::decode(bytes) else {
-                    tracing::warn!(node = from.0, "a message of a peer cannot be read: another version?");
+                    tracing::warn!(
+                        node = from.0,
+                        "a message of a peer cannot be read: does it run another version?"
+                    );
                     return;
                 };
                 Message::FromPeer { from, disk, message }
@@ -440,8 +443,9 @@ fn check_clock(
     Ok(ClockGuard::new(options.clock.clone(), options.is_clock_accepted))
 }
 
-/// The priority of a thread. Where the system has fewer processors than work, requests go first; the rest of
-/// the processor time is enough for the other threads, and entries wait when it is not.
+/// The priority of a thread. When there is more work than processors, threads that serve requests run first.
+/// The other threads get the rest of the processor time. If they lag too far, no entries are made until they
+/// have caught up.
 #[derive(Clone, Copy, Debug)]
 enum Urgency {
     /// A client's write waits for it.
@@ -453,7 +457,7 @@ enum Urgency {
 }
 
 impl Urgency {
-    /// Sets the thread's priority. A system that refuses is slower, and nothing else.
+    /// Sets the thread's priority. If the system refuses, the node is slower, but works.
     fn set_priority(self) {
         let nice = match self {
             Self::Request => return,
@@ -466,11 +470,12 @@ impl Urgency {
     }
 }
 
-/// The size of a thread's stack in bytes, taken as it is used: the parts of a command may be nested.
+/// The size of a thread's stack in bytes. It is large because the parts of a command may be nested; the
+/// system provides memory only for the part that is used.
 const STACK_SIZE: usize = 64 << 20;
 
-/// A panic in a core thread means that an invariant is broken: the process ends, and the log is what the next
-/// start continues from.
+/// Starts a thread. A panic in it means that an invariant is broken: the process ends, and the next start
+/// continues from the log.
 fn spawn(
     name: &str,
     urgency: Urgency,

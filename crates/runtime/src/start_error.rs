@@ -31,7 +31,7 @@ pub enum StartError {
     /// The folder belongs to a cluster, no cluster was named, and the folder does not contain the node's
     /// number.
     #[error(
-        "the folder holds {file}, so it belongs to a node of a cluster, and node.bzi is missing: start it as that node (--node, --nodes \
+        "the folder holds {file}, so it belongs to a node of a cluster, but node.bzi is missing: start it as that node (--node, --nodes \
          and --token-file), which restores node.bzi from its copy or reports what to do; see \"A damaged disk\" in docs/operations.md"
     )]
     OfLostNode {
@@ -56,8 +56,8 @@ pub enum StartError {
     },
     /// The folder's cluster has another engine.
     #[error(
-        "the folder belongs to node {node} of a cluster that agrees by {found}, and --engine is {wanted}: leave it out, \
-         or begin a new cluster on empty folders"
+        "the folder belongs to node {node} of a cluster that uses the engine {found}, but --engine is {wanted}: leave --engine out, \
+         or begin a new cluster with empty folders"
     )]
     OtherEngine {
         /// The node to which the folder belongs.
@@ -73,10 +73,11 @@ pub enum StartError {
         /// The node, why it was removed, and what helps.
         reason: String,
     },
-    /// The list of members is lost. A node that accepted an old list could bring an old cluster back.
+    /// The list of members is lost. It is not taken from another node: with an old list, the voters of that
+    /// list could elect a second leader.
     #[error(
-        "the folder of node {node} holds its data, and {damage}. Nothing was changed. Copy members.bzm into it from the folder of \
-         another node, which has the same one, and start again; see \"A damaged disk\" in docs/operations.md"
+        "the folder holds the data of node {node}, but {damage}. Nothing was changed. Copy members.bzm into it from the folder of \
+         another node, which has the same list, and start again; see \"A damaged disk\" in docs/operations.md"
     )]
     NoMembers {
         /// The node to which the folder belongs.
@@ -103,8 +104,8 @@ pub enum StartError {
     },
     /// The identity of the folder is lost: its node may not vote or serve any more.
     #[error(
-        "the folder holds the data of a node of a cluster, and not its number (node.bzi is missing): put the whole folder back, or \
-         give the node up as lost: `bezant cluster replace {node}` at another node, and start it on an empty folder with --join"
+        "the folder holds the data of a node of a cluster, but not its identity (node.bzi is missing): restore the whole folder, or \
+         treat the node as lost: `bezant cluster replace {node}` at another node, and start it on an empty folder with --join"
     )]
     NoIdentity {
         /// The node that was started on it.
@@ -120,8 +121,8 @@ pub enum StartError {
     },
     /// The list of members has another address for this node.
     #[error(
-        "the others reach node {node} at {known}, and it is started at {own}: start it at that address, or remove it and \
-         let it join on an empty folder"
+        "the other nodes have {known} as the address of node {node}, but it was started at {own}: start it at {known}, or remove it and \
+         let it join with an empty folder"
     )]
     OtherAddress {
         /// The node.
@@ -133,7 +134,7 @@ pub enum StartError {
     },
     /// The clock does not fit the ledger, and there is no other node to compare it with.
     #[error(
-        "this machine's clock shows {clock}, and the last entry of the ledger is of {ledger}: {problem}. Set the clock; when \
+        "this machine's clock shows {clock}, and the last entry of the ledger is of {ledger}: {problem}. Set the clock; if \
          it is right, start the node with --accept-clock (in a program of yours MemberOptions::accept_clock)"
     )]
     Clock {

@@ -1,5 +1,5 @@
-//! Three nodes with clocks that the test sets: one is set to another century. Cluster time stays with the
-//! others, on both engines; and a node that is alone compares its clock with its ledger.
+//! Nodes with clocks that the test sets, most of them three. One clock is set to another century: cluster
+//! time stays with the others, on both engines. A node that is alone compares its clock with its ledger.
 
 mod common;
 
@@ -133,7 +133,7 @@ impl Cluster {
         (0..self.running.len()).filter(|at| self.running[*at].is_some())
     }
 
-    /// Creates accounts through all nodes in turn until so many are created; returns their timestamps.
+    /// Creates accounts through all nodes in turn until `count` are created; returns their timestamps.
     async fn create(&mut self, count: usize) -> Vec<Nanos> {
         let mut times = Vec::new();
         let deadline = Instant::now() + TIMEOUT;
@@ -186,7 +186,7 @@ async fn set_the_clock_of_the_leader(engine: EngineKind, by: i64) {
     cluster.until("a node leads", |cluster| cluster.leader().is_some()).await;
     let first = cluster.leader().expect("it was there");
     let wrong = (first + 1) % 3;
-    // A follower's clock does not matter; when it is the leader's, another node leads.
+    // A wrong clock of a follower does not matter. With a wrong clock of the leader, another node takes over.
     for wrong in [wrong, first] {
         cluster.skews[wrong].set(by);
         let times = cluster.create(3).await;
@@ -224,7 +224,7 @@ async fn a_leader_whose_clock_goes_back_is_replaced() {
     set_the_clock_of_the_leader(EngineKind::Raft, -CENTURY / 4).await;
 }
 
-/// With several candidates, the node with the lowest number is the first.
+/// Node 1 has the wrong clock: of several candidates, the one with the lowest number is elected first.
 async fn begin_with_a_wrong_clock(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, &[2 * CENTURY, 0, 0]);
     let times = cluster.create(9).await;
@@ -308,8 +308,8 @@ async fn an_operator_accepts_absurd_clocks() {
     assert!(cluster.create(6).await.into_iter().any(is_later));
 }
 
-/// Both were farther off, and are not near enough to be right again while the third is known. One of them
-/// leads all the same.
+/// Two clocks were off, and are not near enough to the third to count as right again. When the third node
+/// stops, one of the two must lead all the same.
 async fn two_are_off_on_either_side(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, &[0, 400 * SECOND, -400 * SECOND]);
     assert!(cluster.create(3).await.into_iter().all(is_now));
@@ -358,7 +358,7 @@ async fn equally_wrong_clocks_stop_no_node() {
             times.iter().all(|time| time.0.abs_diff(expected) < 120 * SECOND.unsigned_abs()),
             "{times:?}"
         );
-        // They are corrected together, as after a sleep of all machines.
+        // All clocks are corrected together, as after a suspension of all machines.
         cluster.skews.iter().for_each(|skew| skew.set(0));
         cluster.create(6).await;
         assert!((0..3).all(|at| cluster.handle(at).cluster().clock.is_none()), "they agree");

@@ -1,5 +1,5 @@
-//! The node with all its threads on a disk that fails or fills up: writes stop with a reason, reads go on,
-//! nothing that was acknowledged is lost, and writes continue when the disk has space again.
+//! A node with all its threads on a disk that fails or fills up. Writes stop with a reason, reads go on, and
+//! nothing that was acknowledged is lost. Writes continue when the disk has space again.
 
 mod common;
 

@@ -32,7 +32,7 @@ struct Cluster {
     nodes: Nodes,
     running: Vec<Option<Running<Ledger>>>,
     engine: EngineKind,
-    /// With less free space in bytes a node takes no payments.
+    /// Bytes of free space below which a node takes no payments.
     space_kept: u64,
     next_id: u128,
     /// The first ids of the acknowledged batches.
@@ -129,8 +129,8 @@ impl Cluster {
     }
 
     /// Pays at every running node until none of them takes payments any more, and a majority reports a full
-    /// disk. The third may have space for a few entries that it is not sent, because they cannot be
-    /// committed.
+    /// disk. The third node may still have space for a few entries. It does not receive them, because they
+    /// cannot be committed.
     async fn pay_until_full(&mut self) {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -188,8 +188,8 @@ impl Cluster {
         }
     }
 
-    /// Every node that has applied the committed entries shows at least what was acknowledged; at least
-    /// `least` nodes have.
+    /// Every node that has applied the committed entries shows at least what was acknowledged. At least
+    /// `least` nodes must have applied them.
     async fn check_reads(&self, least: usize) {
         let acknowledged = self.acknowledged.len() as u128 * BATCH;
         let deadline = Instant::now() + TIMEOUT;
@@ -213,8 +213,8 @@ impl Cluster {
         }
     }
 
-    /// With space again: all nodes serve, payments continue, and all nodes have everything acknowledged and
-    /// the same state.
+    /// Checks the cluster after it has space again: all nodes serve, payments continue, and all nodes have
+    /// everything acknowledged and the same state.
     async fn check_recovery(&mut self) {
         for handle in self.up().collect::<Vec<_>>() {
             let mut health = handle.watch_health();
@@ -229,8 +229,8 @@ impl Cluster {
             for handle in self.up().collect::<Vec<_>>() {
                 taken += usize::from(self.pay_for_a_checkpoint(&handle).await);
             }
-            // Nothing is paid meanwhile: the next checkpoint would begin before all have reported their
-            // digests.
+            // Nothing is paid meanwhile, so that all nodes report their digests before the next checkpoint
+            // begins.
             let reported = Instant::now() + Duration::from_secs(5);
             while taken == 3 && Instant::now() < reported {
                 if self.up().all(|handle| agree(&handle.cluster())) {

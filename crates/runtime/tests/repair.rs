@@ -1,5 +1,5 @@
-//! Three nodes with threads, sockets and files: one is stopped, a file of its folder changes, and the node
-//! repairs itself at its start.
+//! Three nodes with threads, sockets and files. One is stopped, a file of its folder is changed, and the node
+//! repairs itself at its next start.
 
 mod common;
 

@@ -13,8 +13,9 @@ use crate::log_rate::LogRate;
 use crate::metrics::Api;
 use crate::place::{Place, Places, Queue};
 use crate::service::Service;
+use crate::transport::Connected;
 
-/// The pause after a failed accept (because no file handle is left, for example): the system does not report
+/// The pause after a failed accept, for example because no file handle is left: the system does not report
 /// when accept will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -25,7 +26,7 @@ pub(crate) async fn run<Serving>(
     service: Arc<Service>,
     places: Arc<Places>,
     api: Api,
-    serve: impl Fn(TcpStream, Place) -> Serving,
+    serve: impl Fn(Connected<TcpStream>, Place) -> Serving,
 ) where
     Serving: Future<Output = ()> + Send + 'static,
 {
@@ -34,20 +35,20 @@ pub(crate) async fn run<Serving>(
     let warnings = LogRate::default();
     loop {
         while connections.try_join_next().is_some() {}
-        // A cancelled accept loses no connection, so only a stop ends the loop early.
+        // `next` and `accept` lose no connection when another branch is ready first.
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
             admitted = queue.next() => Ok(Some(admitted)),
             accepted = listener.accept() => accepted.map(|(stream, peer)| {
                 prepare(&stream, service.limits.keep_alive);
-                queue.admit(stream, peer.ip().into())
+                queue.admit(Connected { stream, peer }, peer.ip().into())
             }),
         };
-        let (stream, place) = match accepted {
-            Ok(Some((stream, Ok(place)))) => (stream, place),
-            Ok(Some((stream, Err(refused)))) => {
+        let (socket, place) = match accepted {
+            Ok(Some((socket, Ok(place)))) => (socket, place),
+            Ok(Some((socket, Err(refused)))) => {
                 service.metrics.shed(api, &refused);
-                drop(stream);
+                drop(socket);
                 continue;
             }
             // The connection waits in the queue.
@@ -62,7 +63,7 @@ pub(crate) async fn run<Serving>(
                 }
             }
         };
-        let (serving, metrics) = (serve(stream, place), Arc::clone(&service.metrics));
+        let (serving, metrics) = (serve(socket, place), Arc::clone(&service.metrics));
         connections.spawn(async move {
             metrics.connections.fetch_add(1, Relaxed);
             serving.await;
@@ -79,7 +80,7 @@ pub(crate) async fn run<Serving>(
     }
 }
 
-/// Sends small answers without delay (no Nagle), and lets the kernel find peers that are gone.
+/// Sends small answers without delay (Nagle's algorithm is off), and lets the kernel find peers that are gone.
 fn prepare(stream: &TcpStream, keep_alive: Duration) {
     let options = TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive / 4).with_retries(3);
     let prepared = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&options));

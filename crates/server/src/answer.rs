@@ -1,21 +1,20 @@
 //! The memory of answers, from the request to the last byte that the peer takes.
 //!
-//! A peer that asks and does not read leaves its answers in the server's memory. So each answer has a
-//! [`Hold`] on two budgets, which all peer addresses share. The first is small: it covers what any answer
-//! costs, from the admission of the request on. The second covers the rows of the answer and is taken before
-//! the node is asked. Both are returned when the body is dropped and the connection has sent its bytes, which
-//! carry the hold with them. A read that does not fit in the budgets is refused before anything is done. A
-//! write is never refused after it was admitted; what its reply holds is counted nevertheless. Bytes that all
-//! answers share (the documentation) count for none of them.
+//! The answers to a peer that does not read them stay in the server's memory. So each answer has an
+//! [`AnswerMemory`], which counts in two budgets that all peer addresses share. The first is small: it covers
+//! what any answer costs, from the admission of the request on. The second covers the rows of the answer and
+//! is taken before the node is asked. Both are returned when the body is dropped and the connection has sent
+//! its bytes, which keep the `AnswerMemory` alive. A read that does not fit in the budgets is refused before
+//! anything is done. A write is never refused after it was admitted; what its reply holds is counted
+//! nevertheless. Bytes that all answers share (the documentation) count for none of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bezant_api::Failure;
 use bytes::Bytes;
-use tokio::task::futures::TaskLocalFuture;
 
-use crate::share::{Budget, Share, Taken};
+use crate::share::{Budget, Share};
 
 /// Bytes that the smallest answer holds: its heads, its stream and its task. As many bytes of its body are
 /// not counted.
@@ -26,14 +25,9 @@ pub(crate) const STREAM_COST: usize = 256 << 10;
 /// becomes, and its encoding.
 const ROW_COST: usize = 1 << 10;
 
-tokio::task_local! {
-    /// The hold of the answer that this task is working on.
-    static CURRENT: Arc<Hold>;
-}
-
-/// What one answer holds of the budgets; returned when dropped.
+/// What one answer takes of the budgets for memory; returned when dropped.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct AnswerMemory {
     share: Arc<Share>,
     /// Bytes taken from [`Budget::AnswerBytes`].
     cost: AtomicUsize,
@@ -41,7 +35,7 @@ pub(crate) struct Hold {
     rows: AtomicUsize,
 }
 
-impl Hold {
+impl AnswerMemory {
     /// Takes `cost` bytes. Refused when they do not fit, or when rows that wait for this address to read them
     /// leave no space for the reads of other addresses.
     pub(crate) fn new(share: &Arc<Share>, cost: usize) -> Result<Arc<Self>, Failure> {
@@ -53,9 +47,17 @@ impl Hold {
         Ok(Arc::new(Self { share: Arc::clone(share), cost, rows }))
     }
 
-    /// Runs `work`; the rows that it reserves count for this hold.
-    pub(crate) fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> TaskLocalFuture<Arc<Self>, Work> {
-        CURRENT.scope(Arc::clone(self), work)
+    /// The share of the peer's address, in which this memory counts.
+    pub(crate) const fn share(&self) -> &Arc<Share> {
+        &self.share
+    }
+
+    /// Takes a place among the reads, and the space for `rows_max` rows.
+    pub(crate) fn reserve(&self, rows_max: usize) -> Result<Reserved<'_>, Failure> {
+        let size = rows_max.saturating_mul(ROW_COST);
+        self.share.take(Budget::Reads, 1)?;
+        self.take(size).inspect_err(|_| self.share.give(Budget::Reads, 1))?;
+        Ok(Reserved { memory: Some(self), size })
     }
 
     /// Marks the answer as endless: it then costs [`STREAM_COST`].
@@ -83,9 +85,9 @@ impl Hold {
         }
     }
 
-    /// Bytes that keep this hold until they are dropped.
+    /// Bytes that keep this memory counted until they are dropped.
     pub(crate) fn attach(self: &Arc<Self>, data: Bytes) -> Bytes {
-        Bytes::from_owner(Held { data, _hold: Arc::clone(self) })
+        Bytes::from_owner(Counted { data, _memory: Arc::clone(self) })
     }
 
     fn take(&self, size: usize) -> Result<(), Failure> {
@@ -100,7 +102,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for AnswerMemory {
     fn drop(&mut self) {
         self.share.give(Budget::AnswerBytes, *self.cost.get_mut());
         let rows = *self.rows.get_mut();
@@ -110,65 +112,44 @@ impl Drop for Hold {
     }
 }
 
-/// Bytes, and the hold of the answer that they belong to.
+/// Bytes of an answer, and the memory account of that answer.
 #[derive(Debug)]
-struct Held {
+struct Counted {
     data: Bytes,
-    _hold: Arc<Hold>,
+    _memory: Arc<AnswerMemory>,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
         &self.data
     }
 }
 
-/// A place among the streams, for the address whose request this task answers; `None` outside of a request.
-pub(crate) fn stream_place() -> Result<Option<Taken>, Failure> {
-    let share = CURRENT.try_with(|hold| Arc::clone(&hold.share)).ok();
-    share.map(|share| share.hold(Budget::Streams, 1)).transpose()
-}
-
 /// The space for the rows of a read, and its place among the reads; taken before the node is asked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "the space that the rows do not need is returned"]
-pub(crate) struct Reserved {
+pub(crate) struct Reserved<'memory> {
+    /// `None` where no answer counts its rows: then nothing was taken.
+    memory: Option<&'memory AnswerMemory>,
+    /// Bytes that are returned when this is dropped.
     size: usize,
 }
 
-/// Takes a place and the space for `rows_max` rows of the answer that this task works on; takes nothing
-/// outside of an answer.
-pub(crate) fn reserve(rows_max: usize) -> Result<Reserved, Failure> {
-    let size = rows_max.saturating_mul(ROW_COST);
-    let taken = CURRENT.try_with(|hold| {
-        hold.share.take(Budget::Reads, 1)?;
-        hold.take(size).inspect_err(|_| hold.share.give(Budget::Reads, 1))
-    });
-    taken.unwrap_or(Ok(())).map(|()| Reserved { size })
-}
-
-impl Reserved {
+impl Reserved<'_> {
     /// Keeps the space of the `rows` that the node returned and returns the rest.
     pub(crate) fn settle(mut self, rows: usize) {
         self.size = self.size.saturating_sub(rows.saturating_mul(ROW_COST));
     }
 }
 
-impl Drop for Reserved {
-    /// Returns all of the space when the read failed.
+impl Drop for Reserved<'_> {
+    /// Returns the place among the reads, and all of the space when the read failed.
     fn drop(&mut self) {
-        let give_back = |hold: &Arc<Hold>| {
-            hold.share.give(Budget::Reads, 1);
-            hold.give_back(self.size);
-        };
-        // Outside of an answer nothing was taken.
-        CURRENT.try_with(give_back).unwrap_or_default();
+        if let Some(memory) = self.memory {
+            memory.share.give(Budget::Reads, 1);
+            memory.give_back(self.size);
+        }
     }
-}
-
-/// Raises the bytes that this task's answer holds besides its cost to at least `size`.
-pub(crate) fn raise(size: usize) {
-    CURRENT.try_with(|hold| hold.raise(size)).unwrap_or_default();
 }
 
 #[cfg(test)]
@@ -184,45 +165,41 @@ mod tests {
         share(&Limits { answer_bytes_max, ..Limits::default() })
     }
 
-    #[tokio::test]
-    async fn a_read_beyond_the_budget_is_refused_and_space_returns() {
+    #[test]
+    fn a_read_beyond_the_budget_is_refused_and_space_returns() {
         let share = share_of(20 * ROW_COST);
         let rows = || share.held(Budget::RowBytes) / ROW_COST;
-        let hold = Hold::new(&share, ROW_COST).unwrap();
-        hold.scope(async {
-            assert_eq!(reserve(21).unwrap_err().code, ErrorCode::Overloaded);
-            assert_eq!((rows(), share.held(Budget::Reads)), (0, 0), "a refused read holds nothing");
-            drop(reserve(20).unwrap());
-            assert_eq!(rows(), 0, "a failed read holds nothing");
-            let reserved = reserve(9).unwrap();
-            assert_eq!(share.held(Budget::Reads), 1);
-            reserved.settle(2);
-            assert_eq!((rows(), share.held(Budget::Reads)), (2, 0));
-            raise(5 * ROW_COST);
-            raise(1);
-        })
-        .await;
-        let data = hold.attach(Bytes::from_static(b"rows"));
-        drop(hold);
+        let memory = AnswerMemory::new(&share, ROW_COST).unwrap();
+        assert_eq!(memory.reserve(21).unwrap_err().code, ErrorCode::Overloaded);
+        assert_eq!((rows(), share.held(Budget::Reads)), (0, 0), "a refused read holds nothing");
+        drop(memory.reserve(20).unwrap());
+        assert_eq!(rows(), 0, "a failed read holds nothing");
+        let reserved = memory.reserve(9).unwrap();
+        assert_eq!(share.held(Budget::Reads), 1);
+        reserved.settle(2);
+        assert_eq!((rows(), share.held(Budget::Reads)), (2, 0));
+        memory.raise(5 * ROW_COST);
+        memory.raise(1);
+        let data = memory.attach(Bytes::from_static(b"rows"));
+        drop(memory);
         assert_eq!((rows(), &data[..]), (5, &b"rows"[..]), "the bytes are not sent yet");
         drop(data);
         assert_eq!((rows(), share.held(Budget::AnswerBytes)), (0, 0));
-        reserve(usize::MAX).unwrap().settle(1);
     }
 
-    #[tokio::test]
-    async fn small_answers_are_admitted_past_the_bound_of_reads() {
+    #[test]
+    fn small_answers_are_admitted_past_the_bound_of_reads() {
         let share = share_of(90 * ROW_COST);
-        let reads = Hold::new(&share, 1).unwrap();
-        reads.scope(async { reserve(45).unwrap().settle(45) }).await;
-        let small = Hold::new(&share, 1).unwrap();
-        assert_eq!(small.scope(async { reserve(1).unwrap_err().code }).await, ErrorCode::Overloaded);
+        let reads = AnswerMemory::new(&share, 1).unwrap();
+        reads.reserve(45).unwrap().settle(45);
+        let small = AnswerMemory::new(&share, 1).unwrap();
+        assert_eq!(small.reserve(1).unwrap_err().code, ErrorCode::Overloaded);
         // Replies to writes have no separate limit: past this the address can write again only once it has
         // read.
         reads.set(61 * ROW_COST);
-        assert_eq!(Hold::new(&share, 1).unwrap_err().code, ErrorCode::Overloaded);
+        assert_eq!(AnswerMemory::new(&share, 1).unwrap_err().code, ErrorCode::Overloaded);
         reads.set(60 * ROW_COST);
-        drop((Hold::new(&share, 1).unwrap(), reads, small));
+        drop((AnswerMemory::new(&share, 1).unwrap(), reads, small));
         assert_eq!(share.held(Budget::RowBytes), 0);
     }
 

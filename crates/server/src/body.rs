@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::Sleep;
 
-use crate::answer::Hold;
+use crate::answer::AnswerMemory;
 use crate::connection::OpenRequest;
 use crate::limits::Limits;
 use crate::share::{Budget, Share};
@@ -35,7 +35,7 @@ impl Admission {
         Ok(Self { share: Arc::clone(share), bytes: AtomicUsize::new(0) })
     }
 
-    /// Takes `size` bytes of the shared memory.
+    /// Takes `size` bytes of the budget for bodies.
     pub(crate) fn take(&self, size: usize) -> Result<(), Failure> {
         self.share.take(Budget::BodyBytes, size)?;
         self.bytes.fetch_add(size, Relaxed);
@@ -153,8 +153,9 @@ pub(crate) struct Outbound {
     body: Inner,
     /// Dropped when the answer has been sent or abandoned.
     _open: OpenRequest,
-    /// The memory of the answer, which the sent bytes carry on; `None` for a request that was not admitted.
-    hold: Option<Arc<Hold>>,
+    /// The memory of the answer, which stays counted until its bytes are sent. `None` for a request that was
+    /// not admitted.
+    memory: Option<Arc<AnswerMemory>>,
 }
 
 #[derive(Debug)]
@@ -168,22 +169,22 @@ enum Inner {
 impl Outbound {
     /// The body of an answer of gRPC that is one message.
     pub(crate) fn unary(message: Bytes, trailers: HeaderMap, open: OpenRequest) -> Self {
-        Self { body: Inner::Unary(Some(message), Some(trailers)), _open: open, hold: None }
+        Self { body: Inner::Unary(Some(message), Some(trailers)), _open: open, memory: None }
     }
 
     /// The body of an answer of gRPC.
     pub(crate) fn grpc(body: tonic::body::Body, open: OpenRequest) -> Self {
-        Self { body: Inner::Grpc(body), _open: open, hold: None }
+        Self { body: Inner::Grpc(body), _open: open, memory: None }
     }
 
     /// The body of an answer of REST.
     pub(crate) fn rest(body: axum::body::Body, open: OpenRequest) -> Self {
-        Self { body: Inner::Rest(body), _open: open, hold: None }
+        Self { body: Inner::Rest(body), _open: open, memory: None }
     }
 
-    /// Adds the memory that the body holds until its last byte is sent.
-    pub(crate) fn held(mut self, hold: Arc<Hold>) -> Self {
-        self.hold = Some(hold);
+    /// Keeps the memory counted until the last byte of the body is sent.
+    pub(crate) fn counted_in(mut self, memory: Arc<AnswerMemory>) -> Self {
+        self.memory = Some(memory);
         self
     }
 }
@@ -205,8 +206,8 @@ impl Body for Outbound {
             Inner::Grpc(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Inner::Rest(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         };
-        let Some(hold) = &this.hold else { return frame };
-        frame.map_ok(|frame| frame.map_data(|data| hold.attach(data)))
+        let Some(memory) = &this.memory else { return frame };
+        frame.map_ok(|frame| frame.map_data(|data| memory.attach(data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,8 +5,9 @@
 //! after the last one that it received.
 //!
 //! Streams yield to payments. Only one stream at a time reads a page of the history and encodes it in the
-//! client's format ([`Pages`]), once its client has taken the page before. While the log grows, no stream
-//! reads for three times as long as that took. The rows of a stream are committed, so it needs no quorum.
+//! client's format ([`Pages`]), and only after its client has taken the page before. While the log grows, each
+//! page is followed by a pause that is three times as long as the work on the page. The node reports only rows
+//! that are committed, so a stream reads them without asking a quorum.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +19,10 @@ use bezant_types::{LogIndex, MovementFilter, MovementNumber, Nanos};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::answer::stream_place;
+use crate::context::RequestContext;
 use crate::failure;
 use crate::limits::{WATCH_BUFFER, WATCH_ROWS};
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 use crate::share::Taken;
 
 /// While the log grows, reading pages takes one part of the time and leaves this many parts free.
@@ -35,9 +36,10 @@ pub(crate) struct Pages(Mutex<Pace>);
 
 #[derive(Debug, Default)]
 struct Pace {
-    /// The last applied log index after the last turn.
+    /// The last applied log index at the end of the last turn. When it differs at the end of the next turn,
+    /// the log grows.
     applied: LogIndex,
-    /// The time for which no page may be read.
+    /// The pauses that are due and were postponed.
     owed: Duration,
 }
 
@@ -69,7 +71,7 @@ impl Pages {
 pub(crate) async fn watch<Item, Write, Written>(
     service: &Arc<Service>,
     from: Option<MovementNumber>,
-    deadline: Deadline,
+    context: &RequestContext,
     write: Write,
 ) -> Result<ReceiverStream<Result<Item, Failure>>, Failure>
 where
@@ -77,32 +79,33 @@ where
     Write: Fn(HistoryAnswer) -> Written + Send + Sync + 'static,
     Written: Future<Output = Vec<Item>> + Send + 'static,
 {
-    // While this node has no state to show, the rows that it fetches from its peers are not new, and its own
-    // end of the history is not the end.
+    // A node without a state fetches old rows from its peers. They would be sent as new events, and the end of
+    // its own history is not the end of the cluster's.
     service.check_state()?;
     if let Some(from) = from {
-        service.check_position(from, deadline).await?;
+        service.check_position(from, context).await?;
     }
-    let place = stream_place()?;
+    let place = context.budget.stream_place()?;
     let count = service.handle.watch_movements();
     let from = from.unwrap_or_else(|| *count.borrow());
     let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
-    let follower = Follower { service: Arc::clone(service), next: from, count, sender, write, place };
-    tokio::spawn(follower.run());
+    let task = StreamTask { service: Arc::clone(service), next: from, count, sender, write, place };
+    tokio::spawn(task.run());
     Ok(ReceiverStream::new(receiver))
 }
 
-struct Follower<Item, Write> {
+/// The task of one stream.
+struct StreamTask<Item, Write> {
     service: Arc<Service>,
     next: MovementNumber,
     count: watch::Receiver<MovementNumber>,
     sender: mpsc::Sender<Result<Item, Failure>>,
     write: Write,
     /// Returned to the budget when the stream ends.
-    place: Option<Taken>,
+    place: Taken,
 }
 
-impl<Item, Write, Written> Follower<Item, Write>
+impl<Item, Write, Written> StreamTask<Item, Write>
 where
     Write: Fn(HistoryAnswer) -> Written,
     Written: Future<Output = Vec<Item>>,
@@ -112,7 +115,7 @@ where
         watchers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut stopping = self.service.stopping.subscribe();
         let failure = tokio::select! {
-            failure = self.follow() => failure,
+            failure = self.send_rows() => failure,
             _ = stopping.wait_for(|stopping| *stopping) => {
                 let detail = "the server is stopping: continue after the last position";
                 Some(Failure::new(ErrorCode::Stopping, detail))
@@ -127,7 +130,7 @@ where
     }
 
     /// Sends rows until the client leaves (`None`) or an error ends the stream.
-    async fn follow(&mut self) -> Option<Failure> {
+    async fn send_rows(&mut self) -> Option<Failure> {
         loop {
             let is_more = |count: &MovementNumber| *count > self.next;
             tokio::select! {

@@ -1,13 +1,13 @@
-//! The cluster as this node reports it to both protocols, and changes of its membership.
+//! The cluster as this node reports it over gRPC and REST, and changes of its membership.
 
 use bezant_api::{ErrorCode, Failure, Violation, v1};
 use bezant_runtime::{Change, ChangeError, Health, Part, Role};
 use bezant_types::{NodeId, limits};
-use http::HeaderMap;
 
+use crate::context::RequestContext;
 use crate::failure;
 use crate::guard::ChangePermit;
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 /// The node's own report of the cluster.
 pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
@@ -62,9 +62,9 @@ pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
     }
 }
 
-/// Checks whether a request with these headers may change the cluster.
-pub(crate) fn permit_change(service: &Service, headers: &HeaderMap) -> Result<ChangePermit, Failure> {
-    service.guard.permit_change(headers, service.handle.cluster().nodes.is_empty())
+/// Checks whether the sender of a request may change the cluster.
+pub(crate) fn permit_change(service: &Service, context: &RequestContext) -> Result<ChangePermit, Failure> {
+    service.guard.permit_change(context.principal, service.handle.cluster().nodes.is_empty())
 }
 
 /// Makes a change; it is committed on return.
@@ -72,10 +72,11 @@ pub(crate) async fn change_cluster(
     service: &Service,
     _permit: ChangePermit,
     request: v1::ChangeClusterRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::ChangeClusterReply, Failure> {
     let change = change(&request)?;
-    let made = service.handle.change(&change, deadline).await.map_err(|error| failure::of_write(&error))?;
+    let made =
+        service.handle.change(&change, context.deadline).await.map_err(|error| failure::of_write(&error))?;
     match made {
         Ok(index) => Ok(v1::ChangeClusterReply { log_index: index.0 }),
         Err(error) => Err(refusal(error, request.node)),

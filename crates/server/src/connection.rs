@@ -1,8 +1,8 @@
 //! One connection, of HTTP/1.1 or HTTP/2 as the client chooses, and the timeouts that end it.
 //!
-//! hyper reads and writes. This module checks the timeouts every [`Limits::check_interval`], and never for
-//! each request: a head that does not come, a connection without requests, a peer that is gone or takes
-//! nothing.
+//! hyper reads and writes. This module ends a connection whose head does not arrive, which has no requests, or
+//! whose peer is gone or reads nothing. It checks these timeouts every [`Limits::check_interval`] and not for
+//! each request, so they cost a request nothing.
 
 use std::error::Error;
 use std::io;
@@ -16,15 +16,15 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::http::HttpHandler;
 use crate::http1::Strict;
 use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUFFER_SIZE, WINDOW_SIZE};
 use crate::place::{Place, Usage};
+use crate::transport::{Connected, Transport};
 
 /// What the requests of a connection report for its timeouts.
 #[derive(Debug, Default)]
@@ -81,14 +81,14 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A socket that records in [`Activity`] when bytes move.
+/// A stream that records in [`Activity`] when bytes move.
 #[derive(Debug)]
-struct Socket {
-    stream: TcpStream,
+struct Observed<Stream> {
+    stream: Stream,
     activity: Arc<Activity>,
 }
 
-impl AsyncRead for Socket {
+impl<Stream: Transport> AsyncRead for Observed<Stream> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -108,7 +108,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<Stream: Transport> AsyncWrite for Observed<Stream> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -142,7 +142,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-impl Socket {
+impl<Stream> Observed<Stream> {
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
         self.activity.blocked.store(result.is_pending(), Relaxed);
         if matches!(result, Poll::Ready(Ok(1..))) {
@@ -178,7 +178,7 @@ enum Verdict {
     Stay,
     /// Finish the open requests and start none.
     Leave,
-    /// Close at once: the peer does not do its part.
+    /// Close at once: the peer did not send or read within a timeout.
     Cut,
 }
 
@@ -186,8 +186,11 @@ enum Verdict {
 #[derive(Debug)]
 struct Clocks {
     begun_at: Instant,
+    /// The last check that found moved bytes.
     moved_at: Instant,
+    /// The last check that found an open request, or one that was answered since the check before.
     used_at: Instant,
+    /// The first check that found the unfinished head; `None` while no head is unfinished.
     head_since: Option<Instant>,
     /// At least one request has come.
     has_asked: bool,
@@ -228,29 +231,22 @@ impl Clocks {
 /// Serves a connection until it ends, a timeout ends it, or the server stops.
 ///
 /// hyper runs in a separate task, so that the checks cost the requests nothing.
-pub(crate) async fn serve(
-    stream: TcpStream,
+pub(crate) async fn serve<Stream: Transport>(
+    connected: Connected<Stream>,
     builder: Builder<TokioExecutor>,
     handler: HttpHandler,
     place: &Place,
 ) {
     let service = Arc::clone(handler.service());
     let limits = &service.limits;
-    let begins = tokio::select! {
-        begins = timeout(limits.head_timeout, stream.readable()) => begins.is_ok(),
-        () = place.lost() => false,
-    };
-    if !begins {
-        return;
-    }
     let activity = Arc::clone(&handler.activity);
-    let peer = stream.peer_addr().ok();
-    let socket = Socket { stream, activity: Arc::clone(&activity) };
-    let socket = Strict::new(socket, limits.linger_timeout, Arc::clone(&activity.is_http2));
+    let Connected { stream, peer } = connected;
+    let stream = Observed { stream, activity: Arc::clone(&activity) };
+    let stream = Strict::new(stream, limits.linger_timeout, Arc::clone(&activity.is_http2));
     let (leave, leaves) = oneshot::channel();
     let mut leave = Some(leave);
     let mut serving = JoinSet::new();
-    serving.spawn(drive(socket, peer, builder, handler, leaves));
+    serving.spawn(drive(stream, peer, builder, handler, leaves));
     let mut stopping = service.stopping.subscribe();
     let mut clocks = Clocks::new(Instant::now());
     let mut ticks = interval(limits.check_interval);
@@ -264,24 +260,24 @@ pub(crate) async fn serve(
         };
         match verdict {
             Verdict::Stay => {}
-            // Dropping the sender asks the connection to leave; one that was asked before is closed.
+            // Dropping the sender makes hyper finish the open requests. The second such verdict closes.
             Verdict::Leave if leave.take().is_some() => clocks.used_at = Instant::now(),
             Verdict::Leave | Verdict::Cut => return,
         }
     }
 }
 
-/// Reads and writes until the connection ends. After a message from `leaves` it finishes the open requests
-/// only.
+/// Reads and writes until the connection ends. Once the sender of `leaves` is dropped, it only finishes the
+/// open requests.
 async fn drive(
-    socket: Strict<Socket>,
-    peer: Option<SocketAddr>,
+    stream: impl Transport,
+    peer: SocketAddr,
     builder: Builder<TokioExecutor>,
     handler: HttpHandler,
     leaves: oneshot::Receiver<()>,
 ) {
     let broken = Arc::clone(handler.broken());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), handler));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), handler));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
@@ -291,15 +287,15 @@ async fn drive(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, ?peer, "a connection broke off");
+        tracing::debug!(%error, %peer, "a connection broke off");
         if is_protocol_violation(&*error) && broken.allows_line() {
-            tracing::warn!(?peer, "a client violated HTTP/2 and was disconnected");
+            tracing::warn!(%peer, "a client violated HTTP/2 and was disconnected");
         }
     }
 }
 
-/// True where this end closed the connection because of what the peer sent, such as streams that it opens and
-/// resets at once.
+/// True when h2 closed the connection because of what the peer sent, such as streams that it opened and reset
+/// at once.
 fn is_protocol_violation(error: &(dyn Error + 'static)) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {

@@ -1,7 +1,7 @@
 //! Creation of accounts and transfers, for the typed calls of gRPC and REST.
 //!
 //! A request becomes one command. Its results are then interpreted for the client: a linked chain that exists
-//! already is reported as existing (`settle`), a key that belongs to another request is refused (`keyed`),
+//! already is reported as existing (`bezant_api::settle`), a key that belongs to another request is refused (`keyed`),
 //! and details explain the first few refusals (`explain`). All of that happens after the command, and only
 //! where an event was not created. A transfer that succeeds costs none of it.
 
@@ -14,8 +14,9 @@ use bezant_storage::HistoryQuery;
 use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};
 use bytes::{Bytes, BytesMut};
 
+use crate::context::RequestContext;
 use crate::failure;
-use crate::service::{Deadline, Ledgers, Service, at_place};
+use crate::service::{Ledgers, Service, at_place};
 use crate::shared::results_of;
 
 /// The results of the events of a request.
@@ -55,24 +56,25 @@ pub(crate) struct Key<'request> {
 }
 
 impl Service {
-    /// Creates accounts. Uses the plain records where these hold all that the drafts say.
+    /// Creates accounts. Uses the records of 128 bytes when no draft has a name or bounds, else the extended
+    /// ones.
     pub(crate) async fn create_accounts(
         &self,
         drafts: Vec<AccountDraft>,
         key: Option<&str>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Outcomes, Failure> {
         let mut events: Vec<ExtendedAccount> = Vec::with_capacity(drafts.len());
         let mut ledgers = Ledgers::default();
         for (at, draft) in drafts.into_iter().enumerate() {
             let mut event = draft.event;
             if let Some(code) = draft.asset {
-                let ledger = ledgers.find(self, code, deadline).await;
+                let ledger = ledgers.find(self, code, context).await;
                 event.account.ledger = ledger.map_err(|error| at_place(error, at))?;
             }
             events.push(event);
         }
-        self.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
+        self.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), context).await?;
         let is_plain =
             |event: &ExtendedAccount| event.bounds.is_none() && event.name == [0; limits::NAME_SIZE_MAX];
         let is_extended = !events.iter().all(is_plain);
@@ -84,28 +86,29 @@ impl Service {
         };
         let ids = || events.iter().map(|event| event.account.id.0);
         let key = key.map(|text| Key { text, kind: IdKind::Account });
-        let Some(committed) = self.write_keyed(operation, records, key, deadline).await? else {
-            return self.earlier_accounts(&events, is_extended, operation, key, deadline).await;
+        let Some(committed) = self.write_keyed(operation, records, key, context).await? else {
+            return self.earlier_accounts(&events, is_extended, operation, key, context).await;
         };
         let mut outcomes = Outcomes::of(operation, &committed)?;
         let read = accounts_to_read(&events, &outcomes.results);
         if !read.is_empty() {
-            let found = self.own_accounts(LedgerQuery::Accounts(read), deadline).await;
+            let found = self.own_accounts(LedgerQuery::Accounts(read), context).await;
             let found = found.map_err(|failure| unread(&failure).of_events(ids()))?;
             settle_accounts(&events, is_extended, &mut outcomes.results, &found);
         }
-        self.explain_accounts(&events, &mut outcomes, deadline).await;
+        self.explain_accounts(&events, &mut outcomes, context).await;
         Ok(outcomes)
     }
 
-    /// Creates transfers. Uses the plain records where these hold all that the drafts say.
+    /// Creates transfers. Uses the records of 128 bytes when no draft has a `prev_hash`, else the extended
+    /// ones.
     pub(crate) async fn create_transfers(
         &self,
         drafts: Vec<TransferDraft>,
         key: Option<&str>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Outcomes, Failure> {
-        let events = self.transfers_of(drafts, deadline).await?;
+        let events = self.transfers_of(drafts, context).await?;
         let transfers: Vec<_> = events.iter().map(|event| event.transfer).collect();
         let (operation, records) = if events.iter().all(|event| event.prev_hash == Head::NONE) {
             (Operation::CreateTransfers, bytes_of(&transfers))
@@ -114,25 +117,25 @@ impl Service {
         };
         let ids = || transfers.iter().map(|transfer| transfer.id.0);
         let key = key.map(|text| Key { text, kind: IdKind::Transfer });
-        // A single transfer needs no marks: its record shows whether it is another one.
+        // A single transfer needs no marks: the record under its id shows whether another request made it.
         let marked = key.filter(|_| transfers.len() > 1);
-        let Some(committed) = self.write_keyed(operation, records, marked, deadline).await? else {
-            return self.earlier_transfers(&transfers, operation, key, deadline).await;
+        let Some(committed) = self.write_keyed(operation, records, marked, context).await? else {
+            return self.earlier_transfers(&transfers, operation, key, context).await;
         };
         let mut outcomes = Outcomes::of(operation, &committed)?;
         let read = transfers_to_read(&transfers, &outcomes.results);
         if !read.is_empty() {
-            let found = self.own_transfers(read, deadline).await;
+            let found = self.own_transfers(read, context).await;
             let found = found.map_err(|failure| unread(&failure).of_events(ids()))?;
             settle_transfers(&transfers, &mut outcomes.results, &found);
         }
         if let (Some(key), [transfer], [result]) = (key, &*transfers, &*outcomes.results)
-            && let Some(case) = self.check_key(key, transfer, *result, deadline).await?
+            && let Some(case) = self.check_key(key, transfer, *result, context).await?
         {
             outcomes.details.push((0, case));
             return Ok(outcomes);
         }
-        self.explain_transfers(&events, &mut outcomes, deadline).await;
+        self.explain_transfers(&events, &mut outcomes, context).await;
         Ok(outcomes)
     }
 
@@ -140,10 +143,10 @@ impl Service {
     async fn transfers_of(
         &self,
         drafts: Vec<TransferDraft>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<ExtendedTransfer>, Failure> {
         let references = drafts.iter().flat_map(|draft| [&draft.debit_account, &draft.credit_account]);
-        let names = self.ids_of_names(references, deadline).await?;
+        let names = self.ids_of_names(references, context).await?;
         let mut events = Vec::with_capacity(drafts.len());
         let mut ledgers = Ledgers::default();
         for (at, draft) in drafts.into_iter().enumerate() {
@@ -154,7 +157,7 @@ impl Service {
             event.transfer.credit_account_id =
                 names.id_of(&draft.credit_account, "credit_account").map_err(place)?;
             if let Some(code) = draft.asset {
-                event.transfer.ledger = ledgers.find(self, code, deadline).await.map_err(place)?;
+                event.transfer.ledger = ledgers.find(self, code, context).await.map_err(place)?;
             }
             events.push(event);
         }
@@ -168,15 +171,15 @@ impl Service {
         operation: Operation,
         records: Bytes,
         key: Option<Key<'_>>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Option<Committed>, Failure> {
         let Some(Key { text, kind }) = key else {
-            return self.write(operation, records, deadline).await.map(Some);
+            return self.write(operation, records, context).await.map(Some);
         };
         let command = marks(kind, text, operation, &records)
             .command(&records)
             .map_err(|error| failure::of_records(error, operation.event_size()))?;
-        let committed = self.execute(operation, command, deadline).await?;
+        let committed = self.execute(operation, command, context).await?;
         Ok(Some(committed).filter(|committed| !committed.results.is_empty()))
     }
 
@@ -184,9 +187,9 @@ impl Service {
     pub(crate) async fn own_accounts(
         &self,
         query: LedgerQuery,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<bezant_types::AccountView>, Failure> {
-        let read = self.handle.query_at(query, Consistency::Linearizable, deadline).await;
+        let read = self.handle.query_at(query, Consistency::Linearizable, context.deadline).await;
         match read.map_err(|error| failure::of_read(&error))?.answer {
             bezant_ledger::LedgerAnswer::Accounts(accounts) => Ok(accounts),
             _ => Err(failure::internal("the ledger's answer is of another kind")),
@@ -197,10 +200,10 @@ impl Service {
     pub(crate) async fn own_transfers(
         &self,
         ids: Vec<TransferId>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<Transfer>, Failure> {
         let query = HistoryQuery::Transfers(ids);
-        let read = self.handle.query_history_at(query, Consistency::Linearizable, deadline).await;
+        let read = self.handle.query_history_at(query, Consistency::Linearizable, context.deadline).await;
         let rows = read.map_err(|error| failure::of_read(&error))?.answer;
         Ok(rows.into_iter().map(|(_, row)| row.transfer).collect())
     }

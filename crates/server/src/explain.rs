@@ -1,5 +1,6 @@
 //! Reads the records that explain the refusals of a request, so that their details name the case.
-//! known. A record that cannot be read is left out, and the answer waits for the reads for at most a second.
+//!
+//! A record that cannot be read is left out, and the answer waits for the reads for at most a second.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,8 +13,9 @@ use bezant_types::{
     AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, FetchedTransfer, Transfer, TransferId,
 };
 
+use crate::context::{Deadline, RequestContext};
 use crate::create::Outcomes;
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 /// The most refusals of a request that are explained.
 const EXPLAINED_MAX: usize = 8;
@@ -26,7 +28,7 @@ impl Service {
         &self,
         sent: &[ExtendedTransfer],
         outcomes: &mut Outcomes,
-        deadline: Deadline,
+        context: &RequestContext,
     ) {
         let refused = sent.iter().zip(&outcomes.results).enumerate().filter_map(|(at, (event, result))| {
             let status = CreateTransferStatus::from_number(result.status).ok()?;
@@ -36,10 +38,10 @@ impl Service {
         if refused.is_empty() {
             return;
         }
-        let deadline = explain_deadline(deadline);
-        let transfers = self.known_transfers(&refused, deadline).await;
-        let accounts = self.known_accounts(&refused, &transfers, deadline).await;
-        let assets = self.assets_for(accounts.values().map(|view| view.account.ledger), deadline).await;
+        let context = &context.due_by(explain_deadline(context.deadline));
+        let transfers = self.known_transfers(&refused, context).await;
+        let accounts = self.known_accounts(&refused, &transfers, context).await;
+        let assets = self.assets_for(accounts.values().map(|view| view.account.ledger), context).await;
         for (at, transfer, status) in refused {
             let facts = facts_of(&transfer, &transfers, &accounts);
             if let Some(detail) = explain_transfer(status, &transfer, &facts, &assets) {
@@ -53,23 +55,27 @@ impl Service {
         &self,
         sent: &[ExtendedAccount],
         outcomes: &mut Outcomes,
-        deadline: Deadline,
+        context: &RequestContext,
     ) {
         let refused = sent.iter().zip(&outcomes.results).enumerate().filter_map(|(at, (event, result))| {
             let status = CreateAccountStatus::from_number(result.status).ok()?;
             is_about_account(status).then_some((at, event, status))
         });
-        let deadline = explain_deadline(deadline);
-        for (at, event, status) in refused.take(EXPLAINED_MAX) {
+        let refused: Vec<_> = refused.take(EXPLAINED_MAX).collect();
+        if refused.is_empty() {
+            return;
+        }
+        let context = &context.due_by(explain_deadline(context.deadline));
+        for (at, event, status) in refused {
             let query = if status == CreateAccountStatus::NameTaken {
                 let name = bezant_ledger::name_from_bytes(&event.name).unwrap_or_default();
                 LedgerQuery::AccountsByName(vec![name.to_owned()])
             } else {
                 LedgerQuery::Accounts(vec![event.account.id])
             };
-            let Ok(found) = self.own_accounts(query, deadline).await else { return };
+            let Ok(found) = self.own_accounts(query, context).await else { return };
             let Some(existing) = found.first() else { continue };
-            let assets = self.assets_for([existing.account.ledger].into_iter(), deadline).await;
+            let assets = self.assets_for([existing.account.ledger].into_iter(), context).await;
             if let Some(detail) = explain_account(status, event, existing, &assets) {
                 outcomes.details.push((at, detail));
             }
@@ -81,7 +87,7 @@ impl Service {
     async fn known_transfers(
         &self,
         refused: &[(usize, Transfer, CreateTransferStatus)],
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> HashMap<TransferId, FetchedTransfer> {
         let ids = refused.iter().flat_map(|(_, transfer, status)| {
             [if is_about_id(*status) { transfer.id } else { TransferId(0) }, transfer.pending_id]
@@ -90,7 +96,7 @@ impl Service {
         if ids.is_empty() {
             return HashMap::new();
         }
-        let found = self.handle.outcomes(&ids, deadline).await.unwrap_or_default();
+        let found = self.handle.outcomes(&ids, context.deadline).await.unwrap_or_default();
         let id = |found: &FetchedTransfer| match found {
             FetchedTransfer::Applied(_, movement) => movement.transfer.id,
             FetchedTransfer::Refused(refusal) => refusal.id,
@@ -103,7 +109,7 @@ impl Service {
         &self,
         refused: &[(usize, Transfer, CreateTransferStatus)],
         transfers: &HashMap<TransferId, FetchedTransfer>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> HashMap<AccountId, AccountView> {
         let pending = refused.iter().filter_map(|(_, transfer, _)| applied(transfers, transfer.pending_id));
         let all = refused.iter().map(|(_, transfer, _)| *transfer).chain(pending);
@@ -111,7 +117,7 @@ impl Service {
             all.flat_map(|transfer| [transfer.debit_account_id, transfer.credit_account_id]).collect();
         ids.sort_unstable();
         ids.dedup();
-        let found = self.own_accounts(LedgerQuery::Accounts(ids), deadline).await.unwrap_or_default();
+        let found = self.own_accounts(LedgerQuery::Accounts(ids), context).await.unwrap_or_default();
         found.into_iter().map(|view| (view.account.id, view)).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Failures of calls as both protocols return them, and the conversion of the node's errors to failures.
+//! Failures of calls as gRPC and REST return them, and the conversion of the node's errors to failures.
 
 use std::collections::HashMap;
 
@@ -14,8 +14,8 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 /// The value of `domain` in gRPC's `ErrorInfo`.
 const ERROR_DOMAIN: &str = "bezant";
 
-/// The most ids of a write with an unknown outcome that gRPC's `ErrorInfo` lists. It travels in trailers,
-/// which many clients limit to 8 KiB. The client sent all of these ids itself.
+/// The most ids that gRPC's `ErrorInfo` lists of a write whose outcome is unknown. They travel in trailers,
+/// which many clients limit to 8 KiB. The client sent all of the ids, so it can do without the rest.
 const UNKNOWN_IDS_MAX: usize = 64;
 
 /// Converts the node's error for a write.
@@ -61,7 +61,7 @@ pub(crate) fn of_records(error: DecodeError, event_size: usize) -> Failure {
     Failure::new(ErrorCode::InvalidRecords, detail)
 }
 
-/// An answer that only a fault of the server can explain.
+/// The failure for a case that only a fault of the server can cause; it is logged.
 pub(crate) fn internal(what: &str) -> Failure {
     tracing::error!(what, "a fault of the server");
     Failure::new(ErrorCode::Internal, format!("a fault of the server: {what}"))

@@ -4,7 +4,7 @@
 //! sends the highest `bezant-index` that its client has received. Every answer has in `bezant-index` the last
 //! log entry that it reflects. An answer to a stale read also has in `bezant-age-ms` the milliseconds since
 //! this node last had everything that its leader reported as committed, or `unknown` when that has not
-//! happened since the node started. The demand is stored in the task, so that no call in between can lose it.
+//! happened since the node started.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,6 @@ use bezant_api::{ErrorCode, Failure};
 use bezant_runtime::Consistency;
 use bezant_types::LogIndex;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::task::futures::TaskLocalFuture;
 
 use crate::LedgerHandle;
 
@@ -23,21 +22,18 @@ const AGE: HeaderName = HeaderName::from_static("bezant-age-ms");
 /// The value in place of an age.
 const UNKNOWN: &str = "unknown";
 
-tokio::task_local! {
-    static CURRENT: Arc<Freshness>;
-}
-
-/// What the request demands, and what its answer reflects.
-#[derive(Debug)]
+/// What the request demands, and what its answer reflects. Clones belong to the same answer.
+#[derive(Clone, Debug)]
 pub(crate) struct Freshness {
     consistency: Consistency,
-    /// The last log entry that anything read or written reflects; 0 = nothing was read or written yet.
-    shown: AtomicU64,
+    /// The last log entry that anything read or written reflects; 0 = nothing was read or written yet. `None`
+    /// where the answer does not report it.
+    shown: Option<Arc<AtomicU64>>,
 }
 
 impl Freshness {
     /// Parses the headers of a request.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Arc<Self>, Failure> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Failure> {
         let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim());
         let index = match text(&INDEX) {
             None => LogIndex(0),
@@ -51,17 +47,35 @@ impl Freshness {
             Some("stale") => Consistency::Stale,
             Some(_) => return Err(invalid("the header Bezant-Read is linearizable, session or stale")),
         };
-        Ok(Arc::new(Self { consistency, shown: AtomicU64::new(0) }))
+        Ok(Self { consistency, shown: Some(Arc::default()) })
     }
 
-    /// Runs `work`; its reads use this consistency and note their index here.
-    pub(crate) fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> TaskLocalFuture<Arc<Self>, Work> {
-        CURRENT.scope(Arc::clone(self), work)
+    /// For answers that reflect everything that was acknowledged before the request, and do not report an
+    /// index.
+    pub(crate) const fn linearizable() -> Self {
+        Self { consistency: Consistency::Linearizable, shown: None }
+    }
+
+    /// The consistency that the reads of the request must have.
+    pub(crate) const fn consistency(&self) -> Consistency {
+        self.consistency
+    }
+
+    /// Notes that the answer reflects everything up to this entry.
+    pub(crate) fn note(&self, index: LogIndex) {
+        if let Some(shown) = &self.shown {
+            shown.fetch_max(index.0, Relaxed);
+        }
+    }
+
+    /// The last log entry that the answer reflects; 0 = none is known.
+    fn shown(&self) -> u64 {
+        self.shown.as_ref().map_or(0, |shown| shown.load(Relaxed))
     }
 
     /// Writes into the headers of the answer what it reflects.
     pub(crate) fn write_headers(&self, handle: &LedgerHandle, headers: &mut HeaderMap) {
-        let shown = self.shown.load(Relaxed);
+        let shown = self.shown();
         if shown != 0 {
             headers.insert(INDEX, HeaderValue::from(shown));
         }
@@ -74,16 +88,6 @@ impl Freshness {
 
 fn invalid(text: &str) -> Failure {
     Failure::new(ErrorCode::InvalidField, text)
-}
-
-/// The consistency that the reads of this task must have; linearizable outside of a request.
-pub(crate) fn consistency() -> Consistency {
-    CURRENT.try_with(|current| current.consistency).unwrap_or(Consistency::Linearizable)
-}
-
-/// Notes that this task's answer reflects everything up to this entry.
-pub(crate) fn note(index: LogIndex) {
-    CURRENT.try_with(|current| current.shown.fetch_max(index.0, Relaxed)).unwrap_or_default();
 }
 
 #[cfg(test)]
@@ -110,16 +114,14 @@ mod tests {
         assert_eq!(of(&[(READ, "session"), (INDEX, "x")]), Err(ErrorCode::InvalidField));
     }
 
-    #[tokio::test]
-    async fn the_last_entry_shown_is_kept() {
-        let asked = Freshness::of(&HeaderMap::new()).unwrap();
-        asked
-            .scope(async {
-                note(LogIndex(7));
-                note(LogIndex(5));
-            })
-            .await;
-        assert_eq!(asked.shown.load(Relaxed), 7);
-        assert_eq!(consistency(), Consistency::Linearizable, "outside of a request");
+    #[test]
+    fn the_highest_entry_of_all_clones_is_shown() {
+        let freshness = Freshness::of(&HeaderMap::new()).unwrap();
+        freshness.clone().note(LogIndex(7));
+        freshness.note(LogIndex(5));
+        assert_eq!(freshness.shown(), 7);
+        let unreported = Freshness::linearizable();
+        unreported.note(LogIndex(7));
+        assert_eq!(unreported.shown(), 0);
     }
 }

@@ -1,15 +1,20 @@
-//! Which requests a listener accepts: protects a ledger that authenticates no client from web pages and from
-//! foreign host names.
+//! Which requests the listener for gRPC and REST accepts. The server authenticates no clients, so the guard
+//! protects the ledger from web pages and foreign host names.
 //!
-//! A browser on the machine reaches every listener that the machine reaches, and sends what a page of any
-//! origin tells it to send. Four checks, the same for gRPC and every path of REST, refuse such a page before
-//! anything is read. A write needs a content type that no page can send to another origin without a
-//! preflight. A foreign `Origin` or `Sec-Fetch-Site` is refused. A listener on loopback, or one with a list
-//! of hosts, accepts its own host names only; so a name that an attacker points at this machine (DNS
-//! rebinding) does not help. No answer carries a header of CORS. The guard also checks the head: it must
-//! name one host, and `Expect` nothing that the server does not do.
+//! A browser reaches every listener that its machine reaches, and sends requests for pages of any origin. Four
+//! checks, the same for gRPC and every path of REST, refuse the requests of foreign pages before their bodies
+//! are read:
 //!
-//! A listener that other machines reach accepts a change of the cluster only with the cluster's token.
+//! - A write needs a content type that no page can send to another origin without a preflight.
+//! - A foreign `Origin` or `Sec-Fetch-Site` is refused.
+//! - A listener on loopback, or one with a list of hosts, accepts only its own host names. So an attacker gains
+//!   nothing from a name that resolves to this machine (DNS rebinding).
+//! - No answer carries a header of CORS.
+//!
+//! The guard also checks the head: it must name one host, and `Expect` nothing but `100-continue`.
+//!
+//! The guard finds the [`Principal`] of a request. A listener that other machines reach accepts a change of the
+//! cluster only from the holder of the cluster's token.
 
 mod hosts;
 #[cfg(test)]
@@ -23,6 +28,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Version, header};
 
 use self::hosts::{Host, host_of, is_same_origin};
 pub use self::hosts::{HostName, HostNameError};
+use crate::context::Principal;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -106,8 +112,8 @@ impl Guard {
         host.is_loopback() || self.allowed_hosts.iter().any(|allowed| allowed.is(host))
     }
 
-    /// Lets a page send requests to its own origin, and a link of another page open one of ours. Refuses
-    /// everything else.
+    /// Accepts what a page sends to its own origin, and a link of another page that the user follows. Refuses
+    /// everything else that a page sends.
     fn check_origin(
         &self,
         headers: &HeaderMap,
@@ -138,20 +144,30 @@ impl Guard {
         }
     }
 
-    /// Checks whether a request with these headers may change the cluster.
-    ///
-    /// A standalone node has no token and no cluster: it refuses every change later.
-    pub(crate) fn permit_change(&self, headers: &HeaderMap, is_alone: bool) -> Result<ChangePermit, Failure> {
-        if self.is_loopback || is_alone {
-            return Ok(ChangePermit(()));
+    /// Who sent a request with these headers.
+    pub(crate) fn principal(&self, headers: &HeaderMap) -> Principal {
+        if self.is_loopback {
+            return Principal::Local;
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        let text = match (&self.token, given) {
-            (Some(token), Some(given)) if token.is(given) => return Ok(ChangePermit(())),
-            (Some(_), None) => {
+        match (&self.token, given) {
+            (_, None) => Principal::Anonymous,
+            (Some(token), Some(given)) if token.is(given) => Principal::Operator,
+            (_, Some(_)) => Principal::WrongToken,
+        }
+    }
+
+    /// Checks whether a principal may change the cluster.
+    ///
+    /// A standalone node has no token and no cluster: it refuses every change later.
+    pub(crate) fn permit_change(&self, by: Principal, is_alone: bool) -> Result<ChangePermit, Failure> {
+        let text = match (&self.token, by) {
+            (_, Principal::Local | Principal::Operator) => return Ok(ChangePermit(())),
+            _ if is_alone => return Ok(ChangePermit(())),
+            (Some(_), Principal::Anonymous) => {
                 "send the cluster's token as `Authorization: Bearer TOKEN`, or say --token-file"
             }
-            (Some(_), Some(_)) => "the token of the request is not that of the cluster",
+            (Some(_), Principal::WrongToken) => "the token of the request is not that of the cluster",
             (None, _) => "the server was started without the cluster's token",
         };
         tracing::warn!(reason = text, "a change of the cluster was refused");
@@ -206,8 +222,8 @@ fn check_expectations(headers: &HeaderMap) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A browser sends a preflight to a server of another origin before this type, and the server never allows
-/// it.
+/// Before a browser sends this content type to another origin, it sends a preflight, which this server always
+/// refuses.
 fn check_is_json(headers: &HeaderMap) -> Result<(), Failure> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let kind = kinds.next().map(|kind| kind.to_str().unwrap_or("?"));

@@ -1,5 +1,5 @@
-//! The HTTP handler of one connection: the guard checks every request, the budgets admit it or refuse it, and
-//! gRPC or REST answers it.
+//! The HTTP handler of one connection. The guard checks every request, and the budgets admit it or refuse it.
+//! An admitted request gets its [`RequestContext`], and gRPC or REST answers it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::IntoResponse;
 use bezant_api::Failure;
-use bezant_api::v1::ledger_server::LedgerServer;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -18,12 +17,13 @@ use hyper::service::Service as HyperService;
 use tonic::service::Routes;
 use tower::Service as _;
 
-use crate::answer::{ANSWER_COST, Hold, STREAM_COST};
+use crate::answer::{ANSWER_COST, AnswerMemory, STREAM_COST};
 use crate::body::{Admission, Inbound, Outbound};
 use crate::connection::{Activity, OpenRequest};
+use crate::context::{RequestBudget, RequestContext};
 use crate::failure::{Refused, to_status, with_reason};
 use crate::freshness::Freshness;
-use crate::grpc::{self, GrpcLedger};
+use crate::grpc;
 use crate::limits::Limits;
 use crate::log_rate::LogRate;
 use crate::metrics::{Api, Call};
@@ -34,6 +34,8 @@ use crate::upload::Upload;
 
 /// The path prefix of the ledger's gRPC service.
 const LEDGER_PATH: &str = "/bezant.v1.Ledger/";
+/// The path prefix of the standard health service.
+const HEALTH_PATH: &str = "/grpc.health.v1.Health/";
 
 /// gRPC calls with an endless answer.
 const STREAMS: [&str; 4] = [
@@ -59,16 +61,14 @@ pub(crate) struct Common {
     /// Limits the log lines about clients that violate HTTP/2.
     broken: Arc<LogRate>,
     limits: Arc<Limits>,
-    ledger: LedgerServer<GrpcLedger>,
-    standard: Routes,
+    reflection: Routes,
     rest: Router,
 }
 
 impl Common {
-    pub(crate) fn new(service: Arc<Service>, standard: Routes, rest: Router) -> Self {
+    pub(crate) fn new(service: Arc<Service>, reflection: Routes, rest: Router) -> Self {
         let limits = Arc::new(service.limits.clone());
-        let ledger = grpc::ledger(Arc::clone(&service));
-        Self { broken: Arc::default(), limits, ledger, standard, rest, service }
+        Self { broken: Arc::default(), limits, reflection, rest, service }
     }
 }
 
@@ -132,74 +132,150 @@ impl HttpHandler {
     /// Admits or refuses a request that passed the guard, and lets gRPC or REST answer it.
     fn answer(&self, request: Request<Upload>, is_grpc: bool, mut open: OpenRequest) -> Answering {
         let is_stream = is_grpc && STREAMS.contains(&request.uri().path());
-        let cost = if is_stream { STREAM_COST } else { ANSWER_COST };
-        let common = &self.common;
-        let admitted = Admission::new(&self.share).and_then(|admission| {
-            let hold = Hold::new(&self.share, cost)?;
-            let admission = Arc::new(admission);
-            let (head, body) = request.into_parts();
-            let asked = Freshness::of(&head.headers)?;
-            let inbound = Inbound::new(body, Arc::clone(&admission), Arc::clone(&common.limits))?;
-            Ok((admission, hold, asked, Request::from_parts(head, inbound)))
-        });
-        let (admission, hold, asked, request) = match admitted {
+        let (request, admitted) = match self.admit(request, is_grpc, is_stream) {
             Ok(admitted) => admitted,
             Err(failure) => {
                 let response = self.refuse(failure, is_grpc, open);
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
-        let counted = InFlight::new(&common.service, admission);
-        if !is_grpc {
-            let mut rest = common.rest.clone();
-            let request = request.map(axum::body::Body::new);
-            return Box::pin(async move {
-                let mut response = hold.scope(asked.scope(rest.call(request))).await?;
-                asked.write_headers(&counted.service.handle, response.headers_mut());
-                drop(counted);
-                let kind = response.headers().get(header::CONTENT_TYPE);
-                if kind.is_some_and(|kind| kind == "text/event-stream") {
-                    open.mark_stream();
-                    hold.mark_stream();
-                } else if response.extensions().get::<SharedBody>().is_some() {
-                    hold.set(0);
-                } else if let Some(size) = response.body().size_hint().exact() {
-                    hold.set(size_in_memory(size).saturating_sub(ANSWER_COST));
-                }
-                Ok(response.map(|body| Outbound::rest(body, open).held(hold)))
-            });
-        }
-        if request.uri().path() == grpc::fast::PATH && !grpc::is_compressed(request.headers()) {
-            let (head, body) = request.into_parts();
-            let answer = grpc::fast::submit(Arc::clone(&common.service), head.headers, body, open);
-            return Box::pin(async move {
-                let mut response = hold.scope(asked.scope(answer)).await;
-                asked.write_headers(&counted.service.handle, response.headers_mut());
-                drop(counted);
-                Ok(response.map(|body| body.held(hold)))
-            });
-        }
         if is_stream {
             open.mark_stream();
         }
-        let request = request.map(|body| body.map_err(to_status));
-        let path = request.uri().path().to_owned();
-        if path.starts_with(LEDGER_PATH) {
-            let answer = common.ledger.clone().call(request);
-            return Box::pin(async move {
-                let mut response = with_reason(hold.scope(asked.scope(answer)).await?, &path);
-                asked.write_headers(&counted.service.handle, response.headers_mut());
-                drop(counted);
-                Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
-            });
+        match request.uri().path() {
+            _ if !is_grpc => rest(self.common.rest.clone(), request, admitted, open),
+            grpc::fast::PATH if !grpc::is_compressed(request.headers()) => submit(request, admitted, open),
+            path if path.starts_with(LEDGER_PATH) => ledger(request, admitted, open),
+            path if path.starts_with(HEALTH_PATH) => health(request, admitted, open),
+            _ => reflection(self.common.reflection.clone(), request, admitted, open),
         }
-        let mut standard = common.standard.clone();
-        Box::pin(async move {
-            let response = with_reason(hold.scope(standard.call(request)).await?, &path);
-            drop(counted);
-            Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
-        })
     }
+
+    /// Admits a request, and makes its context.
+    fn admit(
+        &self,
+        request: Request<Upload>,
+        is_grpc: bool,
+        is_stream: bool,
+    ) -> Result<(Request<Inbound>, Admitted), Failure> {
+        let (service, limits) = (&self.common.service, &self.common.limits);
+        let admission = Arc::new(Admission::new(&self.share)?);
+        let memory = AnswerMemory::new(&self.share, if is_stream { STREAM_COST } else { ANSWER_COST })?;
+        let (head, body) = request.into_parts();
+        let context = RequestContext {
+            budget: RequestBudget::Answer(Arc::clone(&memory)),
+            freshness: Freshness::of(&head.headers)?,
+            principal: service.guard.principal(&head.headers),
+            deadline: if is_grpc {
+                grpc::deadline(&head.headers, limits)
+            } else {
+                // The handlers of `/v1` read the header that sets another one; the other paths ignore it.
+                limits.default_deadline()
+            },
+        };
+        let inbound = Inbound::new(body, Arc::clone(&admission), Arc::clone(limits))?;
+        let counted = InFlight::new(service, admission);
+        Ok((Request::from_parts(head, inbound), Admitted { context, memory, counted }))
+    }
+}
+
+/// A request that was admitted, until its answer is made.
+#[derive(Debug)]
+struct Admitted {
+    context: RequestContext,
+    /// The memory of the answer, which is also the budget of the context.
+    memory: Arc<AnswerMemory>,
+    counted: InFlight,
+}
+
+impl Admitted {
+    fn service(&self) -> &Arc<Service> {
+        &self.counted.service
+    }
+
+    /// Writes into an answer of the ledger how fresh it is.
+    fn write_freshness<Body>(&self, response: &mut Response<Body>) {
+        self.context.freshness.write_headers(&self.service().handle, response.headers_mut());
+    }
+
+    /// Ends the request: from here on only the memory of its answer counts, until that is sent.
+    fn end(self, response: Response<Outbound>) -> Response<Outbound> {
+        response.map(|body| body.counted_in(self.memory))
+    }
+}
+
+/// Answers a request of REST.
+fn rest(
+    mut router: Router,
+    request: Request<Inbound>,
+    admitted: Admitted,
+    mut open: OpenRequest,
+) -> Answering {
+    let mut request = request.map(axum::body::Body::new);
+    // The router is made once for all requests, so the context can reach a handler only with its request.
+    request.extensions_mut().insert(admitted.context.clone());
+    Box::pin(async move {
+        let mut response = router.call(request).await?;
+        admitted.write_freshness(&mut response);
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind == "text/event-stream") {
+            open.mark_stream();
+            admitted.memory.mark_stream();
+        } else if response.extensions().get::<SharedBody>().is_some() {
+            admitted.memory.set(0);
+        } else if let Some(size) = response.body().size_hint().exact() {
+            admitted.memory.set(size_in_memory(size).saturating_sub(ANSWER_COST));
+        }
+        Ok(admitted.end(response.map(|body| Outbound::rest(body, open))))
+    })
+}
+
+/// Answers a call of `Submit`.
+fn submit(request: Request<Inbound>, admitted: Admitted, open: OpenRequest) -> Answering {
+    let body = request.into_body();
+    Box::pin(async move {
+        let mut response = grpc::fast::submit(admitted.service(), &admitted.context, body, open).await;
+        admitted.write_freshness(&mut response);
+        Ok(admitted.end(response))
+    })
+}
+
+/// Answers any other call of the ledger's gRPC service.
+fn ledger(request: Request<Inbound>, admitted: Admitted, open: OpenRequest) -> Answering {
+    let path = request.uri().path().to_owned();
+    let mut service = grpc::ledger(Arc::clone(admitted.service()), admitted.context.clone());
+    let answer = service.call(request.map(|body| body.map_err(to_status)));
+    Box::pin(async move {
+        let mut response = with_reason(answer.await?, &path);
+        admitted.write_freshness(&mut response);
+        Ok(admitted.end(response.map(|body| Outbound::grpc(body, open))))
+    })
+}
+
+/// Answers a call of the standard health service.
+fn health(request: Request<Inbound>, admitted: Admitted, open: OpenRequest) -> Answering {
+    let path = request.uri().path().to_owned();
+    let mut service = grpc::health(Arc::clone(admitted.service()), admitted.context.clone());
+    let answer = service.call(request.map(|body| body.map_err(to_status)));
+    Box::pin(async move {
+        let response = with_reason(answer.await?, &path);
+        Ok(admitted.end(response.map(|body| Outbound::grpc(body, open))))
+    })
+}
+
+/// Answers a call of the standard reflection services, or of a service that does not exist.
+fn reflection(
+    mut routes: Routes,
+    request: Request<Inbound>,
+    admitted: Admitted,
+    open: OpenRequest,
+) -> Answering {
+    let path = request.uri().path().to_owned();
+    let request = request.map(|body| body.map_err(to_status));
+    Box::pin(async move {
+        let response = with_reason(routes.call(request).await?, &path);
+        Ok(admitted.end(response.map(|body| Outbound::grpc(body, open))))
+    })
 }
 
 /// Marks a response whose body is memory that all such answers share: no answer counts it.

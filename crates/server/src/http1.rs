@@ -1,12 +1,12 @@
 //! A filter between a connection and hyper that makes HTTP/1 strict.
 //!
-//! hyper accepts what RFC 9112 allows a lenient server to accept: lines that end with LF alone, a length
-//! beside chunks, codings before chunks. A proxy in front may parse the same bytes as another request. So a
-//! filter follows the bytes of a connection (heads, bodies by length, chunks). At the first byte that it
-//! rejects, it gives hyper a byte that no head may contain. hyper then answers 400, after the answers to
-//! earlier requests, and closes. The filter keeps at most 128 bytes of a line and changes nothing else. It
-//! does not filter HTTP/2. hyper treats a connection as HTTP/2 when it begins with the whole preface, so only
-//! the whole preface ends the filter.
+//! hyper accepts what RFC 9112 allows a lenient server to accept: lines that end with LF alone, a
+//! `Content-Length` beside a chunked body, other transfer codings before `chunked`. A proxy in front of the
+//! server may find other requests in the same bytes (request smuggling). So a filter follows the bytes of a
+//! connection: heads, bodies by length, chunks. At the first byte that it rejects, it gives hyper a byte that
+//! no head may contain. hyper then answers 400, after the answers to earlier requests, and closes. The filter
+//! keeps at most 128 bytes of a line and changes no other byte. It does not filter HTTP/2. hyper treats a
+//! connection as HTTP/2 when it begins with the whole preface, so only the whole preface ends the filter.
 //!
 //! When a connection of HTTP/1 ends in the middle of a request, the bytes that still come are read and
 //! dropped, within limits: if it were closed at once, the system would discard the answer.
@@ -25,7 +25,7 @@ use crate::upload::UNREAD_SIZE_MAX;
 
 /// Bytes of a line that are kept: enough for the headers that give the length of a body.
 const LINE_KEPT: usize = 128;
-/// What hyper receives in place of rejected bytes: NUL is valid in no head.
+/// What hyper receives in place of rejected bytes: no head may contain NUL.
 const POISON: &[u8] = b"\0\r\n\r\n";
 /// The lines that begin a connection of HTTP/2.
 const PREFACE: &[&[u8]] = &[b"PRI * HTTP/2.0", b"", b"SM", b""];

@@ -1,7 +1,7 @@
-//! An `Idempotency-Key` belongs to one request: the answers to another request with that key, and to keys of
-//! version 0.1.
+//! An `Idempotency-Key` belongs to one request: what the server answers when another request has the same key,
+//! and when version 0.1 wrote the first request.
 //!
-//! Nothing here writes: the ledger has refused the request as a whole, or its only event, before. Source:
+//! Nothing here writes: the ledger has already refused the request as a whole, or its only event. Source:
 //! `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
 use std::collections::HashMap;
@@ -14,9 +14,10 @@ use bezant_types::{
     TransferId,
 };
 
+use crate::context::RequestContext;
 use crate::create::{Key, Outcomes};
 use crate::failure;
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 impl Service {
     /// Checks the key of a single transfer that was not created. An error when another request had used the
@@ -29,7 +30,7 @@ impl Service {
         key: Key<'_>,
         transfer: &Transfer,
         result: EventResult,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Option<String>, Failure> {
         let status = CreateTransferStatus::from_number(result.status);
         let Ok(status) = status else { return Ok(None) };
@@ -39,7 +40,7 @@ impl Service {
         }
         if status == CreateTransferStatus::IdAlreadyFailed {
             // When the records cannot be read, the client gets the ledger's answer without a detail.
-            let found = self.handle.outcomes(&[transfer.id], deadline).await.unwrap_or_default();
+            let found = self.handle.outcomes(&[transfer.id], context.deadline).await.unwrap_or_default();
             let Some(FetchedTransfer::Refused(refusal)) = found.first() else { return Ok(None) };
             if refusal.status == CreateTransferStatus::IdempotencyKeyUsed {
                 return Err(reused(key, "it had several events"));
@@ -54,14 +55,15 @@ impl Service {
         Ok(None)
     }
 
-    /// The outcomes of transfers whose key is known while their request is not. They exist where version 0.1
-    /// wrote them, which stored no marks; otherwise the key belongs to another request, and this is an error.
+    /// The outcomes of transfers that version 0.1 created. The ledger has records under the key, and no mark of
+    /// this request, because that version stored no marks. When the records differ from these transfers, the
+    /// key belongs to another request, and this is an error.
     pub(crate) async fn earlier_transfers(
         &self,
         sent: &[Transfer],
         operation: Operation,
         key: Option<Key<'_>>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Outcomes, Failure> {
         let Some(key) = key else { return Err(failure::internal("a write has no results")) };
         let count = sent.len();
@@ -76,7 +78,7 @@ impl Service {
             .collect();
         let wanted: Vec<_> =
             earlier.iter().flat_map(|event| [event.id, event.pending_id]).filter(|id| id.0 != 0).collect();
-        let read = self.handle.outcomes(&wanted, deadline).await;
+        let read = self.handle.outcomes(&wanted, context.deadline).await;
         let found: HashMap<TransferId, FetchedTransfer> =
             read.map_err(|error| failure::of_read(&error))?.into_iter().map(|it| (id_of(&it), it)).collect();
         let results: Option<Vec<_>> = earlier.iter().map(|event| result_of(event, &found)).collect();
@@ -92,17 +94,17 @@ impl Service {
         is_extended: bool,
         operation: Operation,
         key: Option<Key<'_>>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Outcomes, Failure> {
         let Some(key) = key else { return Err(failure::internal("a write has no results")) };
         let error = || reused(key, "it was not this one");
         let guard = TransferId(event_id(IdKind::Account, key.text, 0, 1));
-        let marks = self.handle.outcomes(&[guard], deadline).await;
+        let marks = self.handle.outcomes(&[guard], context.deadline).await;
         if !marks.map_err(|error| failure::of_read(&error))?.is_empty() {
             return Err(error());
         }
         let ids = sent.iter().map(|event| event.account.id).collect();
-        let found = self.own_accounts(LedgerQuery::Accounts(ids), deadline).await?;
+        let found = self.own_accounts(LedgerQuery::Accounts(ids), context).await?;
         let is_same = found.len() == sent.len()
             && sent.iter().zip(&found).all(|(event, existing)| {
                 compare_accounts(event, is_extended, existing) == CreateAccountStatus::Exists

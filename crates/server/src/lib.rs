@@ -3,7 +3,11 @@
 //! [`serve`] takes listeners and a node's [`LedgerHandle`] and answers requests until its shutdown future is
 //! ready. A connection of the first listener uses HTTP/1.1 or HTTP/2 without encryption; the content type of
 //! a request decides whether gRPC or REST answers it. The second listener, which is optional, is for
-//! TigerBeetle's clients. All protocols call the same service, which calls the node.
+//! TigerBeetle's clients.
+//!
+//! The way of a request: `accept` gives a connection its place, and `transport` makes its stream ready. `http`
+//! or `tigerbeetle` reads the request and makes its `context`. The protocol (`grpc`, `rest`, `tigerbeetle`)
+//! parses it and calls the `service` with that context, and the service calls the node.
 //!
 //! Always holds: whatever a client can make grow or wait has a limit ([`Limits`]). At the limit the client
 //! gets an error, or the server stops reading from it where its protocol has no such error. Never: this crate
@@ -15,6 +19,7 @@ mod body;
 mod changes;
 mod cluster;
 mod connection;
+mod context;
 mod create;
 mod explain;
 mod failure;
@@ -34,6 +39,7 @@ mod service;
 mod share;
 mod shared;
 mod tigerbeetle;
+mod transport;
 mod upload;
 
 use std::io;
@@ -111,23 +117,26 @@ pub async fn serve(
     let guard = Guard::new(address, options.allowed_hosts, options.token);
     let service = Arc::new(Service::new(handle, options.limits, guard));
     service.metrics.register(&mut registry);
-    let (standard, rest) = (grpc::standard(Arc::clone(&service))?, rest::router(&service, registry));
-    let common = Common::new(Arc::clone(&service), standard, rest);
+    let common = Common::new(Arc::clone(&service), grpc::reflection()?, rest::router(&service, registry));
     let builder = connection::builder(&service.limits);
     let shares = Shares::new(&service.limits);
     let places =
         |budget| Places::new(budget, &shares, service.limits.check_interval, service.limits.head_timeout);
-    let http_places = places(Budget::Connections);
-    let serving_http = accept::run(http, Arc::clone(&service), http_places, Api::Http, |stream, place| {
+    let (http_places, head_timeout) = (places(Budget::Connections), service.limits.head_timeout);
+    let serving_http = accept::run(http, Arc::clone(&service), http_places, Api::Http, |socket, place| {
         let (builder, handler) = (builder.clone(), HttpHandler::new(common.clone(), &place));
-        async move { connection::serve(stream, builder, handler, &place).await }
+        async move {
+            if let Some(connected) = transport::open(socket, head_timeout, &place).await {
+                connection::serve(connected, builder, handler, &place).await;
+            }
+        }
     });
     let serving_tigerbeetle = async {
         let Some((socket, cluster)) = tigerbeetle else { return };
         let listener = Arc::new(tigerbeetle::Listener::new(Arc::clone(&service), cluster));
         let places = places(Budget::FrameConnections);
-        accept::run(socket, Arc::clone(&service), places, Api::TigerBeetle, |stream, place| {
-            Arc::clone(&listener).serve(stream, place)
+        accept::run(socket, Arc::clone(&service), places, Api::TigerBeetle, |socket, place| {
+            Arc::clone(&listener).serve(socket.stream, place)
         })
         .await;
     };

@@ -5,9 +5,11 @@
 //! ones. Peer addresses share what is counted over all connections, as `share` describes: one address gets at
 //! most half.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bezant_types::limits::{REQUEST_BYTES_WAITING_MAX, REQUEST_SIZE_MAX, REQUESTS_WAITING_MAX};
+
+use crate::context::Deadline;
 
 /// The limits of one server.
 #[derive(Clone, Debug)]
@@ -94,6 +96,13 @@ pub(crate) const NAMES_MAX: usize = 65_536;
 pub(crate) const WATCH_ROWS: u32 = 128;
 /// Change events that wait for a client to take them: one page, and the reason why the stream ends.
 pub(crate) const WATCH_BUFFER: usize = WATCH_ROWS as usize + 1;
+
+impl Limits {
+    /// The deadline of a call that arrives now and sets none.
+    pub(crate) fn default_deadline(&self) -> Deadline {
+        Instant::now().checked_add(self.deadline_default)
+    }
+}
 
 impl Default for Limits {
     fn default() -> Self {

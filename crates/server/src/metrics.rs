@@ -97,7 +97,7 @@ pub(crate) struct Metrics {
     pub(crate) watchers: AtomicI64,
     /// Frames of TigerBeetle's clients that ended their connection.
     pub(crate) frames_refused: AtomicU64,
-    /// Frames of TigerBeetle's clients that were invalid and were dropped.
+    /// Frames of TigerBeetle's clients that were dropped: invalid, or not the next request of their session.
     pub(crate) frames_dropped: AtomicU64,
     /// Evictions of TigerBeetle's clients, by reason.
     evictions: Mutex<BTreeMap<&'static str, u64>>,
@@ -193,7 +193,11 @@ impl Metrics {
             "Damaged or foreign frames, each of which ended its connection",
             Shown::FramesRefused,
         );
-        add("bezant_tigerbeetle_frames_dropped", "Frames that made no sense", Shown::FramesDropped);
+        add(
+            "bezant_tigerbeetle_frames_dropped",
+            "Frames that were invalid or did not fit their session",
+            Shown::FramesDropped,
+        );
         add("bezant_tigerbeetle_evictions", "Clients that were evicted", Shown::Evictions);
         add("bezant_watchers", "Streams of change events being served", Shown::Watchers);
         let help = "1 while imported pending transfers do not expire, since an import is under way";

@@ -1,9 +1,9 @@
 //! Account names: the normalized form that a new account's name gets, and how an account is found by a name.
 //!
 //! A new name gets the form that [`bezant_api::name`] defines. A name that has no such form is passed on as
-//! bytes that the ledger refuses: so the event returns `name_invalid` in its turn, whichever protocol carried
-//! it. A name that is older than this rule is found under its exact bytes first, and then under its
-//! normalized form.
+//! bytes that the ledger refuses. So the ledger decides which status comes first, and the event gets
+//! `name_invalid` in every protocol alike. An account whose name is older than this rule is found by its exact
+//! bytes. So a lookup tries the exact name first, and then the normalized one.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -15,7 +15,8 @@ use bezant_ledger::{
 use bezant_types::{AccountView, limits::NAME_SIZE_MAX};
 use bytes::{Bytes, BytesMut};
 
-use crate::service::{Deadline, Service};
+use crate::context::RequestContext;
+use crate::service::Service;
 
 /// A name as it is stored in a record.
 type NameBytes = [u8; NAME_SIZE_MAX];
@@ -32,7 +33,7 @@ impl Service {
     pub(crate) async fn settle_names(
         &self,
         names: Vec<&mut NameBytes>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<(), Failure> {
         let mut changed: Vec<(&mut NameBytes, NameBytes)> = Vec::new();
         for name in names {
@@ -47,7 +48,7 @@ impl Service {
         // An existing name that is older than the rule stays as it is: the request that created it may be
         // sent again.
         let texts = changed.iter().filter_map(|(name, _)| name_from_bytes(name).map(str::to_owned)).collect();
-        let known = self.find_accounts(LedgerQuery::AccountsByName(texts), deadline).await?;
+        let known = self.find_accounts(LedgerQuery::AccountsByName(texts), context).await?;
         let known: BTreeSet<NameBytes> = known.iter().filter_map(|view| name_to_bytes(&view.name)).collect();
         for (name, normal) in changed {
             if !known.contains(name) {
@@ -62,7 +63,7 @@ impl Service {
         &self,
         operation: Operation,
         records: Bytes,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Bytes, Failure> {
         let (size, at) = match operation {
             Operation::CreateAccountsExtended => (EXTENDED_ACCOUNT_SIZE, ACCOUNT_NAME_AT),
@@ -83,7 +84,7 @@ impl Service {
         let names =
             names.filter_map(|record| record.get_mut(at..at + NAME_SIZE_MAX)?.first_chunk_mut()).collect();
         // Rare and large, so it is kept out of the future of every call.
-        Box::pin(self.settle_names(names, deadline)).await?;
+        Box::pin(self.settle_names(names, context)).await?;
         Ok(records.freeze())
     }
 
@@ -91,13 +92,13 @@ impl Service {
     pub(crate) async fn find_named(
         &self,
         names: Vec<String>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<(String, AccountView)>, Failure> {
         let normal = |name: &str| name::normalized(name).map(Cow::into_owned).filter(|normal| normal != name);
         let mut asked: BTreeSet<String> = names.iter().cloned().collect();
         asked.extend(names.iter().filter_map(|name| normal(name)));
         let views =
-            self.find_accounts(LedgerQuery::AccountsByName(asked.into_iter().collect()), deadline).await?;
+            self.find_accounts(LedgerQuery::AccountsByName(asked.into_iter().collect()), context).await?;
         let views: HashMap<String, AccountView> =
             views.into_iter().map(|view| (view.name.clone(), view)).collect();
         let find = |name: &String| views.get(name).or_else(|| views.get(&normal(name)?)).cloned();

@@ -1,4 +1,4 @@
-//! The service that the protocols call; it calls the node. gRPC and REST use it alike.
+//! The service that all protocols call, with the [`RequestContext`] of each request; it calls the node.
 //!
 //! It turns names and asset codes into numbers, picks the operation that carries a request, and calls the
 //! node. It caches what never changes (the id of a name, the asset of a ledger) and nothing else.
@@ -21,20 +21,15 @@ use bytes::{Bytes, BytesMut};
 use ulid::Generator;
 
 use crate::LedgerHandle;
-use crate::answer;
 use crate::changes::Pages;
+use crate::context::{Deadline, RequestContext};
 use crate::failure;
-use crate::freshness;
 use crate::guard::Guard;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
 
-/// The maximum age of the copy of the assets for a ledger that has no asset in it: after that it is read
-/// again.
+/// The copy of the assets is read again after this time when it has no asset for the ledger that is asked for.
 const ASSETS_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// When a call must be answered at the latest; `None` = no deadline.
-pub(crate) type Deadline = Option<Instant>;
 
 /// The service of one server. See the module.
 #[derive(Debug)]
@@ -112,30 +107,30 @@ impl Service {
         &self,
         operation: Operation,
         records: Bytes,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Committed, Failure> {
         let command = operation
             .command(records.clone())
             .map_err(|error| failure::of_records(error, operation.event_size()))?;
-        self.execute(operation, command, deadline)
+        self.execute(operation, command, context)
             .await
             .map_err(|failure| failure.of_events(ids_of_records(operation, &records)))
     }
 
-    /// Puts a command in the log; its events are those of `operation`.
+    /// Puts a command in the log. Its results are counted as those of `operation`.
     pub(crate) async fn execute(
         &self,
         operation: Operation,
         command: Command,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Committed, Failure> {
         // The node checks the deadline only of waiting commands: a call that is late already is not started.
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if context.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(failure::of_write(&ExecuteError::DeadlineExceeded));
         }
-        let committed =
-            self.handle.execute(command, deadline).await.map_err(|error| failure::of_write(&error))?;
-        freshness::note(committed.index);
+        let committed = self.handle.execute(command, context.deadline).await;
+        let committed = committed.map_err(|error| failure::of_write(&error))?;
+        context.freshness.note(committed.index);
         self.metrics.results(operation, &committed.results);
         Ok(committed)
     }
@@ -145,11 +140,11 @@ impl Service {
         &self,
         operation: Operation,
         events: &[E],
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Committed, Failure> {
         let mut records = BytesMut::with_capacity(events.len() * operation.event_size());
         events.iter().for_each(|event| event.write(&mut records));
-        self.write(operation, records.freeze(), deadline).await
+        self.write(operation, records.freeze(), context).await
     }
 
     /// Generates an id that grows with time, for an event that brings none.
@@ -165,7 +160,7 @@ impl Service {
     pub(crate) async fn account(
         &self,
         reference: &AccountReference,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<AccountView, Failure> {
         let query = match reference {
             AccountReference::None => {
@@ -173,20 +168,20 @@ impl Service {
             }
             AccountReference::Id(id) => LedgerQuery::Accounts(vec![*id]),
             AccountReference::Name(name) => {
-                let found = self.find_named(vec![name.clone()], deadline).await?.pop();
+                let found = self.find_named(vec![name.clone()], context).await?.pop();
                 return found.map(|(_, view)| view).ok_or_else(|| account_not_found(reference));
             }
         };
-        self.accounts(query, deadline).await?.pop().ok_or_else(|| account_not_found(reference))
+        self.accounts(query, context).await?.pop().ok_or_else(|| account_not_found(reference))
     }
 
     /// The id of a reference. Does not check that an account with a given id exists.
     pub(crate) async fn account_id(
         &self,
         reference: &AccountReference,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<AccountId, Failure> {
-        let names = self.ids_of_names([reference], deadline).await?;
+        let names = self.ids_of_names([reference], context).await?;
         match reference {
             AccountReference::Name(name) => {
                 names.0.get(name).copied().ok_or_else(|| account_not_found(reference))
@@ -199,10 +194,10 @@ impl Service {
     pub(crate) async fn accounts(
         &self,
         query: LedgerQuery,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<AccountView>, Failure> {
-        let reserved = answer::reserve(account_rows_max(&query))?;
-        let accounts = self.find_accounts(query, deadline).await?;
+        let reserved = context.budget.reserve(account_rows_max(&query))?;
+        let accounts = self.find_accounts(query, context).await?;
         reserved.settle(accounts.len());
         Ok(accounts)
     }
@@ -211,21 +206,21 @@ impl Service {
     pub(crate) async fn accounts_named(
         &self,
         names: Vec<String>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<AccountView>, Failure> {
-        let reserved = answer::reserve(names.len())?;
-        let found = self.find_named(names, deadline).await?;
+        let reserved = context.budget.reserve(names.len())?;
+        let found = self.find_named(names, context).await?;
         reserved.settle(found.len());
         Ok(found.into_iter().map(|(_, view)| view).collect())
     }
 
-    /// Reads accounts for the service itself: they take no space of an answer.
+    /// Reads accounts for the service itself: they do not count in the memory of the answer.
     pub(crate) async fn find_accounts(
         &self,
         query: LedgerQuery,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<AccountView>, Failure> {
-        match self.ask(query, deadline).await? {
+        match self.ask(query, context).await? {
             LedgerAnswer::Accounts(accounts) => Ok(accounts),
             _ => Err(failure::internal("the ledger's answer is of another kind")),
         }
@@ -235,18 +230,18 @@ impl Service {
     pub(crate) async fn session(
         &self,
         request: SessionRequest,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Option<Bytes>, Failure> {
-        match self.ask(LedgerQuery::Session(request), deadline).await? {
+        match self.ask(LedgerQuery::Session(request), context).await? {
             LedgerAnswer::Session(answer) => Ok(answer),
             _ => Err(failure::internal("the ledger's answer is of another kind")),
         }
     }
 
     /// Reads the books: totals of the whole ledger.
-    pub(crate) async fn books(&self, deadline: Deadline) -> Result<Books, Failure> {
-        let reserved = answer::reserve(self.books_rows.load(Relaxed).saturating_add(1))?;
-        let LedgerAnswer::Books(books) = self.ask(LedgerQuery::Books, deadline).await? else {
+    pub(crate) async fn books(&self, context: &RequestContext) -> Result<Books, Failure> {
+        let reserved = context.budget.reserve(self.books_rows.load(Relaxed).saturating_add(1))?;
+        let LedgerAnswer::Books(books) = self.ask(LedgerQuery::Books, context).await? else {
             return Err(failure::internal("the ledger's answer is of another kind"));
         };
         self.books_rows.store(books.ledgers.len(), Relaxed);
@@ -265,17 +260,17 @@ impl Service {
     }
 
     /// Reads all assets, for an answer that lists them.
-    pub(crate) async fn list_assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
+    pub(crate) async fn list_assets(&self, context: &RequestContext) -> Result<Arc<AssetBook>, Failure> {
         let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).book.iter().count();
-        let reserved = answer::reserve(known)?;
-        let assets = self.assets(deadline).await?;
+        let reserved = context.budget.reserve(known)?;
+        let assets = self.assets(context).await?;
         reserved.settle(assets.iter().count());
         Ok(assets)
     }
 
     /// Reads all assets, and renews the copy.
-    pub(crate) async fn assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
-        let LedgerAnswer::Assets { assets, provisional } = self.ask(LedgerQuery::Assets, deadline).await?
+    pub(crate) async fn assets(&self, context: &RequestContext) -> Result<Arc<AssetBook>, Failure> {
+        let LedgerAnswer::Assets { assets, provisional } = self.ask(LedgerQuery::Assets, context).await?
         else {
             return Err(failure::internal("the ledger's answer is of another kind"));
         };
@@ -291,7 +286,7 @@ impl Service {
     pub(crate) async fn assets_for(
         &self,
         mut ledgers: impl Iterator<Item = LedgerNumber>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Arc<AssetBook> {
         let copy = self.assets.read().unwrap_or_else(PoisonError::into_inner).clone();
         let is_fresh = copy.read_at.is_some_and(|read_at| read_at.elapsed() < ASSETS_AGE_MAX);
@@ -300,18 +295,22 @@ impl Service {
             return copy.book;
         }
         // When the read fails, no amount is shown in a currency that may have been replaced.
-        self.assets(deadline).await.unwrap_or_else(|_| {
+        self.assets(context).await.unwrap_or_else(|_| {
             Arc::new(copy.book.iter().filter(|asset| copy.is_final(asset.ledger)).copied().collect())
         })
     }
 
     /// Finds the ledger of an asset's code.
-    pub(crate) async fn ledger_of(&self, code: &str, deadline: Deadline) -> Result<LedgerNumber, Failure> {
+    pub(crate) async fn ledger_of(
+        &self,
+        code: &str,
+        context: &RequestContext,
+    ) -> Result<LedgerNumber, Failure> {
         let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(asset) = known.book.named(code).filter(|asset| known.is_final(asset.ledger)) {
             return Ok(asset.ledger);
         }
-        let assets = self.assets(deadline).await?;
+        let assets = self.assets(context).await?;
         let ledger = assets.named(code).map(|asset: &Asset| asset.ledger);
         ledger.ok_or_else(|| {
             let upper = code.to_ascii_uppercase();
@@ -327,12 +326,13 @@ impl Service {
     pub(crate) async fn history(
         &self,
         query: HistoryQuery,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<HistoryAnswer, Failure> {
-        let reserved = answer::reserve(history_rows_max(&query))?;
-        let read = self.handle.query_history_at(query, freshness::consistency(), deadline).await;
+        let reserved = context.budget.reserve(history_rows_max(&query))?;
+        let consistency = context.freshness.consistency();
+        let read = self.handle.query_history_at(query, consistency, context.deadline).await;
         let Read { index, answer: rows } = read.map_err(|error| failure::of_read(&error))?;
-        freshness::note(index);
+        context.freshness.note(index);
         reserved.settle(rows.len());
         Ok(rows)
     }
@@ -341,12 +341,13 @@ impl Service {
     pub(crate) async fn transfers(
         &self,
         query: HistoryQuery,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<TransferView>, Failure> {
-        let reserved = answer::reserve(history_rows_max(&query))?;
-        let read = self.handle.query_transfers_at(query, freshness::consistency(), deadline).await;
+        let reserved = context.budget.reserve(history_rows_max(&query))?;
+        let consistency = context.freshness.consistency();
+        let read = self.handle.query_transfers_at(query, consistency, context.deadline).await;
         let Read { index, answer: rows } = read.map_err(|error| failure::of_read(&error))?;
-        freshness::note(index);
+        context.freshness.note(index);
         reserved.settle(rows.len());
         Ok(rows)
     }
@@ -355,10 +356,10 @@ impl Service {
     pub(crate) async fn holds(
         &self,
         filter: HoldFilter,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Vec<Transfer>, Failure> {
-        let reserved = answer::reserve(filter.limit_capped())?;
-        let LedgerAnswer::Holds(rows) = self.ask(LedgerQuery::Holds(filter), deadline).await? else {
+        let reserved = context.budget.reserve(filter.limit_capped())?;
+        let LedgerAnswer::Holds(rows) = self.ask(LedgerQuery::Holds(filter), context).await? else {
             return Err(failure::internal("the ledger's answer is of another kind"));
         };
         reserved.settle(rows.len());
@@ -380,23 +381,24 @@ impl Service {
     pub(crate) async fn check_position(
         &self,
         from: MovementNumber,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<(), Failure> {
-        if freshness::consistency() != Consistency::Linearizable {
+        if context.freshness.consistency() != Consistency::Linearizable {
             self.check_state()?;
         }
         if from <= *self.handle.watch_movements().borrow() {
             return Ok(());
         }
-        let read = self.handle.history_end(deadline).await.map_err(|error| failure::of_read(&error))?;
+        let read =
+            self.handle.history_end(context.deadline).await.map_err(|error| failure::of_read(&error))?;
         let end = read.answer.movements;
         if from.0 <= end { Ok(()) } else { Err(Failure::position_after_end(from.0, end)) }
     }
 
-    async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
-        let read = self.handle.query_at(query, freshness::consistency(), deadline).await;
+    async fn ask(&self, query: LedgerQuery, context: &RequestContext) -> Result<LedgerAnswer, Failure> {
+        let read = self.handle.query_at(query, context.freshness.consistency(), context.deadline).await;
         let Read { index, answer } = read.map_err(|error| failure::of_read(&error))?;
-        freshness::note(index);
+        context.freshness.note(index);
         Ok(answer)
     }
 
@@ -404,7 +406,7 @@ impl Service {
     pub(crate) async fn ids_of_names<'reference>(
         &self,
         references: impl IntoIterator<Item = &'reference AccountReference>,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<Names, Failure> {
         let mut found = HashMap::new();
         let mut unknown = BTreeSet::new();
@@ -421,7 +423,7 @@ impl Service {
         }
         if !unknown.is_empty() {
             let unknown = unknown.into_iter().collect();
-            let views = self.find_named(unknown, deadline).await?;
+            let views = self.find_named(unknown, context).await?;
             let mut known = self.names.write().unwrap_or_else(PoisonError::into_inner);
             for (name, view) in views {
                 if known.len() >= NAMES_MAX {
@@ -449,12 +451,12 @@ impl Ledgers {
         &mut self,
         service: &Service,
         code: String,
-        deadline: Deadline,
+        context: &RequestContext,
     ) -> Result<LedgerNumber, Failure> {
         if let Some(ledger) = self.0.get(&code) {
             return Ok(*ledger);
         }
-        let ledger = service.ledger_of(&code, deadline).await?;
+        let ledger = service.ledger_of(&code, context).await?;
         self.0.insert(code, ledger);
         Ok(ledger)
     }
@@ -479,8 +481,8 @@ impl Names {
     }
 }
 
-/// The ids at the beginning of the events of a request; of assets their ledger numbers. Changes of expiry
-/// have no ids.
+/// The ids of the events of a request, which are the first bytes of each record; for assets, their ledger
+/// numbers. Changes of expiry have no ids.
 fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     let id = |event: &[u8]| match operation {
         Operation::SetExpiry => None,

@@ -1,13 +1,16 @@
 //! How much of each budget one peer address may hold.
 //!
 //! All clients share the budgets of the server: connections, requests, bytes, streams and reads. Each budget
-//! is divided among peer addresses, where a peer address is an IPv4 address or the /64 network of an IPv6
-//! address. An address may hold at most as much as it leaves free. A single address gets half of a budget; n
-//! greedy addresses get 1/(n+1) each, and as much stays free for all others (switches call this the dynamic
-//! threshold algorithm). IPv6 addresses come in blocks: a site has a /48, with 65,536 networks of /64. So all
-//! /64 of a /48 together may hold no more than they leave free, too. The same rule holds among the /64 of a
-//! /48: the site may hold half of what others leave it, and a /64 may hold at most as much of that as it
-//! leaves free. So one greedy /64 gets half of what its site may have, and its neighbours still get a part.
+//! is divided among peer addresses. A peer address is an IPv4 address, or the /64 network of an IPv6 address.
+//!
+//! The rule: an address may hold at most as much as it leaves free. A single address gets half of a budget; n
+//! greedy addresses get 1/(n+1) each, and as much stays free for all others. Switches call this the dynamic
+//! threshold algorithm.
+//!
+//! IPv6 addresses come in blocks: a site has a /48, with 65,536 networks of /64. So the rule applies twice. All
+//! /64 of a /48 together may hold at most as much as they leave free, so the site may hold half of what others
+//! leave it. One /64 may hold at most as much of that half as it leaves free. So one greedy /64 gets half of
+//! what its site may hold, and its neighbours still get a part.
 //!
 //! A connection holds the [`Share`] of its address. So a request costs one or two more atomic additions for
 //! each budget, and no lookup.
@@ -199,7 +202,7 @@ impl Share {
         self.own[budget as usize].load(Relaxed)
     }
 
-    /// What the /48 of this address holds of a budget; what the address itself holds where it is in none.
+    /// What the /48 of this address holds of a budget. Without a /48, what the address itself holds.
     pub(crate) fn held_by_site(&self, budget: Budget) -> usize {
         self.site.as_deref().unwrap_or(self).held(budget)
     }
@@ -293,8 +296,8 @@ impl Share {
     }
 }
 
-/// What is free for the networks of a /48. The block may hold half of what others leave it, and that is what
-/// it holds and what is free.
+/// What is free inside a /48 that holds `held`, when `free` is free for all. Others leave the /48 both of these,
+/// and it may hold half of them.
 const fn free_inside(free: usize, held: usize) -> usize {
     free.saturating_add(held).div_ceil(2).saturating_sub(held)
 }

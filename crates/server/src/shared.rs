@@ -1,4 +1,4 @@
-//! What both protocols do with rows of the history and with results.
+//! What several protocols do with rows of the history and with results.
 
 use bezant_api::{ErrorCode, Failure};
 use bezant_codec::result_from_bytes;

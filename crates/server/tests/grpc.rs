@@ -12,6 +12,7 @@ use bezant_types::{AccountId, CreateTransferStatus, LedgerNumber, Transfer, Tran
 use bytes::Bytes;
 use common::Server;
 use http::uri::PathAndQuery;
+use prost::Message;
 use tonic::client::Grpc;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
@@ -323,5 +324,38 @@ async fn a_repeated_chain_exists_and_a_refusal_has_its_case() {
     let reply = client.create_transfers(request).await.unwrap().into_inner();
     assert_eq!(reply.results[0].name, "exists_with_different_amount");
     assert!(reply.results[0].detail.contains("0.01 EUR, not 0.02 EUR"), "{reply:?}");
+    server.stop().await;
+}
+
+/// A message as gRPC frames it.
+fn framed(message: &impl Message) -> Bytes {
+    let message = message.encode_to_vec();
+    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_of_a_call_runs_from_its_head_on() {
+    let server = Server::start().await;
+    let asset = v1::Asset { ledger: 10001, code: "POINTS".to_owned(), scale: 0 };
+    let calls = [
+        ("RegisterAssets", framed(&v1::RegisterAssetsRequest { assets: vec![asset] })),
+        ("Submit", framed(&v1::SubmitRequest { operation: 7, records: vec![0; 32].into() })),
+    ];
+    for (call, message) in calls {
+        let (mut client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+        tokio::spawn(connection);
+        let head = http::Request::post(format!("http://bezant/bezant.v1.Ledger/{call}"))
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", "500m");
+        let (answer, mut body) = client.send_request(head.body(()).unwrap(), false).unwrap();
+        // The head has arrived once the server counts the call.
+        while !server.get("/metrics").await.body.contains("bezant_requests_in_flight 2\n") {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        body.send_data(message, true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "4", "{call}: the deadline is exceeded");
+    }
     server.stop().await;
 }

@@ -1,7 +1,7 @@
-//! Intended mistakes, around the real code and never in it: each proves that a checker can fail.
+//! Intended mistakes: each proves that a checker can fail. They wrap the real code and are never in it.
 //!
-//! They are where a replica meets the world: in how its writes are confirmed, in its engine's outputs, and in
-//! its machine. No other crate has them.
+//! They change the replica's surroundings: how its writes are confirmed, its engine's inputs and outputs, and
+//! its state machine. No other crate contains them.
 
 use std::ops::Range;
 
@@ -27,11 +27,11 @@ pub enum Bug {
     ForgetVote,
     /// A leader answers reads without confirming that it still leads.
     ReadFromDeposedLeader,
-    /// At every tenth entry of an incarnation the commands of the entry are applied in reverse order.
+    /// At every tenth entry of an incarnation, the entry's commands are applied in reverse order.
     ApplyOutOfOrder,
     /// An entry counts as committed as soon as it is on the leader's own disk.
     CommitWithoutMajority,
-    /// Ids that are in the history and no longer in memory count as new after a restart.
+    /// An id that is only in the history, and no longer in memory, counts as new.
     ForgetOldIds,
     /// A new leader begins with the timestamp of the last entry that it has.
     ReuseTimestamp,
@@ -39,13 +39,13 @@ pub enum Bug {
     TruncateCommitted,
     /// A replica that dropped damaged data continues to vote.
     VoteAfterDamage,
-    /// A checkpoint omits the sessions: after a start from it a retry counts as a new request.
+    /// A checkpoint omits the sessions. After a start from it, a retry counts as a new request.
     CheckpointWithoutSessions,
-    /// A checkpoint omits the greatest id: after a start from it every id counts as new.
+    /// A checkpoint omits the greatest id. After a start from it, every id counts as new.
     CheckpointWithoutIds,
-    /// A restart ignores what the disk records as committed.
+    /// A restart ignores the index that the disk records as committed.
     IgnoreFloor,
-    /// A key is not stored: another request with it is executed.
+    /// Keys are not stored: a different request with a used key is executed.
     ForgetKeys,
     /// A change of one bound removes the other one.
     ChangeBothBounds,
@@ -92,7 +92,7 @@ impl Bug {
         }
     }
 
-    /// True for a bug that shows only where disks go back in time.
+    /// True for a bug that has an effect only if old copies replace disks.
     pub const fn needs_rewinds(self) -> bool {
         matches!(self, Self::IgnoreFloor)
     }
@@ -109,7 +109,7 @@ pub(crate) struct FlawedEngine<E> {
     inner: E,
     bug: Option<Bug>,
     outputs: Vec<Output>,
-    /// Entries that were output to the disk, for an engine that commits what its own disk has.
+    /// The entries of writes, for the bug that commits whatever is on the leader's own disk.
     written: Vec<(u64, LogEntry)>,
     committed: LogIndex,
     /// The first bytes of the newest command entry: its timestamp.
@@ -242,14 +242,14 @@ impl<E: Engine> Engine for FlawedEngine<E> {
 pub(crate) struct FlawedLedger {
     pub(crate) ledger: Ledger,
     bug: Option<Bug>,
-    /// Applied entries, for a bug that shows at some of them.
+    /// The number of applied entries, for a bug that has an effect at some of them.
     entries: u64,
-    /// Bytes of the checkpoint that are still to come, for a bug that omits its end.
+    /// Remaining bytes of the checkpoint, for a bug that omits its end; `None` before its first piece.
     left: Option<usize>,
 }
 
 thread_local! {
-    /// The bug of the simulation on this thread: `restore` has no argument for it.
+    /// The bug of the simulation on this thread. It is not an argument, because `restore` has none for it.
     static BUG: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
@@ -260,11 +260,12 @@ pub(crate) fn set(bug: Option<Bug>) {
 
 /// Bytes of the head of a ledger's checkpoint, with the layout of `ledger/src/checkpoint.rs`.
 const HEAD_SIZE: usize = 128;
-/// Where the head has the greatest id.
+/// The position of the greatest id in the head.
 const HEAD_ID_MAX: Range<usize> = 32..48;
-/// For each section before the sessions: where the head has its number of items, and the bytes of one item.
+/// For each section before the sessions: the position of its number of items in the head, and the bytes of
+/// one item.
 const HEAD_SECTIONS: [(usize, usize); 4] = [(64, 240), (72, 72), (80, 128), (88, 32)];
-/// Where the head has the number of sessions.
+/// The position of the number of sessions in the head.
 const HEAD_SESSIONS: Range<usize> = 96..104;
 
 /// Sets the number of sessions in the head of a checkpoint to 0; returns the bytes of the rest.
@@ -326,7 +327,6 @@ impl StateMachine for FlawedLedger {
     fn apply(&mut self, index: LogIndex, entry: &Entry, mut found: Fetched) -> Option<Applied<HistoryRows>> {
         self.entries += 1;
         match self.bug {
-            // The commands of one entry are reversed, at every tenth entry of this incarnation.
             Some(Bug::ApplyOutOfOrder) if self.entries.is_multiple_of(10) && entry.commands.len() > 1 => {
                 let mut commands = entry.commands.clone();
                 commands.reverse();

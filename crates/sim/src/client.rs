@@ -1,7 +1,7 @@
-//! Clients: what they request, which nodes they ask, and the answers.
+//! Clients: they choose requests and nodes, and handle the answers.
 //!
-//! Every third client keeps a session: it numbers its requests, and each names the reply to the one before
-//! it.
+//! Every third client keeps a session: it numbers its requests, and each request names the reply to the
+//! previous one.
 
 use bezant_codec::Reader;
 use bezant_ledger::{Event, Operation, SessionAnswer, SessionHead, SessionOutcome};
@@ -130,8 +130,9 @@ impl Client {
         SessionHead::create([&head.to_bytes()[..], &events].concat().into()).expect("invariant: one batch")
     }
 
-    /// A disk that went back may have lost what the client has seen: then the client waits for an entry that
-    /// never comes. After a while it starts a new session, as users do.
+    /// A disk that went back may have lost entries that the client has seen. Then a read that must include
+    /// them is never answered. After [`SESSION_TIMEOUT`] the client gives the read up and starts without seen
+    /// entries, as a user would.
     pub(crate) fn drop_lost_session(&mut self, now: u64) {
         let waits_for_seen = |call: &mut Call| {
             let is_session = matches!(
@@ -145,7 +146,7 @@ impl Client {
         }
     }
 
-    /// Takes the results of the write that the client waits for.
+    /// Handles the results of the write that the client waits for.
     pub(crate) fn handle_results(&mut self, command: &Command, results: &[u8], at: u64) {
         self.written.extend(self.call.as_ref().map(|call| Written { since: call.since, at }));
         let mut reader = Reader::new(results);

@@ -1,7 +1,7 @@
-//! The faults of a run and their times: drawn from the seed before it begins.
+//! The faults of a run and their times. They are drawn from the seed before the run begins.
 //!
 //! Every seed has its own selection of fault kinds, some frequent and some absent. So rare combinations
-//! occur, and a run with mild faults finds what only a long calm shows.
+//! occur. A run with few faults finds defects that show only after a long time without faults.
 
 use bezant_types::NodeId;
 
@@ -11,7 +11,8 @@ use crate::random::Random;
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
-/// In millionths: far more than any crystal drifts, so that a short run shows an effect.
+/// The greatest drift of a clock, in millionths. Real clocks drift far less; so much has an effect even in a
+/// short run.
 const DRIFT_MAX: u64 = 50_000;
 
 /// A fault. Durations are in ns.
@@ -23,15 +24,15 @@ pub(crate) enum Fault {
     Blackout(u64),
     /// A process is killed, and starts again after a duration.
     Kill(NodeId, u64),
-    /// A machine loses its power at the n-th operation of its disk from now on.
+    /// A machine loses its power at the given operation of its disk, counted from now.
     PowerLossInWrite(NodeId, u64),
-    /// The n-th operation of a disk from now on fails.
+    /// The given operation of a disk, counted from now, fails.
     DiskFailure(NodeId, u64),
     /// A process pauses for a duration.
     Pause(NodeId, u64),
-    /// A disk has space for a number of bytes more, until a duration has passed.
+    /// A disk has space only for this number of further bytes (second), for a duration (third).
     FullDisk(NodeId, u64, u64),
-    /// Every flush of a disk takes longer by a duration, until the faults end or the next such fault.
+    /// Every flush of a disk takes longer by a duration, until the next such fault or the end of the faults.
     SlowDisk(NodeId, u64),
     /// A clock jumps by this many ns.
     ClockJump(NodeId, i64),
@@ -90,7 +91,8 @@ impl Fault {
     }
 }
 
-/// Kinds that have an effect, and are counted, some time after they were planned.
+/// Names of kinds that are counted in several places, because their effect comes later than the fault, or is
+/// not a [`Fault`] at all.
 pub(crate) mod kind {
     pub(crate) const POWER_LOSS_IN_WRITE: &str = "power loss in a write";
     pub(crate) const DISK_FAILURE: &str = "disk failure";
@@ -125,19 +127,19 @@ pub(crate) const KIND_NAMES: [&str; 20] = [
     kind::FULL_DISK,
     kind::CLOCK_DRIFT,
 ];
-/// Kinds that every run has in which disks go back in time.
+/// The kinds that every run has in which old copies replace disks.
 pub const REWIND_NAMES: [&str; 4] = [kind::COPY, kind::REWIND, "isolation", "heal"];
 /// Other kinds that such a run may have.
 const REWIND_KINDS: [u64; 6] = [0, 2, 5, 8, 13, 14];
 const KINDS: u64 = 18;
 /// Kinds that cause elections, and crashes in the middle of them.
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
-/// Kinds that damage disks, and cut off the replicas that have what was lost.
+/// Kinds that damage disks, and cut off the replicas that have the lost data.
 const DAMAGE_KINDS: [u64; 6] = [0, 5, 8, 11, 16, 16];
-/// Kinds that leave a leader alone with its clients while the others elect another.
+/// Kinds that leave a leader connected only to its clients, while the other replicas elect another leader.
 const CUT_KINDS: [u64; 5] = [8, 9, 10, 11, 12];
 
-/// Kinds that make flushes fail, and remove the replicas that have what was not written.
+/// Kinds that make flushes fail, and stop the replicas that have the data that was not written.
 const FLUSH_KINDS: [u64; 6] = [0, 1, 4, 4, 4, 8];
 
 /// The plan of a run.
@@ -152,7 +154,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Draws a plan. A bug that shows only in a rare moment gets a plan that makes it less rare.
+    /// Draws a plan. A bug that has an effect only in rare moments gets a plan that makes these moments
+    /// frequent.
     pub(crate) fn draw(random: &mut Random, nodes: &[NodeId], bug: Option<Bug>) -> Self {
         let is_about_votes = bug == Some(Bug::ForgetVote);
         let until = random.between(6, 16) * SECOND;
@@ -197,9 +200,10 @@ impl Plan {
 }
 
 impl Plan {
-    /// A run in which disks go back in time. Again and again a minority is cut off while the others commit
-    /// entries. Then the disk of one of those goes back to an earlier state; with the minority it is a
-    /// majority without those entries. The others come back, some of them after a crash.
+    /// A run in which old copies replace disks. The following repeats. A minority is cut off while the other
+    /// nodes commit entries. Then an old copy replaces the disk of one of these other nodes; together with
+    /// the minority it is a majority without the entries. Then the rest is connected again, some of it after
+    /// a crash.
     pub(crate) fn with_rewinds(random: &mut Random, nodes: &[NodeId]) -> Self {
         let until = random.between(8, 16) * SECOND;
         let mut faults = Vec::new();
@@ -247,8 +251,8 @@ impl Plan {
     }
 }
 
-/// The drift of each clock against the world's, in millionths; all zeros in most runs. It has its own
-/// generator: a run without drift is the same as before drift was added.
+/// The drift of each clock against the world's, in millionths; all zeros in most runs. They have their own
+/// generator, so that a run without drift is the same as before drift was added.
 pub(crate) fn clock_drifts(seed: u64, machines: usize) -> Vec<i64> {
     let mut random = Random::new(!seed);
     let is_drifting = random.per_mille(300);

@@ -1,8 +1,8 @@
-//! Requests with an idempotency key, as the server makes them of its clients' requests: new ones, retries,
-//! and other requests with an old key.
+//! Requests with an idempotency key, as the server passes them to the ledger: new ones, retries, and
+//! different requests with an old key.
 //!
-//! Ids and marks follow from client and key, as those of `api::idempotency` follow from the key; the hash is
-//! another one.
+//! Ids and marks are derived from client and key. `api::idempotency` derives them from the key in the same
+//! way, with another hash.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ const REMEMBERED: usize = 12;
 enum Kind {
     Account = 1,
     Transfer = 2,
-    /// The first of several transfers: a single transfer has the guard as its id.
+    /// The first of several transfers. (A single transfer has the guard as its id.)
     FirstOfSeveral = 3,
     Witness = 4,
 }
@@ -75,7 +75,8 @@ impl Keys {
         self.request(request)
     }
 
-    /// The first request with an old key once more, or another request with it; `None` without an old key.
+    /// The first request with an old key again, or a different request with that key. `None` without an old
+    /// key.
     pub(crate) fn again(
         &self,
         random: &mut Random,
@@ -85,7 +86,7 @@ impl Keys {
         let mut request = self.sent.get(at)?.clone();
         match (&mut request.events, random.below(8)) {
             (_, 0..4) => {}
-            // One more event before the old ones: they move, and get new ids.
+            // One more event before the old ones. The old ones change their position, and so their ids.
             (Events::Transfers(transfers), 4..6) => transfers.insert(0, payment(random)),
             (Events::Transfers(transfers), 6) => transfers[0].amount ^= 1,
             (Events::Transfers(transfers), _) if transfers.len() > 1 => drop(transfers.pop()),
@@ -131,9 +132,10 @@ impl Keys {
         head.command(records).expect("invariant: whole events that create")
     }
 
-    /// An id. Those of every second key are smaller than the ids that clients draw; the rest lies among them.
+    /// An id. The ids of every second key are smaller than all ids that clients draw. The others are between
+    /// those.
     fn id(&self, kind: Kind, key: u64, position: u64) -> u128 {
-        // A seed for each combination, so that the generator's first number differs.
+        // Each combination of arguments is another seed, so that the first numbers of the generators differ.
         let mut hash = Random::new(self.client << 48 | key << 16 | position << 8 | kind as u64);
         let high = if key.is_multiple_of(2) { 0 } else { self.client + 1 };
         u128::from(high) << 64 | u128::from(hash.next())

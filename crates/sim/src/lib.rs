@@ -1,14 +1,14 @@
-//! The simulator: whole nodes, the same that run in production, over a network, disks and clocks that fail.
+//! The simulator: the code of whole nodes, over a simulated network, disks and clocks that fail.
 //!
-//! One run is one thread and one seed: equal seed, equal run, to the last bit. Clients pay, read, retry and
-//! repeat requests. Meanwhile messages are lost, duplicated and delayed, machines lose power in the middle of
-//! a write, disks fail and hang, clocks jump and processes pause. Then the faults end, and the run checks
-//! what must hold (`check`): agreement, one outcome for each id, conservation, answers that follow the log,
-//! reads that never show the past, equal states, time that only grows, one leader in a term, and progress of
-//! every client.
+//! A run has one thread and one seed; runs with equal seeds are equal to the last bit. Clients pay, read,
+//! retry and repeat requests. Meanwhile messages are lost, duplicated and delayed, machines lose power in the
+//! middle of a write, disks fail and hang, clocks jump and processes pause. Then the faults end, and the
+//! checkers (`check`) run: agreement, one outcome for each id, conservation, answers that follow the log,
+//! linearizable reads, equal states, time that only grows, one leader in a term, and progress of every
+//! client.
 //!
-//! Never: a clock, a thread, the system's randomness. [`Bug`] shows that the checkers can fail: it names
-//! intended mistakes around the real code.
+//! It never uses a clock, a thread or the system's randomness. [`Bug`] lists intended mistakes around the
+//! real code, which show that the checkers can fail.
 
 mod bug;
 mod check;
@@ -42,10 +42,10 @@ pub struct SimOptions {
     pub seed: u64,
     /// The consensus protocol of the nodes.
     pub engine: EngineKind,
-    /// An intended mistake, which a checker must find; `None` for the code as it is.
+    /// An intended mistake, which a checker must find; `None` for the real code.
     pub bug: Option<Bug>,
-    /// Disks go back in time. Acknowledged entries may be lost then, but some node must stop and report it.
-    /// Such a run has its own faults and checkers.
+    /// True for a run in which old copies replace disks. Acknowledged entries may be lost then, but some node
+    /// must stop and report it. Such a run has its own faults and checkers.
     pub rewinds: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct SimOptions {
 pub struct SimReport {
     /// Simulated time, ns.
     pub nanos: u64,
-    /// Events of the world.
+    /// Events that the world has processed.
     pub events: u64,
     /// Entries that were committed.
     pub entries: u64,
@@ -68,12 +68,12 @@ pub struct SimReport {
     pub repairs: u64,
     /// Steps of the operator: a node added, promoted or removed, a disk lost, leadership transferred.
     pub operator_steps: u64,
-    /// Replicas that stopped because the others contradict what they know to be committed.
+    /// Replicas that stopped because other replicas contradict an entry that they know to be committed.
     pub stops: u64,
     /// Acknowledged writes that are not in the log at the end.
     pub lost: u64,
-    /// For each kind of fault how often it had an effect, 0 included. A cut counts with every message that it
-    /// stops.
+    /// For each kind of fault, how often it had an effect, 0 included. A cut counts once for every message
+    /// that it stops.
     pub faults: BTreeMap<&'static str, u64>,
     /// Checksum of the events and the last state: equal for equal seeds.
     pub fingerprint: u64,

@@ -1,7 +1,7 @@
-//! The operator of the cluster: changes the membership, one step after the other, during the faults.
+//! The operator of the cluster: it changes the membership during the faults, one step after another.
 //!
-//! It has only what an operator has: its present step, and the answers. Without an answer it repeats the
-//! request, and it takes "already so" for success.
+//! It uses only what a real operator has: its present step, and the answers. Without an answer it repeats the
+//! request. An answer that the change was made before counts as success.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,7 @@ pub(crate) struct Operator {
     steps: VecDeque<Step>,
     /// The request that waits for its answer, and its time in ns.
     asked: Option<(Ticket, u64)>,
-    /// The node that is to be removed leads: leadership must be transferred first.
+    /// True when the node that is to be removed leads, so that leadership must be transferred first.
     must_move_lead: bool,
 }
 
@@ -42,8 +42,7 @@ pub(crate) struct Operator {
 const ANSWER_TIMEOUT: u64 = 1_000_000_000;
 
 impl Operator {
-    /// Plans steps for a cluster of `count` nodes, numbered from 1 on, and one spare machine with the next
-    /// number.
+    /// Plans steps for a cluster of the nodes 1 to `count`, and one spare machine with the next number.
     pub(crate) fn draw(random: &mut Random, count: u64) -> Self {
         let mut steps = VecDeque::new();
         let spare = NodeId(count + 1);
@@ -76,7 +75,7 @@ impl Operator {
         self.asked.is_none_or(|(_, since)| since + ANSWER_TIMEOUT <= time)
     }
 
-    /// The next request. `others` are the nodes that could lead instead of the one that is to be removed.
+    /// The next request. `others` are the nodes that could lead instead of the node that is to be removed.
     pub(crate) fn change(&self, others: &[NodeId], random: &mut Random) -> Option<Change> {
         match self.step()? {
             Step::Add(node) => Some(Change::Add { node, address: format!("machine{node}:1") }),
@@ -108,7 +107,7 @@ impl Operator {
         self.asked = None;
     }
 
-    /// An answer arrived; true when the step is done, now or before.
+    /// An answer arrived. Returns true when the step is done, by this request or an earlier one.
     pub(crate) fn handle_answer(&mut self, outcome: Result<(), ChangeError>) -> bool {
         self.asked = None;
         let moved_lead = std::mem::take(&mut self.must_move_lead);

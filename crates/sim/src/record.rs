@@ -1,5 +1,5 @@
-//! The record of a run: what clients saw, and what the replicas applied. The checkers of order, time and
-//! answers use nothing else; other checkers look into the nodes.
+//! The record of a run: the answers to clients, and the entries that the replicas applied. The checkers of
+//! order, time and answers use only this record; other checkers inspect the nodes.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,12 @@
-//! Bit rot: a disk returns other bytes than those that were written.
+//! Bit rot: a disk returns other bytes than were written.
 
 use bezant_storage::MemoryDisk;
 use bezant_storage::disk::Disk;
 
 use crate::random::Random;
 
-/// Beginnings and ends of the names of log, checkpoint and history files; records are not damaged.
+/// The beginnings and ends of the names of log, checkpoint and history files. Other files, the records, are
+/// not damaged.
 const KINDS: [(&str, &str); 3] = [("log-", ".bzl"), ("checkpoint-", ".bzc"), ("history-", "")];
 
 /// Flips a few bits of one file, and returns its name. `None` when nothing was damaged.
@@ -19,7 +20,7 @@ pub(crate) fn rot(disk: &MemoryDisk, random: &mut Random) -> Option<String> {
     });
     let file = candidates.find_map(|names| random.pick(&names).cloned())?;
     let content = disk.content(&file).unwrap_or_default();
-    // A byte that is not zero: damage of unused bytes would have no effect.
+    // Only bytes that are not zero: damage of unused bytes would have no effect.
     let written: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
     for _ in 0..random.between(1, 3) {
         let at = random.pick(&written).copied()?;

@@ -1,4 +1,4 @@
-//! A few seeds without a failure, and every bug found within a number of seeds.
+//! Some seeds must run without a failure, and every bug must be found within a number of seeds.
 
 use super::*;
 
@@ -53,16 +53,16 @@ const OVERFLOW: &str = "attempt to subtract with overflow";
 const NO_CAUSE: &str = "no fault explains it";
 const UNREPORTED: &str = "was given up without a report";
 const NO_STOP: &str = "and no node stopped";
-/// A replica stops before it gives up what it knows to be committed.
+/// A replica stops before it drops entries that it knows to be committed.
 const FLOOR: &str = "its log is committed up to entry";
 
-/// Replicas have different states: found by the checker that compares them first.
+/// Replicas have different states. Any of these checkers may find that first.
 const STATES: &[&str] =
     &[OTHER_ANSWER, OTHER_BALANCES, OTHER_HISTORY, TWICE, DIVERGED, OTHER_STATE, OVERFLOW];
-/// Committed entries differ or are gone: paxos may wait for entries that no replica has.
+/// Committed entries differ or are lost. With Paxos a replica may then wait for entries that no replica has.
 const LOGS: &[&str] = &[AGREEMENT, PAST_READ, LAGS, NO_PROGRESS, FLOOR];
 
-/// Every bug, within how many seeds it must be found, and which checkers may find it.
+/// Every bug, the number of seeds within which it must be found, and the checkers that may find it.
 const FOUND_WITHIN: [(Bug, u64, &[&str]); 15] = [
     (Bug::AcknowledgeBeforeFsync, 10, &[NOT_DURABLE, AGREEMENT]),
     (Bug::IgnoreFailedFsync, 100, &[AGREEMENT, LAGS, PAST_READ, NO_CAUSE]),
@@ -85,7 +85,7 @@ const FOUND_WITHIN: [(Bug, u64, &[&str]); 15] = [
 #[track_caller]
 fn check_all_are_found(engine: EngineKind) {
     for (bug, seeds, checkers) in FOUND_WITHIN {
-        // The moments in which it shows are rarer with paxos.
+        // The moments in which this bug has an effect are rarer with Paxos.
         let is_rare = bug == Bug::ReadFromDeposedLeader && engine == EngineKind::Paxos;
         let seeds = if is_rare { 400 } else { seeds };
         let found = (0..seeds).find_map(|seed| simulate(with(engine, seed, Some(bug))).err());
@@ -118,7 +118,7 @@ fn every_bug_is_found_with_paxos() {
     check_all_are_found(EngineKind::Paxos);
 }
 
-/// Checks that where disks go back in time, replicas stop, and every loss is reported.
+/// Checks runs in which old copies replace disks: replicas stop, and every loss is reported.
 #[track_caller]
 fn check_rewinds(engine: EngineKind) {
     let (mut stops, mut lost) = (0, 0);

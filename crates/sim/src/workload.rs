@@ -1,7 +1,7 @@
-//! The clients' requests: accounts and transfers of every kind; most are valid, some are refused, some are
-//! repeated, some have a key.
+//! The clients' requests: accounts and transfers of every kind. Most are valid; some are refused, some are
+//! repeated, and some have a key.
 //!
-//! Clients share the accounts, so that they conflict; each has its own ids of transfers.
+//! Clients share the accounts, so that their requests conflict. Each client has its own ids of transfers.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,7 +20,8 @@ use crate::random::Random;
 
 /// Accounts that every client creates first.
 const FIRST: u128 = 12;
-/// The last ones of them, which may be closed and opened again; the others stay open.
+/// The number of these accounts, from the last one back, that may be closed and opened again. The others stay
+/// open.
 const CLOSABLE: u128 = 2;
 /// Accounts with bounds and names, which clients create later.
 const NAMED: u128 = 6;
@@ -35,7 +36,7 @@ pub(crate) struct Workload {
     client: u64,
     last_id: u64,
     sent: VecDeque<Transfer>,
-    /// The newest heads of the accounts' spends that the client has seen.
+    /// For each account, the newest head of its chain of spends that the client has seen.
     heads: BTreeMap<AccountId, Head>,
     keys: Keys,
 }
@@ -80,7 +81,7 @@ impl Workload {
         self.sent.drain(..self.sent.len().saturating_sub(REMEMBERED));
     }
 
-    /// A request with a key: a new one, or one with an old key.
+    /// A request with a new key or with an old key.
     fn keyed(&mut self, random: &mut Random) -> Command {
         let is_again = random.per_mille(600);
         let old = if is_again { self.keys.again(random, random_payment) } else { None };
@@ -142,7 +143,7 @@ impl Workload {
         }
     }
 
-    /// A transfer that is refused. One kind might succeed later, so its id is used up.
+    /// A transfer that is refused. One kind uses up its id, because it might succeed later.
     fn refused(&mut self, random: &mut Random) -> Transfer {
         let payment = self.payment(random);
         match random.below(4) {
@@ -170,9 +171,10 @@ impl Workload {
         command(Operation::CreateTransfersExtended, &[ExtendedTransfer { transfer, prev_hash }])
     }
 
-    /// Transfers with imported timestamps. They are refused if cluster time differs from the world's; those
-    /// with a timeout are refused unless expiry is paused. Or such a pause, which takes effect if no movement
-    /// precedes it, or its end, if no payment has ended it before.
+    /// Either transfers with imported timestamps, or a change of the pause of expiry. The transfers are
+    /// refused if cluster time differs from the world's; those with a timeout are also refused unless expiry
+    /// is paused. A pause takes effect only if the ledger still has `movements` movements. The end of a pause
+    /// has no effect if a payment has ended it before.
     fn imported(&mut self, random: &mut Random, now: u64, movements: u64) -> Command {
         let count = random.between(1, 3);
         let transfers: Vec<Transfer> = (0..count)
@@ -208,7 +210,7 @@ fn command<E: Event>(operation: Operation, events: &[E]) -> Command {
 
 /// A payment without an id.
 fn random_payment(random: &mut Random) -> Transfer {
-    // Accounts that are created later appear now and then, on either side.
+    // Sometimes one side is an account that is created later, or not at all.
     let count = FIRST - CLOSABLE;
     let mut side =
         || 1 + u128::from(random.next()) % if random.per_mille(80) { FIRST + NAMED } else { count };
@@ -245,7 +247,7 @@ fn random_bounds(random: &mut Random) -> Bounds {
     Bounds { minimum, maximum }
 }
 
-/// Creates an account with a name and bounds; it may exist already, equal or different.
+/// Creates an account with a name and bounds. The account may exist already, with equal or with other fields.
 fn named(random: &mut Random) -> Command {
     let id = named_id(random);
     let account = Account { id: AccountId(id), ledger: LedgerNumber(1), code: 2, ..Account::default() };
@@ -275,8 +277,8 @@ fn name(random: &mut Random) -> Command {
     command(Operation::SetName, &[SetName { account_id: AccountId(id), name: random_name(random) }])
 }
 
-/// The accounts that every client creates first: all but one client find them there. Some may not be
-/// overdrawn, on one side or the other; some keep their balances.
+/// The accounts that every client creates first; for all clients but one they exist already. Some may not be
+/// overdrawn on the debit side or the credit side; some keep the history of their balances.
 pub(crate) fn first_accounts() -> Vec<Account> {
     let flags = |id: u128| match id {
         4 => AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS,

@@ -117,8 +117,8 @@ pub trait Disk: Send + Sync + Debug {
         Ok(u64::MAX)
     }
 
-    /// Returns an error when the folder is no longer at its path: what is written would be lost to all other
-    /// processes.
+    /// Returns an error when the folder is no longer at its path. No other process could find what is written
+    /// then.
     fn check_place(&self) -> Result<(), DiskError> {
         Ok(())
     }

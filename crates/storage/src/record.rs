@@ -1,14 +1,16 @@
-//! Small records that are replaced as a whole: the vote, the identity of the node, the members, a change of
-//! the log under way, damage of the history, a conflict between committed entries, and the terms of the
-//! committed log.
+//! Small records, each replaced as a whole: the vote, the identity of the node, the members, a change of the
+//! log under way, damage of the history, a conflict between committed entries, the terms of the committed
+//! log.
 //!
-//! A record is one block of 4096 bytes in its own file. A new record is written to a second file, made
-//! durable and renamed: a crash leaves the old record or the new one. The two files exchange their names, so
-//! the next record overwrites the one before the last and needs no new disk space ([`reserve_space`]). Where
-//! files cannot exchange their names, or there was no older record, the space for the next record is
-//! allocated afterwards, if there is any. A damaged record is an error and is never treated as absent: after
-//! a lost vote, two leaders could be elected in one term. Reading makes a record durable first, because the
-//! process that wrote it may have been killed before that.
+//! A record is one block of 4096 bytes in its own file. A new record is written to a second file and made
+//! durable. Then the two files exchange their names, so a crash leaves the old record or the new one. The
+//! second file now holds the old record. The next record overwrites it and needs no new disk space
+//! ([`reserve_space`]). If the file system cannot exchange names, or there was no old record, the second file
+//! is renamed instead. Then space for the next record is allocated, if the disk has some.
+//!
+//! A damaged record is an error and is never treated as absent: after a lost vote, two leaders could be
+//! elected in one term. Before the vote, the identity or the members are read, the folder is synced, because
+//! the process that wrote the record may have been killed before it did that.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -260,8 +262,8 @@ fn reserve_space_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, Reco
     Ok(has_all)
 }
 
-/// True when the file has the size of a record, and so its space: a file that was created on a full disk is
-/// shorter.
+/// True when the file has the size of a record: then its space is allocated. A file that was created on a
+/// full disk is shorter.
 fn has_space(disk: &dyn Disk, name: &str) -> Result<bool, RecordError> {
     match disk.open(name, OpenMode::Read) {
         Ok(file) => Ok(file.size()? == BLOCK_SIZE as u64),
@@ -279,7 +281,8 @@ pub(crate) fn remove(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordErro
     Ok(())
 }
 
-/// Stores the last vote. After a failure it stays closed, because the content of the disk is unknown.
+/// Stores the last vote. After a failed write every later call fails, because the content of the disk is
+/// unknown.
 #[derive(Debug)]
 pub struct VoteStore {
     disk: Arc<dyn Disk>,
@@ -296,8 +299,8 @@ impl VoteStore {
     }
 
     /// Allocates disk space for the next vote, where that is missing; true when it is allocated. The other
-    /// records have other writers, which may be active: the function [`reserve_space`] is for the start of a
-    /// node.
+    /// records are left alone, because other threads may be writing them. The function [`reserve_space`] is
+    /// for the start of a node, when there are no other writers.
     pub fn reserve_space(&self) -> Result<bool, RecordError> {
         reserve_space_for(&*self.disk, &[RecordKind::Vote])
     }
@@ -335,12 +338,13 @@ pub struct Identity {
     /// Random number of this folder: if the folder is lost, the new one gets another number.
     pub disk: u128,
     /// Index of the entry that made this node a member, from the member list at the time when the folder was
-    /// created; 0 for the first members. A node number that was removed and added again has another folder.
+    /// created; 0 for the first members. A node that is removed and added again gets a new folder and a new
+    /// index.
     pub since: LogIndex,
     /// True when this folder is known to have lost nothing, so that its node may vote.
     pub is_admitted: bool,
-    /// Consensus engine of the cluster. `None` while it is unknown, and in a folder older than the choice of
-    /// engines, which uses Raft.
+    /// Consensus engine of the cluster. `None` while it is unknown, and in a folder from before the engine
+    /// could be chosen; such a folder uses Raft.
     pub engine: Option<EngineKind>,
     /// Other nodes that this node has met, and their folders; at most 64.
     pub known: Vec<KnownDisk>,
@@ -351,8 +355,8 @@ pub struct Identity {
 pub struct KnownDisk {
     /// Number of the node.
     pub node: NodeId,
-    /// Index of the entry that made the node a member: a node that was removed and added again has another
-    /// folder.
+    /// Index of the entry that made the node a member. A node that is removed and added again gets a new
+    /// folder and a new index.
     pub since: LogIndex,
     /// Random number of its folder.
     pub disk: u128,

@@ -1,5 +1,5 @@
-//! What storage does when one of several replicas has a damaged disk: the replica drops what is damaged and
-//! gets it from the other replicas.
+//! The part of storage in a repair: one of several replicas drops what is damaged on its disk and gets it
+//! from the other replicas.
 //!
 //! This module records damage that is found while the node runs, for the next start ([`DamageNote`]). It
 //! renames a damaged file so that it can be examined, and removes everything but the small records
@@ -21,7 +21,8 @@ const SET_ASIDE: &str = ".damaged";
 /// Prefix of all files of the history.
 const HISTORY: &str = "history-";
 
-/// True when `node` is the only voter of the list on its disk: then no other node has what the disk may have lost.
+/// True when `node` is the only voter in the list on its disk. Then no other node has what the disk may have
+/// lost.
 pub fn is_only_voter(disk: &dyn Disk, node: NodeId) -> Result<bool, RecordError> {
     Ok(other_voters(disk, node)? == Some(0))
 }
@@ -43,7 +44,8 @@ pub(crate) fn set_aside(disk: &dyn Disk, file: &str) -> Result<(), DiskError> {
     }
 }
 
-/// Removes the damaged files that an earlier repair kept: those of one repair at most are kept.
+/// Removes the damaged files that an earlier repair kept, so that only the files of the newest repair are
+/// kept.
 pub fn remove_set_aside(disk: &dyn Disk) -> Result<(), DiskError> {
     for file in disk.list()?.iter().filter(|file| file.ends_with(SET_ASIDE)) {
         disk.remove(file)?;
@@ -51,9 +53,9 @@ pub fn remove_set_aside(disk: &dyn Disk) -> Result<(), DiskError> {
     disk.sync_folder()
 }
 
-/// Removes state, history and log, and keeps the small records: the next opening finds an empty folder of the
-/// same node. The file `damaged` is renamed instead. After a crash in the middle the folder is still damaged,
-/// or empty.
+/// Removes checkpoints, history and log. Keeps the small records, so the next opening finds an empty folder
+/// of the same node. The file `damaged` is renamed, not removed. After a crash in the middle the folder is
+/// still damaged, or empty.
 ///
 /// The log is declared void first: from then on, everything in it is void once the last checkpoint is
 /// removed.

@@ -16,7 +16,7 @@ use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::Bytes;
 use common::{entries, open_at};
 
-/// The state that the user of log and checkpoints has.
+/// What the caller of log and checkpoints knows about the disk.
 #[derive(Clone, Debug, Default)]
 struct Knowledge {
     /// All entries that were appended, entry `n` at `n - 1`. A later incarnation overwrites entries that were

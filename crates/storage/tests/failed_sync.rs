@@ -1,8 +1,8 @@
 //! A sync fails, the process is restarted on the disk as the system shows it, and then the power fails.
 //! Everything that the new process has found or confirmed is still there, and no log is reported as damaged.
 //!
-//! After a failed sync a system shows bytes that it will never write: bytes are not durable just because they
-//! can be read.
+//! After a failed sync, an operating system may return bytes to readers and never write them to the disk. So
+//! bytes that can be read need not be durable.
 #![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
@@ -20,7 +20,7 @@ use common::{entries, entry, open_at};
 
 /// Number of power failures that are tried on each disk.
 const SEEDS: u64 = 3;
-/// What a failed sync makes durable all the same: nothing, or sectors that a seed chooses.
+/// What a failed sync makes durable: nothing, or sectors that a seed chooses.
 const DURABLE_SECTORS: [Option<u64>; 3] = [None, Some(3), Some(8)];
 /// The checkpoint of another replica.
 const INSTALLED: (LogIndex, Term) = (LogIndex(9), Term(4));
@@ -29,7 +29,7 @@ const INSTALLED: (LogIndex, Term) = (LogIndex(9), Term(4));
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Appends entries of these sizes and flushes them.
-    Group(&'static [usize]),
+    Flush(&'static [usize]),
     Mark,
     Truncate(u64),
     /// Writes a checkpoint of everything durable, and releases the segments that it covers.
@@ -38,25 +38,25 @@ enum Step {
     Reset,
 }
 
-use Step::{Checkpoint, Group, Mark, Reset, Truncate};
+use Step::{Checkpoint, Flush, Mark, Reset, Truncate};
 
 const CASES: [&[Step]; 10] = [
-    &[Group(&[100]), Group(&[1000, 448, 9000]), Group(&[64]), Mark, Group(&[4032, 4032])],
-    &[Group(&[30_000]), Group(&[20_000, 100]), Group(&[30_000, 5]), Mark, Group(&[9])],
-    &[Group(&[100]), Group(&[1000, 448, 9000]), Group(&[64]), Truncate(2), Group(&[300, 9000])],
-    &[Group(&[100]), Group(&[448, 448, 384, 9000]), Truncate(3), Mark, Group(&[5000])],
-    &[Group(&[4032]), Group(&[4032, 8128]), Group(&[9]), Truncate(1), Group(&[12_000])],
-    &[Group(&[100, 20_000]), Group(&[20_000, 20_000]), Group(&[20_000]), Truncate(1), Group(&[7])],
-    &[Group(&[100]), Mark, Group(&[100, 30_000]), Truncate(1), Group(&[20_000, 20_000]), Truncate(2)],
-    &[Group(&[100, 20_000]), Checkpoint, Group(&[40_000]), Group(&[40_000]), Checkpoint, Group(&[9])],
-    &[Group(&[100, 20_000]), Checkpoint, Reset, Group(&[100, 9000]), Mark],
-    &[Group(&[100, 40_000]), Group(&[40_000]), Reset, Group(&[20_000]), Truncate(9), Group(&[7])],
+    &[Flush(&[100]), Flush(&[1000, 448, 9000]), Flush(&[64]), Mark, Flush(&[4032, 4032])],
+    &[Flush(&[30_000]), Flush(&[20_000, 100]), Flush(&[30_000, 5]), Mark, Flush(&[9])],
+    &[Flush(&[100]), Flush(&[1000, 448, 9000]), Flush(&[64]), Truncate(2), Flush(&[300, 9000])],
+    &[Flush(&[100]), Flush(&[448, 448, 384, 9000]), Truncate(3), Mark, Flush(&[5000])],
+    &[Flush(&[4032]), Flush(&[4032, 8128]), Flush(&[9]), Truncate(1), Flush(&[12_000])],
+    &[Flush(&[100, 20_000]), Flush(&[20_000, 20_000]), Flush(&[20_000]), Truncate(1), Flush(&[7])],
+    &[Flush(&[100]), Mark, Flush(&[100, 30_000]), Truncate(1), Flush(&[20_000, 20_000]), Truncate(2)],
+    &[Flush(&[100, 20_000]), Checkpoint, Flush(&[40_000]), Flush(&[40_000]), Checkpoint, Flush(&[9])],
+    &[Flush(&[100, 20_000]), Checkpoint, Reset, Flush(&[100, 9000]), Mark],
+    &[Flush(&[100, 40_000]), Flush(&[40_000]), Reset, Flush(&[20_000]), Truncate(9), Flush(&[7])],
 ];
 
 /// The content of a folder: the index of its checkpoint, and the entries after it.
 type Held = (u64, Vec<LogEntry>);
 
-/// The state that the user of the log has.
+/// What the caller of the log knows about the disk.
 #[derive(Clone, Debug, Default)]
 struct Known {
     /// Entry `n` is at `n - 1`.
@@ -95,7 +95,7 @@ impl Known {
         let (mut log, _) = open(disk)?;
         for step in steps {
             match *step {
-                Group(sizes) => {
+                Flush(sizes) => {
                     for size in sizes {
                         let entry = new_entry(log.last_index().0 + 1, incarnation.max(INSTALLED.1.0), *size);
                         log.append(&entry)?;
@@ -155,7 +155,8 @@ fn check_survives(disk: &MemoryDisk, held: &Held, context: &str) {
     }
 }
 
-/// A process starts on this disk: everything that it finds survives, and everything that it confirms then.
+/// Starts a process on this disk. Everything that it finds must survive a power failure, and everything that
+/// it confirms later.
 fn check_start(disk: &MemoryDisk, context: &str) -> Held {
     let opened = open(disk);
     let (mut log, found) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -173,7 +174,7 @@ fn check_start(disk: &MemoryDisk, context: &str) -> Held {
     found
 }
 
-/// A start fails as well, at each of its operations; the next start does not.
+/// The start fails as well, at each of its operations. The start after it succeeds.
 fn check_failing_starts(
     disk: &MemoryDisk,
     durable_sectors_seed: Option<u64>,
@@ -237,12 +238,12 @@ fn a_failed_start_after_a_failure_confirms_only_durable_entries() {
 
 #[test]
 fn a_failed_start_on_torn_writes_confirms_only_durable_entries() {
-    let before: &[Step] = &[Group(&[100, 9000]), Group(&[30])];
+    let before: &[Step] = &[Flush(&[100, 9000]), Flush(&[30])];
     let torn: [&[Step]; 4] = [
-        &[Group(&[100, 448, 12_000, 64, 5000])],
-        &[Group(&[4032, 4032, 4032, 64, 4032])],
-        &[Group(&[20_000, 20_000, 20_000, 7])],
-        &[Truncate(2), Group(&[4032, 9000])],
+        &[Flush(&[100, 448, 12_000, 64, 5000])],
+        &[Flush(&[4032, 4032, 4032, 64, 4032])],
+        &[Flush(&[20_000, 20_000, 20_000, 7])],
+        &[Truncate(2), Flush(&[4032, 9000])],
     ];
     for (number, steps) in torn.iter().enumerate() {
         for operation in 1.. {

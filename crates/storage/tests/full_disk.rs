@@ -1,5 +1,5 @@
-//! Tests of a full disk, which is not a broken one: an operation without space continues once there is space,
-//! and nothing that was confirmed is lost in a power failure.
+//! Tests of a full disk. It is not treated as a broken one: an operation without space continues once there
+//! is space, and nothing that was confirmed is lost in a power failure.
 #![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
@@ -57,7 +57,7 @@ fn a_log_without_space_continues_once_there_is_space() {
 }
 
 #[test]
-fn a_group_that_waits_for_space_is_written_once() {
+fn a_flush_that_waits_for_space_is_written_once() {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk).unwrap();
     // One flush over three segments; the first of them exists.
@@ -124,7 +124,7 @@ fn a_mark_that_waits_for_space_is_written_once() {
         (writes, flushes),
         "the mark was already written"
     );
-    assert_eq!(flushes, last + 1, "one write per group");
+    assert_eq!(flushes, last + 1, "each flush is counted once");
     log.append(&entry(last + 1, 100)).unwrap();
     log.flush().unwrap();
     assert_eq!(recover(&disk.crash(5)).unwrap().len() as u64, last + 1);

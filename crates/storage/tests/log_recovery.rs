@@ -99,7 +99,7 @@ fn a_torn_payload_is_cut() {
 }
 
 #[test]
-fn a_group_torn_in_the_middle_keeps_earlier_frames() {
+fn a_flush_torn_in_the_middle_keeps_earlier_frames() {
     let disk = written(&[&[100], &[1000, 1000, 9000, 100]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
     assert_cut(&disk, 2 * BLOCK + 2 * (64 + 1024), 3);
@@ -124,18 +124,18 @@ fn a_crash_during_a_cut_leaves_a_torn_tail_again() {
 }
 
 #[test]
-fn a_group_torn_between_two_frames_keeps_earlier_frames() {
+fn a_flush_torn_between_two_frames_keeps_earlier_frames() {
     let disk = written(&[&[100], &[448, 1000, 2000]]);
     blank(&disk, FIRST, 2 * BLOCK + SECTOR, SECTOR);
     assert_cut(&disk, 2 * BLOCK + SECTOR, 2);
 }
 
 #[test]
-fn a_lost_block_before_a_later_group_is_damage() {
+fn a_lost_block_before_a_later_flush_is_damage() {
     for from in [2 * BLOCK, 3 * BLOCK] {
         let disk = written(&[&[100], &[9000], &[100]]);
         blank(&disk, FIRST, from, BLOCK);
-        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "later groups prove");
+        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "later flushes prove");
     }
 }
 
@@ -149,7 +149,7 @@ fn a_lost_block_before_a_mark_is_damage() {
     for from in [2 * BLOCK, 3 * BLOCK] {
         let damaged = disk.restart();
         blank(&damaged, FIRST, from, BLOCK);
-        assert_damaged(&damaged, FIRST, 2 * BLOCK, 2, "later groups prove");
+        assert_damaged(&damaged, FIRST, 2 * BLOCK, 2, "later flushes prove");
     }
 }
 
@@ -182,7 +182,7 @@ fn after_a_mark_a_damaged_sector_is_never_cut() {
 
 #[test]
 fn a_stale_block_is_damage() {
-    // A block of a log with other groups: right offset, right segment, wrong entry.
+    // A block of a log with other flushes: right offset, right segment, wrong entry.
     let disk = written(&[&[10], &[20], &[30]]);
     let other = written(&[&[10, 20], &[30], &[40]]);
     let mut content = disk.content(FIRST).unwrap();
@@ -207,7 +207,7 @@ fn inspection_lists_every_frame_and_changes_nothing() {
 }
 
 #[test]
-fn a_full_group_has_less_than_one_percent_of_framing() {
+fn a_full_flush_has_less_than_one_percent_of_framing() {
     let disk = MemoryDisk::new();
     let options = bezant_storage::log::LogOptions::default();
     let (mut log, _) =

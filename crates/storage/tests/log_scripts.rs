@@ -241,8 +241,8 @@ impl Runner {
                 bezant_storage::log::FrameKind::Mark => format!("of entry {index}"),
                 _ => format!("{index}@{}, {size} bytes", frame.term),
             };
-            let (offset, group, durable) = (frame.offset, frame.group, frame.durable_index);
-            writeln!(text, "{offset}: {kind:?} {content}, group {group}, durable {durable}").unwrap();
+            let (offset, flush, durable) = (frame.offset, frame.flush_number, frame.durable_index);
+            writeln!(text, "{offset}: {kind:?} {content}, flush {flush}, durable {durable}").unwrap();
         });
         if let Err(error) = result {
             writeln!(text, "{error}").unwrap();

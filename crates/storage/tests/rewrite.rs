@@ -1,6 +1,6 @@
-//! Truncations and resets of the log. The power fails during every operation of either, and again during
-//! every operation of the recovery after it. The log then holds what it held before or what it must hold
-//! afterwards, and it continues. No crash is reported as damage.
+//! Truncations and resets of the log. The power fails during each operation of the change, and again during
+//! each operation of the recovery. The log then holds either its entries before the change or its entries
+//! after it, and it continues. No crash is reported as damage.
 #![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
@@ -26,16 +26,16 @@ struct Layout {
 }
 
 const LAYOUTS: [Layout; 13] = [
-    layout("at a group's edge", &[&[100], &[200], &[9000], &[64]], 2),
-    layout("in the middle of a group", &[&[100], &[1000, 1000, 9000, 100]], 3),
-    layout("in the middle of a group, at a sector's edge", &[&[100], &[448, 448, 3000]], 2),
-    layout("in the middle of a group, at a block's edge", &[&[100], &[4032, 4032, 4032]], 2),
-    layout("many groups", &[&[100], &[200], &[300], &[400], &[500], &[9000]], 1),
+    layout("at a flush's edge", &[&[100], &[200], &[9000], &[64]], 2),
+    layout("in the middle of a flush", &[&[100], &[1000, 1000, 9000, 100]], 3),
+    layout("in the middle of a flush, at a sector's edge", &[&[100], &[448, 448, 3000]], 2),
+    layout("in the middle of a flush, at a block's edge", &[&[100], &[4032, 4032, 4032]], 2),
+    layout("many flushes", &[&[100], &[200], &[300], &[400], &[500], &[9000]], 1),
     layout("over the boundary of a segment", &[&[30_000], &[20_000, 100], &[30_000]], 2),
     layout("to the boundary of a segment", &[&[30_000], &[20_000], &[30_000], &[10]], 2),
     layout("over several segments", &[&[10], &[40_000], &[40_000], &[40_000], &[20]], 1),
     layout(
-        "over several segments of one group",
+        "over several segments of one flush",
         &[&[10, 9000, 9000, 9000, 9000, 9000, 9000, 9000, 9000, 9000]],
         4,
     ),
@@ -112,7 +112,7 @@ fn check_prefix(disk: &MemoryDisk, all: &[LogEntry], least: u64, context: &str) 
     log.last_index().0
 }
 
-/// The log continues with a group of several blocks: first torn in several ways, then completely written.
+/// The log continues with a flush of several blocks: first torn in several ways, then completely written.
 fn check_continues(disk: &MemoryDisk, checkpoint: u64, context: &str) {
     let (mut log, mut recovered) = open_at(disk, checkpoint).unwrap();
     let mut expected = entries(&mut recovered).unwrap();
@@ -159,7 +159,7 @@ fn a_truncated_log_keeps_earlier_entries_and_continues() {
         let (disk, _) = layout.disk();
         let mut log = layout.truncate(&disk).unwrap();
         assert_eq!((log.last_index(), log.durable_index()), (LogIndex(layout.after), LogIndex(layout.after)));
-        // The same process continues with a group of several blocks, which a crash tears.
+        // The same process continues with a flush of several blocks, which a crash tears.
         let torn = disk.restart();
         for (index, size) in (layout.after + 1..).zip([4032, 4032, 448, 9000]) {
             log.append(&later(index, size)).unwrap();
@@ -214,8 +214,8 @@ fn a_crash_during_a_truncation_keeps_earlier_entries() {
     }
 }
 
-/// The process dies, another one opens the log, and then the power fails: everything that was found is still
-/// there.
+/// The process dies, another process opens the log, and then the power fails. Everything that the second
+/// process found must survive.
 fn check_killed(disk: &MemoryDisk, check: &dyn Fn(&MemoryDisk, &str) -> u64, context: &str) {
     let killed = disk.restart();
     let last = check(&killed, context);
@@ -279,8 +279,8 @@ fn check_reset(disk: &MemoryDisk, before: &[LogEntry], context: &str) -> u64 {
 
 #[test]
 fn a_log_that_was_reset_begins_after_the_checkpoint() {
-    for (name, groups) in RESETS {
-        let disk = written(groups);
+    for (name, flushes) in RESETS {
+        let disk = written(flushes);
         let log = install(&disk).unwrap();
         assert_eq!((log.last_index(), log.durable_index()), (LogIndex(CHECKPOINT), LogIndex(CHECKPOINT)));
         drop(log);
@@ -291,8 +291,8 @@ fn a_log_that_was_reset_begins_after_the_checkpoint() {
 
 #[test]
 fn a_crash_during_a_reset_is_not_damage() {
-    for (name, groups) in RESETS {
-        let base = written(groups);
+    for (name, flushes) in RESETS {
+        let base = written(flushes);
         let before = recover(&base).unwrap();
         let counted = base.restart();
         install(&counted).unwrap();

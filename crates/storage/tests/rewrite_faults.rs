@@ -1,7 +1,7 @@
-//! Truncations and resets of the log with faults: an operation fails or the power fails, at every operation,
-//! and again at every operation of the opening after it. The log then holds everything that it held, or
-//! exactly what the change was to keep, and a second opening finds the same. A failed operation closes the
-//! log for good.
+//! Truncations and resets of the log with faults. At each operation of a change, the operation fails or the
+//! power fails, and again at each operation of the opening after it. The log then holds either everything
+//! from before the change, or exactly what the change keeps. A second opening finds the same. A failed
+//! operation closes the log for good.
 #![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
@@ -70,17 +70,17 @@ const fn case(name: &'static str, flushed: &'static [&'static [usize]], steps: &
 
 const SMALL: &[&[usize]] = &[&[0, 7000], &[8128], &[0, 0, 8000], &[1], &[8128, 8128], &[0]];
 const LONG: &[&[usize]] = &[&[0, 100], &[20_000, 0, 20_000], &[20_000], &[20_000, 448, 0], &[20_000, 20_000]];
-const GROUP: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
+const FLUSH: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
 
 const TRUNCATIONS: [Case; 20] = [
-    case("only the first engine entry stays", GROUP, &[Step::Truncate(1)]),
-    case("in a group, after a command", GROUP, &[Step::Truncate(2)]),
-    case("in a group, after an engine entry", GROUP, &[Step::Truncate(3)]),
-    case("in a group, after a whole block", GROUP, &[Step::Truncate(5)]),
-    case("only the last entry of a group is removed", GROUP, &[Step::Truncate(7)]),
+    case("only the first engine entry stays", FLUSH, &[Step::Truncate(1)]),
+    case("in a flush, after a command", FLUSH, &[Step::Truncate(2)]),
+    case("in a flush, after an engine entry", FLUSH, &[Step::Truncate(3)]),
+    case("in a flush, after a whole block", FLUSH, &[Step::Truncate(5)]),
+    case("only the last entry of a flush is removed", FLUSH, &[Step::Truncate(7)]),
     case("at a sector's edge", &[&[448, 448, 0, 384, 9000]], &[Step::Truncate(2)]),
     case("at a sector's edge, after an engine entry", &[&[448, 0, 384, 9000]], &[Step::Truncate(3)]),
-    case("at the edge of a group that fills its blocks", &[&[4032], &[4032, 0], &[9]], &[Step::Truncate(1)]),
+    case("at the edge of a flush that fills its blocks", &[&[4032], &[4032, 0], &[9]], &[Step::Truncate(1)]),
     case("over one segment boundary", LONG, &[Step::Truncate(4)]),
     case("over several segment boundaries", LONG, &[Step::Truncate(1)]),
     case("all", LONG, &[Step::Truncate(0)]),
@@ -92,10 +92,10 @@ const TRUNCATIONS: [Case; 20] = [
         is_marked: true,
         ..case("the smallest segments, to a boundary", SMALL, &[Step::Truncate(3)])
     },
-    case("only staged entries", GROUP, &[Step::Stage(&[20_000, 0, 20_000, 20_000, 0]), Step::Truncate(10)]),
+    case("only staged entries", FLUSH, &[Step::Stage(&[20_000, 0, 20_000, 20_000, 0]), Step::Truncate(10)]),
     case(
         "staged and durable entries",
-        GROUP,
+        FLUSH,
         &[Step::Stage(&[20_000, 0, 20_000, 20_000]), Step::Truncate(3)],
     ),
     Case { checkpoint: 4, ..case("to just after a checkpoint", LONG, &[Step::Truncate(4)]) },
@@ -111,7 +111,7 @@ const RESET: &[Step] = &[Step::Plan, Step::Checkpoint, Step::Reset];
 
 const RESETS: [Case; 12] = [
     case("an empty log", &[], RESET),
-    case("a shorter log", GROUP, RESET),
+    case("a shorter log", FLUSH, RESET),
     case("a longer log", LONG, RESET),
     case("a log that ends there", &[&[0, 20_000, 20_000], &[20_000, 0, 0], &[20_000, 20_000, 0]], RESET),
     // Entry 10 begins a segment: the new segment takes the name of an old one.
@@ -121,16 +121,16 @@ const RESETS: [Case; 12] = [
         RESET,
     ),
     Case { segment_size: SEGMENTS[1], ..case("the smallest segments", SMALL, RESET) },
-    Case { checkpoint: 4, is_marked: true, ..case("over its own checkpoint", GROUP, RESET) },
+    Case { checkpoint: 4, is_marked: true, ..case("over its own checkpoint", FLUSH, RESET) },
     Case { checkpoint: 7, is_prepared: true, ..case("after released segments", LONG, RESET) },
     case(
         "staged before",
-        GROUP,
+        FLUSH,
         &[Step::Stage(&[0, 20_000, 20_000]), Step::Plan, Step::Checkpoint, Step::Reset],
     ),
     case(
         "appended between plan and reset",
-        GROUP,
+        FLUSH,
         &[
             Step::Plan,
             Step::Stage(&[0, 20_000]),
@@ -184,8 +184,8 @@ impl Case {
     fn disk(&self) -> MemoryDisk {
         let disk = MemoryDisk::new();
         let (mut log, _) = self.open(&disk, 0).unwrap();
-        for group in self.flushed {
-            stage(&mut log, group).unwrap();
+        for sizes in self.flushed {
+            stage(&mut log, sizes).unwrap();
             log.flush().unwrap();
         }
         if self.is_marked {
@@ -229,7 +229,7 @@ impl Case {
         disk.counts().total() - before
     }
 
-    /// The logs that may be found, whichever operation was the last one.
+    /// The logs that may be found after a fault at any operation.
     fn allowed(&self) -> Allowed {
         let mut log: Vec<_> = (1..)
             .zip(self.flushed.iter().copied().flatten())
@@ -328,7 +328,7 @@ fn check_continues(case: &Case, disk: &MemoryDisk, before: &Found, context: &str
     assert_eq!(inspect(disk, LogIndex(before.checkpoint)).unwrap().damage, [], "{context}");
 }
 
-/// Whichever operation of the opening the power fails in, the next opening finds the same.
+/// The power fails again, at each operation of the opening: the next opening finds the same.
 fn check_second_crash(case: &Case, image: &MemoryDisk, first: &Found, allowed: &Allowed, context: &str) {
     let whole = image.restart();
     find(case, &whole).unwrap();
@@ -400,7 +400,7 @@ fn fail_at_every_operation(case: &Case) {
         }
         drop(log);
         check_images(case, &disk, &allowed, &context);
-        // Only the process is restarted.
+        // The process is restarted, and the power stays on.
         check(case, &disk.restart(), &allowed, &format!("{context}, restarted"));
     }
 }
@@ -488,7 +488,7 @@ fn an_old_mark_does_not_cover_a_replaced_entry() {
     case.run(&disk, &mut log).unwrap();
     log.append(&later(2, 5000)).unwrap();
     log.flush().unwrap();
-    // Not marked yet: a torn write there was never acknowledged, and is cut.
+    // The entry is not marked yet: a torn write there was never acknowledged, and is cut.
     let torn = disk.restart();
     common::blank(&torn, common::FIRST, 3 * BLOCK, BLOCK);
     assert_eq!(find(&case, &torn).unwrap().last_index, LogIndex(1));
@@ -505,7 +505,7 @@ fn an_old_mark_does_not_cover_a_replaced_entry() {
 fn the_layouts_match_their_names() {
     let segments = |case: &Case| inspect(&case.disk(), LogIndex(case.checkpoint)).unwrap().segments.len();
     let by_name = |name| *TRUNCATIONS.iter().chain(&RESETS).find(|case| case.name == name).unwrap();
-    assert_eq!(segments(&by_name("in a group, after a command")), 1);
+    assert_eq!(segments(&by_name("in a flush, after a command")), 1);
     assert!(segments(&by_name("over several segment boundaries")) >= 3);
     assert!(segments(&by_name("the smallest segments, to a boundary")) >= 4);
     assert!(by_name("the name is taken").disk().content("log-000000000000000a.bzl").is_ok());
@@ -521,7 +521,7 @@ fn the_layouts_match_their_names() {
 
 #[test]
 fn a_cancelled_plan_is_removed_or_void_after_every_fault() {
-    let case = case("cancelled", GROUP, &[Step::Plan]);
+    let case = case("cancelled", FLUSH, &[Step::Plan]);
     let (base, allowed) = (case.disk(), case.allowed());
     for is_crash in [true, false] {
         for operation in 1.. {
@@ -537,7 +537,8 @@ fn a_cancelled_plan_is_removed_or_void_after_every_fault() {
             let context = format!("cancelled, operation {operation}, crash {is_crash}");
             let Err(error) = log.cancel_reset() else {
                 disk.set_faults(FaultPlan::default());
-                // Now its own checkpoint of that index leaves the log unchanged.
+                // After the cancellation, the replica's own checkpoint of that index leaves the log
+                // unchanged.
                 stage(&mut log, &[1, 2, 3]).unwrap();
                 log.flush().unwrap();
                 write_checkpoint(&disk, INSTALLED, TERM).unwrap();

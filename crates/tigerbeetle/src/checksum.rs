@@ -1,5 +1,5 @@
-//! The checksum of headers and bodies: AEGIS-128L with zero key and nonce, an empty message, the bytes as
-//! associated data, and a tag of 128 bits that is sent unchanged.
+//! The checksum of headers and bodies: the 128-bit tag of AEGIS-128L with zero key and nonce, an empty
+//! message, and the bytes as associated data.
 
 use aegis::aegis128l::Aegis128L;
 

@@ -1,8 +1,8 @@
 //! The client's end of a session: numbers requests, and checks replies as strictly as the official clients.
 //!
 //! Where an official client would abort its process, hang or reconnect, this one returns an error. It does no
-//! I/O: [`Client::register`] and [`Client::request`] return the header of a frame, [`Client::receive`] takes
-//! one. One request is in flight at a time; to send it again, send the same bytes.
+//! I/O: [`Client::register`] and [`Client::request`] return bytes to send, and [`Client::receive`] takes a
+//! frame that arrived. One request is in flight at a time; to send it again, send the same bytes.
 
 use bezant_types::{ClientId, SessionNumber};
 use thiserror::Error;
@@ -16,19 +16,19 @@ use crate::release::Release;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The bytes are no frame: an official client would reconnect for ever.
-    #[error("the server sent no frame: {0}")]
+    /// The bytes are not a frame. An official client would reconnect again and again.
+    #[error("the server's bytes are not a frame: {0}")]
     Frame(#[from] FrameError),
-    /// The frame comes from another cluster: an official client would reconnect for ever.
+    /// The frame comes from another cluster. An official client would reconnect again and again.
     #[error("the frame comes from cluster {0}")]
     Cluster(u128),
-    /// The message is invalid: an official client would drop it and wait for ever.
-    #[error("a message of command {0} that clients drop")]
+    /// The message is invalid. An official client would drop it and wait for ever.
+    #[error("the message of command {0} is invalid, and clients drop it")]
     Dropped(u8),
-    /// The reply does not fit the request: an official client would end its process.
+    /// The reply does not match the request. An official client would end its process.
     #[error("the reply does not fit the request: {0} differs")]
     Mismatch(&'static str),
-    /// The client is evicted: an official client would report it to its user.
+    /// The client is evicted. An official client would report that to its user.
     #[error("the client is evicted: {}", .0.name())]
     Evicted(Reason),
 }
@@ -79,7 +79,7 @@ impl Client {
         [&self.send(Operation::Register as u8, &body)[..], &body].concat()
     }
 
-    /// The header of the next request, which has this body.
+    /// The header of the next request, with this body.
     ///
     /// # Panics
     /// When there is no session, or a request is in flight.
@@ -87,7 +87,7 @@ impl Client {
         self.request_numbered(operation as u8, body)
     }
 
-    /// The same with the number of an operation, which may be unknown.
+    /// The same for the number of an operation, which may be unknown.
     pub fn request_numbered(&mut self, operation: u8, body: &[u8]) -> [u8; HEADER_SIZE] {
         assert!(self.next.session.0 != 0, "a session must be open");
         self.send(operation, body)

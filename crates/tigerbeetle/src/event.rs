@@ -1,4 +1,4 @@
-//! Change events: a movement of money with both accounts as they were after it, in 384 bytes.
+//! Change events: a movement of money with both accounts as they were just after it, in 384 bytes.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -25,7 +25,7 @@ pub const CHANGE_EVENT_SIZE: usize = 384;
 /// Bytes of the filter for change events: timestamp min u64, timestamp max u64, limit u32, zero 44.
 pub const CHANGE_FILTER_SIZE: usize = 64;
 
-/// Parses a filter; `None` when bytes that must be zero are not: such a filter finds nothing.
+/// Parses a filter. `None` when reserved bytes are not zero: such a filter finds nothing.
 pub fn change_filter_from_bytes(bytes: &[u8; CHANGE_FILTER_SIZE]) -> Option<MovementFilter> {
     let mut reader = Reader::new(bytes);
     let filter = MovementFilter {
@@ -47,9 +47,9 @@ pub fn change_filter_to_bytes(filter: &MovementFilter) -> [u8; CHANGE_FILTER_SIZ
     bytes
 }
 
-/// Encodes a movement and its accounts, which may have changed since. The fields that never change come from
-/// the accounts, the balances from the movement. Only in events of voided and expired transfers is the flag
-/// *closed* of an account the current one.
+/// Encodes a movement and its accounts. The accounts may have changed since the movement: only their fields
+/// that never change are used, and the balances come from the movement. The flag *closed* is the one just
+/// after the movement, except that events of voided and expired transfers may have the current flag.
 pub fn change_event_to_bytes(
     movement: &Movement,
     debit: &Account,
@@ -82,7 +82,7 @@ pub fn change_event_to_bytes(
     bytes
 }
 
-/// Parses a change event. The heads of the accounts' chains are none, because the protocol does not have
+/// Parses a change event. The heads of the accounts' chains are empty, because the protocol does not have
 /// them. `None` when the kind is unknown.
 pub fn change_event_from_bytes(bytes: &[u8; CHANGE_EVENT_SIZE]) -> Option<Movement> {
     let mut reader = Reader::new(bytes);
@@ -137,8 +137,9 @@ fn put_account(rest: &mut impl BufMut, account: &Account, balances: &Balances, f
     rest.put_u16_le(flags.0);
 }
 
-/// The flags of an account just after a movement. A closed account allows only voids and expiries. So any
-/// other movement shows whether it closed the account or found it open.
+/// The flags of an account just after a movement, derived from its current flags `now`. A closed account
+/// allows only voids and expiries, so after any other movement the account is closed exactly if that movement
+/// closed it.
 fn flags_after(now: AccountFlags, movement: &Movement, closing: TransferFlags) -> AccountFlags {
     let is_closing = movement.transfer.flags.contains(closing);
     match movement.kind {

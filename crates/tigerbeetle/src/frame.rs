@@ -1,4 +1,4 @@
-//! Frames: the header that every message begins with.
+//! Frames: every message begins with this header.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -31,11 +31,11 @@ pub const MESSAGE_SIZE_MAX: usize = 1 << 20;
 /// The most bytes of a body.
 pub const BODY_SIZE_MAX: usize = MESSAGE_SIZE_MAX - HEADER_SIZE;
 
-/// Bytes of the fields of the command, at the end of a header.
+/// Bytes of the command's fields, at the end of a header.
 pub(crate) const OWN_SIZE: usize = 128;
 
-/// Why bytes on a connection are no frame. The bytes after them cannot be trusted, so the connection must be
-/// closed.
+/// Why bytes on a connection are not a frame. The following bytes cannot be trusted either, so the connection
+/// must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -46,7 +46,7 @@ pub enum FrameError {
     #[error("the body's checksum does not match")]
     BodyChecksum,
     /// The size is smaller than a header, or larger than [`MESSAGE_SIZE_MAX`].
-    #[error("a frame of {0} bytes: 256 to 1,048,576 are allowed")]
+    #[error("the frame has {0} bytes: 256 to 1,048,576 are allowed")]
     Size(u32),
 }
 
@@ -71,7 +71,7 @@ pub struct Header {
     pub replica: u8,
     /// The fields of the command.
     pub own: [u8; OWN_SIZE],
-    /// True when all bytes of the first half that must be zero are zero, and the release is not 0.
+    /// True when all reserved bytes of the first half are zero, and the release is not 0.
     pub is_clean: bool,
 }
 

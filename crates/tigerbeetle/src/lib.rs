@@ -3,11 +3,11 @@
 //! A frame is a header of 256 bytes and a body of at most 1,048,320, back to back on plain TCP; all integers
 //! are little-endian ([`frame`]). A client sends pings and requests, a server pongs, replies and evictions
 //! ([`message`]). A request names an operation and carries its events, most of them in batches
-//! ([`operation`]). [`Client`] is the client's end of a session, as strict as the official clients, for tests
-//! and measurements.
+//! ([`operation`]). [`Client`] is the client's end of a session, for tests and measurements. It is as strict
+//! as the official clients.
 //!
-//! Always holds: every parser here is total; bytes from a socket can cause an error, never a panic. Never: a
-//! socket, a clock, or any knowledge of what an operation does.
+//! What always holds: every parser here is total; bytes from a socket can cause an error, never a panic. This
+//! crate uses no socket and no clock, and does not know what an operation does.
 //!
 //! Source: the protocol as observed on the official clients and server of version 0.17.9.
 

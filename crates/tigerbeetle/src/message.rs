@@ -36,7 +36,7 @@ pub struct Ping {
     pub client: ClientId,
     /// The client's monotonic clock; the pong returns it.
     pub time: u64,
-    /// The client's session; 0 before it has one, and always 0 from the first clients of the 0.17 line.
+    /// The client's session; 0 before the client has one. The first clients of the 0.17 line always send 0.
     pub session: SessionNumber,
 }
 

@@ -83,8 +83,8 @@ impl Operation {
         }
     }
 
-    /// The batches of a request's body. An error is the reason to evict the client: the body has another
-    /// shape, or the reply might not fit in a frame. Only for operations that come in batches.
+    /// The batches of a request's body, for operations that come in batches. The error is the reason to evict
+    /// the client: the body has another shape, or the reply might not fit in a frame.
     pub fn batches(self, body: &[u8]) -> Result<Batches<'_>, Reason> {
         let batches = Batches::decode(body, self.event_size()).map_err(|_| Reason::InvalidBody)?;
         let results = match self {
@@ -103,8 +103,8 @@ impl Operation {
     }
 }
 
-/// The most results that the filters can find. Each filter is a separate batch, with its limit at offset
-/// `limit_at`.
+/// The maximum number of results that the filters can find. Each filter is a separate batch, with its limit
+/// at offset `limit_at`.
 fn results_of_filters(batches: &Batches<'_>, limit_at: usize) -> Result<usize, Reason> {
     if batches.sizes().any(|size| size != 1) {
         return Err(Reason::InvalidBody);

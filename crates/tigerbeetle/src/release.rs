@@ -13,11 +13,11 @@ impl Release {
         Self((major as u32) << 16 | (minor as u32) << 8 | patch as u32)
     }
 
-    /// The oldest supported release: older clients send other requests.
+    /// The oldest supported release. Older clients use other requests.
     pub const OLDEST: Self = Self::new(0, 17, 0);
-    /// The newest supported release: the last one of its line.
+    /// The newest supported release: the last possible one of the 0.17 line.
     pub const NEWEST: Self = Self::new(0, 17, u8::MAX);
-    /// The release that this crate was compared with; servers send it to clients.
+    /// The release whose behaviour this crate was compared with. Servers send it to clients.
     pub const OWN: Self = Self::new(0, 17, 9);
 }
 

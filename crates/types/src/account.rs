@@ -1,4 +1,4 @@
-//! Accounts: the record that travels, and the view that adds the name, the bounds and the hash chains.
+//! Accounts: the record of 128 bytes, and the view that adds the name, the bounds and the hash chains.
 
 use alloc::string::String;
 
@@ -260,7 +260,7 @@ impl AccountView {
             .flags
             .contains(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS)
             .then(|| account.debits_posted.saturating_sub(credits));
-        // Both sides are exchanged: -maximum is the minimum of debits minus credits.
+        // With debits and credits exchanged, -maximum is the minimum of debits minus credits.
         let by_maximum = (self.bounds.maximum != i128::MAX)
             .then(|| margin(account.debits_posted, credits, self.bounds.maximum.saturating_neg()));
         by_flag.into_iter().chain(by_maximum).min()

@@ -1,4 +1,4 @@
-//! Assets: the unit of a ledger number, and how many digits follow its decimal point.
+//! Assets: the code of a ledger number, and the number of digits after the decimal point of its amounts.
 
 use core::fmt;
 use core::str::FromStr;
@@ -76,14 +76,13 @@ pub enum AssetError {
     Amount,
     /// Begins with a sign: an amount has none.
     Sign,
-    /// Contains a character that groups digits, or that is a decimal comma: `,`, `_`, `'`, a space.
+    /// Contains a character that groups digits or is a decimal comma: `,`, `_`, `'` or a space.
     Separator,
-    /// Ends with its decimal point, like a number that was cut off.
+    /// Ends with its decimal point, as a number does that was cut off.
     OpenPoint,
     /// More digits after the decimal point than the asset has, such as `1.234` EUR.
     TooPrecise,
-    /// More digits after the decimal point than the asset has, and all of the excess digits are zeros:
-    /// `3.000` EUR may be meant as 3,000.
+    /// More digits after the decimal point than the asset has, all of them zeros: `3.000` EUR may mean 3,000.
     TooManyZeros,
     /// Does not fit in 128 bits.
     TooLarge,
@@ -117,9 +116,9 @@ impl core::error::Error for AssetError {}
 /// Reads an amount with at most `scale` digits after its decimal point into minor units; scale 0 = whole
 /// minor units.
 ///
-/// All amounts that people write are parsed here. The parser never rounds and never guesses: it refuses
-/// digits beyond the scale even if they are zeros, since `3.000` is three to one reader and three thousand to
-/// another.
+/// All amounts that people write are parsed here. The parser never rounds and never guesses. It refuses
+/// digits beyond the scale even if they are zeros, since `3.000` means three in some countries and three
+/// thousand in others.
 pub fn parse_amount(text: &str, scale: u8) -> Result<u128, AssetError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     check_amount(text, whole, fraction)?;

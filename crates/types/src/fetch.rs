@@ -1,13 +1,13 @@
-//! Rows between the ledger and the history on disk: those that an entry adds, which are written once, and the
-//! few that the ledger must read back to apply an entry.
+//! Rows that the ledger and the history on disk exchange: the rows that an entry adds, which are written
+//! once, and the few rows that the ledger must read back to apply an entry.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::{CreateTransferStatus, Movement, MovementKind, MovementNumber, Nanos, TransferId};
 
-/// The rows that one entry adds. All holders share one allocation; it is a `Vec` and not a slice, so that
-/// sharing it never copies the rows.
+/// The rows that one entry adds, in one shared allocation. It is an `Arc` of a `Vec` and not of a slice,
+/// because making a slice would copy the rows.
 pub type RowBatch<Row> = Arc<Vec<Row>>;
 
 /// An id that a refused transfer used up: a row of the history's table of refusals.
@@ -40,7 +40,7 @@ pub struct HistoryPosition {
 }
 
 impl HistoryPosition {
-    /// The minimum of both positions, table by table.
+    /// The smaller position of each table.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         Self { movements: self.movements.min(other.movements), refusals: self.refusals.min(other.refusals) }

@@ -1,5 +1,5 @@
-//! Filters: what a query asks for. TigerBeetle's binary protocol answers an invalid filter with an empty
-//! result; the other protocols answer with an error. Both call `is_valid` of the filter.
+//! Filters of queries. TigerBeetle's binary protocol answers an invalid filter with an empty result; the
+//! other protocols answer with an error. All of them call the filter's `is_valid`.
 
 use crate::{AccountId, HoldPlace, LedgerNumber, MovementNumber, Nanos, Transfer, limits};
 

@@ -1,4 +1,4 @@
-//! A hold is the state of a pending transfer. It is stored apart from the transfer's record, because a record
+//! A hold is the state of a pending transfer. It is not a part of the transfer's record, because a record
 //! never changes.
 
 use crate::{Movement, MovementKind, Nanos, Transfer, TransferId};

@@ -49,7 +49,7 @@ identifier! {
     NodeId(u64)
 }
 identifier! {
-    /// Id of a client with a session. The client draws it at random, once a process. 0 is refused.
+    /// Id of a client with a session. The client draws it at random when its process starts. 0 is refused.
     ClientId(u128)
 }
 identifier! {
@@ -58,7 +58,7 @@ identifier! {
     SessionNumber(u64)
 }
 identifier! {
-    /// Position of a movement in the history of a shard, counted from 0 without gaps.
+    /// Position of a movement in the history, counted from 0 without gaps.
     MovementNumber(u64)
 }
 

@@ -1,10 +1,12 @@
 //! The currencies of ISO 4217: numeric code, letters, minor units.
 //!
-//! A ledger with one of these numbers holds that currency, whether the currency is registered or not. A
-//! client can never register the number or the letters for another asset. Every replica must have the same
-//! table: a row is never changed or removed, and a new row changes the rules of the machine and needs a new
-//! format version. Entries of the standard without minor units (metals, baskets, test codes) are not in the
-//! table, so that clients can register them with a scale of their choice.
+//! A ledger with one of these numbers holds that currency without a registration. While no account uses the
+//! number, a client can register another asset for it, and then the letters are free as well (rules 1, see
+//! `ledger/src/rules.rs`).
+//!
+//! Every replica must have the same table. A row is never changed or removed, and a new row changes the rules
+//! of the machine and needs a new format version. Entries of the standard without minor units (metals,
+//! baskets, test codes) are not in the table, so that clients can register them with a scale of their choice.
 
 /// Ledger number, code and digits after the decimal point; in order of the numbers.
 #[rustfmt::skip]

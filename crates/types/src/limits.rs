@@ -7,8 +7,8 @@ pub const RECORD_SIZE: usize = 128;
 pub const RESULT_SIZE: usize = 16;
 /// Maximum size of a request in bytes: 1 MiB, the size at which a disk reaches its full throughput.
 pub const REQUEST_SIZE_MAX: usize = 1 << 20;
-/// Events of a request: as many records as fit in 1 MiB beside 256 bytes of header and 256 of trailer, the
-/// limit of TigerBeetle's binary protocol.
+/// Events of a request: as many records as fit in 1 MiB together with a header and a trailer of 256 bytes
+/// each. It is the limit of TigerBeetle's binary protocol.
 pub const EVENTS_MAX: usize = 8189;
 /// Results of a query: as many records as fit in a request.
 pub const RESULTS_MAX: usize = 8189;
@@ -23,13 +23,13 @@ pub const ENTRY_SIZE_MAX: usize = 4 << 20;
 /// Log entries written but not yet durable and applied; enough to keep disk and processor busy at the same
 /// time.
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
-/// Requests that wait to be merged into an entry; above it, requests are refused as overloaded.
+/// Requests that wait to be merged into an entry. Above this number, requests are refused as overloaded.
 pub const REQUESTS_WAITING_MAX: usize = 8192;
-/// Bytes of the requests that wait; above it, requests are refused as overloaded.
+/// Bytes of the requests that wait. Above this number, requests are refused as overloaded.
 pub const REQUEST_BYTES_WAITING_MAX: usize = 64 << 20;
 /// Bytes of an account's name in UTF-8.
 pub const NAME_SIZE_MAX: usize = 64;
-/// Digits after the decimal point of an asset: 10^38 is the largest power of ten in a `u128`.
+/// Digits after the decimal point of an asset. 10^38 is the largest power of ten that fits in a `u128`.
 pub const ASSET_SCALE_MAX: u8 = 38;
 /// Bytes of an asset's code, which is ASCII.
 pub const ASSET_CODE_SIZE_MAX: usize = 16;
@@ -37,11 +37,11 @@ pub const ASSET_CODE_SIZE_MAX: usize = 16;
 pub const ASSETS_MAX: usize = 100_000;
 /// Open pending transfers: not yet posted, voided or expired. Each takes 192 bytes of memory.
 pub const PENDING_MAX: usize = 16 << 20;
-/// Sessions of clients. When one more is opened, the least recently used session is evicted; its client gets
-/// an eviction notice with its next request.
+/// Sessions of clients. When one more is opened, the least recently used session is evicted. The evicted
+/// client is notified at its next request.
 pub const SESSIONS_MAX: usize = 1024;
-/// Bytes of the replies that sessions keep for a retry: 256 of the largest replies. Above it, the least
-/// recently used session with a large reply is evicted.
+/// Bytes of the replies that are stored for retries in sessions: 256 of the largest replies. Above this
+/// number, the least recently used session with a large reply is evicted.
 pub const SESSION_BYTES_MAX: usize = 256 << 20;
 /// Members of a group, learners included.
 pub const MEMBERS_MAX: usize = 16;

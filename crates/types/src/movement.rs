@@ -1,4 +1,4 @@
-//! Movements: the rows of a shard's history.
+//! Movements: the rows of the history.
 
 use crate::{AccountId, Balances, Head, Nanos, Transfer, TransferFlags};
 

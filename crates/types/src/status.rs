@@ -2,8 +2,8 @@
 //! and contain no strings.
 //!
 //! Variants are in the order of the checks: when several statuses apply, the result is the first of them.
-//! Four variants are not in their place. `exists_with_different_name` and `exists_with_different_bounds` are
-//! checked before `exists`, `name_already_set` before `name_taken`, and the `exists` of an asset before
+//! Four variants are exceptions. `exists_with_different_name` and `exists_with_different_bounds` are checked
+//! before `exists`, `name_already_set` before `name_taken`, and the `exists` of an asset before
 //! `ledger_taken`.
 //!
 //! Numbers up to 999 are those of TigerBeetle's model of accounts and transfers, except in the statuses of
@@ -368,7 +368,7 @@ impl CreateTransferStatus {
 /// Result of one event: 16 bytes on the wire.
 ///
 /// The meaning of `timestamp` depends on the status:
-/// - `created`: the timestamp of the record. For an imported event the client has set it.
+/// - `created`: the timestamp of the record, which for an imported event is the client's.
 /// - `exists`: the timestamp of the record that was stored before.
 /// - `linked_event_failed`, for an imported event before the failed event of its chain: the event's own
 ///   timestamp.

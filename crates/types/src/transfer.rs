@@ -13,7 +13,7 @@ pub struct Transfer {
     pub debit_account_id: AccountId,
     /// The account that is credited. A post or void may give 0 for the account of the pending transfer.
     pub credit_account_id: AccountId,
-    /// Minor units; 0 is allowed. `u128::MAX` on a post: the whole pending amount.
+    /// Minor units; 0 is allowed. In a post, `u128::MAX` means the whole pending amount; in a void, 0 does.
     pub amount: u128,
     /// The pending transfer that this one posts or voids; 0 otherwise.
     pub pending_id: TransferId,
@@ -54,13 +54,13 @@ flags! {
         LINKED = 0 "linked",
         /// Reserves the amount.
         PENDING = 1 "pending",
-        /// Moves what a pending transfer reserved.
+        /// Moves the amount, or a part of it, that a pending transfer reserved.
         POST_PENDING = 2 "post_pending_transfer",
-        /// Releases what a pending transfer reserved.
+        /// Releases the amount that a pending transfer reserved.
         VOID_PENDING = 3 "void_pending_transfer",
-        /// Reduces the amount to what the debit account can spend.
+        /// Reduces the amount to the amount that the debit account can spend.
         BALANCING_DEBIT = 4 "balancing_debit",
-        /// Reduces the amount to what the credit account can receive.
+        /// Reduces the amount to the amount that the credit account can receive.
         BALANCING_CREDIT = 5 "balancing_credit",
         /// Closes the debit account (only on a pending transfer).
         CLOSING_DEBIT = 6 "closing_debit",

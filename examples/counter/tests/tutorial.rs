@@ -1,4 +1,5 @@
-//! The guide contains the program, and does what it promises: three processes, one killed, nothing lost.
+//! The guide contains this program, and the program does what the guide promises: one of three processes is
+//! killed, and nothing is lost.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -163,7 +164,7 @@ fn a_killed_process_loses_nothing_that_was_answered() {
                             answer.parse::<u64>().expect("a number");
                             answered.fetch_add(1, Ordering::Relaxed);
                         }
-                        // It is dead.
+                        // The process is dead.
                         None => return,
                     }
                 }

@@ -1,6 +1,6 @@
-//! Files as faulty disks and wrong operations leave them. An input is a list of instructions of eight bytes,
-//! each of which damages one place of a valid folder. So a mutated input is another damage, and not a
-//! megabyte of random bytes.
+//! Files with the damage that faulty disks and wrong operations cause. An input is a list of instructions of
+//! eight bytes; each damages one place of a valid folder. So a mutated input causes other damage, and the
+//! inputs stay small.
 
 use bezant_storage::MemoryDisk;
 
@@ -25,7 +25,8 @@ pub(super) fn image_of(disk: &MemoryDisk) -> Image {
         .collect()
 }
 
-/// Inputs with one instruction each: single bits all over the folder, and one input for each other kind.
+/// Inputs with one instruction each: flips of single bits all over the folder, and one input for each other
+/// kind of damage.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let bit = |place: u32| {
         let [low, middle, high, _] = (place * 211).to_le_bytes();

@@ -1,5 +1,5 @@
-//! Messages of the engines, as a peer sends them, damaged. Peers have proved that they have the cluster's
-//! token, and their frames have checksums. So this covers a peer of another version, or a peer with a bug.
+//! Damaged messages of the engines. Peers have proved that they have the cluster's token, and their frames
+//! have checksums. So such messages can come only from a peer of another version, or from a peer with a bug.
 
 use bezant_consensus::{
     Engine, EngineKind, EngineOptions, EngineState, Input, Member, Members, Output, Part,

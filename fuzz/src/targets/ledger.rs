@@ -2,7 +2,7 @@
 //! the books balance, and each event has a result. At the end the state is restored from its own checkpoint.
 //!
 //! An input is a list of commands: operation, number of records, switches, seconds that pass before the
-//! command, then the records. Unless a switch prevents it, ids, ledgers and amounts are reduced to few small
+//! command, and the records. Unless a switch prevents it, ids, ledgers and amounts are reduced to a few small
 //! values, so that the records affect each other.
 
 use bezant_codec::{Reader, put_trailer};
@@ -166,8 +166,8 @@ fn run(input: &[u8]) {
             body.chunks_exact_mut(size).for_each(|record| shrink(operation, record, *switches, movements));
         }
         if switches & KEY != 0 && CREATES.contains(&operation) {
-            // There are few keys, and the witness depends on the command: so both retries and other requests
-            // with a used key occur.
+            // There are few keys, and the witness depends on the command. So both retries and different
+            // requests with a used key occur.
             let guard = TransferId(0x100 + u128::from(count >> 5));
             let witness = TransferId(0x200 + u128::from(count >> 5) * 2 + u128::from(seconds & 1));
             if let Ok(command) = (KeyedHead { guard, witness, operation }).command(&body) {
@@ -258,7 +258,7 @@ impl Bench {
         assert!(!is_answered || size == events * RESULT_SIZE, "{size} bytes of results for {events} events");
     }
 
-    /// Applies a request with a key. Another request with the same key has an empty answer and changes
+    /// Applies a request with a key. A different request with the same key has an empty answer and changes
     /// nothing.
     fn apply_keyed(&mut self, command: Command) {
         let events = usize::try_from(command.events).expect("invariant: at most 8189 events");

@@ -1,5 +1,6 @@
-//! Recovery of a damaged log. The result is an error or a prefix of what was written, byte for byte. A second
-//! recovery finds the same. One flipped bit never removes an acknowledged entry without an error.
+//! Recovery of a damaged log. The result is an error or a prefix of the written entries, byte for byte. A
+//! second recovery has the same result. A single flipped bit never removes an acknowledged entry without an
+//! error.
 
 use std::sync::{Arc, LazyLock};
 

@@ -93,7 +93,7 @@ fn read_sealed(bytes: &[u8; HEADER_SIZE], body: &[u8]) {
     assert_eq!(header.body_size(), body.len(), "the header has the size of the body");
     if let Some(request) = Request::read(&header) {
         let mut again = request.to_bytes(header.cluster, body);
-        // The field for the latency of the last request is not kept.
+        // The field for the latency of the last request is not decoded.
         again[200..204].copy_from_slice(&bytes[200..204]);
         again[115] = header.replica;
         assert_eq!(&again[16..], &bytes[16..], "a request round-trips");

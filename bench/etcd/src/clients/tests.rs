@@ -18,7 +18,7 @@ use crate::etcd::{ResponseHeader, ResponseOp, StatusRequest, StatusResponse};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Answered,
-    /// Neither done nor answered.
+    /// The attempt is lost: it is not done and has no answer.
     Lost,
     /// Done, and the answer is lost.
     Unheard,

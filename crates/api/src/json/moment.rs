@@ -18,7 +18,7 @@ impl<'de> Deserialize<'de> for Moment {
         let text = String::deserialize(deserializer)?;
         let moment = parse_moment(&text).map_err(D::Error::custom)?;
         if moment.0 == 0 {
-            return Err(D::Error::custom("the ledger has no time before 1970-01-02"));
+            return Err(D::Error::custom("the ledger has no time 0 (1970-01-01T00:00:00Z)"));
         }
         Ok(Self(moment))
     }

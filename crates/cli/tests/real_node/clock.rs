@@ -42,8 +42,8 @@ fn a_ledger_of_the_future_starts_with_accept_clock() {
     for words in [
         "this machine's clock shows 20",
         "and the last entry of the ledger is of 20",
-        "that is more than a day earlier: cluster time would not advance",
-        "Set the clock; when it is right, start the node with --accept-clock",
+        "the clock is more than a day earlier: cluster time would not advance",
+        "Set the clock; if it is right, start the node with --accept-clock",
     ] {
         assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
     }

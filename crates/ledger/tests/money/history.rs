@@ -1,7 +1,7 @@
 //! The history in tests: all rows in two vectors, found by linear search.
 //!
-//! It replaces the history on disk, and it is the model's record of past events. It can be read as of any
-//! earlier position, like a reader on disk that lags.
+//! It replaces the history on disk, and is the model's record of past events. It can be read as of any
+//! earlier position, like a history on disk that lags.
 
 use bezant_types::{
     FetchKey, Fetched, FetchedTransfer, HistoryPosition, Movement, MovementKind, MovementNumber, Nanos,
@@ -31,7 +31,7 @@ impl History {
         self.refusals.iter().any(|refusal| refusal.id == id)
     }
 
-    /// How the pending transfer with that id ended; `None` = it did not.
+    /// How the pending transfer with that id ended; `None` while it is pending.
     pub(crate) fn resolution(&self, pending_id: TransferId) -> Option<MovementKind> {
         resolution(&self.movements, pending_id)
     }

@@ -1,5 +1,5 @@
-//! Keys: a request is applied once, its retry finds the outcomes, and another request with the same key does
-//! nothing.
+//! Keys: a request is applied once, its retry gets the same outcomes, and a different request with the same
+//! key has no effect.
 
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{Event, KeyedHead, Ledger, LedgerAnswer, LedgerQuery, Operation};
@@ -17,7 +17,7 @@ const CREATED: u32 = u32::MAX;
 const EXISTS: u32 = CreateTransferStatus::Exists.number();
 const FAILED: u32 = CreateTransferStatus::IdAlreadyFailed.number();
 
-/// A ledger and the rows that it returned. The rows that an entry needs are fetched from them.
+/// A ledger and the rows that it has returned. The rows that an entry needs are fetched from these.
 #[derive(Debug, Default)]
 struct Bench {
     ledger: Ledger,

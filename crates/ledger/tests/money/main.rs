@@ -1,4 +1,4 @@
-//! Tests of the rules of money: the ledger against a small obvious model, and golden scripts.
+//! Tests of the rules of money: the ledger is compared with a simple model, and golden scripts.
 //!
 //! The model implements the contract in the simplest way. Every test that drives the ledger through the twin
 //! also drives the model, and compares all visible state of both. Scripts show one case per status, and which

@@ -1,8 +1,8 @@
 //! Random batches against the model: few accounts, few ids, extreme values, all kinds of events mixed.
 //!
 //! A case is a list of steps, so that a failure shrinks to the few steps that cause it. Requests are merged
-//! into entries at random. The rows of an entry are fetched some entries before it is applied, from a history
-//! that lags. Checkpoints are written in between, and each restored ledger replaces the running one.
+//! into entries at random. The rows that an entry needs are fetched some entries before it is applied, from a
+//! history that lags. Checkpoints are written meanwhile, and each restored ledger replaces the running one.
 
 mod draw;
 
@@ -137,7 +137,8 @@ impl Driver {
     }
 }
 
-/// One start shortly after time 0, and one so close to the greatest timestamp that long timeouts exceed it.
+/// Two start times: one shortly after time 0, and one so close to the greatest timestamp that long timeouts
+/// exceed it.
 const STARTS: [u64; 2] = [10_000_000_000, (1 << 63) - 4_000_000_000_000_000_000];
 
 /// Statuses that no batch here can cause.

@@ -10,7 +10,7 @@
 //! | `rules 0` | sets the rules of the entries that follow; by default the newest |
 //! | `then` | ends the request; the next event begins another request of the same log entry |
 //! | `entry` | ends the log entry |
-//! | `expire count=1` | an expiry step of that many events, and its releases |
+//! | `expire count=1` | an expiry step of that many events; shows what it released |
 //! | `time 5` · `advance seconds=2` | moves cluster time, in nanoseconds or seconds |
 //! | `lookup 1 2` · `due` · `books` | shows accounts, what is due, the sums |
 //!

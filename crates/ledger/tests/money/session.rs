@@ -239,7 +239,7 @@ fn the_reply_to_a_read_is_stored_for_retries() {
         other => panic!("the answer is to another query: {other:?}"),
     };
     assert_eq!(ask(&bench, request.request), Some(first), "a query returns the stored reply");
-    // The client may have received this reply, or one that never reached the log: its next request is the
+    // The client may have received this reply, or a reply that never reached the log. Its next request is the
     // same.
     let next = SessionRequest { number: request.request.number + 1, checksum: 99, ..request.request };
     assert_eq!(ask(&bench, next), None, "the request must be executed");

@@ -2,7 +2,7 @@
 //! transfer be resolved twice, however many rows were added since. A fetch that is too old is rejected.
 //!
 //! There are more rows than the model could handle, so the expected results follow from the ids: of every
-//! sixteen, seven are pending, seven post the one before, one is refused, one is single-phase.
+//! sixteen transfers, seven are pending, seven post the previous one, one is refused and one is single-phase.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -106,8 +106,8 @@ fn command(transfers: &[Transfer]) -> Command {
     Operation::CreateTransfers.command(Transfer::write_all(transfers)).unwrap()
 }
 
-/// Transfers with old ids, spread over all entries so far: each as it was sent, and for each post another one
-/// of the same pending transfer under a new id.
+/// Transfers with old ids, spread over all entries so far. Each is sent unchanged, and each post also under a
+/// new id.
 fn probe(newest: u128) -> Vec<Transfer> {
     let step = (newest / 150).max(1);
     let ids = (1..=newest).rev().step_by(usize::try_from(step).unwrap());

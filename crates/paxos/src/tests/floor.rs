@@ -1,5 +1,5 @@
-//! An old copy of a disk is restored: values that are decided on another replica are never dropped without a
-//! report.
+//! An old copy of a disk is restored. Values that are known as decided on another replica are not dropped:
+//! that replica stops and reports a conflict.
 
 use std::vec::Vec;
 
@@ -23,9 +23,9 @@ fn decide(net: &mut Net, payload: &str) -> LogIndex {
     slot
 }
 
-/// Cuts one replica off while the others decide three values. Then the disk of one of these two is set back
-/// to before these values, and it elects a leader with the replica that was cut off. Returns the replica that
-/// still has these values, and the last of their slots.
+/// Cuts one replica off while the other two decide three values. Then one of these two gets a copy of its
+/// disk from before the values, and elects a leader together with the replica that was cut off. Returns the
+/// replica that still has the values, and the last of their slots.
 fn go_back(net: &mut Net) -> (NodeId, LogIndex) {
     let leader = net.elect();
     let others: Vec<NodeId> = NODES.into_iter().filter(|node| *node != leader).collect();
@@ -40,7 +40,7 @@ fn go_back(net: &mut Net) -> (NodeId, LogIndex) {
     net.crash(old, 0);
     net.machine(old).disk = copy;
     net.start(old);
-    // The values that were decided are not in the log of the other two any more.
+    // The two that elected the leader do not have the decided values in their logs.
     net.decisions.clear();
     decide(net, "e");
     (leader, decided)

@@ -238,7 +238,7 @@ fn golden_scripts_match() {
     scripts.sort();
     for script in scripts {
         let name = script.file_name().map(|name| name.to_string_lossy().into_owned());
-        // goldenscript panics on a difference: catch it, so that the other scripts run as well.
+        // goldenscript panics on a difference. The panic is caught, so that the other scripts still run.
         let run = std::panic::catch_unwind(|| goldenscript::run(&mut Runner::default(), &script));
         match run {
             Ok(Ok(())) => {}

@@ -1,5 +1,5 @@
 //! Replicas in one thread. The tests deliver messages and sync disks explicitly, so that each test decides
-//! what is lost, and what is durable when.
+//! which messages are lost and when writes are durable.
 
 mod floor;
 mod golden;

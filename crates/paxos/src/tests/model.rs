@@ -1,16 +1,19 @@
 //! Every execution of a small group: the rules of the roles, explored by a model checker.
 //!
-//! Bounds: three acceptors, two of them with a leader on the same node that campaigns at most twice; two
-//! slots, and the no-op that a leader needs after adopted slots. The network keeps every message: each may be
-//! delivered never, once or often, in any order, which covers loss, duplication and reordering. Messages that
-//! can have no effect any more are dropped, so that states which differ only in them are equal. No leader
-//! receives a refusal: it may continue for as long as it likes. A leader offers its log from every slot on. A
-//! message of a node to itself is delivered at once, and a write is durable when the reply is sent: that
-//! replies wait for their writes is the task of `disk`, and is tested with power failures in `random`.
+//! Bounds: three acceptors. Two of them have a leader on the same node, which campaigns at most twice. There
+//! are two slots, and the no-op that a leader needs after adopted slots.
 //!
-//! What must hold in every state: no two replicas take different values for decided, whether they decided
-//! themselves or would receive a decision now (agreement), and every value was proposed in its slot and its
-//! round (validity).
+//! The network keeps every message, and may deliver it any number of times, or never, in any order: this
+//! covers loss, duplication and reordering. A message that can have no effect any more is dropped, so that
+//! states which differ only in such messages are equal. Refusals are never delivered, so a pre-empted leader
+//! may continue at any time. A leader offers its log from every slot on. A message of a node to itself is
+//! delivered at once, and a write is durable when the reply is sent. (`disk` makes replies wait for their
+//! writes; `random` tests that with power failures.)
+//!
+//! What must hold in every state:
+//! - Agreement: no two replicas hold different values for decided in a slot. This includes a replica that
+//!   would hold a value for decided if it received the leader's decision now.
+//! - Validity: every value was proposed in its slot and its round.
 
 use std::vec::Vec;
 
@@ -53,7 +56,7 @@ enum Attempt {
 #[derive(Clone, Debug, PartialEq)]
 struct Node {
     acceptor: Acceptor,
-    /// The last slot that it decided as a leader, and the ballot in which it did.
+    /// The last slot that this node decided as a leader. `decided_in` is the ballot in which it did.
     decided: LogIndex,
     decided_in: Ballot,
     attempt: Attempt,
@@ -80,7 +83,7 @@ impl Hash for Node {
     }
 }
 
-/// A message. Its hash is empty, because its bytes are its key in the map.
+/// A message. It adds nothing to the hash, because its bytes are its key in the map.
 #[derive(Clone, Debug, PartialEq)]
 struct Sent(Message);
 
@@ -400,7 +403,7 @@ impl Model for Group {
                 let mut leaders = state.nodes.iter().filter(|node| node.decided > LogIndex(0));
                 leaders.all(|leader| {
                     state.nodes.iter().all(|node| {
-                        // A replica that follows this leader takes its decision as far as their logs are
+                        // A replica that follows this leader applies its decisions as far as their logs are
                         // equal.
                         let follows = node.acceptor.promised().round == leader.decided_in.round;
                         let announced = if follows { node.acceptor.matched() } else { LogIndex(0) };

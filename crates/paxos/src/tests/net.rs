@@ -29,7 +29,7 @@ pub(super) struct Disk {
     pub(super) voted: Option<WriteNumber>,
     pub(super) members: Members,
     pub(super) is_admitted: bool,
-    /// The last index that it recorded as committed, read when its node starts.
+    /// The last index that the disk recorded as committed; the engine reads it at its start.
     pub(super) committed: LogIndex,
 }
 
@@ -66,7 +66,7 @@ impl Disk {
         self.unconfirmed.take()
     }
 
-    /// The power fails; `survivors` of the values that were not synced are durable all the same.
+    /// The power fails. The first `survivors` of the values that were not synced are durable nevertheless.
     fn crash(&mut self, survivors: usize) {
         self.staged.truncate(survivors);
         self.durable.append(&mut self.staged);
@@ -79,7 +79,7 @@ impl Disk {
 pub(super) struct Machine {
     pub(super) engine: Option<Paxos>,
     pub(super) disk: Disk,
-    /// The number of the disk: messages from or to an earlier disk are lost.
+    /// The number of disks that this node has had. Messages from or to an earlier disk are lost.
     pub(super) disks: u64,
     incarnations: u64,
     pub(super) committed: LogIndex,
@@ -107,7 +107,7 @@ pub(super) struct Net {
     pub(super) cut: BTreeSet<NodeId>,
     /// Pairs of sender and receiver whose messages are lost.
     pub(super) cut_links: BTreeSet<(NodeId, NodeId)>,
-    /// Nodes whose disks do not sync for now.
+    /// Nodes whose disks do not sync at present.
     pub(super) slow: BTreeSet<NodeId>,
     /// Nodes whose disks have no space for values; they still store votes.
     pub(super) full: BTreeSet<NodeId>,
@@ -265,7 +265,7 @@ impl Net {
         }
     }
 
-    /// The vote becomes durable, whether values are or not.
+    /// The vote becomes durable; values do not.
     pub(super) fn sync_vote(&mut self, node: NodeId) {
         if self.is_up(node)
             && let Some(number) = self.machine(node).disk.voted.take()
@@ -326,7 +326,8 @@ impl Net {
         machine.disk.crash(survivors);
     }
 
-    /// The disk of a node lost its last `lost` values and was repaired: it left its round, and may not vote.
+    /// The disk of a node lost its last `lost` values and was repaired: the repair moved the node out of its
+    /// round, and it may not vote.
     pub(super) fn damage(&mut self, node: NodeId, lost: usize) {
         let machine = self.machine(node);
         machine.engine = None;

@@ -1,7 +1,8 @@
-//! Random runs: clusters with faults that a seed draws: lost, duplicated and reordered messages, power
-//! failures that lose unsynced values, checkpoints, lagging replicas, changes of members. Checked: decided
-//! values are the same on every node, follow the value after which they were proposed, and are never lost.
-//! Reads are linearizable. When the faults end, the cluster makes progress.
+//! Random runs of clusters. A seed determines the faults: lost, duplicated and reordered messages, power
+//! failures that lose unsynced values, lagging replicas, checkpoints, changes of members.
+//!
+//! Checked: decided values are the same on every node and are never lost; each has the predecessor with which
+//! it was proposed. Reads are linearizable. When the faults end, the cluster makes progress.
 
 use std::string::{String, ToString};
 
@@ -258,7 +259,7 @@ impl Run {
         }
     }
 
-    /// Every command follows the mark at which its proposer's log ended.
+    /// Every command directly follows the value with which its proposer's log ended.
     fn check_order(&self) {
         let mut before = Mark::default();
         for entry in self.net.decisions.values() {

@@ -209,7 +209,7 @@ fn an_acceptance_from_before_the_loss_does_not_count() {
     net.damage(TWO, 1);
     net.start(TWO);
     ticks(&mut net, 8);
-    // Now the value is on the leader's disk, and on no other.
+    // Now the value is on the leader's disk alone.
     net.slow.clear();
     net.settle();
     let is_decided = net.machine(ONE).committed >= slot;
@@ -366,12 +366,35 @@ fn change(net: &mut Net, change: Change) {
 }
 
 #[test]
+fn a_learner_without_a_value_of_the_leader_is_not_promoted() {
+    let four = NodeId(4);
+    let mut net = Net::new(3, 5);
+    assert_eq!(net.elect(), ONE);
+    decide(&mut net, "a");
+    // It answers heartbeats, and its disk has no space for a value. The whole log is shorter than the
+    // permitted lag.
+    net.full.insert(four);
+    change(&mut net, Change::Add { node: four, address: "host4:1".into() });
+    let members = net.newest_members();
+    net.add(four, Disk { members, ..Disk::default() });
+    change(&mut net, Change::Meet { node: four, disk: 4 });
+    ticks(&mut net, 20);
+    let lacks = net.machine(ONE).committed.0;
+    let made = net.engine(ONE).change(Change::Promote(four));
+    assert_eq!(made, Err(ChangeError::Lagging(lacks)));
+    net.full.clear();
+    ticks(&mut net, 5);
+    assert!(net.machine(four).has_caught_up);
+    change(&mut net, Change::Promote(four));
+}
+
+#[test]
 fn a_promise_of_a_replaced_disk_does_not_count() {
     let (four, five) = (NodeId(4), NodeId(5));
     let mut net = Net::new(5, 5);
     assert_eq!(net.elect(), ONE);
     decide(&mut net, "a");
-    // Node 2 receives nothing of this: node 5 is removed, and its number is added with a new disk.
+    // Node 5 is removed, and its number is added again with a new disk. Node 2 receives none of this.
     net.cut.insert(TWO);
     change(&mut net, Change::Remove(five));
     let members = net.newest_members();
@@ -383,7 +406,7 @@ fn a_promise_of_a_replaced_disk_does_not_count() {
     net.machine(five).disk.is_admitted = true;
     net.handle(five, Input::Admit);
     change(&mut net, Change::Promote(five));
-    // One more change, because a log shows all changes but the last as decided.
+    // One more change: a log proves that all its changes but the last are decided.
     change(&mut net, Change::Add { node: NodeId(6), address: "host6:1".into() });
     let last = net.machine(ONE).committed;
     assert!(net.machine(four).committed == last && net.machine(TWO).committed < last);
@@ -451,14 +474,14 @@ fn a_checkpoint_of_a_later_round_promises_that_round() {
     net.checkpoint(TWO);
     let (index, term) = net.machine(TWO).disk.checkpoint;
     assert!(term > Term(1));
-    // Node 1, which led, offers a checkpoint to node 3; node 3 gets that of node 2.
+    // The old leader, node 1, offers a checkpoint to node 3. Node 3 gets the checkpoint of node 2 instead.
     let ballot = Ballot { round: Term(1), node: ONE };
     let message = Message::Checkpoint { ballot, last: Mark::new(LogIndex(index.0 - 1), Term(1)) };
     net.handle(THREE, Input::Message { from: ONE, bytes: encode(&message) });
     net.machine(THREE).installs[0].0 = TWO;
     assert!(net.install(THREE));
     assert_eq!(net.machine(THREE).disk.vote, Some(Vote { term, voted_for: NodeId(0) }));
-    // A later value of node 1 in its round is refused: it would follow a value of a later round.
+    // Node 1 then sends a value in its old round. It is refused: it would follow a value of a later round.
     let after = Mark::new(index, term);
     let value =
         LogEntry { index: index.next(), term: Term(1), kind: EntryKind::Command, payload: "z".into() };

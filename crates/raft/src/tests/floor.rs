@@ -1,5 +1,5 @@
-//! An old copy of a disk is restored: entries that are committed on another replica are never dropped without
-//! a report.
+//! An old copy of a disk is restored. Entries that are known as committed on another replica are not dropped:
+//! that replica stops and reports a conflict.
 
 use super::*;
 
@@ -16,9 +16,9 @@ impl Net {
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }
 
-    /// Cuts one replica off while the others commit entries. Then one of these two restarts without the last
-    /// three, and elects a leader with the replica that was cut off. Returns the replica that still has these
-    /// entries, and its commit index.
+    /// Cuts one replica off while the other two commit entries. Then one of these two restarts without the
+    /// last three entries, and elects a leader together with the replica that was cut off. Returns the
+    /// replica that still has the entries, and its commit index.
     fn go_back(&mut self) -> (usize, LogIndex) {
         let leader = self.elect();
         let (old, away) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -109,8 +109,8 @@ fn entries_not_known_to_be_committed_are_overwritten() {
 
 #[test]
 fn a_checkpoint_that_contradicts_the_leader_is_kept() {
-    // The other replicas have an entry of another term at the index of the checkpoint, or their logs are
-    // shorter and reach it later.
+    // The other replicas have an entry of another term at the checkpoint's index, or their logs are shorter
+    // and reach that index later.
     for others in 0..4 {
         let mut net = Net::new(3);
         let (witness, committed) = net.go_back();

@@ -40,7 +40,7 @@ impl Net {
         }
     }
 
-    /// Three replicas and a learner that has caught up; returns the leader too.
+    /// Three replicas and a learner that has caught up. Also returns the leader.
     fn with_learner() -> (Self, usize) {
         let mut net = Self::new(3);
         let leader = net.elect();
@@ -75,7 +75,8 @@ fn an_added_node_catches_up_and_becomes_a_voter() {
             "the members were emitted for the disk"
         );
     }
-    // Three of four are a majority: with two voters cut off nothing is committed, with one cut off it is.
+    // Three of four are a majority: nothing is committed while two voters are cut off, and the group works
+    // while one is.
     net.cut = [(leader + 1) % 3, (leader + 2) % 3].into();
     net.replicas[leader].engine.propose(Bytes::from_static(b"not yet"));
     net.settle();
@@ -200,6 +201,26 @@ fn unsafe_changes_are_rejected() {
 }
 
 #[test]
+fn a_learner_without_an_entry_of_the_term_is_not_promoted() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.propose(leader, b"before");
+    net.change(leader, &add(4)).unwrap();
+    // It answers heartbeats, and its disk has no space for an entry. The whole log is shorter than the
+    // permitted lag.
+    let learner = net.join(leader);
+    net.full = [learner].into();
+    net.change(leader, &meet(4)).unwrap();
+    net.ticks(20);
+    let lacks = net.replicas[leader].log.last().unwrap().index;
+    assert_eq!(net.change(leader, &Change::Promote(NodeId(4))), Err(ChangeError::Lagging(lacks.0)));
+    net.full.clear();
+    net.ticks(5);
+    assert!(net.replicas[learner].engine.may_vote());
+    assert!(net.change(leader, &Change::Promote(NodeId(4))).is_ok());
+}
+
+#[test]
 fn a_log_restores_all_changes_of_members_but_the_last() {
     let (mut net, leader) = Net::with_learner();
     let lagging = (leader + 1) % 3;
@@ -210,7 +231,7 @@ fn a_log_restores_all_changes_of_members_but_the_last() {
     net.ticks(3);
     let now = net.replicas[leader].engine.members().clone();
     assert_eq!(net.replicas[lagging].engine.members(), &now);
-    // Its log was durable, and the record of the members was not.
+    // Its log was durable, but the record of the members was not.
     net.replicas[lagging].members = before;
     net.restart(lagging, 60);
     let begun = net.replicas[lagging].engine.members();

@@ -1,5 +1,5 @@
 //! A few replicas in one thread. The tests deliver messages and sync disks explicitly, so that each test
-//! decides what is lost, and what is durable when.
+//! decides which messages are lost and when writes are durable.
 
 mod floor;
 mod golden;
@@ -32,7 +32,7 @@ struct Replica {
     conflicts: Vec<(Conflict, usize)>,
     has_caught_up: bool,
     members: Members,
-    /// The last entry on its disk when it emitted `CaughtUp`.
+    /// The last entry on its disk when the engine emitted `CaughtUp`.
     caught_up_with: Option<LogIndex>,
 }
 
@@ -40,7 +40,7 @@ struct Net {
     replicas: Vec<Replica>,
     messages: VecDeque<(usize, usize, Bytes)>,
     cut: BTreeSet<usize>,
-    /// Replicas whose disks do not sync for now.
+    /// Replicas whose disks do not sync at present.
     slow: BTreeSet<usize>,
     /// Replicas whose disks have no space for entries; they still store votes.
     full: BTreeSet<usize>,
@@ -221,8 +221,8 @@ impl Net {
         index
     }
 
-    /// While one replica is cut off, the others drop the entries that it lacks. When it returns, it is
-    /// offered a checkpoint.
+    /// Cuts one replica off while the others commit and then drop entries that it lacks. When it is connected
+    /// again, it is offered a checkpoint.
     fn outrun(&mut self, leader: usize, away: usize) -> (LogIndex, Term) {
         self.cut = [away].into();
         let payload: &'static [u8] = vec![7; 4 << 20].leak();

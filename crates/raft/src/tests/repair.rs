@@ -1,5 +1,5 @@
-//! A replica that lost entries which it had confirmed, and whose disk recorded the loss: it left its term and
-//! may not vote.
+//! A replica lost entries that it had confirmed, and its disk recorded the loss. So it moved out of its term,
+//! and may not vote.
 
 use raft::eraftpb::{Message, MessageType};
 
@@ -95,8 +95,8 @@ fn a_confirmation_that_arrives_after_the_loss_loses_no_entry() {
     net.deliver_to(lost);
     let left = net.replicas[lost].log.len() - 1;
     net.repair(lost, left);
-    // The confirmation of the entry that it has lost since arrives now, and makes a majority with the
-    // leader's disk.
+    // Now its confirmation arrives, of an entry that it has lost since. Together with the leader's disk this
+    // makes a majority.
     net.deliver_to(leader);
     assert_eq!(commands(&net.replicas[leader]), [b"a", b"b"], "a client may have received an answer");
     net.messages.clear();
@@ -135,8 +135,8 @@ fn a_confirmation_from_before_the_loss_does_not_count() {
             net.replicas[lost].engine.handle(Input::Admit);
         }
     }
-    // The leader's own disk completes the majority, if the leader still counts the other replica's
-    // confirmation.
+    // Now the entry is on the leader's own disk. That would be a majority if the leader still counted the
+    // other replica's confirmation.
     net.slow.clear();
     net.settle();
     let is_answered = commands(&net.replicas[leader]).len() > 1;
@@ -177,7 +177,7 @@ fn a_checkpoint_of_a_later_term_advances_the_term() {
     let (index, term) = net.outrun(leader, away);
     assert_eq!(net.replicas[away].installs.len(), 1);
     assert_eq!(net.replicas[away].vote.unwrap().term, term);
-    // The checkpoint that it receives comes from the next leader.
+    // The replica receives a checkpoint of a later leader.
     let later = Term(term.0 + 3);
     let members = net.replicas[leader].engine.members().clone();
     net.cut = [away].into();

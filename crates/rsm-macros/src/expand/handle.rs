@@ -1,6 +1,6 @@
 //! Generates the handle, which has one method for each call and is generic over the caller. The types of the
-//! declaration are in the scope of its type parameter, so the parameter has a name that these types do not
-//! have.
+//! declaration are used in the scope of the type parameter, so the parameter has a name that no type is
+//! likely to have.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};

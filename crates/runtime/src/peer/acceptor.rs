@@ -23,7 +23,7 @@ const UNAUTHENTICATED_OF_ADDRESS_MAX: usize = 16;
 struct Unauthenticated(Mutex<BTreeMap<IpAddr, usize>>);
 
 impl Unauthenticated {
-    /// Takes a place for one more, if there is one.
+    /// Takes a place for one more connection, if there is one.
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = counts.values().sum();
@@ -68,7 +68,7 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
             return;
         }
         let Ok((socket, address)) = accepted else {
-            // The process may be out of file descriptors: connections may close.
+            // The process may be out of file descriptors; the wait lets connections close.
             std::thread::sleep(ERROR_WAIT);
             continue;
         };
@@ -95,7 +95,7 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
                 Err(HandshakeError::Io(error)) => tracing::debug!(%address, %error, "no handshake"),
             }
         };
-        // Without a thread the connection is closed.
+        // If no thread can be started, the connection is closed.
         drop(std::thread::Builder::new().name("bezant-from".to_owned()).spawn(body));
     }
 }
@@ -117,8 +117,8 @@ fn greet(
             let (incarnation, received) = (met.incarnation, Arc::clone(received));
             shared.enter(met.node, Accepted { number, stream, incarnation, address, received })?;
             entered = Some(met.node);
-            // Before the peer receives the acceptance: a peer must not have met this node before this node
-            // has met it.
+            // Announced before the peer receives the acceptance: the peer must not have met this node before
+            // this node has met the peer.
             shared.announce_met(met);
         }
         Ok(())

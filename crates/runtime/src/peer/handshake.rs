@@ -1,13 +1,14 @@
 //! The handshake of a connection: both sides identify themselves, and prove that they have the cluster's
 //! token.
 //!
-//! The dialer sends [`Hello`], the acceptor answers with its own and a proof, the dialer sends its proof, and
-//! the acceptor accepts the connection. The token never travels: a proof is SHA-256 over its digest, the side
-//! that proves, and everything that both have sent. Every refusal contains what to change.
+//! The dialer sends its [`Hello`]. The acceptor answers with its own `Hello` and a proof. The dialer sends
+//! its proof, and the acceptor accepts the connection. The token is never sent: a proof is SHA-256 over the
+//! token's digest, the side that proves, and everything that both sides have sent. Every refusal contains
+//! what to change.
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is dialed u64 (0 = any node: sent by a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = that of the others: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks for admission), proof 32 bytes (in a hello the [incarnation](super::incarnation), or zeros) |
+//! | 1 hello, 2 welcome | [`Hello`]; its fields byte by byte are in `docs/formats/peers.md` |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | the acceptor's incarnation, 32 bytes |
 //! | 5 refused | UTF-8 text |
@@ -33,11 +34,11 @@ const VERSION: u16 = 3;
 /// The largest message of the handshake in bytes: the longest list of members, and space for the rest.
 const MESSAGE_SIZE_MAX: usize = 8 << 10;
 
-/// In place of the entry that added a node: it wants to join.
+/// Sent in place of the entry that added the node, by a node that wants to join.
 const JOINS: u64 = u64::MAX;
 /// A slower exchange gives no exact reading of the peer's clock.
 const EXCHANGE_MAX: Duration = Duration::from_millis(100);
-/// In place of a node's number: any node that answers.
+/// Sent in place of the receiver's number, when any node may answer.
 pub(super) const ANY_NODE: NodeId = NodeId(0);
 
 const HELLO: u8 = 1;
@@ -70,12 +71,12 @@ pub(crate) struct Own {
     pub(crate) is_fresh: bool,
     /// The entry that added it, as stored in its folder; `None` when it wants to join.
     pub(crate) since: Option<LogIndex>,
-    /// Its engine; `None` for that of the others, when it wants to join.
+    /// Its engine; `None` when it wants to join with the engine of the others.
     pub(crate) engine: Option<EngineKind>,
     /// Its list of members. When it wants to join, the list is empty, or holds itself with its address when
     /// it asks for admission.
     pub(crate) members: Members,
-    /// Its process; `None` when it wants to join.
+    /// The incarnation of its process; `None` when it wants to join.
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) clock: Clock,
 }
@@ -94,7 +95,7 @@ pub(super) struct Met {
     pub(super) engine: Option<EngineKind>,
     /// Its list of members.
     pub(super) members: Members,
-    /// Its process; `None` when it sent none.
+    /// The incarnation of its process; `None` when it sent none.
     pub(super) incarnation: Option<Incarnation>,
 }
 
@@ -128,7 +129,7 @@ struct Hello {
     wall: u64,
     random: [u8; 16],
     members: Members,
-    /// A hello has nothing to prove yet, and has the incarnation here.
+    /// The proof. A hello has nothing to prove yet, and contains the incarnation here.
     proof: [u8; 32],
 }
 

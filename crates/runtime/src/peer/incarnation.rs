@@ -1,10 +1,9 @@
-//! Which process runs as a node: two processes with one node's number are distinguished, and one of them is
-//! refused.
+//! Tells apart two processes that run under the number of one node, and refuses one of them.
 //!
 //! A process draws a number when it starts, its incarnation, and sends it in the handshake. A copy of a
 //! folder that is started beside the original has the same node number and the same disk, and another
 //! incarnation. While a connection of one incarnation is alive, a connection of another one is refused. Three
-//! rules keep that from harming other nodes:
+//! rules keep that from refusing a process that should run:
 //! - A process that ended has no connection any more: its successor is accepted at once.
 //! - A machine that lost its power leaves a connection that carries nothing. A running peer sends something
 //!   every [`HEARTBEAT_INTERVAL`]; after [`UNRESPONSIVE`] without a message the successor is accepted.
@@ -21,7 +20,7 @@ use bezant_types::NodeId;
 use super::stream::HEARTBEAT_INTERVAL;
 use crate::cluster::draw;
 
-/// An older connection that received nothing for this time does not keep a newer one out: three heartbeats.
+/// After this time without a message, three heartbeats, an older connection does not keep a newer one out.
 const UNRESPONSIVE: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
 /// How often a waiting connection checks the older one.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -110,7 +109,8 @@ impl Dialed {
         }
     }
 
-    /// `None` when none is open, or the process sent no incarnation.
+    /// The process that answered at the peer's address; `None` when no such connection is open, or the
+    /// process sent no incarnation.
     pub(super) fn of(&self, peer: NodeId) -> Option<Incarnation> {
         self.lock().get(&peer).and_then(|(_, incarnation)| *incarnation)
     }

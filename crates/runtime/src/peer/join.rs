@@ -20,8 +20,8 @@ const WAIT_ASKED: Duration = Duration::from_millis(200);
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Asks the members at these addresses in turn, until one of them returns a list that contains this node;
-/// also returns their engine. Blocks until then, and logs what it waits for. `Err` is what it waited for when
-/// it was to give up.
+/// also returns their engine. Blocks until then, and logs what it waits for. `Err` when the caller told it to
+/// give up; the text is what it waited for.
 pub(crate) fn join(
     own: &Own,
     addresses: &[String],

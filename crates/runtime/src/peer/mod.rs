@@ -135,8 +135,7 @@ impl Shared {
         }
     }
 
-    /// Takes over a newer list of members from the peer, and decides whether the peer is a member with this
-    /// disk.
+    /// Adopts a newer list of members from the peer, and decides whether the peer is a member with this disk.
     fn admit(self: &Arc<Self>, met: &Met) -> Result<(), HandshakeError> {
         if met.is_member() && self.directory.learn(&met.members).map_err(HandshakeError::Refused)? {
             self.follow_directory();
@@ -167,7 +166,7 @@ impl Shared {
             }
             Err(ChangeError::Full) => format!("the cluster has {MEMBERS_MAX} members: remove one first"),
             Err(_) => format!(
-                "{address} is another member's address, or none: take another, or remove that member first"
+                "{address} is not a valid address, or it is another member's: choose another one, or remove that member first"
             ),
         };
         Err(HandshakeError::Refused(reason))
@@ -190,8 +189,8 @@ impl Shared {
         self.duplicates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes this the connection of that node, and ends the older one; unless the older one is alive and of
-    /// another process. Waits for at most two seconds while that is not decided.
+    /// Makes this the connection of that node, and ends the older one. Refuses it if the older one is alive
+    /// and of another process. Waits for at most two seconds while that is not decided.
     fn enter(&self, node: NodeId, connection: Accepted) -> Result<(), HandshakeError> {
         let arrived = Instant::now();
         let mut accepted = self.accepted();
@@ -229,7 +228,8 @@ impl Shared {
             return;
         }
         accepted.remove(&node);
-        // Under the lock, so that a successor is met after this one was lost.
+        // Reported under the lock, so that the loss of this connection is reported before the start of its
+        // successor.
         (self.events)(PeerEvent::Lost { node });
         drop(accepted);
         self.has_ended.notify_all();
@@ -238,9 +238,9 @@ impl Shared {
     /// Drops the connections of nodes that are no longer peers, and begins to dial new peers.
     fn follow_directory(self: &Arc<Self>) {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: of two concurrent calls, the second must not bring an older list back.
+        // Read under the lock: of two concurrent calls, the second must not bring an older list back.
         let peers = self.directory.peers();
-        // A caller that finds this set has come too late.
+        // The connections are being stopped: no new one is begun.
         if self.is_stopping.load(Ordering::Acquire) {
             return;
         }

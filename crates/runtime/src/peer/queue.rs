@@ -11,7 +11,7 @@ use bytes::Bytes;
 const BYTES_MAX: usize = 64 << 20;
 /// The limit of messages that wait for one peer.
 const MESSAGES_MAX: usize = 1 << 16;
-/// Bytes that are taken at once, about.
+/// About as many bytes are taken at once.
 const TAKE_BYTES: usize = 1 << 20;
 /// The most messages that are taken at once.
 const TAKE_MESSAGES: usize = 256;

@@ -78,6 +78,6 @@ impl Write for TimedStream<'_> {
 
 /// Ends a stream that another thread may be reading.
 pub(super) fn shut_down(stream: &Stream) {
-    // It may have ended already.
+    // The connection may have ended already.
     drop(stream.shutdown(Shutdown::Both));
 }

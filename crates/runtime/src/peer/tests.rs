@@ -128,8 +128,8 @@ fn a_restarted_peer_is_met_again() {
     drop(two);
     one.wait("the end", |event| matches!(event, PeerEvent::Lost { .. }).then_some(()));
     let two = start(2, 7, two_listens, &[(1, &one_at)]);
-    // A message into the end of the old connection is lost, as any message may be: it is sent again until it
-    // arrives.
+    // A message that is sent while the old connection ends may be lost, as any message may be. So it is sent
+    // again until it arrives.
     let deadline = Instant::now() + TIMEOUT;
     loop {
         one.peers.send(NodeId(2), Bytes::from_static(b"again"));
@@ -257,7 +257,7 @@ fn a_damaged_frame_is_not_delivered() {
 #[test]
 fn a_peer_that_does_not_read_delays_no_other() {
     let ((one_listens, one_at), (three_listens, three_at)) = (bind(), bind());
-    // It accepts a connection and completes the handshake, and reads nothing after that.
+    // This peer accepts a connection and completes the handshake, and reads nothing after that.
     let (unread_listens, unread_at) = bind();
     let unread = std::thread::spawn(move || {
         let own = own(7, 2, &[1, 2, 3]);
@@ -367,7 +367,7 @@ fn the_process_at_the_listed_address_is_accepted() {
         one.peers.send(NodeId(2), Bytes::from_static(b"hello"));
         two.peers.send(NodeId(1), Bytes::from_static(b"right"));
     }
-    // Its connection was ended.
+    // The connection of the copy was ended.
     copying.join().unwrap();
     one.peers.stop();
     two.peers.stop();

@@ -1,10 +1,11 @@
-//! What happens with a wrong clock: the node stamps no entries, and leadership is transferred.
+//! Handles a wrong clock of this node: the node stamps no entries, and leadership is transferred.
 //!
-//! While the clock is wrong (see `clock`), a leader makes no entries of its clients' commands: they wait. The
-//! finding may come from one check between two clock messages, so a transfer is attempted only after
-//! [`CONFIRM`], to a voter whose clock is right. Attempts are repeated at growing intervals until that voter
-//! leads. Commands that have waited for [`WAIT_MAX`] are refused as on a full disk, so that clients can turn
-//! to another node. A follower needs no clock: it forwards its clients' commands.
+//! While the clock is wrong (see `clock`), a leader makes no entries of its clients' commands: they wait. One
+//! check may run after this node's clock was set and before the clocks of the others are known to be set. So
+//! a transfer is attempted only when the clock was wrong for [`CONFIRM`], to a voter whose clock is right.
+//! Attempts are repeated at growing intervals until that voter leads. Commands that have waited for
+//! [`WAIT_MAX`] are refused as on a full disk, so that clients can turn to another node. A follower needs no
+//! clock: it forwards its clients' commands.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,7 @@ pub(crate) struct ClockGuard {
     is_alone: bool,
     /// True when this node led at the last check.
     led: bool,
-    /// True while clients' commands are refused for the clock.
+    /// True while clients' commands are refused because of the clock.
     is_pressed: bool,
 }
 
@@ -87,7 +88,7 @@ impl ClockGuard {
         self.clock.now()
     }
 
-    /// The same, and whether the clock was set since the last call.
+    /// What the clock shows, and whether it was set since the last call.
     fn look(&mut self) -> (Now, bool) {
         let (now, at) = (self.clock.now(), Instant::now());
         let expected = passed(self.last, at);
@@ -106,15 +107,16 @@ impl ClockGuard {
     }
 
     /// Why the clock of a node that is alone is wrong: the last entry of the ledger contradicts it. A ledger
-    /// without entries contradicts nothing, nor does a ledger that was stamped before the clock was set. A
-    /// ledger that was idle for long while the node ran does not count as old.
+    /// without entries contradicts nothing, nor does one whose last entry was stamped before the clock was
+    /// set. The clock is compared with the last entry, or with its reading at the start plus the time since
+    /// then, if that is later: a ledger may be idle for long while the node runs.
     fn judge_alone(&self, own: Nanos, ledger: Nanos) -> Option<String> {
         let expected = passed(self.start, Instant::now()).max(ledger);
         let is_far_ahead = has_valid_time(ledger) && own.0 > expected.0.saturating_add(AHEAD_MAX);
         let is_wrong = !self.is_accepted && (own > LATEST || is_far_ahead);
         is_wrong.then(|| {
             format!(
-                "it shows {}, and the last entry of the ledger is of {}: nothing is stamped with it until it is set right; when \
+                "it shows {}, and the last entry of the ledger is of {}: no entry is stamped until the clock is set right; if \
                  it is right now, start the node again with --accept-clock",
                 moment(own),
                 moment(ledger)
@@ -122,9 +124,9 @@ impl ClockGuard {
         })
     }
 
-    /// Why the clock of a node of a cluster is wrong. A clock that was off must come nearer to be right
-    /// again. That does not hold for a leader that no node with a better clock can replace (`is_replaceable`
-    /// is false).
+    /// Why the clock of a node of a cluster is wrong. A clock that was off counts as right again only within
+    /// [`BACK_MAX`]; for a leader that no node with a better clock can replace (`is_replaceable` is false),
+    /// within [`OFF_MAX`].
     fn judge(&self, own: Nanos, counts: Counting, ledger: Nanos, is_replaceable: bool) -> Option<String> {
         match counts {
             Counting::Clock(counts) => {
@@ -142,7 +144,7 @@ impl ClockGuard {
             Counting::Unknown | Counting::AllAbsurd => (!self.is_accepted).then(|| {
                 format!(
                     "its clock shows {}, the last entry of the ledger is of {}, and no voter in contact has a clock that \
-                     can be right: nothing is stamped until a clock is set right; when they are right, start the nodes again \
+                     can be right: no entry is stamped until a clock is set right; if the clocks are right, start the nodes again \
                      with --accept-clock",
                     moment(own),
                     moment(ledger)
@@ -151,7 +153,7 @@ impl ClockGuard {
         }
     }
 
-    /// Takes the finding of a check.
+    /// Notes the result of a check.
     fn note(&mut self, reason: Option<String>, now: Instant) {
         match (reason, &mut self.wrong) {
             (None, None) => {}
@@ -206,11 +208,11 @@ impl ClockGuard {
 }
 
 impl<M: Machine> ReplicaThread<M> {
-    /// Reads the clock, after checking it where that is due.
+    /// Reads the clock, and checks it if that is due.
     pub(super) fn read_clock(&mut self) -> Now {
         let (now, was_set) = self.clock.look();
         if was_set && let Some(membership) = &mut self.membership {
-            // All machines may have slept at the same time, so readings of the others may be old.
+            // All machines may have been suspended at the same time, so readings of the others may be old.
             membership.handle_clock_set();
         }
         // A new leader must stamp nothing before its clock was checked.

@@ -1,8 +1,8 @@
 //! The whole node on a disk that crashes at every write and every fsync of a workload.
 //!
 //! A client sends transfers of every kind, and after each crash retries those without an answer. After every
-//! recovery: what was acknowledged is there once with the acknowledged outcome, nothing is half applied,
-//! debits equal credits, and all chains verify from the first movement to the heads.
+//! recovery, each acknowledged transfer is there once with the acknowledged outcome, and nothing is half
+//! applied. Debits equal credits, and all chains verify from the first movement to the heads.
 
 mod books;
 mod rig;
@@ -24,8 +24,8 @@ fn operations_of(seed: u64) -> u64 {
     disk.counts().total()
 }
 
-/// Runs into a fault, recovers from the crash after it, lets the client finish, and crashes again at rest;
-/// checks each time.
+/// Runs into a fault, recovers from the crash after it, lets the client finish, and crashes again when
+/// nothing is in flight. Checks the books each time.
 fn fault_and_check(seed: u64, plan: FaultPlan) {
     let place = format!("seed {seed}, {plan:?}");
     let disk = MemoryDisk::new();

@@ -1,5 +1,5 @@
-//! A replica with its log, history and checkpoints, driven on one thread: every effect is done at once, and
-//! the first failure ends the run as it would end the real threads.
+//! A replica with its log, history and checkpoints, driven on one thread. Every output is performed at once.
+//! The first failure ends the run, as it would end the real threads.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -110,7 +110,8 @@ impl Workload {
                 &mut links_existing,
                 transfer.flags.contains(TransferFlags::LINKED) && status(result) == Status::Exists,
             );
-            // In a retried chain that exists, the first result is `exists`, and the others carry no news.
+            // When a chain that exists is retried, the first result is `exists`, and the others tell nothing
+            // new.
             if !(links_to_existing && status(result) == Status::LinkedEventFailed) {
                 self.answered.entry(transfer.id).or_insert(result);
             }

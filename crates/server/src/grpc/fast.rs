@@ -5,17 +5,16 @@
 //! slice of the bytes that came from the socket, and a small answer is one small allocation. An unusual body
 //! (a compressed message, more than one message) is refused with a status, as tonic would refuse it.
 
-use std::sync::Arc;
-
 use bezant_api::{ErrorCode, Failure, v1};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use prost::Message;
 
-use super::{deadline, write};
-use crate::answer;
+use super::write;
+use crate::answer::ANSWER_COST;
 use crate::body::{Inbound, Outbound, collect};
 use crate::connection::OpenRequest;
+use crate::context::RequestContext;
 use crate::failure::to_status;
 use crate::metrics::{Api, Call};
 use crate::service::Service;
@@ -27,16 +26,15 @@ const PREFIX_SIZE: usize = 5;
 
 /// Answers a call of `Submit`.
 pub(crate) async fn submit(
-    service: Arc<Service>,
-    headers: HeaderMap,
+    service: &Service,
+    context: &RequestContext,
     body: Inbound,
     open: OpenRequest,
 ) -> Response<Outbound> {
-    let deadline = deadline(&headers, &service.limits);
     let work = async {
         let request = decode(collect(body).await?)?;
-        let reply = write::submit(&service, request, deadline).await?;
-        answer::raise(reply.results.len().saturating_mul(2).saturating_sub(answer::ANSWER_COST));
+        let reply = write::submit(service, request, context).await?;
+        context.budget.raise(reply.results.len().saturating_mul(2).saturating_sub(ANSWER_COST));
         Ok(reply)
     };
     match service.observe(Api::Grpc, Call::Submit, work).await {

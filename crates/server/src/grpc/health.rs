@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, async_trait};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
-use crate::answer::stream_place;
+use crate::context::RequestContext;
 use crate::failure::to_status;
 use crate::metrics::Api;
 use crate::service::Service;
@@ -17,10 +17,11 @@ use crate::service::Service;
 /// The names of the services that a client may ask about: the server as a whole, and the ledger.
 const SERVICES: [&str; 2] = ["", "bezant.v1.Ledger"];
 
-/// The health service. See the module.
+/// The health service for one request. See the module.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(crate) struct Health {
     pub(super) service: Arc<Service>,
+    pub(super) context: RequestContext,
 }
 
 fn response(health: &NodeHealth) -> HealthCheckResponse {
@@ -57,7 +58,7 @@ impl health_server::Health for Health {
             let status = ServingStatus::ServiceUnknown.into();
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(HealthCheckResponse { status })))));
         }
-        let place = stream_place().map_err(|failure| {
+        let place = self.context.budget.stream_place().map_err(|failure| {
             self.service.metrics.shed(Api::Grpc, &failure);
             to_status(failure)
         })?;

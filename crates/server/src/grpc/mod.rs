@@ -18,47 +18,49 @@ use tonic::{Request, Response, Status, async_trait};
 use tonic_health::pb::health_server::HealthServer;
 use v1::ledger_server::{Ledger, LedgerServer};
 
-use crate::answer;
-use crate::cluster;
+use crate::context::{Deadline, RequestContext};
 use crate::failure::to_status;
 use crate::limits::Limits;
 use crate::metrics::{Api, Call};
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 /// The most bytes of an answer: several times the size of 8189 accounts with long names.
 const ANSWER_SIZE_MAX: usize = 64 << 20;
 
-/// The implementation of `bezant.v1.Ledger`.
-#[derive(Clone, Debug)]
+/// The implementation of `bezant.v1.Ledger` for one request. tonic decodes the message and calls a method of
+/// it, which finds the context here.
+#[derive(Debug)]
 pub(crate) struct GrpcLedger {
     service: Arc<Service>,
+    context: RequestContext,
 }
 
-/// Makes the ledger's gRPC service.
-pub(crate) fn ledger(service: Arc<Service>) -> LedgerServer<GrpcLedger> {
+/// Makes the ledger's gRPC service for one request.
+pub(crate) fn ledger(service: Arc<Service>, context: RequestContext) -> LedgerServer<GrpcLedger> {
     let size_max = service.limits.body_size_max.max(REQUEST_SIZE_MAX);
-    LedgerServer::new(GrpcLedger { service })
+    LedgerServer::new(GrpcLedger { service, context })
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(size_max)
         .max_encoding_message_size(ANSWER_SIZE_MAX)
 }
 
-/// Makes the services for health and reflection.
-pub(crate) fn standard(service: Arc<Service>) -> Result<Routes, tonic_reflection::server::Error> {
+/// Makes the health service for one request.
+pub(crate) fn health(service: Arc<Service>, context: RequestContext) -> HealthServer<health::Health> {
+    HealthServer::new(health::Health { service, context }).accept_compressed(CompressionEncoding::Gzip)
+}
+
+/// Makes the reflection services, which need neither the ledger nor a request's context.
+pub(crate) fn reflection() -> Result<Routes, tonic_reflection::server::Error> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let health = HealthServer::new(health::Health { service }).accept_compressed(CompressionEncoding::Gzip);
-    Ok(Routes::new(health)
-        .add_service(builder().build_v1()?)
-        .add_service(builder().build_v1alpha()?)
-        .prepare())
+    Ok(Routes::new(builder().build_v1()?).add_service(builder().build_v1alpha()?).prepare())
 }
 
-/// The deadline of a call: its arrival plus `grpc-timeout`, within the limits.
-fn deadline(headers: &HeaderMap, limits: &Limits) -> Deadline {
+/// The deadline of a call that arrives now: `grpc-timeout` later, within the limits.
+pub(crate) fn deadline(headers: &HeaderMap, limits: &Limits) -> Deadline {
     let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     Instant::now().checked_add(timeout.unwrap_or(limits.deadline_default).min(limits.deadline_max))
 }
@@ -94,24 +96,18 @@ pub(crate) fn is_compressed(headers: &HeaderMap) -> bool {
 }
 
 impl GrpcLedger {
-    /// Runs the work of a call, reserves the memory of its reply (`size` bytes encoded), counts the call, and
+    /// Runs the work of a call, counts the memory of its reply (`size` bytes encoded), counts the call, and
     /// turns a failure into a gRPC status.
-    async fn call<Input, Output, Work>(
+    async fn call<Output>(
         &self,
         call: Call,
-        request: Request<Input>,
-        work: impl FnOnce(Input, Deadline) -> Work,
+        work: impl Future<Output = Result<Output, Failure>>,
         size: impl FnOnce(&Output) -> usize,
-    ) -> Result<Response<Output>, Status>
-    where
-        Work: Future<Output = Result<Output, Failure>>,
-    {
-        let deadline = deadline(request.metadata().as_ref(), &self.service.limits);
-        let work = work(request.into_inner(), deadline);
+    ) -> Result<Response<Output>, Status> {
         let work = async {
             let reply = work.await?;
             // The message, and the buffer that it is encoded into, which may be twice as large.
-            answer::raise(size(&reply).saturating_mul(3));
+            self.context.budget.raise(size(&reply).saturating_mul(3));
             Ok(reply)
         };
         self.service.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
@@ -126,20 +122,9 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::$request>,
             ) -> Result<Response<v1::$reply>, Status> {
-                let work = |input, deadline| $module::$method(&self.service, input, deadline);
-                self.call(Call::$call, request, work, prost::Message::encoded_len).await
+                let work = $module::$method(&self.service, request.into_inner(), &self.context);
+                self.call(Call::$call, work, prost::Message::encoded_len).await
             })+
-
-            async fn change_cluster(
-                &self,
-                request: Request<v1::ChangeClusterRequest>,
-            ) -> Result<Response<v1::ChangeClusterReply>, Status> {
-                let permit = cluster::permit_change(&self.service, request.metadata().as_ref());
-                let work = |input, deadline| async move {
-                    cluster::change_cluster(&self.service, permit?, input, deadline).await
-                };
-                self.call(Call::ChangeCluster, request, work, prost::Message::encoded_len).await
-            }
 
             type WatchEventsStream = watch::ChangeStream;
 
@@ -147,8 +132,8 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::WatchEventsRequest>,
             ) -> Result<Response<watch::ChangeStream>, Status> {
-                let work = |input, deadline| watch::watch_events(&self.service, input, deadline);
-                self.call(Call::WatchEvents, request, work, |_| 0).await
+                let work = watch::watch_events(&self.service, request.into_inner(), &self.context);
+                self.call(Call::WatchEvents, work, |_| 0).await
             }
         }
     };
@@ -171,6 +156,7 @@ ledger_service! {
     list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
     get_books(GetBooksRequest) -> GetBooksReply = GetBooks read,
     get_cluster(GetClusterRequest) -> GetClusterReply = GetCluster read,
+    change_cluster(ChangeClusterRequest) -> ChangeClusterReply = ChangeCluster write,
     get_movements(GetMovementsRequest) -> MovementsReply = GetMovements read,
     get_account_movements(AccountFilter) -> MovementsReply = GetAccountMovements read,
 }

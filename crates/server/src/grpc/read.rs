@@ -10,13 +10,14 @@ use bezant_types::{
 };
 
 use crate::cluster::cluster_reply;
-use crate::service::{Deadline, Service};
+use crate::context::RequestContext;
+use crate::service::Service;
 use crate::shared::{balances_of, check_keeps_history};
 
 pub(super) async fn lookup_accounts(
     service: &Service,
     request: v1::LookupAccountsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::AccountsReply, Failure> {
     check_count(request.accounts.len())?;
     let (mut ids, mut names) = (Vec::new(), Vec::new());
@@ -29,10 +30,10 @@ pub(super) async fn lookup_accounts(
     }
     let mut found = Vec::new();
     if !ids.is_empty() {
-        found = service.accounts(LedgerQuery::Accounts(ids), deadline).await?;
+        found = service.accounts(LedgerQuery::Accounts(ids), context).await?;
     }
     if !names.is_empty() {
-        found.extend(service.accounts_named(names, deadline).await?);
+        found.extend(service.accounts_named(names, context).await?);
     }
     Ok(accounts_reply(found, false))
 }
@@ -40,36 +41,36 @@ pub(super) async fn lookup_accounts(
 pub(super) async fn lookup_transfers(
     service: &Service,
     request: v1::LookupTransfersRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::TransfersReply, Failure> {
     check_count(request.ids.len())?;
     let ids = request.ids.into_iter().map(|id| TransferId(number(Some(id)))).collect();
-    Ok(transfers_reply(service.transfers(HistoryQuery::Transfers(ids), deadline).await?, false))
+    Ok(transfers_reply(service.transfers(HistoryQuery::Transfers(ids), context).await?, false))
 }
 
 pub(super) async fn get_account_transfers(
     service: &Service,
     request: v1::AccountFilter,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::TransfersReply, Failure> {
-    let filter = filter_of(service, request, deadline).await?;
-    let rows = service.transfers(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let filter = filter_of(service, request, context).await?;
+    let rows = service.transfers(HistoryQuery::AccountTransfers(filter), context).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |row| row.transfer.timestamp);
-    let has_more = has_more_of_account(service, last, filter, deadline).await?;
+    let has_more = has_more_of_account(service, last, filter, context).await?;
     Ok(transfers_reply(rows, has_more))
 }
 
 pub(super) async fn get_account_balances(
     service: &Service,
     mut request: v1::AccountFilter,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::AccountBalancesReply, Failure> {
-    let account = service.account(&account_reference(request.account.take()), deadline).await?.account;
+    let account = service.account(&account_reference(request.account.take()), context).await?.account;
     check_keeps_history(&account)?;
     let filter = account_filter(&request, account.id)?;
-    let rows = service.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let rows = service.history(HistoryQuery::AccountTransfers(filter), context).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |(_, row)| row.timestamp);
-    let has_more = has_more_of_account(service, last, filter, deadline).await?;
+    let has_more = has_more_of_account(service, last, filter, context).await?;
     let balances = balances_of(&rows, account.id).map(|balance: AccountBalance| balance.into()).collect();
     Ok(v1::AccountBalancesReply { balances, has_more })
 }
@@ -77,28 +78,28 @@ pub(super) async fn get_account_balances(
 pub(super) async fn get_account_movements(
     service: &Service,
     request: v1::AccountFilter,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::MovementsReply, Failure> {
-    let mut filter = filter_of(service, request, deadline).await?;
+    let mut filter = filter_of(service, request, context).await?;
     filter.limit = capped(filter.limit);
-    let rows = service.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let rows = service.history(HistoryQuery::AccountTransfers(filter), context).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |(_, row)| row.timestamp);
-    let has_more = has_more_of_account(service, last, filter, deadline).await?;
+    let has_more = has_more_of_account(service, last, filter, context).await?;
     Ok(v1::MovementsReply { has_more, ..rows.into_iter().collect() })
 }
 
 pub(super) async fn query_accounts(
     service: &Service,
     request: v1::QueryFilter,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::AccountsReply, Failure> {
     let filter = query_filter(&request)?;
-    let found = service.accounts(LedgerQuery::QueryAccounts(filter), deadline).await?;
+    let found = service.accounts(LedgerQuery::QueryAccounts(filter), context).await?;
     let last = found.last().filter(|_| found.len() >= filter.limit_capped());
     let has_more = match last.and_then(|last| filter.after(last.account.timestamp)) {
         Some(rest) => {
             let rest = LedgerQuery::QueryAccounts(QueryFilter { limit: 1, ..rest });
-            !service.accounts(rest, deadline).await?.is_empty()
+            !service.accounts(rest, context).await?.is_empty()
         }
         None => false,
     };
@@ -108,15 +109,15 @@ pub(super) async fn query_accounts(
 pub(super) async fn query_transfers(
     service: &Service,
     request: v1::QueryFilter,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = query_filter(&request)?;
-    let rows = service.transfers(HistoryQuery::QueryTransfers(filter), deadline).await?;
+    let rows = service.transfers(HistoryQuery::QueryTransfers(filter), context).await?;
     let last = last_of_full(&rows, filter.limit_capped(), |row| row.transfer.timestamp);
     let has_more = match last.and_then(|last| filter.after(last)) {
         Some(rest) => {
             let rest = HistoryQuery::QueryTransfers(QueryFilter { limit: 1, ..rest });
-            !service.history(rest, deadline).await?.is_empty()
+            !service.history(rest, context).await?.is_empty()
         }
         None => false,
     };
@@ -126,18 +127,18 @@ pub(super) async fn query_transfers(
 pub(super) async fn list_holds(
     service: &Service,
     mut request: v1::ListHoldsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::TransfersReply, Failure> {
     let account_id = match account_reference(request.account.take()) {
         AccountReference::None => AccountId(0),
-        account => service.account_id(&account, deadline).await?,
+        account => service.account_id(&account, context).await?,
     };
     let filter = hold_filter(&request, account_id);
-    let rows = service.holds(filter, deadline).await?;
+    let rows = service.holds(filter, context).await?;
     let has_more = match rows.last().filter(|_| rows.len() >= filter.limit_capped()) {
         Some(last) => {
             let rest = HoldFilter { after: HoldPlace::of(last), limit: 1, ..filter };
-            !service.holds(rest, deadline).await?.is_empty()
+            !service.holds(rest, context).await?.is_empty()
         }
         None => false,
     };
@@ -147,24 +148,24 @@ pub(super) async fn list_holds(
 pub(super) async fn list_assets(
     service: &Service,
     _: v1::ListAssetsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::ListAssetsReply, Failure> {
-    let assets = service.list_assets(deadline).await?;
+    let assets = service.list_assets(context).await?;
     Ok(v1::ListAssetsReply { assets: assets.iter().copied().map(v1::Asset::from).collect() })
 }
 
 pub(super) async fn get_books(
     service: &Service,
     _: v1::GetBooksRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::GetBooksReply, Failure> {
-    service.books(deadline).await.map(v1::GetBooksReply::from)
+    service.books(context).await.map(v1::GetBooksReply::from)
 }
 
 pub(super) async fn get_cluster(
     service: &Service,
     _: v1::GetClusterRequest,
-    _: Deadline,
+    _: &RequestContext,
 ) -> Result<v1::GetClusterReply, Failure> {
     Ok(cluster_reply(service))
 }
@@ -172,7 +173,7 @@ pub(super) async fn get_cluster(
 pub(super) async fn get_movements(
     service: &Service,
     request: v1::GetMovementsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::MovementsReply, Failure> {
     let filter = MovementFilter {
         from: MovementNumber(request.from),
@@ -180,14 +181,14 @@ pub(super) async fn get_movements(
         timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
-    service.check_position(filter.from, deadline).await?;
-    let rows = service.history(HistoryQuery::Movements(filter), deadline).await?;
+    service.check_position(filter.from, context).await?;
+    let rows = service.history(HistoryQuery::Movements(filter), context).await?;
     let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
     let has_more = match last {
         Some((last, _)) => {
             let from = MovementNumber(last.0.saturating_add(1));
             let rest = HistoryQuery::Movements(MovementFilter { from, limit: 1, ..filter });
-            !service.history(rest, deadline).await?.is_empty()
+            !service.history(rest, context).await?.is_empty()
         }
         None => false,
     };
@@ -197,10 +198,10 @@ pub(super) async fn get_movements(
 async fn filter_of(
     service: &Service,
     mut request: v1::AccountFilter,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<AccountFilter, Failure> {
     let account = account_reference(request.account.take());
-    let account_id = service.account_id(&account, deadline).await?;
+    let account_id = service.account_id(&account, context).await?;
     Ok(account_filter(&request, account_id)?)
 }
 
@@ -215,11 +216,11 @@ async fn has_more_of_account(
     service: &Service,
     last: Option<Nanos>,
     filter: AccountFilter,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<bool, Failure> {
     let Some(rest) = last.and_then(|last| filter.after(last)) else { return Ok(false) };
     let rest = HistoryQuery::AccountTransfers(AccountFilter { limit: 1, ..rest });
-    Ok(!service.history(rest, deadline).await?.is_empty())
+    Ok(!service.history(rest, context).await?.is_empty())
 }
 
 fn accounts_reply(found: Vec<AccountView>, has_more: bool) -> v1::AccountsReply {

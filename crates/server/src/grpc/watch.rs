@@ -10,8 +10,9 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
 use crate::changes::watch;
+use crate::context::RequestContext;
 use crate::failure::to_status;
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 /// The stream of change events that gRPC sends.
 pub(super) type ChangeStream = Pin<Box<dyn Stream<Item = Result<v1::ChangeEvent, Status>> + Send>>;
@@ -21,10 +22,10 @@ pub(super) type ChangeStream = Pin<Box<dyn Stream<Item = Result<v1::ChangeEvent,
 pub(super) async fn watch_events(
     service: &Arc<Service>,
     request: v1::WatchEventsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<ChangeStream, Failure> {
     let write =
         |rows: HistoryAnswer| std::future::ready(rows.into_iter().map(v1::ChangeEvent::from).collect());
-    let changes = watch(service, request.from.map(MovementNumber), deadline, write).await?;
+    let changes = watch(service, request.from.map(MovementNumber), context, write).await?;
     Ok(Box::pin(changes.map(|event| event.map_err(to_status))))
 }

@@ -6,22 +6,24 @@ use bezant_ledger::{ChangeBounds, Operation, SetName};
 use bezant_runtime::Committed;
 use bezant_types::{Bounds, limits};
 
+use crate::cluster::{self, permit_change};
+use crate::context::RequestContext;
 use crate::create::Outcomes;
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 /// The fast path: the records go to the log as they came, and the results are returned as the log has them.
 pub(super) async fn submit(
     service: &Service,
     request: v1::SubmitRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::SubmitReply, Failure> {
     let operation = u16::try_from(request.operation).ok().and_then(Operation::from_number);
     let operation = operation.filter(|operation| operation.event_size() > 0).ok_or_else(|| {
         let detail = format!("{} is not the number of an operation: use 1 to 7, 13 or 14", request.operation);
         Failure::new(ErrorCode::InvalidRecords, detail)
     })?;
-    let records = service.settle_records(operation, request.records, deadline).await?;
-    let committed = service.write(operation, records, deadline).await?;
+    let records = service.settle_records(operation, request.records, context).await?;
+    let committed = service.write(operation, records, context).await?;
     Ok(v1::SubmitReply {
         log_index: committed.index.0,
         timestamp: committed.time.0,
@@ -32,29 +34,29 @@ pub(super) async fn submit(
 pub(super) async fn create_accounts(
     service: &Service,
     request: v1::CreateAccountsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::EventsReply, Failure> {
     let drafts = each("accounts", request.accounts, |input| account_draft(&input))?;
     let ids: Vec<_> = drafts.iter().map(|draft| draft.event.account.id.0).collect();
-    let outcomes = service.create_accounts(drafts, None, deadline).await;
+    let outcomes = service.create_accounts(drafts, None, context).await;
     Ok(outcomes_reply(&outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn create_transfers(
     service: &Service,
     request: v1::CreateTransfersRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::EventsReply, Failure> {
     let drafts = each("transfers", request.transfers, transfer_draft)?;
     let ids: Vec<_> = drafts.iter().map(|draft| draft.event.transfer.id.0).collect();
-    let outcomes = service.create_transfers(drafts, None, deadline).await;
+    let outcomes = service.create_transfers(drafts, None, context).await;
     Ok(outcomes_reply(&outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn set_account_bounds(
     service: &Service,
     request: v1::SetAccountBoundsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::EventsReply, Failure> {
     let changes = each("changes", request.changes, |change| {
         let bounds = change.bounds.unwrap_or_default();
@@ -72,7 +74,7 @@ pub(super) async fn set_account_bounds(
         let keeps = (change.keep_minimum, change.keep_maximum);
         Ok((account_reference(change.account), Bounds::from(bounds), keeps))
     })?;
-    let names = service.ids_of_names(changes.iter().map(|(account, ..)| account), deadline).await?;
+    let names = service.ids_of_names(changes.iter().map(|(account, ..)| account), context).await?;
     let events = changes
         .iter()
         .map(|(account, bounds, (keeps_minimum, keeps_maximum))| {
@@ -83,36 +85,45 @@ pub(super) async fn set_account_bounds(
             })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let committed = service.write_events(Operation::ChangeBounds, &events, deadline).await?;
+    let committed = service.write_events(Operation::ChangeBounds, &events, context).await?;
     events_reply(Operation::ChangeBounds, &committed)
 }
 
 pub(super) async fn set_account_name(
     service: &Service,
     request: v1::SetAccountNameRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::EventsReply, Failure> {
     let changes = each("changes", request.changes, |change| {
         Ok((account_reference(change.account), name_bytes(&change.name)?))
     })?;
-    let names = service.ids_of_names(changes.iter().map(|(account, _)| account), deadline).await?;
+    let names = service.ids_of_names(changes.iter().map(|(account, _)| account), context).await?;
     let mut events = changes
         .iter()
         .map(|(account, name)| Ok(SetName { account_id: names.id_of(account, "account")?, name: *name }))
         .collect::<Result<Vec<_>, Failure>>()?;
-    service.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
-    let committed = service.write_events(Operation::SetName, &events, deadline).await?;
+    service.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), context).await?;
+    let committed = service.write_events(Operation::SetName, &events, context).await?;
     events_reply(Operation::SetName, &committed)
 }
 
 pub(super) async fn register_assets(
     service: &Service,
     request: v1::RegisterAssetsRequest,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<v1::EventsReply, Failure> {
     let events = each("assets", request.assets, |message| asset(&message))?;
-    let committed = service.write_events(Operation::RegisterAssets, &events, deadline).await?;
+    let committed = service.write_events(Operation::RegisterAssets, &events, context).await?;
     events_reply(Operation::RegisterAssets, &committed)
+}
+
+pub(super) async fn change_cluster(
+    service: &Service,
+    request: v1::ChangeClusterRequest,
+    context: &RequestContext,
+) -> Result<v1::ChangeClusterReply, Failure> {
+    let permit = permit_change(service, context)?;
+    cluster::change_cluster(service, permit, request, context).await
 }
 
 /// Parses every event of a request; a violation names the field and the place.

@@ -67,7 +67,7 @@ pub(super) enum Host<'text> {
 }
 
 impl Host<'_> {
-    /// True for hosts that never leave this machine: a name below `localhost` cannot be registered.
+    /// True for hosts that always mean this machine: a name below `localhost` cannot be registered.
     pub(super) fn is_loopback(&self) -> bool {
         match self {
             Self::Address(address) => address.is_loopback(),

@@ -11,7 +11,7 @@ use bezant_storage::{HistoryAnswer, HistoryQuery as Rows};
 use bezant_types::AccountId;
 use http::StatusCode;
 
-use super::context::{Account, Context, JsonBody, Parameters};
+use super::request::{Account, JsonBody, Parameters, RestRequest};
 use super::{batch_reply, json, single_reply};
 use crate::create::Outcomes;
 use crate::failure::Refused;
@@ -33,20 +33,20 @@ type Answer = Result<Response, Refused>;
         (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
-    let service = &context.service;
+pub(super) async fn create(request: RestRequest, JsonBody(body): JsonBody) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let mut batch = parse_accounts(&body)?;
         let count = batch.events.len();
         let mut key = None;
         for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
-            draft.event.account.id = AccountId(context.id(IdKind::Account, at, count));
-            key = context.key.as_deref();
+            draft.event.account.id = AccountId(request.id(IdKind::Account, at, count));
+            key = request.key.as_deref();
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.account.id.0).collect();
         let is_array = batch.is_array;
         let outcomes = service
-            .create_accounts(batch.events, key, context.deadline)
+            .create_accounts(batch.events, key, context)
             .await
             .map_err(|failure| if is_array { failure } else { without_place(failure) })
             .map_err(|failure| failure.of_events(ids.iter().copied()))?;
@@ -65,11 +65,11 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
         (status = 200, description = "The account", body = AccountReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn show(context: Context, Account(account): Account) -> Answer {
-    let service = &context.service;
+pub(super) async fn show(request: RestRequest, Account(account): Account) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let view = service.account(&account, context.deadline).await?;
-        let assets = service.assets_for([view.account.ledger].into_iter(), context.deadline).await;
+        let view = service.account(&account, context).await?;
+        let assets = service.assets_for([view.account.ledger].into_iter(), context).await;
         json(StatusCode::OK, &AccountReply::new(view, &assets))
     };
     Ok(service.observe(Api::Rest, Call::LookupAccounts, work).await?)
@@ -81,14 +81,14 @@ pub(super) async fn show(context: Context, Account(account): Account) -> Answer 
         (status = 200, description = "A page", body = Page<AccountReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn query(context: Context, Parameters(query): Parameters<AccountsQuery>) -> Answer {
-    let service = &context.service;
+pub(super) async fn query(request: RestRequest, Parameters(query): Parameters<AccountsQuery>) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let ledger = super::transfers::ledger_of(service, &query, context.deadline).await?;
+        let ledger = super::transfers::ledger_of(service, &query, context).await?;
         let paged = query.paged("accounts", ledger)?;
-        let mut rows = service.accounts(LedgerQuery::QueryAccounts(paged.filter), context.deadline).await?;
+        let mut rows = service.accounts(LedgerQuery::QueryAccounts(paged.filter), context).await?;
         let next_cursor = paged.page(&mut rows, |row| row.account.timestamp);
-        let assets = service.assets_for(rows.iter().map(|row| row.account.ledger), context.deadline).await;
+        let assets = service.assets_for(rows.iter().map(|row| row.account.ledger), context).await;
         let items = rows.into_iter().map(|row| AccountReply::new(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
@@ -102,13 +102,14 @@ struct AccountPage {
 }
 
 async fn page(
-    context: &Context,
+    request: &RestRequest,
     list: &str,
     account: AccountId,
     query: &HistoryQuery,
 ) -> Result<AccountPage, bezant_api::Failure> {
     let paged = query.paged(list, account)?;
-    let mut rows = context.service.history(Rows::AccountTransfers(paged.filter), context.deadline).await?;
+    let RestRequest { service, context, .. } = request;
+    let mut rows = service.history(Rows::AccountTransfers(paged.filter), context).await?;
     let next_cursor = paged.page(&mut rows, |(_, row)| row.timestamp);
     Ok(AccountPage { rows, next_cursor })
 }
@@ -121,17 +122,17 @@ async fn page(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn transfers(
-    context: Context,
+    request: RestRequest,
     Account(account): Account,
     Parameters(query): Parameters<HistoryQuery>,
 ) -> Answer {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let account = service.account(&account, context.deadline).await?.account;
+        let account = service.account(&account, context).await?.account;
         let paged = query.paged("transfers", account.id)?;
-        let mut rows = service.transfers(Rows::AccountTransfers(paged.filter), context.deadline).await?;
+        let mut rows = service.transfers(Rows::AccountTransfers(paged.filter), context).await?;
         let next_cursor = paged.page(&mut rows, |row| row.transfer.timestamp);
-        let assets = service.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let assets = service.assets_for([account.ledger].into_iter(), context).await;
         let items = rows.iter().map(|row| TransferReply::of(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
@@ -149,14 +150,14 @@ pub(super) async fn transfers(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn holds(
-    context: Context,
+    request: RestRequest,
     Account(account): Account,
     Parameters(query): Parameters<HoldsQuery>,
 ) -> Answer {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let account = service.account(&account, context.deadline).await?.account;
-        super::transfers::holds_page(&context, account.id, &query).await
+        let account = service.account(&account, context).await?.account;
+        super::transfers::holds_page(&request, account.id, &query).await
     };
     Ok(service.observe(Api::Rest, Call::ListHolds, work).await?)
 }
@@ -171,16 +172,16 @@ pub(super) async fn holds(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn balances(
-    context: Context,
+    request: RestRequest,
     Account(account): Account,
     Parameters(query): Parameters<HistoryQuery>,
 ) -> Answer {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let account = service.account(&account, context.deadline).await?.account;
+        let account = service.account(&account, context).await?.account;
         check_keeps_history(&account)?;
-        let AccountPage { rows, next_cursor } = page(&context, "balances", account.id, &query).await?;
-        let assets = service.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let AccountPage { rows, next_cursor } = page(&request, "balances", account.id, &query).await?;
+        let assets = service.assets_for([account.ledger].into_iter(), context).await;
         let items = balances_of(&rows, account.id)
             .map(|balance| BalanceReply::new(&balance, account.ledger, &assets))
             .collect();
@@ -197,15 +198,15 @@ pub(super) async fn balances(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn history(
-    context: Context,
+    request: RestRequest,
     Account(account): Account,
     Parameters(query): Parameters<HistoryQuery>,
 ) -> Answer {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let account = service.account(&account, context.deadline).await?.account;
-        let AccountPage { rows, next_cursor } = page(&context, "history", account.id, &query).await?;
-        let assets = service.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let account = service.account(&account, context).await?.account;
+        let AccountPage { rows, next_cursor } = page(&request, "history", account.id, &query).await?;
+        let assets = service.assets_for([account.ledger].into_iter(), context).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
@@ -223,17 +224,16 @@ pub(super) async fn history(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn set_bounds(
-    context: Context,
+    request: RestRequest,
     Account(account): Account,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let bounds = parse_bounds(&body)?;
-        let account_id = service.account_id(&account, context.deadline).await?;
+        let account_id = service.account_id(&account, context).await?;
         let operation = Operation::SetBounds;
-        let committed =
-            service.write_events(operation, &[SetBounds { account_id, bounds }], context.deadline).await?;
+        let committed = service.write_events(operation, &[SetBounds { account_id, bounds }], context).await?;
         single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
     Ok(service.observe(Api::Rest, Call::SetAccountBounds, work).await?)
@@ -250,16 +250,16 @@ pub(super) async fn set_bounds(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn change_bounds(
-    context: Context,
+    request: RestRequest,
     Account(account): Account,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let mut change = parse_bounds_change(&body, AccountId(0))?;
-        change.account_id = service.account_id(&account, context.deadline).await?;
+        change.account_id = service.account_id(&account, context).await?;
         let operation = Operation::ChangeBounds;
-        let committed = service.write_events(operation, &[change], context.deadline).await?;
+        let committed = service.write_events(operation, &[change], context).await?;
         single_reply(change.account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
     Ok(service.observe(Api::Rest, Call::SetAccountBounds, work).await?)
@@ -274,18 +274,17 @@ pub(super) async fn change_bounds(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn set_name(
-    context: Context,
+    request: RestRequest,
     Account(account): Account,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let mut name = parse_name(&body)?;
-        service.settle_names(vec![&mut name], context.deadline).await?;
-        let account_id = service.account_id(&account, context.deadline).await?;
+        service.settle_names(vec![&mut name], context).await?;
+        let account_id = service.account_id(&account, context).await?;
         let operation = Operation::SetName;
-        let committed =
-            service.write_events(operation, &[SetName { account_id, name }], context.deadline).await?;
+        let committed = service.write_events(operation, &[SetName { account_id, name }], context).await?;
         single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
     Ok(service.observe(Api::Rest, Call::SetAccountName, work).await?)

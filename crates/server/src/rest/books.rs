@@ -5,9 +5,9 @@ use bezant_api::json::{
     AssetReply, BooksReply, ChangeClusterReply, ClusterReply, Problem, parse_assets, parse_cluster_change,
 };
 use bezant_ledger::Operation;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
-use super::context::{Context, JsonBody};
+use super::request::{JsonBody, RestRequest};
 use super::{batch_reply, json, single_reply};
 use crate::cluster::{change_cluster, cluster_reply, permit_change};
 use crate::create::Outcomes;
@@ -22,10 +22,10 @@ type Answer = Result<Response, Refused>;
         (status = 200, description = "All assets, in the order of their ledgers", body = Vec<AssetReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn assets(context: Context) -> Answer {
-    let service = &context.service;
+pub(super) async fn assets(request: RestRequest) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let assets = service.list_assets(context.deadline).await?;
+        let assets = service.list_assets(context).await?;
         json(StatusCode::OK, &assets.iter().map(AssetReply::from).collect::<Vec<_>>())
     };
     Ok(service.observe(Api::Rest, Call::ListAssets, work).await?)
@@ -39,12 +39,12 @@ pub(super) async fn assets(context: Context) -> Answer {
         (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answer {
-    let service = &context.service;
+pub(super) async fn register(request: RestRequest, JsonBody(body): JsonBody) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let batch = parse_assets(&body)?;
         let operation = Operation::RegisterAssets;
-        let committed = service.write_events(operation, &batch.events, context.deadline).await?;
+        let committed = service.write_events(operation, &batch.events, context).await?;
         let outcomes = Outcomes::of(operation, &committed)?;
         let ids: Vec<_> = batch.events.iter().map(|asset| u128::from(asset.ledger.0)).collect();
         match (batch.is_array, ids.first()) {
@@ -61,12 +61,12 @@ pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answ
         (status = 200, description = "The books: debits equal credits", body = BooksReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn books(context: Context) -> Answer {
-    let service = &context.service;
+pub(super) async fn books(request: RestRequest) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let books = service.books(context.deadline).await?;
+        let books = service.books(context).await?;
         let ledgers = books.ledgers.iter().map(|totals| totals.ledger);
-        let assets = service.assets_for(ledgers, context.deadline).await;
+        let assets = service.assets_for(ledgers, context).await;
         json(StatusCode::OK, &BooksReply::new(&books, &assets))
     };
     Ok(service.observe(Api::Rest, Call::GetBooks, work).await?)
@@ -78,8 +78,8 @@ pub(super) async fn books(context: Context) -> Answer {
         (status = 200, description = "This node, and the others as it knows them", body = ClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn cluster(context: Context) -> Answer {
-    let service = &context.service;
+pub(super) async fn cluster(request: RestRequest) -> Answer {
+    let service = &request.service;
     let work = async { json(StatusCode::OK, &ClusterReply::from(cluster_reply(service))) };
     Ok(service.observe(Api::Rest, Call::GetCluster, work).await?)
 }
@@ -94,12 +94,12 @@ pub(super) async fn cluster(context: Context) -> Answer {
         (status = 200, description = "It is committed; a change of voters has a second step, which follows by itself", body = ChangeClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn change(context: Context, headers: HeaderMap, JsonBody(body): JsonBody) -> Answer {
-    let service = &context.service;
+pub(super) async fn change(request: RestRequest, JsonBody(body): JsonBody) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let permit = permit_change(service, &headers)?;
+        let permit = permit_change(service, context)?;
         let change = parse_cluster_change(&body)?;
-        let reply = change_cluster(service, permit, change.into(), context.deadline).await?;
+        let reply = change_cluster(service, permit, change.into(), context).await?;
         json(StatusCode::OK, &ChangeClusterReply { log_index: reply.log_index })
     };
     Ok(service.observe(Api::Rest, Call::ChangeCluster, work).await?)

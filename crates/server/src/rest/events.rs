@@ -16,12 +16,13 @@ use bezant_types::{Movement, MovementFilter, MovementNumber, Nanos};
 use http::{HeaderMap, StatusCode, header};
 use tokio_stream::StreamExt;
 
-use super::context::{Context, Parameters};
 use super::json;
+use super::request::{Parameters, RestRequest};
 use crate::changes::watch;
+use crate::context::RequestContext;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 type Answer = Result<Response, Refused>;
 
@@ -37,33 +38,33 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn list(
-    context: Context,
+    request: RestRequest,
     headers: HeaderMap,
     parameters: Parameters<EventsQuery>,
 ) -> Answer {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if accept.contains("text/event-stream") {
-        return stream(context, headers, parameters).await;
+        return stream(request, headers, parameters).await;
     }
     let Parameters(query) = parameters;
-    let service = &context.service;
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let limit = query.limit()?;
         let filter = MovementFilter {
-            from: MovementNumber(first(service, &query, context.deadline).await?.unwrap_or(0)),
+            from: MovementNumber(first(service, &query, context).await?.unwrap_or(0)),
             timestamp_min: Nanos(0),
             timestamp_max: Nanos(0),
             // One more than the page has: it shows whether there are more.
             limit: limit + 1,
         };
-        service.check_position(filter.from, context.deadline).await?;
-        let mut rows = service.history(Rows::Movements(filter), context.deadline).await?;
+        service.check_position(filter.from, context).await?;
+        let mut rows = service.history(Rows::Movements(filter), context).await?;
         let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > page_size;
         rows.truncate(page_size);
         let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
         let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
-        let assets = service.assets_for(ledgers, context.deadline).await;
+        let assets = service.assets_for(ledgers, context).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
         json(StatusCode::OK, &EventsPage { items, next, has_more })
     };
@@ -83,11 +84,11 @@ pub(super) async fn list(
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn stream(
-    context: Context,
+    request: RestRequest,
     headers: HeaderMap,
     Parameters(query): Parameters<EventsQuery>,
 ) -> Answer {
-    let service = Arc::clone(&context.service);
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         if query.limit.is_some() {
             let what = "a stream has no limit: ask /v1/events for pages";
@@ -96,16 +97,16 @@ pub(super) async fn stream(
         }
         let mut received = headers.get_all("last-event-id").iter();
         let from = match (received.next(), received.next()) {
-            (None, _) => first(&service, &query, context.deadline).await?,
+            (None, _) => first(service, &query, context).await?,
             (Some(value), None) => Some(after(value.as_bytes())?),
             (Some(_), Some(_)) => {
                 let what = "the header Last-Event-ID is there more than once";
                 return Err(Failure::new(ErrorCode::InvalidField, what));
             }
         };
-        let assets_of = Arc::clone(&service);
-        let write = move |rows| events_of(Arc::clone(&assets_of), rows);
-        watch(&service, from.map(MovementNumber), context.deadline, write).await
+        let (of_assets, of_stream) = (Arc::clone(service), context.of_stream());
+        let write = move |rows| events_of(Arc::clone(&of_assets), rows, of_stream.clone());
+        watch(service, from.map(MovementNumber), context, write).await
     };
     let changes = service.observe(Api::Rest, Call::WatchEvents, work).await?;
     let events =
@@ -115,13 +116,17 @@ pub(super) async fn stream(
 
 /// Position of the first event of an answer: with `since` the first event at or after that moment, or the
 /// next new event where there is none.
-async fn first(service: &Service, query: &EventsQuery, deadline: Deadline) -> Result<Option<u64>, Failure> {
+async fn first(
+    service: &Service,
+    query: &EventsQuery,
+    context: &RequestContext,
+) -> Result<Option<u64>, Failure> {
     let Some(since) = query.since()? else { return Ok(query.from) };
     let from = MovementNumber(0);
     let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
     // Read before the rows, so that an event between the two reads is in the rows.
-    let end = service.books(deadline).await?.history.movements;
-    let rows = service.history(Rows::Movements(filter), deadline).await?;
+    let end = service.books(context).await?.history.movements;
+    let rows = service.history(Rows::Movements(filter), context).await?;
     Ok(Some(rows.first().map_or(end, |(position, _)| position.0)))
 }
 
@@ -134,9 +139,9 @@ fn after(text: &[u8]) -> Result<u64, Failure> {
 }
 
 /// The rows of a page as server-sent events.
-async fn events_of(service: Arc<Service>, rows: HistoryAnswer) -> Vec<Event> {
+async fn events_of(service: Arc<Service>, rows: HistoryAnswer, context: RequestContext) -> Vec<Event> {
     let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
-    let assets = service.assets_for(ledgers, None).await;
+    let assets = service.assets_for(ledgers, &context).await;
     let event = |(position, row): &(MovementNumber, Movement)| {
         let data = serde_json::to_string(&ChangeReply::new(*position, row, &assets));
         Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())

@@ -5,10 +5,10 @@
 
 mod accounts;
 mod books;
-mod context;
 mod events;
 mod openapi;
 mod operations;
+mod request;
 mod transfers;
 
 use std::sync::Arc;

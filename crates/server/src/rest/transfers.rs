@@ -15,11 +15,12 @@ use bezant_types::{
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::context::{Context, JsonBody, Parameters, Transfer};
+use super::request::{JsonBody, Parameters, RestRequest, Transfer};
 use super::{batch_reply, json, single_reply};
+use crate::context::RequestContext;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
-use crate::service::{Deadline, Service, without_place};
+use crate::service::{Service, without_place};
 
 type Answer = Result<Response, Refused>;
 
@@ -35,20 +36,20 @@ type Answer = Result<Response, Refused>;
         (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
-    let service = &context.service;
+pub(super) async fn create(request: RestRequest, JsonBody(body): JsonBody) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let mut batch = parse_transfers(&body)?;
         let count = batch.events.len();
         let mut key = None;
         for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
-            draft.event.transfer.id = TransferId(context.id(IdKind::Transfer, at, count));
-            key = context.key.as_deref();
+            draft.event.transfer.id = TransferId(request.id(IdKind::Transfer, at, count));
+            key = request.key.as_deref();
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.transfer.id.0).collect();
         let is_array = batch.is_array;
         let outcomes = service
-            .create_transfers(batch.events, key, context.deadline)
+            .create_transfers(batch.events, key, context)
             .await
             .map_err(|failure| if is_array { failure } else { without_place(failure) })
             .map_err(|failure| failure.of_events(ids.iter().copied()))?;
@@ -70,14 +71,14 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
         (status = 200, description = "The transfer", body = TransferReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
-    let service = &context.service;
+pub(super) async fn show(request: RestRequest, Transfer(id): Transfer) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let rows = service.transfers(Rows::Transfers(vec![id]), context.deadline).await?;
+        let rows = service.transfers(Rows::Transfers(vec![id]), context).await?;
         let row = rows.first().ok_or_else(|| {
             Failure::new(ErrorCode::TransferNotFound, format!("there is no transfer with the id {id}"))
         })?;
-        let assets = service.assets_for([row.transfer.ledger].into_iter(), context.deadline).await;
+        let assets = service.assets_for([row.transfer.ledger].into_iter(), context).await;
         json(StatusCode::OK, &TransferReply::of(row, &assets))
     };
     Ok(service.observe(Api::Rest, Call::LookupTransfers, work).await?)
@@ -89,13 +90,13 @@ pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
         (status = 200, description = "A page", body = Page<TransferReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn query(context: Context, Parameters(query): Parameters<TransfersQuery>) -> Answer {
-    let service = &context.service;
+pub(super) async fn query(request: RestRequest, Parameters(query): Parameters<TransfersQuery>) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
-        let paged = query.paged("transfers", ledger_of(service, &query, context.deadline).await?)?;
-        let mut rows = service.transfers(Rows::QueryTransfers(paged.filter), context.deadline).await?;
+        let paged = query.paged("transfers", ledger_of(service, &query, context).await?)?;
+        let mut rows = service.transfers(Rows::QueryTransfers(paged.filter), context).await?;
         let next_cursor = paged.page(&mut rows, |row| row.transfer.timestamp);
-        let assets = service.assets_for(rows.iter().map(|row| row.transfer.ledger), context.deadline).await;
+        let assets = service.assets_for(rows.iter().map(|row| row.transfer.ledger), context).await;
         let items = rows.iter().map(|row| TransferReply::of(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
@@ -110,23 +111,23 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Transf
         (status = 200, description = "A page", body = Page<TransferReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn holds(context: Context, Parameters(query): Parameters<HoldsQuery>) -> Answer {
-    let service = &context.service;
-    let work = holds_page(&context, AccountId(0), &query);
+pub(super) async fn holds(request: RestRequest, Parameters(query): Parameters<HoldsQuery>) -> Answer {
+    let service = &request.service;
+    let work = holds_page(&request, AccountId(0), &query);
     Ok(service.observe(Api::Rest, Call::ListHolds, work).await?)
 }
 
 /// One page of the open holds of an account; 0 = of all accounts.
 pub(super) async fn holds_page(
-    context: &Context,
+    request: &RestRequest,
     account_id: AccountId,
     query: &HoldsQuery,
 ) -> Result<Response, Failure> {
-    let service = &context.service;
+    let RestRequest { service, context, .. } = request;
     let paged = query.paged(account_id)?;
-    let mut rows = service.holds(paged.filter, context.deadline).await?;
+    let mut rows = service.holds(paged.filter, context).await?;
     let next_cursor = paged.page(&mut rows);
-    let assets = service.assets_for(rows.iter().map(|transfer| transfer.ledger), context.deadline).await;
+    let assets = service.assets_for(rows.iter().map(|transfer| transfer.ledger), context).await;
     let items = rows.into_iter().map(|it| TransferReply::of(&TransferView::pending(it), &assets)).collect();
     json(StatusCode::OK, &Page::new(items, next_cursor))
 }
@@ -141,8 +142,8 @@ pub(super) async fn holds_page(
         (status = 200, description = "It exists already: a retry", body = bezant_api::json::EventReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
-    resolve(context, id, TransferFlags::POST_PENDING, body).await
+pub(super) async fn post(request: RestRequest, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
+    resolve(request, id, TransferFlags::POST_PENDING, body).await
 }
 
 /// Void a pending transfer: release what it reserved
@@ -155,17 +156,17 @@ pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body
         (status = 200, description = "It exists already: a retry", body = bezant_api::json::EventReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn void(context: Context, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
-    resolve(context, id, TransferFlags::VOID_PENDING, body).await
+pub(super) async fn void(request: RestRequest, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
+    resolve(request, id, TransferFlags::VOID_PENDING, body).await
 }
 
-async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags, body: Bytes) -> Answer {
-    let service = &context.service;
+async fn resolve(request: RestRequest, pending_id: TransferId, flags: TransferFlags, body: Bytes) -> Answer {
+    let RestRequest { service, context, .. } = &request;
     let work = async {
         let body = parse_resolution(&body)?;
         let all = if flags.contains(TransferFlags::POST_PENDING) { u128::MAX } else { 0 };
-        let key = context.key.as_deref().filter(|_| body.id.is_none());
-        let id = body.id.map_or_else(|| context.id(IdKind::Transfer, 0, 1), |id| id.0);
+        let key = request.key.as_deref().filter(|_| body.id.is_none());
+        let id = body.id.map_or_else(|| request.id(IdKind::Transfer, 0, 1), |id| id.0);
         let transfer = Record {
             id: TransferId(id),
             amount: body.amount.map_or(all, |amount| amount.0),
@@ -184,7 +185,7 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
             has_id: true,
         };
         let outcomes = service
-            .create_transfers(vec![draft], key, context.deadline)
+            .create_transfers(vec![draft], key, context)
             .await
             .map_err(|failure| without_place(failure).of_events([id]))?;
         let location = Some(format!("/v1/transfers/{id}"));
@@ -197,13 +198,13 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
 pub(super) async fn ledger_of(
     service: &Service,
     query: &AccountsQuery,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<LedgerNumber, Failure> {
     match (&query.asset, query.ledger) {
         (Some(_), Some(_)) => {
             Err(Failure::new(ErrorCode::InvalidQuery, "asset replaces ledger: send one of them"))
         }
-        (Some(code), None) => service.ledger_of(code, deadline).await,
+        (Some(code), None) => service.ledger_of(code, context).await,
         (None, ledger) => Ok(LedgerNumber(ledger.unwrap_or(0))),
     }
 }

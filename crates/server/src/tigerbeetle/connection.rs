@@ -13,7 +13,6 @@ use bezant_tigerbeetle::{Operation, Ping, Pong, Request};
 use bezant_types::ClientId;
 use bezant_types::limits::{EVENTS_MAX, RESULT_SIZE};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::clients::Turn;
@@ -22,9 +21,12 @@ use super::inbound::{Closed, Frame, Inbound};
 use super::outbound::Outcome;
 use super::request::{Work, check};
 use super::{Listener, VIEW};
-use crate::answer::Hold;
+use crate::answer::AnswerMemory;
+use crate::context::{Principal, RequestBudget, RequestContext};
+use crate::freshness::Freshness;
 use crate::metrics::{Api, Call};
 use crate::place::Place;
+use crate::transport::Transport;
 
 /// The most bytes of a reply that stays in memory for a retry: the replies of all writes fit. Larger replies,
 /// of reads, would fill the memory while their clients are idle.
@@ -33,9 +35,9 @@ const KEPT_SIZE_MAX: usize = 192 << 10;
 const _: () = assert!(KEPT_SIZE_MAX > EVENTS_MAX * RESULT_SIZE, "the reply to a full write is kept");
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(mut stream: TcpStream, listener: &Listener, place: &Place) {
+pub(super) async fn serve(mut stream: impl Transport, listener: &Listener, place: &Place) {
     let number = listener.connections.fetch_add(1, Relaxed);
-    let mut connection = Connection { listener, place, number, client: None, hold: None };
+    let mut connection = Connection::new(listener, place, number);
     let closed = connection.run(&mut stream).await;
     if let Some(client) = connection.client {
         listener.clients.leave(client, number);
@@ -59,12 +61,27 @@ struct Connection<'listener> {
     number: u64,
     /// The client whose request came last.
     client: Option<ClientId>,
+    /// The context of the request that is being answered. Only its deadline differs between the requests of a
+    /// connection, so each request just sets that.
+    context: RequestContext,
     /// The memory of the answer that is being sent.
-    hold: Option<Arc<Hold>>,
+    memory: Option<Arc<AnswerMemory>>,
+}
+
+impl<'listener> Connection<'listener> {
+    fn new(listener: &'listener Listener, place: &'listener Place, number: u64) -> Self {
+        let context = RequestContext {
+            budget: RequestBudget::Peer(Arc::clone(&place.share)),
+            freshness: Freshness::linearizable(),
+            principal: Principal::Anonymous,
+            deadline: None,
+        };
+        Self { listener, place, number, client: None, context, memory: None }
+    }
 }
 
 impl Connection<'_> {
-    async fn run(&mut self, stream: &mut TcpStream) -> Closed {
+    async fn run(&mut self, stream: &mut impl Transport) -> Closed {
         let mut inbound = Inbound::default();
         loop {
             let frame = match inbound.next(stream, self.listener, self.place).await {
@@ -72,7 +89,7 @@ impl Connection<'_> {
                 Err(closed) => return closed,
             };
             let answered = self.answer(stream, frame).await;
-            self.hold = None;
+            self.memory = None;
             self.place.usage.touch();
             self.place.usage.open.store(0, Relaxed);
             if let Err(closed) = answered {
@@ -82,7 +99,7 @@ impl Connection<'_> {
     }
 
     /// Answers a frame; drops an invalid one, as the protocol requires.
-    async fn answer(&mut self, stream: &mut TcpStream, frame: Frame) -> Result<(), Closed> {
+    async fn answer(&mut self, stream: &mut impl Transport, frame: Frame) -> Result<(), Closed> {
         match frame.header.command {
             PING => {
                 if let Some(ping) = Ping::read(&frame.header) {
@@ -91,7 +108,8 @@ impl Connection<'_> {
                 }
             }
             REQUEST => {
-                // A view that this server has not reached comes from another server.
+                // This server is always in the same view, so a client with a higher one has it from another
+                // server.
                 let request = Request::read(&frame.header).filter(|request| request.view <= VIEW);
                 if let Some(request) = request {
                     let outcome = self.answer_request(&request, frame).await;
@@ -136,16 +154,17 @@ impl Connection<'_> {
     /// Does the work of a request and counts it.
     async fn work(&mut self, request: &Request, frame: Frame) -> Outcome {
         let begun = Instant::now();
-        let (metrics, share) = (&self.listener.service.metrics, &self.place.share);
+        self.context.deadline = self.listener.service.limits.default_deadline();
+        let (metrics, context) = (&self.listener.service.metrics, &self.context);
         let done = match check(request, frame.body()) {
-            Ok(Work::Register) => self.listener.register(request, share).await,
+            Ok(Work::Register) => self.listener.register(request, context).await,
             Ok(Work::Create(operation, batches)) => {
                 let shape = Shape::new(operation, &batches, frame.body().len());
-                self.listener.create(request, frame, shape, share).await
+                self.listener.create(request, frame, shape, context).await
             }
             Ok(Work::Read(question)) => {
-                self.listener.read(request, question, share).await.map(|(outcome, hold)| {
-                    self.hold = Some(hold);
+                self.listener.read(request, question, context).await.map(|(outcome, memory)| {
+                    self.memory = Some(memory);
                     outcome
                 })
             }
@@ -160,8 +179,8 @@ impl Connection<'_> {
         outcome
     }
 
-    /// Logs evicted and ignored requests: the protocol does not tell the client the reason, so its owner
-    /// reads the log.
+    /// Logs evicted and ignored requests. An eviction carries only the number of its reason and an ignored
+    /// request gets no answer, so the owner of the client needs the log.
     fn log_outcome(&self, request: &Request, outcome: &Outcome) {
         let (metrics, log_rates) = (&self.listener.service.metrics, &self.listener.log_rates);
         let (client, release, number) = (request.client, request.release, request.number);

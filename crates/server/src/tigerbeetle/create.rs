@@ -1,24 +1,22 @@
 //! Writes: the records of a request go into the log without a copy.
 
-use std::sync::Arc;
 use std::time::Instant;
 
+use bezant_api::{ErrorCode, Failure};
 use bezant_codec::{Batches, Reader};
 use bezant_ledger::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};
 use bezant_rsm::Command;
 use bezant_runtime::Committed;
+use bezant_tigerbeetle::Request;
 use bezant_types::limits::RESULT_SIZE;
 
 use super::Listener;
 use super::inbound::Frame;
 use super::outbound::Outcome;
 use super::request::head;
-use bezant_tigerbeetle::Request;
-
 use crate::body::Admission;
+use crate::context::{Deadline, RequestContext};
 use crate::failure;
-use crate::share::Share;
-use bezant_api::{ErrorCode, Failure};
 
 /// The kind, number and size of the records of a request, taken from its batches.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +42,14 @@ impl Shape {
 
 impl Listener {
     /// Opens a session.
-    pub(super) async fn register(&self, request: &Request, share: &Arc<Share>) -> Result<Outcome, Failure> {
-        match self.execute(head(request).open(), share).await {
+    pub(super) async fn register(
+        &self,
+        request: &Request,
+        context: &RequestContext,
+    ) -> Result<Outcome, Failure> {
+        match self.execute(head(request).open(), context).await {
             Ok(committed) => Ok(Outcome::of_answer(request, &committed.results, self.cluster)),
-            Err(failure) => self.without_the_log(request, failure).await,
+            Err(failure) => self.without_the_log(request, failure, context).await,
         }
     }
 
@@ -57,42 +59,46 @@ impl Listener {
         request: &Request,
         frame: Frame,
         shape: Shape,
-        share: &Arc<Share>,
+        context: &RequestContext,
     ) -> Result<Outcome, Failure> {
         let head = SessionHead { batches: shape.batches, operation: shape.operation as u16, ..head(request) };
         let body = frame.into_body_with_head(&head.to_bytes(), shape.size);
         let command =
             SessionHead::create(body).map_err(|_| failure::internal("an accepted request is no command"))?;
-        match self.execute(command, share).await {
+        match self.execute(command, context).await {
             Ok(committed) => {
                 self.count_results(&committed, shape);
                 Ok(Outcome::of_answer(request, &committed.results, self.cluster))
             }
-            Err(failure) => self.without_the_log(request, failure).await,
+            Err(failure) => self.without_the_log(request, failure, context).await,
         }
     }
 
-    /// Without the log, answers a request that was done before: a node that accepts no writes knows those
-    /// outcomes, too.
-    async fn without_the_log(&self, request: &Request, failure: Failure) -> Result<Outcome, Failure> {
+    /// Answers a request that was done before, on a node that accepts no writes: its state has the outcome.
+    async fn without_the_log(
+        &self,
+        request: &Request,
+        failure: Failure,
+        context: &RequestContext,
+    ) -> Result<Outcome, Failure> {
         if failure.code != ErrorCode::ReadOnly {
             return Err(failure);
         }
-        self.answered_before(request, self.deadline()).await?.ok_or(failure)
+        self.answered_before(request, &self.renewed(context)).await?.ok_or(failure)
     }
 
     /// The answer to a request that needs no work: it was done before, or its session does not allow it.
     pub(super) async fn answered_before(
         &self,
         request: &Request,
-        deadline: Instant,
+        context: &RequestContext,
     ) -> Result<Option<Outcome>, Failure> {
         loop {
-            match self.service.session(head(request).request, Some(deadline)).await {
+            match self.service.session(head(request).request, context).await {
                 Ok(answer) => {
                     return Ok(answer.map(|answer| Outcome::of_answer(request, &answer, self.cluster)));
                 }
-                Err(failure) => wait_for_capacity(failure, deadline).await?,
+                Err(failure) => wait_for_capacity(failure, context.deadline).await?,
             }
         }
     }
@@ -109,39 +115,39 @@ impl Listener {
     }
 
     /// Puts a command in the log.
-    pub(super) async fn execute(&self, command: Command, share: &Arc<Share>) -> Result<Committed, Failure> {
-        let deadline = self.deadline();
+    pub(super) async fn execute(
+        &self,
+        command: Command,
+        context: &RequestContext,
+    ) -> Result<Committed, Failure> {
         loop {
-            match self.execute_once(command.clone(), share, deadline).await {
+            match self.execute_once(command.clone(), context).await {
                 Ok(committed) => return Ok(committed),
-                Err(failure) => wait_for_capacity(failure, deadline).await?,
+                Err(failure) => wait_for_capacity(failure, context.deadline).await?,
             }
         }
     }
 
-    async fn execute_once(
-        &self,
-        command: Command,
-        share: &Arc<Share>,
-        deadline: Instant,
-    ) -> Result<Committed, Failure> {
-        let admission = Admission::new(share)?;
+    async fn execute_once(&self, command: Command, context: &RequestContext) -> Result<Committed, Failure> {
+        let admission = Admission::new(context.budget.share())?;
         admission.take(command.body.len())?;
-        let executed = self.service.handle.execute(command, Some(deadline)).await;
+        let executed = self.service.handle.execute(command, context.deadline).await;
         executed.map_err(|error| failure::of_write(&error))
     }
 
-    /// When a request that finds no capacity is abandoned; its client then has to send it again.
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.service.limits.deadline_default
+    /// The context for the second step of a request. That step has the full time again, so that the first
+    /// step is not wasted when it had to wait for capacity.
+    pub(super) fn renewed(&self, context: &RequestContext) -> RequestContext {
+        context.due_by(self.service.limits.default_deadline())
     }
 }
 
 /// Waits as long as an overloaded node asks for; returns any other failure, and any failure after the
 /// deadline. This protocol has no "retry after", so the listener waits in the client's place.
-pub(super) async fn wait_for_capacity(failure: Failure, deadline: Instant) -> Result<(), Failure> {
+pub(super) async fn wait_for_capacity(failure: Failure, deadline: Deadline) -> Result<(), Failure> {
+    let is_late = || deadline.is_some_and(|deadline| deadline <= Instant::now());
     match failure.retry_after {
-        Some(retry_after) if failure.code == ErrorCode::Overloaded && Instant::now() < deadline => {
+        Some(retry_after) if failure.code == ErrorCode::Overloaded && !is_late() => {
             tokio::time::sleep(retry_after).await;
             Ok(())
         }

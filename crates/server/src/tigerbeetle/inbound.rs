@@ -10,13 +10,13 @@ use bezant_tigerbeetle::{FrameError, HEADER_SIZE, Header};
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Listener;
 use super::buffers::Buffer;
 use crate::place::Place;
 use crate::share::{Budget, Share, Taken};
+use crate::transport::Transport;
 
 /// Bytes that are read at once where no larger frame is expected.
 const READ_SIZE: usize = 4 << 10;
@@ -110,7 +110,7 @@ impl Inbound {
     /// Reads the next frame.
     pub(super) async fn next(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut impl Transport,
         listener: &Listener,
         place: &Place,
     ) -> Result<Frame, Closed> {
@@ -141,7 +141,7 @@ impl Inbound {
 
     /// Waits for the first bytes of a frame, which may come long after the frame before: clients ping every
     /// 30 seconds.
-    async fn read_first(&mut self, stream: &mut TcpStream, listener: &Listener) -> Result<(), Closed> {
+    async fn read_first(&mut self, stream: &mut impl Transport, listener: &Listener) -> Result<(), Closed> {
         let limits = &listener.service.limits;
         let idle = if self.has_read { limits.frame_idle_timeout } else { limits.head_timeout };
         let mut stopping = listener.service.stopping.subscribe();
@@ -154,14 +154,14 @@ impl Inbound {
         Ok(())
     }
 
-    async fn read_more(&mut self, stream: &mut TcpStream, capacity: usize) -> Result<(), Closed> {
+    async fn read_more(&mut self, stream: &mut impl Transport, capacity: usize) -> Result<(), Closed> {
         if self.buffer.capacity() == self.buffer.len() {
             self.buffer.reserve(capacity);
         }
         if stream.read_buf(&mut self.buffer).await? == 0 { Err(Closed::ByClient) } else { Ok(()) }
     }
 
-    async fn read_header(&mut self, stream: &mut TcpStream) -> Result<Header, Closed> {
+    async fn read_header(&mut self, stream: &mut impl Transport) -> Result<Header, Closed> {
         loop {
             if let Some(bytes) = self.buffer.first_chunk() {
                 return Ok(Header::read(bytes)?);
@@ -172,7 +172,7 @@ impl Inbound {
 
     async fn read_small(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut impl Transport,
         size: usize,
         piece_timeout: Duration,
     ) -> Result<BytesMut, Closed> {
@@ -190,7 +190,7 @@ impl Inbound {
 
     async fn read_large(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut impl Transport,
         size: usize,
         mut buffer: Buffer,
         piece_timeout: Duration,

@@ -21,17 +21,16 @@ mod request;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::net::TcpStream;
-
 use crate::log_rate::LogRate;
 use crate::place::Place;
 use crate::service::Service;
+use crate::transport::Transport;
 
 use self::buffers::Buffers;
 use self::clients::Clients;
 
-/// The view in replies: the leader's term times the number of replicas, plus the leader's index. A group of
-/// one is in term 1 for ever.
+/// The view in every reply. In TigerBeetle's protocol it tells a client which replica is the primary. Here any
+/// node answers any client, so it is always that of a single replica: term 1, times one replica, plus index 0.
 const VIEW: u32 = 1;
 
 /// The listener: what all of its connections share.
@@ -68,7 +67,7 @@ impl Listener {
     }
 
     /// Serves a connection until it ends.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, place: Place) {
+    pub(crate) async fn serve(self: Arc<Self>, stream: impl Transport, place: Place) {
         tokio::select! {
             () = connection::serve(stream, &self, &place) => {}
             () = place.lost() => {}

@@ -9,9 +9,9 @@ use bezant_tigerbeetle::message::Reason;
 use bezant_tigerbeetle::{Eviction, HEADER_SIZE, Operation, Reply, Request};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use super::VIEW;
+use crate::transport::Transport;
 
 /// The body of the reply that opens a session: the size of the largest body, and zeros.
 static REGISTERED: [u8; 64] = registered();
@@ -92,7 +92,7 @@ impl Outcome {
     }
 
     /// Sends the outcome.
-    pub(super) async fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
+    pub(super) async fn write(&self, stream: &mut impl Transport) -> io::Result<()> {
         match self {
             Self::Frame { header, body } => stream.write_all_buf(&mut (&header[..]).chain(&body[..])).await,
             Self::Evicted { header, .. } => stream.write_all(&header[..]).await,

@@ -1,5 +1,5 @@
-//! Reads: the node is asked as by every other listener, and the reply is put in the log so that a retry finds
-//! it.
+//! Reads: they call the service as every other protocol does, and put the reply in the log so that a retry
+//! finds it.
 //!
 //! The session is checked first: a retry, or a request that the session does not allow, costs neither a read
 //! nor an entry in the log. A node that accepts no writes still reads: then the reply is not stored, and a
@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bezant_api::{ErrorCode, Failure};
 use bezant_codec::{
@@ -29,8 +28,8 @@ use super::Listener;
 use super::create::wait_for_capacity;
 use super::outbound::Outcome;
 use super::request::head;
-use crate::answer::{ANSWER_COST, Hold};
-use crate::share::Share;
+use crate::answer::{ANSWER_COST, AnswerMemory};
+use crate::context::RequestContext;
 use crate::shared::balances_of;
 
 /// A reply under construction: space for the head that the log stores, then the results.
@@ -69,48 +68,51 @@ pub(super) enum Question<'body> {
 }
 
 impl Listener {
-    /// Answers a question. The answer's bytes count as held until the returned hold is dropped, which is when
-    /// they are sent.
+    /// Answers a question. The answer's bytes count until the returned memory is dropped, which is when they
+    /// are sent.
     pub(super) async fn read(
         &self,
         request: &Request,
         question: Question<'_>,
-        share: &Arc<Share>,
-    ) -> Result<(Outcome, Arc<Hold>), Failure> {
-        let deadline = self.deadline();
-        if let Some(outcome) = self.answered_before(request, deadline).await? {
-            let hold = hold(share, deadline).await?;
-            hold.set(outcome.body_size());
-            return Ok((outcome, hold));
+        context: &RequestContext,
+    ) -> Result<(Outcome, Arc<AnswerMemory>), Failure> {
+        if let Some(outcome) = self.answered_before(request, context).await? {
+            let memory = memory(context).await?;
+            memory.set(outcome.body_size());
+            return Ok((outcome, memory));
         }
-        let (found, hold) = loop {
-            match self.find_once(question, deadline, share).await {
+        let (found, memory) = loop {
+            match self.find_once(question, context).await {
                 Ok(found) => break found,
-                Err(failure) => wait_for_capacity(failure, deadline).await?,
+                Err(failure) => wait_for_capacity(failure, context.deadline).await?,
             }
         };
-        Ok((self.keep(request, found, share).await?, hold))
+        Ok((self.keep(request, found, &self.renewed(context)).await?, memory))
     }
 
-    /// One try with a separate hold: the hold of an earlier try was returned.
+    /// One try. Each try takes memory anew, because the memory of a try that failed was returned.
     async fn find_once(
         &self,
         question: Question<'_>,
-        deadline: Instant,
-        share: &Arc<Share>,
-    ) -> Result<(Results, Arc<Hold>), Failure> {
-        let hold = Hold::new(share, ANSWER_COST)?;
-        let found = hold.scope(self.find(question, deadline)).await?;
+        context: &RequestContext,
+    ) -> Result<(Results, Arc<AnswerMemory>), Failure> {
+        let memory = AnswerMemory::new(context.budget.share(), ANSWER_COST)?;
+        let found = self.find(question, &context.with_memory(&memory)).await?;
         // The rows are now bytes of the reply, which exist in the log and the session and again while they
         // are sent.
-        hold.set(found.bytes.len().saturating_mul(2));
-        Ok((found, hold))
+        memory.set(found.bytes.len().saturating_mul(2));
+        Ok((found, memory))
     }
 
     /// Puts the reply in the log, if the node accepts writes.
-    async fn keep(&self, request: &Request, found: Results, share: &Arc<Share>) -> Result<Outcome, Failure> {
+    async fn keep(
+        &self,
+        request: &Request,
+        found: Results,
+        context: &RequestContext,
+    ) -> Result<Outcome, Failure> {
         let bytes = found.finish(&head(request));
-        match self.execute(SessionHead::reply(bytes.clone()), share).await {
+        match self.execute(SessionHead::reply(bytes.clone()), context).await {
             Ok(committed) => Ok(Outcome::of_answer(request, &committed.results, self.cluster)),
             Err(Failure { code: ErrorCode::ReadOnly, .. }) => {
                 let reply = Reply {
@@ -131,10 +133,10 @@ impl Listener {
         }
     }
 
-    async fn find(&self, question: Question<'_>, deadline: Instant) -> Result<Results, Failure> {
+    async fn find(&self, question: Question<'_>, context: &RequestContext) -> Result<Results, Failure> {
         match question {
-            Question::Batches(operation, batches) => self.find_batches(operation, &batches, deadline).await,
-            Question::Changes(filter) => self.find_changes(filter, deadline).await,
+            Question::Batches(operation, batches) => self.find_batches(operation, &batches, context).await,
+            Question::Changes(filter) => self.find_changes(filter, context).await,
         }
     }
 
@@ -142,20 +144,20 @@ impl Listener {
         &self,
         operation: Operation,
         batches: &Batches<'_>,
-        deadline: Instant,
+        context: &RequestContext,
     ) -> Result<Results, Failure> {
         let mut results = Results::new(operation);
         let mut sizes = Vec::with_capacity(batches.count());
         match operation {
             Operation::LookupAccounts => {
                 let ids = ids_of(batches.payload()).map(AccountId).collect();
-                let found = self.service.accounts(LedgerQuery::Accounts(ids), Some(deadline)).await?;
+                let found = self.service.accounts(LedgerQuery::Accounts(ids), context).await?;
                 let found = found.iter().map(|view| (view.account.id.0, account_to_bytes(&view.account)));
                 lookup(batches, found, &mut results, &mut sizes);
             }
             Operation::LookupTransfers => {
                 let ids = ids_of(batches.payload()).map(TransferId).collect();
-                let found = self.service.history(HistoryQuery::Transfers(ids), Some(deadline)).await?;
+                let found = self.service.history(HistoryQuery::Transfers(ids), context).await?;
                 let found =
                     found.iter().map(|(_, row)| (row.transfer.id.0, transfer_to_bytes(&row.transfer)));
                 lookup(batches, found, &mut results, &mut sizes);
@@ -163,7 +165,7 @@ impl Listener {
             _ => {
                 for batch in batches.iter() {
                     let before = results.count();
-                    self.find_by_filter(operation, batch, deadline, &mut results).await?;
+                    self.find_by_filter(operation, batch, context, &mut results).await?;
                     sizes.push(results.count() - before);
                 }
             }
@@ -177,37 +179,32 @@ impl Listener {
         &self,
         operation: Operation,
         filter: &[u8],
-        deadline: Instant,
+        context: &RequestContext,
         results: &mut Results,
     ) -> Result<(), Failure> {
         match operation {
             Operation::QueryAccounts => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
-                for view in self.service.accounts(LedgerQuery::QueryAccounts(filter), Some(deadline)).await? {
+                for view in self.service.accounts(LedgerQuery::QueryAccounts(filter), context).await? {
                     results.push(&account_to_bytes(&view.account));
                 }
             }
             Operation::QueryTransfers => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
-                for (_, row) in
-                    self.service.history(HistoryQuery::QueryTransfers(filter), Some(deadline)).await?
-                {
+                for (_, row) in self.service.history(HistoryQuery::QueryTransfers(filter), context).await? {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
             }
             Operation::GetAccountTransfers => {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
-                for (_, row) in
-                    self.service.history(HistoryQuery::AccountTransfers(filter), Some(deadline)).await?
-                {
+                for (_, row) in self.service.history(HistoryQuery::AccountTransfers(filter), context).await? {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
             }
             Operation::GetAccountBalances => {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
-                if self.keeps_history(filter.account_id, deadline).await? {
-                    let rows =
-                        self.service.history(HistoryQuery::AccountTransfers(filter), Some(deadline)).await?;
+                if self.keeps_history(filter.account_id, context).await? {
+                    let rows = self.service.history(HistoryQuery::AccountTransfers(filter), context).await?;
                     for balance in balances_of(&rows, filter.account_id) {
                         results.push(&account_balance_to_bytes(&balance));
                     }
@@ -218,22 +215,22 @@ impl Listener {
         Ok(())
     }
 
-    async fn keeps_history(&self, account: AccountId, deadline: Instant) -> Result<bool, Failure> {
-        let found = self.service.accounts(LedgerQuery::Accounts(vec![account]), Some(deadline)).await?;
+    async fn keeps_history(&self, account: AccountId, context: &RequestContext) -> Result<bool, Failure> {
+        let found = self.service.accounts(LedgerQuery::Accounts(vec![account]), context).await?;
         Ok(found.iter().any(|view| view.account.flags.contains(AccountFlags::HISTORY)))
     }
 
     async fn find_changes(
         &self,
         filter: &[u8; CHANGE_FILTER_SIZE],
-        deadline: Instant,
+        context: &RequestContext,
     ) -> Result<Results, Failure> {
         let mut results = Results::new(Operation::GetChangeEvents);
         let Some(filter) = change_filter_from_bytes(filter).filter(MovementFilter::is_valid) else {
             return Ok(results);
         };
-        let rows = self.service.history(HistoryQuery::Movements(filter), Some(deadline)).await?;
-        let accounts = self.accounts_of(&rows, deadline).await?;
+        let rows = self.service.history(HistoryQuery::Movements(filter), context).await?;
+        let accounts = self.accounts_of(&rows, context).await?;
         for (_, row) in &rows {
             let of = |id: AccountId| {
                 accounts.get(&id).copied().unwrap_or_else(|| Account { id, ..Account::default() })
@@ -248,23 +245,23 @@ impl Listener {
     async fn accounts_of(
         &self,
         rows: &[(MovementNumber, Movement)],
-        deadline: Instant,
+        context: &RequestContext,
     ) -> Result<HashMap<AccountId, Account>, Failure> {
         let sides = |row: &Movement| [row.transfer.debit_account_id, row.transfer.credit_account_id];
         let mut ids: Vec<AccountId> = rows.iter().flat_map(|(_, row)| sides(row)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let found = self.service.accounts(LedgerQuery::Accounts(ids), Some(deadline)).await?;
+        let found = self.service.accounts(LedgerQuery::Accounts(ids), context).await?;
         Ok(found.into_iter().map(|view| (view.account.id, view.account)).collect())
     }
 }
 
 /// Takes the memory of an answer, and waits until there is some.
-async fn hold(share: &Arc<Share>, deadline: Instant) -> Result<Arc<Hold>, Failure> {
+async fn memory(context: &RequestContext) -> Result<Arc<AnswerMemory>, Failure> {
     loop {
-        match Hold::new(share, ANSWER_COST) {
-            Ok(hold) => return Ok(hold),
-            Err(failure) => wait_for_capacity(failure, deadline).await?,
+        match AnswerMemory::new(context.budget.share(), ANSWER_COST) {
+            Ok(memory) => return Ok(memory),
+            Err(failure) => wait_for_capacity(failure, context.deadline).await?,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Bounds: a change of one bound leaves the other, every account has the bounds that it was given last, and
-//! no transfer moves a balance beyond the bounds of that moment.
+//! Bounds: a change of one bound leaves the other one, every account has the bounds that it was given last,
+//! and no transfer moves a balance beyond the bounds of that moment.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +44,8 @@ impl Limits {
         self.0.get(&account).copied().unwrap_or(Bounds::NONE)
     }
 
-    /// Takes a command with its results; `place` is its entry, and the timestamp of its last event.
-    /// `movements` are those of the entry.
+    /// Handles a command with its results. `place` is its entry, and the timestamp of its last event.
+    /// `movements` are all movements of the entry.
     pub(super) fn handle(
         &mut self,
         place: (LogIndex, Nanos),
@@ -77,8 +77,8 @@ impl Limits {
         Ok(())
     }
 
-    /// Checks that transfers which move or reserve money keep the bounds. A post moves what was reserved
-    /// within the bounds of that time.
+    /// Checks that transfers which move or reserve money keep the bounds. Posts are not checked: they move
+    /// money that was reserved within earlier bounds.
     fn check_transfers(
         &self,
         place: (LogIndex, Nanos),
@@ -95,7 +95,7 @@ impl Limits {
                 movement.transfer.id == transfer.id && movement.kind != MovementKind::Expired
             };
             let Some(movement) = movements.iter().find(is_of_it) else {
-                return Err(format!("transfer {} was created, and no movement shows it", transfer.id));
+                return Err(format!("transfer {} was created, but no movement shows it", transfer.id));
             };
             if !matches!(movement.kind, MovementKind::SinglePhase | MovementKind::Pending) {
                 continue;

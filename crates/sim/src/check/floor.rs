@@ -1,8 +1,8 @@
-//! Floor: what a disk records as committed is in the log of the replicas that continue, or its replica has
-//! stopped and reported it.
+//! Floor: an entry that a disk records as committed is in the log of the replicas that continue, or the
+//! replica of that disk has stopped and reported the loss.
 //!
-//! For runs in which disks go back in time. Acknowledged entries may be lost then, but the loss must be
-//! reported.
+//! This is for runs in which old copies replace disks. Acknowledged entries may be lost then, but the loss
+//! must be reported.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use bezant_types::LogIndex;
 
 use crate::host::Host;
 
-/// Checks the hosts that did not stop, after all had time to catch up. Returns the entries that they have
+/// Checks the hosts that did not stop, after they had time to catch up. Returns the entries that they have
 /// applied.
 pub(crate) fn no_loss_is_unreported(hosts: &[&Host]) -> Result<BTreeMap<LogIndex, LogEntry>, String> {
     let mut log: BTreeMap<LogIndex, LogEntry> = BTreeMap::new();
     for host in hosts {
-        // Entries that the process has not applied again may have been replaced.
+        // Entries after `applied` may have been replaced since an earlier process applied them.
         let applied = host.replica().map_or(LogIndex(0), bezant_replica::Replica::applied);
         for (index, entry) in host.known.applied.range(..=applied) {
             let known = log.entry(*index).or_insert_with(|| entry.clone());

@@ -1,5 +1,5 @@
-//! Keys: one key has one request. A retry finds the outcome of the first attempt, and another request with
-//! the key has no effect.
+//! Keys: a key belongs to one request. A retry gets the outcome of the first attempt, and a different request
+//! with the key has no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::once::transfers_of;
 /// The head of a request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {
-    /// Equal for all requests with a key.
+    /// The same for all requests with a key.
     guard: TransferId,
     /// Different for every request.
     witness: TransferId,
@@ -22,7 +22,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// The marks of a command; `None` if it has none.
+    /// The marks of a command; `None` if it has no key, or is a single transfer, whose id stands for the key.
     pub(super) fn of(command: &Command) -> Option<Self> {
         if command.operation != Operation::CreateKeyed as u16 {
             return None;
@@ -37,9 +37,9 @@ impl Marks {
 /// The keys in the log so far.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    /// The witness of the request that has the key, by guard.
+    /// For each guard, the witness of the request that used the key first.
     requests: BTreeMap<TransferId, TransferId>,
-    /// Ids of transfers without marks: a single transfer with a key has such an id.
+    /// Ids of transfers without marks. The id of a single transfer with a key is the key's guard.
     tried: BTreeSet<TransferId>,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn one_request_a_key(
             keys.tried.insert(transfer.id);
             if is_created(result) && keys.requests.contains_key(&transfer.id) {
                 return Err(format!(
-                    "transfer {} was created, and its id is a key that was used",
+                    "transfer {} was created, but its id is a key that was used",
                     transfer.id
                 ));
             }
@@ -71,7 +71,7 @@ pub(super) fn one_request_a_key(
             Ok(())
         }
         None if keys.tried.contains(&guard) => Ok(()),
-        None => Err(format!("key {guard} was refused, and no request had it")),
+        None => Err(format!("key {guard} was refused, but no request had used it")),
         Some(first) if *first == witness && !is_done => Err(format!("a retry with key {guard} was refused")),
         Some(first) if *first == witness && results.as_chunks::<16>().0.iter().any(is_created) => {
             Err(format!("a retry with key {guard} had another effect"))
@@ -142,7 +142,7 @@ mod tests {
             ((keyed(7, 2), FOUND), "two requests with key 7"),
             ((keyed(7, 1), &[Status::Exists, Status::Created][..]), "had another effect"),
             ((keyed(7, 1), NOTHING), "a retry with key 7 was refused"),
-            ((keyed(9, 1), NOTHING), "no request had it"),
+            ((keyed(9, 1), NOTHING), "no request had used it"),
             ((single(7), &DONE[..1]), "a key that was used"),
         ] {
             let verdict = verdict(&[first.clone(), last]);

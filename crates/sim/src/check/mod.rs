@@ -1,4 +1,4 @@
-//! The checkers, one in each file. A checker says what must hold, and its error says what did not.
+//! The checkers, one in each file. A checker states what must hold, and its error states what did not hold.
 
 mod bounds;
 mod floor;

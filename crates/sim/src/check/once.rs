@@ -1,4 +1,4 @@
-//! Exactly once: one id has one outcome, over retries, re-routing, elections and restores.
+//! Exactly once: an id has one outcome, whatever retries, changes of node, elections and restores happen.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ pub(crate) struct Outcomes {
     created: BTreeMap<TransferId, u64>,
 }
 
-/// The transfers of a command, and the bytes of their results; `None` for another command, and for a retry
-/// within a session, which gets the reply of the first attempt. `place` is the entry, and the timestamp of
-/// the command's last event.
+/// The transfers of a command, and the bytes of their results. `None` for a command without transfers, and
+/// for a retry within a session, which gets the reply of the first attempt. `place` is the entry, and the
+/// timestamp of the command's last event.
 pub(super) fn transfers_of<'results>(
     place: (LogIndex, Nanos),
     command: &Command,
@@ -30,7 +30,7 @@ pub(super) fn transfers_of<'results>(
         Operation::CreateTransfers => (128, 0, 0),
         Operation::CreateTransfersExtended => (160, 0, 0),
         Operation::SessionCreate => (128, SESSION_HEAD_SIZE, SESSION_ANSWER_SIZE),
-        // Another request with a used key has no results.
+        // A different request with a used key has no results.
         Operation::CreateKeyed if is_of_transfers(command) && !results.is_empty() => {
             (128, KEYED_HEAD_SIZE, 0)
         }
@@ -71,7 +71,7 @@ pub(crate) fn one_outcome_an_id(
             && outcomes.created.get(&id) != Some(&result.timestamp.0)
         {
             return Err(format!(
-                "transfer {id} has the result that it exists since {}, and does not",
+                "transfer {id} got the result that it exists since {}, but it does not",
                 result.timestamp
             ));
         }

@@ -1,8 +1,8 @@
-//! Linearizability: a request that is sent after an answer sees what was answered.
+//! Linearizability: a request that is sent after an answer includes the entry of that answer.
 //!
-//! Every answer names the entry that it includes, and entries are in one order. So the history is
-//! linearizable when the order of entries agrees with the order of time (here) and the answers with the
-//! entries (`replay`).
+//! Every answer names the last entry that it includes, and the entries are totally ordered. So a run is
+//! linearizable if two things hold. The order of the entries agrees with the order of time (checked here),
+//! and each answer shows exactly the state after its entry (checked in `replay`).
 
 use bezant_replica::Consistency;
 use bezant_types::LogIndex;
@@ -12,7 +12,7 @@ use crate::record::Record;
 /// A moment at which a client sent a request, or received an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
-    /// A request; it sorts before an answer at the same moment, which need not have come first.
+    /// A request. It sorts before an answer at the same moment, because that answer need not have come first.
     Asked {
         number: usize,
     },

@@ -1,13 +1,13 @@
-//! Liveness: after the faults every client makes progress with its writes, to the end.
+//! Liveness: after the faults end, every client makes progress with its writes until the end of the run.
 
 use crate::client::Client;
 
 /// The least number of each client's writes that must be done within the bound.
 const WRITES_MIN: usize = 5;
 
-/// Checks the clients when the bound has passed. Of a client's writes that were first sent after `from`, the
-/// end of the faults, several must be done, and its last write after `late`. A read proves nothing: a stale
-/// one is answered by a node that is cut off.
+/// Checks the clients at the bound. The faults ended at `from`. Every client must have [`WRITES_MIN`] writes
+/// done that it sent after `from`, and its last write must be done after `late`. Reads do not count: a node
+/// that is cut off answers stale reads.
 pub(crate) fn every_client_progresses(clients: &[Client], from: u64, late: u64) -> Result<(), String> {
     for (number, client) in (1..).zip(clients) {
         let count = client.written.iter().filter(|write| write.since >= from).count();

@@ -1,5 +1,5 @@
-//! Durability and conservation: the committed log is applied again by a ledger without faults. It gives every
-//! client the same answer, and every ledger of it balances after every entry.
+//! Durability and conservation: a ledger without faults applies the committed log again. It must give every
+//! client the same answers, and debits must equal credits in each of its ledgers after every entry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
     compare_history(&history.reader(), shown.remove(&LogIndex(0)))?;
     for (index, entry) in &record.log {
         if *index != expected {
-            return Err(format!("no node applied entry {expected}, and a node applied {index}"));
+            return Err(format!("no node applied entry {expected}, but a node applied entry {index}"));
         }
         expected = index.next();
         if entry.kind == EntryKind::Command {
@@ -101,7 +101,7 @@ fn apply(
     Ok((applied.results, movements))
 }
 
-/// Compares reads at an entry with the history after it: they have all rows that were asked for, and no
+/// Compares reads at an entry with the history after that entry: they must have all requested rows, and no
 /// others.
 fn compare_history(history: &HistoryReader, reads: Option<Vec<&Shown>>) -> Result<(), String> {
     for read in reads.unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! Determinism: equal index, equal state on all replicas, byte for byte, hash chains included.
+//! Determinism: at the same index all replicas have the same state, byte for byte, hash chains included.
 
 use bezant_types::{LogIndex, NodeId};
 

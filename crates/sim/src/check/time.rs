@@ -1,4 +1,4 @@
-//! Time: cluster time never goes back, over elections and clock jumps too, and no two events have the same
+//! Time: cluster time never goes back, not even at elections and clock jumps, and no two events have the same
 //! timestamp.
 
 use bezant_consensus::EntryKind;

@@ -1,5 +1,4 @@
-//! A running process, and how it carries out its replica's outputs: on the real storage, over a disk in
-//! memory.
+//! A running process. It carries out its replica's outputs on the real storage, over a disk in memory.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +22,7 @@ use crate::bug::Bug;
 pub(super) enum Trouble {
     /// The disk failed.
     Storage(String),
-    /// No disk explains it: the replica's state differs from the others'.
+    /// The replica's state differs from that of other replicas, and no failed disk explains it.
     Diverged(String),
 }
 
@@ -58,11 +57,11 @@ pub(super) struct Incarnation {
     pub(super) readers: Vec<Reader>,
     /// The transfers that clients want to read from the history.
     pub(super) history_requests: BTreeMap<Ticket, Vec<TransferId>>,
-    /// The disk's identity records that the replica may vote.
+    /// True when the disk's identity records that the replica may vote.
     pub(super) is_admitted: bool,
-    /// The replica was told that its disk is nearly full.
+    /// True while the replica has the input that its disk is nearly full.
     pub(super) is_nearly_full: bool,
-    /// Disks may go back in time in this run: that explains a replica that stops for a conflict.
+    /// True when old copies replace disks in this run: then a replica may stop for a conflict.
     pub(super) may_stop: bool,
 }
 
@@ -134,7 +133,8 @@ impl Incarnation {
                 effects.push(Effect::Later(Input::Admit));
             }
             Output::Unreadable { from, reason, .. } => effects.push(Effect::Unreadable { from, reason }),
-            // One of them is wrong: a later digest shows a majority, or that there is none.
+            // It is not known yet which replica is wrong. A later digest shows which state has a majority, or
+            // that none has.
             Output::Differs { .. } | Output::PeerStopped { .. } => {}
             Output::Diverged { reason, .. } => return Err(Trouble::Diverged(reason)),
         }
@@ -206,7 +206,7 @@ impl Incarnation {
         Ok(Input::Fetched { index, term, found })
     }
 
-    /// The digest; `None` when there was no space for the checkpoint.
+    /// Ends the checkpoint. Returns its digest; `None` when there was no space for the checkpoint.
     fn end_checkpoint(&mut self, time: Nanos, position: HistoryPosition) -> Result<Option<[u8; 32]>, String> {
         let durable = self.history.flush().map_err(|error| error.to_string())?;
         assert!(durable.reaches(position), "rows before the cut were output before it");
@@ -216,7 +216,7 @@ impl Incarnation {
         Ok(Some(written.digest))
     }
 
-    /// The result of writing a checkpoint; `None`, with its files removed, when there is no space.
+    /// The result of writing a checkpoint. Without space, removes its files and returns `None`.
     fn unless_full<T>(&self, written: Result<T, CheckpointError>) -> Result<Option<T>, String> {
         match written {
             Ok(written) => Ok(Some(written)),

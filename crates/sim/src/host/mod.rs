@@ -1,7 +1,7 @@
-//! A machine of the cluster: its disk, its clock, and the process that runs on it between two crashes.
+//! A machine of the cluster: its disk, its clock, and the process that runs on it until the next crash.
 //!
-//! Every output of the replica is carried out (`incarnation`) on the real storage over a disk in memory. What
-//! takes time (a flush, a read of the history, a message) becomes an event of the world.
+//! `incarnation` carries out every output of the replica, on the real storage over a disk in memory. Actions
+//! that take time (a flush, a read of the history, a message) become events of the world.
 
 mod incarnation;
 
@@ -29,10 +29,10 @@ use incarnation::{Incarnation, Trouble};
 /// Small segments, so that a short run fills several and cuts checkpoints.
 const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
 
-/// With less space on its disk a node takes no more commands of its clients: four segments.
+/// With less space on its disk than this, four segments, a node takes no more commands of its clients.
 const SPACE_RESERVE: u64 = 512 << 10;
 
-/// The replica that a simulation runs: the one that runs in production.
+/// The replica of a simulated node: the real one, with wrappers that can add a bug.
 pub(crate) type SimReplica = Replica<FlawedLedger, FlawedEngine<Box<dyn Engine + Send>>>;
 type SimInput = Input<FlawedLedger>;
 type SimOutput = Output<FlawedLedger>;
@@ -42,9 +42,9 @@ type SimOutput = Output<FlawedLedger>;
 pub(crate) enum Effect {
     /// Send this to a peer.
     Send(NodeId, PeerMessage),
-    /// Flush after a while: the log has a new write.
+    /// Flush the log after some time: it has a new write.
     Flush,
-    /// Pass this to the replica after a while.
+    /// Pass this to the replica after some time.
     Later(SimInput),
     /// Send this answer to its client.
     Reply(SimOutput),
@@ -62,12 +62,13 @@ pub(crate) struct Stop {
     pub(crate) cause: Option<&'static str>,
 }
 
-/// What a machine has known, for the checker of runs in which disks go back in time; otherwise empty.
+/// The entries that a machine has known. Empty, except in runs in which old copies replace disks: there a
+/// checker needs them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
-    /// The entries that its processes have applied, with this disk.
+    /// The entries that the processes on this disk have applied.
     pub(crate) applied: BTreeMap<LogIndex, LogEntry>,
-    /// Those of them that its disk records as committed.
+    /// The applied entries that the disk records as committed.
     pub(crate) committed: BTreeMap<LogIndex, LogEntry>,
 }
 
@@ -78,15 +79,15 @@ pub(crate) struct Host {
     pub(crate) disk: MemoryDisk,
     /// The running process; `None` while the machine is down.
     incarnation: Option<Incarnation>,
-    /// The difference of its clock to the world's, in ns; may be negative.
+    /// The difference between its clock and the world's, in ns; may be negative.
     pub(crate) clock_offset: i64,
     /// How much faster its clock runs than the world's, in millionths; may be negative.
     pub(crate) clock_drift: i64,
-    /// Counts processes: events for an earlier one are dropped.
+    /// The number of processes so far. Events for an earlier process are dropped.
     pub(crate) incarnations: u64,
-    /// Counts disks: a disk that was lost is replaced by an empty one.
+    /// The number of disks that were lost so far; each was replaced by an empty one.
     pub(crate) disks: u64,
-    /// Whether the disk is admitted, as its identity said when the process last ran; `None` for a spare
+    /// Whether the disk is admitted, according to its identity when a process last ran. `None` for a spare
     /// machine, and after the disk was lost.
     admission: Option<bool>,
     /// The process pauses until this time, in ns.
@@ -98,18 +99,18 @@ pub(crate) struct Host {
     /// Entries that were applied since the world last compared them with those of other replicas.
     pub(crate) newly_applied: Vec<LogEntry>,
     checkpoint_interval_bytes: usize,
-    /// The replica voted for another since this was last reset.
+    /// True when the replica has voted for another replica since this was last reset.
     pub(crate) has_voted: bool,
-    /// What the last start repaired.
+    /// The repairs of the last start.
     pub(crate) repairs: Vec<Repair>,
-    /// The disk was damaged after the last start.
+    /// True when the disk was damaged after the last start.
     has_rot: bool,
-    /// Disks go back in time in this run.
+    /// True when old copies replace disks in this run.
     has_rewinds: bool,
     /// A copy of the disk, with `known` at that time.
     copy: Option<(MemoryDisk, Known)>,
     pub(crate) known: Known,
-    /// A disk of this machine was damaged at some time: the state that it sent may be unreadable.
+    /// True when a disk of this machine was ever damaged: the state that it sends may be unreadable.
     pub(crate) has_ever_rotten: bool,
 }
 
@@ -146,13 +147,13 @@ impl Host {
         }
     }
 
-    /// True when the disk has everything that the replica ever acknowledged: not between damage or loss of
-    /// the disk and the replica's next admission.
+    /// True when the disk has everything that the replica ever acknowledged. It is false from damage or loss
+    /// of the disk until the replica's next admission.
     pub(crate) const fn is_whole(&self) -> bool {
         self.is_placed() && !self.has_rot && matches!(self.admission, Some(true))
     }
 
-    /// True when the disk belongs to a member, or will.
+    /// True when the disk belongs to a member, or to a node that is being added.
     pub(crate) const fn is_placed(&self) -> bool {
         self.admission.is_some()
     }
@@ -217,7 +218,7 @@ impl Host {
         self.has_rot = false;
     }
 
-    /// Starts a process on the disk; an error says why it does not start.
+    /// Starts a process on the disk. The error is the reason why it does not start.
     pub(crate) fn start(&mut self, seed: u64) -> Result<(), String> {
         self.incarnations += 1;
         self.stop = None;
@@ -293,8 +294,8 @@ impl Host {
         }
     }
 
-    /// Ends the process and replaces the disk by the copy. False when there is no copy, or when a vote was
-    /// stored since: the loss of a vote is another fault.
+    /// Ends the process and replaces the disk by the copy. Returns false when there is no copy, or when a
+    /// vote was stored since the copy was taken: the loss of a vote would be another fault.
     pub(crate) fn rewind(&mut self) -> bool {
         let vote = |disk: &MemoryDisk| VoteStore::open(Arc::new(disk.restart())).ok().map(|(_, vote)| vote);
         let has_same_vote = |copy: &MemoryDisk| vote(copy).is_some() && vote(copy) == vote(&self.disk);
@@ -308,7 +309,7 @@ impl Host {
         true
     }
 
-    /// Records in an idle log what is committed, as the log thread does in production.
+    /// Records in an idle log which entries are committed, as the log thread does in production.
     pub(crate) fn note_idle(&mut self, time: u64) -> Vec<Effect> {
         let Some(incarnation) = &mut self.incarnation else { return Vec::new() };
         if !self.has_rewinds || incarnation.unconfirmed.is_some() {
@@ -324,7 +325,7 @@ impl Host {
         Vec::new()
     }
 
-    /// Updates `known` with what the disk records as committed.
+    /// Updates `known` with the entries that the disk records as committed.
     fn note_known(&mut self) {
         let Some(incarnation) = &self.incarnation else { return };
         if self.has_rewinds && incarnation.replica.conflict().is_none() {
@@ -347,7 +348,7 @@ impl Host {
         self.disk = self.disk.restart();
     }
 
-    /// Changes a few bits of a file, and returns its name. The machine is off.
+    /// Changes a few bits of a file, and returns its name. The machine must be off.
     pub(crate) fn rot(&mut self, random: &mut Random) -> Option<String> {
         let file = rot(&self.disk, random);
         self.has_rot |= file.is_some();
@@ -364,13 +365,13 @@ impl Host {
         self.work(time)
     }
 
-    /// Makes everything durable that was written.
+    /// Flushes the log, and confirms the writes in it.
     pub(crate) fn flush(&mut self, time: u64) -> Vec<Effect> {
         let Some(incarnation) = &mut self.incarnation else { return Vec::new() };
         let Some(number) = incarnation.unconfirmed.take() else { return Vec::new() };
         incarnation.log.note_committed(incarnation.replica.applied());
         if let Err(error) = incarnation.log.flush() {
-            // Without space nothing was written: that is no failed write.
+            // Without space nothing was written, so this is no failed flush.
             let is_failed = !matches!(error, LogError::NoSpace(_));
             let is_ignored = self.bug == Some(Bug::IgnoreFailedFsync) && is_failed && !self.has_no_power();
             if !is_ignored {
@@ -398,11 +399,11 @@ impl Host {
         }
     }
 
-    /// A write failed, or the state diverged: the replica stops for good.
+    /// A write failed, or the state diverged: the process ends.
     fn fail(&mut self, time: u64, trouble: Trouble) -> Vec<Effect> {
         let (reason, cause) = match trouble {
             Trouble::Storage(reason) => (reason, self.cause()),
-            // In runs with rewinds states of different logs are explained by them.
+            // In runs with rewinds, replicas may have different logs, and so different states.
             Trouble::Diverged(reason) => (reason, self.has_rewinds.then_some(kind::REWIND)),
         };
         self.stop = Some(Stop { reason: reason.clone(), cause });
@@ -424,7 +425,7 @@ impl Host {
         effects
     }
 
-    /// Records which transfers a client wants to read, until the replica passes its barrier.
+    /// Records which transfers a client wants to read, until the barrier of its read is passed.
     pub(crate) fn ask_history(&mut self, ticket: Ticket, ids: Vec<TransferId>) {
         if let Some(incarnation) = &mut self.incarnation {
             incarnation.history_requests.insert(ticket, ids);
@@ -466,7 +467,7 @@ impl Host {
         let applied = incarnation.replica.applied();
         while incarnation.applied < applied {
             incarnation.applied = incarnation.applied.next();
-            // Entries that came with a peer's checkpoint were not applied here.
+            // An entry that came with a peer's checkpoint was not applied here.
             if let Some(entry) = incarnation.entries.remove(&incarnation.applied) {
                 if self.has_rewinds {
                     self.known.applied.insert(entry.index, entry.clone());
@@ -478,13 +479,13 @@ impl Host {
         }
     }
 
-    /// Makes the disk fail at the given number of operations from now on.
+    /// Makes the disk fail at the given operation, counted from now.
     pub(crate) fn fail_disk(&self, after: u64) {
         let fail_at = Some(self.disk.counts().total() + after);
         self.disk.set_faults(FaultPlan { fail_at, ..self.disk.faults() });
     }
 
-    /// Makes the power fail in the middle of an operation of the disk.
+    /// Makes the power fail in the middle of the given operation of the disk, counted from now.
     pub(crate) fn fail_power(&self, after: u64) {
         let crash_at = Some(self.disk.counts().total() + after);
         self.disk.set_faults(FaultPlan { crash_at, ..self.disk.faults() });
@@ -495,13 +496,14 @@ impl Host {
         self.disk.set_faults(FaultPlan::default());
     }
 
-    /// Limits the space of the disk to this number of bytes more; `None` removes the limit.
+    /// Limits the space of the disk to this number of further bytes; `None` removes the limit.
     pub(crate) fn set_space(&self, space: Option<u64>) {
         let capacity_bytes = space.map(|space| self.disk.used_bytes() + space);
         self.disk.set_faults(FaultPlan { capacity_bytes, ..self.disk.faults() });
     }
 
-    /// The input for a change of the space on the disk, as the log thread sends it in production.
+    /// The input for the replica when the disk becomes nearly full or has space again. In production the log
+    /// thread sends it.
     pub(crate) fn check_space(&mut self) -> Option<SimInput> {
         let incarnation = self.incarnation.as_mut()?;
         let is_nearly_full =

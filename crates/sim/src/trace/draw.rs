@@ -2,7 +2,7 @@
 //! message.
 //!
 //! Each line is one event, at the time at which it takes effect. For a message this is the time of its
-//! arrival, so that its consequences are on the lines below it; the line also has its delay. A message that
+//! arrival, so that its consequences are on the lines below it; the line also shows the delay. A message that
 //! never arrives is drawn at the time at which it was lost, and its arrow ends in a cross.
 
 use std::collections::BTreeMap;
@@ -55,8 +55,8 @@ impl Drawing<'_> {
         let is_shown = |event: &&TraceEvent| self.shows(&event.what);
         let events = self.trace.events.iter().filter(is_shown);
         let mut lines: Vec<_> = events.map(|event| (moment(event), event)).collect();
-        // A node changes its state before it sends. A message that is lost when it is sent has the same time
-        // as that change, so its line comes after the other events of that time.
+        // A node changes its state before it sends. A message that is lost at once has the same time as that
+        // change, so it is sorted after the other events of that time.
         lines.sort_by_key(|(time, event)| (*time, is_lost_at_once(event)));
         lines
     }
@@ -234,7 +234,8 @@ impl Lanes {
         }
         let last = if is_rightwards { end - 1 } else { end + 1 };
         match sent.fate {
-            // The message did not reach its receiver: the arrow ends half a lane before the receiver's.
+            // The message did not reach its receiver, so the arrow ends half a lane before the receiver's
+            // lane.
             Fate::Lost(_, Loss::Weather | Loss::Cut) => {
                 let cross = if is_rightwards { end - self.width / 2 } else { end + self.width / 2 };
                 let rest = if is_rightwards { cross..end } else { end + 1..cross + 1 };

@@ -1,12 +1,12 @@
-//! The trace of a run, for reading: messages and their fates, leaders, and faults.
+//! The trace of a run, for people: messages and their fates, leaders, and faults.
 //!
-//! A run writes into a [`Recorder`]. It keeps the last marks (faults, starts, leaders) of every run, in case
-//! the run fails; it keeps messages only on request, because a description costs more than the message.
-//! Recording draws no random number and changes no step of the run. A [`Trace`] is drawn as text (`draw`) or
-//! as a page (`page`); both show the same events.
+//! A run writes into a [`Recorder`]. The recorder keeps the last marks (faults, starts, leaders) of every
+//! run, in case the run fails. It keeps messages only on request, because to describe a message costs more
+//! than to process it. Recording draws no random number and changes no step of the run. A [`Trace`] is drawn
+//! as text (`draw`) or as a page (`page`); both show the same events.
 //!
-//! Always holds: events are in the order in which they happened; what was left out, because it is outside of
-//! the window or exceeds the limit, is counted or reported.
+//! What always holds: events are in the order in which they happened, and a trace reports the window that was
+//! recorded and the number of events that were dropped.
 
 mod draw;
 mod fault;
@@ -43,7 +43,8 @@ impl Default for TraceWindow {
 }
 
 impl TraceWindow {
-    /// A page with this many events has about 10 MB, and a browser still scrolls it smoothly.
+    /// The default limit. A page with this many events has about 10 MB, and a browser still scrolls it
+    /// smoothly.
     pub const EVENTS_MAX: usize = 200_000;
 }
 
@@ -81,7 +82,7 @@ pub(crate) enum Loss {
     Cut,
     /// The receiver was down.
     Down,
-    /// The sender has another disk since: messages of the earlier one are dropped.
+    /// The sender's disk was replaced since. Messages from the earlier disk are dropped.
     OtherDisk,
 }
 
@@ -99,11 +100,11 @@ impl Loss {
 /// The fate of a message, with its time in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It will arrive then.
+    /// It will arrive at this time.
     UnderWay(u64),
-    /// It arrived then.
+    /// It arrived at this time.
     Arrived(u64),
-    /// It did not arrive, as was known then.
+    /// It was lost at this time.
     Lost(u64, Loss),
 }
 
@@ -113,12 +114,12 @@ pub(crate) struct Sent {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) fate: Fate,
-    /// It is a second copy, which the network made.
+    /// True for a second copy, which the network made.
     pub(crate) is_double: bool,
     pub(crate) description: Description,
 }
 
-/// The kind of a mark; a page jumps by it.
+/// The kind of a mark. A page can jump to the next mark of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MarkKind {
     /// A process starts.
@@ -170,7 +171,7 @@ pub(crate) enum What {
     State(NodeId, LaneState),
     /// A node applied these entries, within a short time.
     Applied { node: NodeId, first: LogIndex, last: LogIndex },
-    /// Anything else, at these nodes; without nodes it is about the whole world.
+    /// Anything else, at these nodes; without nodes, for the whole world.
     Mark { kind: MarkKind, nodes: Vec<NodeId>, text: String },
 }
 
@@ -190,7 +191,7 @@ pub struct Trace {
     /// The state of each machine before the first event that is kept.
     before: BTreeMap<NodeId, LaneState>,
     events: VecDeque<TraceEvent>,
-    /// Older events that were dropped.
+    /// The number of older events that were dropped.
     left_out: u64,
     /// The recorded part of the run, in ns after its beginning.
     from: u64,

@@ -1,7 +1,8 @@
-//! A trace as a page of HTML that contains everything that it needs: style, script and data.
+//! A trace as a self-contained page of HTML, with style, script and data.
 //!
-//! The data is JSON in a separate element, in which every `<` is escaped: no text of a run can end the
-//! element or begin another one. The script inserts texts only as text. Times are microseconds.
+//! The data is JSON in a separate element. Every `<` in it is escaped, so no text of a run can end the
+//! element or begin another one. The script inserts texts only as text, never as HTML. Times are in
+//! microseconds.
 
 use std::collections::BTreeMap;
 

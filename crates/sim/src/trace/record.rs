@@ -19,7 +19,7 @@ pub(crate) type MessageNumber = u64;
 /// Records a run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    /// The part in which more than marks is recorded; `None` for marks alone.
+    /// The part of the run in which everything is recorded; `None` to record only marks.
     window: Option<TraceWindow>,
     describe: Describe,
     /// ns since the beginning of the run.
@@ -32,7 +32,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// `describe` is that of the engine in use.
+    /// `describe` describes the messages of the engine in use.
     pub(crate) fn new(seed: u64, nodes: &[NodeId], window: Option<TraceWindow>, describe: Describe) -> Self {
         let lanes: BTreeMap<_, _> = nodes.iter().map(|node| (*node, LaneState::Down)).collect();
         let from = window.map_or(0, |window| window.from_millis.saturating_mul(1_000_000));
@@ -47,7 +47,7 @@ impl Recorder {
         Self { window, describe, time: 0, lanes, applied: BTreeMap::new(), asked: BTreeMap::new(), trace }
     }
 
-    /// True when more than marks is recorded: then the world calls `observe` after every step.
+    /// True when more than marks is recorded. Then the world calls `observe` after every step.
     pub(crate) const fn is_watching(&self) -> bool {
         self.window.is_some()
     }
@@ -106,8 +106,8 @@ impl Recorder {
         self.mark(MarkKind::Client, node.into_iter().collect(), || text);
     }
 
-    /// Records the state of a machine, and the last entry that it has applied. After a restart entries are
-    /// counted anew.
+    /// Records the state of a machine, and the last entry that it has applied. After a restart, entries count
+    /// as applied again.
     pub(crate) fn observe(&mut self, node: NodeId, state: LaneState, applied: Option<LogIndex>) {
         if self.lanes.insert(node, state) != Some(state) {
             if self.is_in_window() {
@@ -141,7 +141,7 @@ impl Recorder {
         self.push(What::Applied { node, first, last });
     }
 
-    /// Records a copy of a message that will arrive after `delay`. The number is the argument of
+    /// Records a copy of a message that will arrive after `delay`. Returns the number to pass to
     /// [`arrive`](Self::arrive); `None` when the message is not recorded.
     pub(crate) fn send(
         &mut self,

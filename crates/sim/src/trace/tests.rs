@@ -1,4 +1,4 @@
-//! A small scene drawn as text, and that recording changes nothing.
+//! A small scene is drawn as text, and recording changes nothing in a run.
 
 use bezant_consensus::{Description, MessageKind, Role};
 use bezant_replica::{PeerMessage, Ticket};
@@ -32,7 +32,7 @@ fn recorder(window: TraceWindow) -> Recorder {
     Recorder::new(7, &[ONE, TWO, THREE], Some(window), describe)
 }
 
-/// Node 1 leads, reaches the others in part, and loses its power; then node 2 stands for election.
+/// Node 1 leads, reaches only some of the others, and loses its power. Then node 2 stands for election.
 fn scene(window: TraceWindow) -> Trace {
     let mut recorder = recorder(window);
     let follows = LaneState::Up(Role::Follower, Term(3));

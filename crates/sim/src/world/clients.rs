@@ -38,7 +38,7 @@ impl World {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         call.ticket = ticket;
-        // Like the real client, it asks another node than the one that did not answer.
+        // Like the real client, it does not ask the same node twice in a row.
         let nodes: Vec<NodeId> =
             self.nodes.iter().copied().filter(|node| Some(*node) != call.asked).collect();
         let node = self.random.pick(&nodes).copied().unwrap_or(NodeId(1));
@@ -52,7 +52,7 @@ impl World {
     pub(super) fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
         let Some((client, call)) = self.tickets.get(&ticket) else { return Ok(()) };
         if self.hosts.get(&node).is_none_or(|host| !host.is_up()) {
-            // No process accepts the connection: the client learns it at once.
+            // No process accepts the connection, so the client tries again at once.
             let client = *client;
             if self.clients[client].call.as_ref().is_some_and(|now| now.ticket == ticket) {
                 let at = self.time + self.random.between(MILLI, 10 * MILLI);
@@ -72,7 +72,7 @@ impl World {
         self.give(node, None, input)
     }
 
-    /// A client receives an answer; late answers to earlier attempts count as well.
+    /// A client receives an answer. Late answers to earlier attempts count as well.
     pub(super) fn handle_answer(&mut self, ticket: Ticket, output: Output<FlawedLedger>) {
         let Some((client, call)) = self.tickets.remove(&ticket) else { return };
         let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
@@ -95,7 +95,7 @@ impl World {
                 let counts = consistency != Consistency::Stale;
                 self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
             }
-            // Refused: another attempt a little later, at another node.
+            // Refused: the client tries another node a little later.
             _ if is_current => {
                 let at = self.time + self.random.between(10 * MILLI, 100 * MILLI);
                 self.wake_at(at, client);

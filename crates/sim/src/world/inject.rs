@@ -18,7 +18,7 @@ impl World {
         self.at(self.time + away, Event::Restart(node));
     }
 
-    /// The other nodes notice, sooner or later, that connections ended.
+    /// Most other nodes notice, after some time, that their connection ended.
     pub(super) fn notify_lost(&mut self, peer: NodeId) {
         for node in self.nodes.clone() {
             if node != peer && self.random.per_mille(700) {
@@ -29,10 +29,10 @@ impl World {
     }
 
     /// True when the disk may be damaged: a majority of the voters must have whole disks without it. A
-    /// damaged disk counts as damaged until its replica may vote again. While the membership changes the
-    /// voters are not certain; then only one disk at a time may be damaged.
+    /// damaged disk counts as damaged until its replica may vote again. While the operator changes the
+    /// membership, the voters are not certain; then only one disk at a time may be damaged.
     pub(super) fn may_damage(&self, node: NodeId) -> bool {
-        // A spare machine has no disk that could be missing yet; a machine whose disk was lost has.
+        // Spare machines that were never placed do not count. A machine whose disk was lost does.
         let is_missed = |host: &&Host| host.id != node && (host.is_placed() || host.disks > 0);
         if self.operator.step().is_some() && !self.hosts.values().filter(is_missed).all(Host::is_whole) {
             return false;
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// Takes the power from a machine that gave its vote, if it is still up.
+    /// A machine that has voted loses its power, if it is still up.
     pub(super) fn lose_power_after_vote(&mut self, node: NodeId, away: u64) {
         if self.host(node).is_up() {
             self.count(kind::POWER_LOSS_AFTER_VOTE);
@@ -70,8 +70,9 @@ impl World {
         }
     }
 
-    /// True for a fault that has an effect now. A fault without an effect does not count. One with a later
-    /// effect counts then: a cut at the first message that it stops, a disk at the operation that it fails.
+    /// True for a fault that has an effect now, and so is counted now. A fault whose effect comes later is
+    /// counted then: a cut at each message that it stops, a failing disk at the operation that fails. A fault
+    /// without an effect is not counted.
     fn takes_effect_at_once(&self, fault: Fault) -> bool {
         let is_up = |node: NodeId| self.hosts.get(&node).is_some_and(Host::is_up);
         match fault {
@@ -123,7 +124,7 @@ impl World {
                 self.notify_lost(node);
                 self.at(self.time + away, Event::Restart(node));
             }
-            // A disk that is not in use would only fail later.
+            // A disk that is not in use cannot fail.
             Fault::PowerLossInWrite(node, _) | Fault::DiskFailure(node, _) if !self.host(node).is_up() => {}
             Fault::PowerLossInWrite(node, after) => self.host(node).fail_power(after),
             Fault::DiskFailure(node, after) => self.host(node).fail_disk(after),

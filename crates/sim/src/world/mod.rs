@@ -29,18 +29,18 @@ use crate::{SimOptions, SimReport};
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
 const TICK: u64 = bezant_replica::TICK_NANOS;
-/// The world begins in November 2023 of its clocks.
+/// The world's time at the beginning of a run: November 2023.
 pub(crate) const EPOCH: u64 = 1_700_000_000 * SECOND;
-/// Ticks after which an idle log records what is committed.
+/// Ticks after which an idle log records the committed index.
 const IDLE_TICKS: u64 = 5;
 /// How long a client waits for an answer before it asks another node.
 const CALL_TIMEOUT: u64 = 800 * MILLI;
-/// How long after the faults all requests must have been answered.
+/// The time after the faults within which every client must make progress.
 const RECOVERY: u64 = 15 * SECOND;
-/// Within this time before that moment every client must have had a write done. It is long, because a client
-/// that asks a removed node waits for its timeout.
+/// In this last part of that time every client must have a write done. It is long, because a client that asks
+/// a removed node waits for its timeout.
 const LATE: u64 = 7 * SECOND;
-/// How long after that all replicas must be at the same entry, without further requests.
+/// The time after that, without requests, within which all replicas must reach the same entry.
 const SETTLING: u64 = 5 * SECOND;
 
 /// An event.
@@ -53,7 +53,7 @@ enum Event {
         disk: u64,
         to: NodeId,
         message: PeerMessage,
-        /// The recorder's number of the message.
+        /// The recorder's number of the message; `None` when it is not recorded.
         number: Option<MessageNumber>,
     },
     Flush(NodeId, u64),
@@ -111,7 +111,7 @@ pub(crate) struct World {
     last_ticket: u64,
     plan_until: u64,
     is_asking: bool,
-    /// Disks go back in time in this run.
+    /// True when old copies replace disks in this run.
     has_rewinds: bool,
     pub(crate) record: Record,
     report: SimReport,
@@ -237,7 +237,7 @@ impl World {
         check::every_replica_may_vote(voters)?;
         for (node, host) in self.hosts.iter_mut().filter(|(node, _)| members.get(**node).is_some()) {
             let Some((index, bytes)) = host.take_state() else {
-                return Err(format!("node {node} is down though the faults have ended"));
+                return Err(format!("node {node} is down, although the faults have ended"));
             };
             states.push((*node, index, bytes));
         }
@@ -317,14 +317,14 @@ impl World {
         self.events.insert((time, self.sequence), event);
     }
 
-    /// Plans the time at which a client continues; it replaces the earlier plan.
+    /// Plans the time at which a client continues. This replaces its earlier plan.
     fn wake_at(&mut self, time: u64, client: usize) {
         self.clients[client].plan += 1;
         let plan = self.clients[client].plan;
         self.at(time, Event::Wake(client, plan));
     }
 
-    /// Counts a fault of this kind, which had an effect.
+    /// Counts a fault of this kind that had an effect.
     fn count(&mut self, kind: &'static str) {
         *self.report.faults.entry(kind).or_default() += 1;
     }
@@ -359,7 +359,8 @@ impl World {
         Ok(())
     }
 
-    /// True when the process is the same and runs; a paused process gets the event when it continues.
+    /// True when that process still runs and is not paused. A paused process gets the event when it
+    /// continues.
     fn wakes(&mut self, node: NodeId, incarnation: u64, again: impl FnOnce() -> Event) -> bool {
         let time = self.time;
         let host = self.host(node);
@@ -393,7 +394,8 @@ impl World {
         self.give(node, Some(incarnation), Input::Tick)
     }
 
-    /// Passes an input to a running process: to that of the given number, or to the present one.
+    /// Passes an input to the process with the number `incarnation`, or to the present one. If that process
+    /// does not run, the input is dropped.
     fn give(
         &mut self,
         node: NodeId,
@@ -446,7 +448,7 @@ impl World {
             }
         }
         for entry in std::mem::take(&mut self.host(node).newly_applied) {
-            // Where a disk went back, the logs are compared at the end.
+            // In runs with rewinds, the logs are compared at the end.
             if !self.has_rewinds {
                 check::one_entry_an_index(&mut self.record, node, entry)?;
             }
@@ -466,7 +468,7 @@ impl World {
         }
         if let Some(Stop { reason, cause }) = self.host(node).stop.take() {
             let cause =
-                cause.ok_or_else(|| format!("node {node} stops, and no fault explains it: {reason}"))?;
+                cause.ok_or_else(|| format!("node {node} stops, but no fault explains it: {reason}"))?;
             self.count(cause);
             self.mark(MarkKind::Crash, node, || format!("stops: {reason}"));
             let away = self.random.between(100 * MILLI, 2 * SECOND);

@@ -1,4 +1,4 @@
-//! What the operator does to the world, and the answers that it gets.
+//! The operator's actions in the world, and the answers to them.
 
 use bezant_consensus::{Members, decode_outcome};
 use bezant_replica::{Input, Output, Ticket, change_command};
@@ -68,7 +68,8 @@ impl World {
             return Ok(());
         }
         if let Some(Step::Add(node)) = step {
-            // A node that joins asks a member; a member that is down cannot answer.
+            // A node that joins gets the members from a running member. If that member does not have the
+            // change yet, the step is repeated.
             let members = self.newest_members();
             if members.get(node).is_none() {
                 return Ok(());

@@ -1,8 +1,8 @@
-//! Disks that go back in time, and what holds at the end of such a run.
+//! Old copies that replace disks, and the checks at the end of such a run.
 //!
-//! A disk that comes back without entries that it has acknowledged breaks an assumption of the protocols:
-//! together with the replicas that were cut off it is a majority without those entries. Nothing can bring
-//! them back, but a replica that has them must report the loss.
+//! A disk that comes back without entries that it has acknowledged breaks an assumption of the protocols.
+//! Together with the replicas that were cut off, its replica is a majority without those entries. They cannot
+//! be recovered, but a replica that has them must report the loss.
 
 use bezant_types::{LogIndex, NodeId};
 
@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::trace::MarkKind;
 
 impl World {
-    /// Stops the machine, if it runs, and starts it on the copy that was taken of its disk.
+    /// Stops the machine, if it runs, and starts it on the copy of its disk.
     pub(super) fn rewind(&mut self, node: NodeId, away: u64) {
         if self.host(node).rewind() {
             self.count(kind::REWIND);
@@ -41,7 +41,7 @@ impl World {
         self.report.stops = (self.hosts.len() - hosts.len()) as u64;
         let log = check::no_loss_is_unreported(&hosts)?;
         let holds = |index: &LogIndex, time: u64| match log.get(index) {
-            // Entries that came with a checkpoint everywhere are not known.
+            // An entry that reached all these replicas in a checkpoint is not in `log`.
             None => true,
             Some(entry) => bezant_rsm::Entry::decode(&entry.payload)
                 .is_ok_and(|entry| entry.time.0 >= time && entry.time.0 - entry.events() < time),

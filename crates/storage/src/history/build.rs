@@ -1,7 +1,8 @@
 //! Builds first runs (runs of level 0) from rows.
 //!
-//! Each posting is one integer of a key and a row's position. The integers are radix-sorted per kind. Rows
-//! arrive in order and the sort is stable, so sorting by key also leaves them sorted by row.
+//! Each posting is packed into one integer: the key in the upper bits, the row's position in the lower bits.
+//! The integers are radix-sorted per kind. Rows arrive in order and the sort is stable, so sorting by key
+//! also leaves them sorted by row.
 
 use std::sync::Arc;
 
@@ -153,7 +154,7 @@ pub(crate) fn sort(values: &mut Vec<u64>, scratch: &mut Vec<u64>) {
     }
 }
 
-const _: () = assert!(KEY_BITS.is_multiple_of(DIGIT_BITS), "the digits are the key");
+const _: () = assert!(KEY_BITS.is_multiple_of(DIGIT_BITS), "the digits cover the key exactly");
 
 #[cfg(test)]
 mod tests {

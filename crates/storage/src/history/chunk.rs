@@ -49,7 +49,7 @@ impl HistoryReader {
         let (movements, refusals) = self.views();
         let movements = rows(&movements, from.movements..until.movements, size_max)?;
         let taken = movements.len() * <Movement as Row>::SIZE;
-        // Refusals are sent once no movements are left, or in the space after the last movements.
+        // Refusals fill the space that the movements leave.
         let left = if taken == 0 { size_max } else { size_max.saturating_sub(taken) };
         let refusals = if taken > 0 && left < <Refusal as Row>::SIZE {
             Vec::new()

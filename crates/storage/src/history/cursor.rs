@@ -1,7 +1,7 @@
 //! Finds the rows of a run that carry a value, from any row on, forward or backward.
 //!
-//! A key may have millions of postings on many pages. The directory gives the page with those around a row.
-//! So a query with a limit reads few pages, however long the list is.
+//! A key may have millions of postings on many pages. The directory tells which page has the postings around
+//! a row. So a query with a limit reads few pages, however long the list is.
 
 use super::key::{Kind, key};
 use super::postings::PageDecoder;
@@ -87,7 +87,7 @@ impl<'run> Cursor<'run> {
     }
 }
 
-/// What a query looks for in a run: rows with one value, or with either of two.
+/// Finds the rows of a run that carry any of a few values.
 #[derive(Debug)]
 pub(crate) struct Source<'run> {
     cursors: Vec<Cursor<'run>>,

@@ -71,7 +71,7 @@ pub(crate) enum Outcome {
     Begun(Box<Merge>),
     /// A run that replaces eight runs.
     Merged(Arc<Run>),
-    /// An input of the merge is damaged and marked.
+    /// The merge stopped because an input is damaged; that run is marked as damaged.
     Failed,
     /// The disk is full: the same work is scheduled again.
     NoSpace,

@@ -1,8 +1,8 @@
 //! Keys: the values by which rows are found, hashed to 44 bits.
 //!
-//! Two values can have the same key, in about one of many millions of rows. So every row that is found by key
-//! is compared with the value. 44 bits of key and the 20 bits of a row's position in a first run sort as one
-//! integer.
+//! Different values rarely have the same key, but they can. So every row that is found by key is compared
+//! with the value. A key (44 bits) and a row's position in a first run (20 bits) fit into one integer and are
+//! sorted as one.
 
 use super::page::u64_at;
 

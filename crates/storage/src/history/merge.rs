@@ -1,7 +1,7 @@
 //! Merges eight runs into one, in steps.
 //!
-//! The inputs cover consecutive rows. So the postings of one key are those of the first input, then those of
-//! the second, and so on: keys are compared once per key and input, not once per posting.
+//! The inputs cover consecutive rows. So the merged postings of a key are those of the first input, then
+//! those of the second, and so on. Keys are compared once per key and input, not once per posting.
 
 use std::sync::Arc;
 
@@ -102,8 +102,8 @@ impl Merge {
             .collect();
     }
 
-    /// Moves all postings of the smallest key from the first input that has it. False when no postings are
-    /// left.
+    /// Finds the smallest key of all inputs, and moves all its postings from the first input that has it.
+    /// False when no postings are left.
     fn merge_key(&mut self) -> Result<bool, RunError> {
         let kind = Kind::ALL[self.kind_index];
         let mut least: Option<(u64, usize)> = None;

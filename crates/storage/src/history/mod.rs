@@ -1,10 +1,11 @@
 //! The history: every movement and every refusal that was ever applied, and the indexes that find them.
 //!
-//! It has two append-only tables with rows of one size, movements (336 bytes) and refusals (32 bytes), so a
-//! row's number is its address. Indexes are built later: sorted, immutable *runs* over fixed ranges of rows.
-//! Eight runs are merged into one of the next level. A run contains only what follows from the rows. Rows
-//! that are not yet in a run are in memory (the *tail*). docs/formats/history.md describes every byte;
-//! docs/decisions/0002-history-index.md explains why the index is not a tree.
+//! It has two append-only tables, movements (336 bytes a row) and refusals (32 bytes a row). All rows of a
+//! table have one size, so a row's number gives its address. Indexes are built later: sorted, immutable
+//! *runs*, each over a fixed range of rows. Eight runs are merged into one of the next level. A run contains
+//! only data that can be computed from the rows. Rows that are not yet in a run are in memory (the *tail*).
+//! docs/formats/history.md describes every byte; docs/decisions/0002-history-index.md explains why the index
+//! is not a tree.
 //!
 //! There is one writer ([`History`]), which appends in log order, and any number of readers
 //! ([`HistoryReader`]).
@@ -14,8 +15,9 @@
 //! Rows after the position with which the history is opened are ignored: they are appended again from the
 //! log, byte for byte.
 //!
-//! Never: a row is changed, or written twice to one place with other bytes; a damaged row is returned; a
-//! write is retried after one failed; a damaged index makes an answer wrong or stops a node (it is rebuilt).
+//! It never changes a row, never writes other bytes in the place of a row, and never returns a damaged row.
+//! After a failed write it never writes again. A damaged index never makes an answer wrong and never stops
+//! the node: it is rebuilt.
 //!
 //! | module | what |
 //! |---|---|
@@ -73,10 +75,10 @@ pub use reader::HistoryReader;
 
 /// Writes the history of a folder; there is one per folder.
 ///
-/// The order of calls: [`append`](Self::append) after each applied entry. From time to time,
-/// [`next_job`](Self::next_job) until it returns `None`; jobs may run on any thread, and their results go to
-/// [`complete`](Self::complete). For a checkpoint, [`flush`](Self::flush) before it is finished and
-/// [`handle_checkpointed`](Self::handle_checkpointed) when it is durable.
+/// Call [`append`](Self::append) after each applied entry. From time to time, call
+/// [`next_job`](Self::next_job) until it returns `None`, run the jobs on any thread, and pass their results
+/// to [`complete`](Self::complete). For a checkpoint, call [`flush`](Self::flush) before the checkpoint is
+/// finished, and [`handle_checkpointed`](Self::handle_checkpointed) when it is durable.
 #[derive(Debug)]
 pub struct History {
     disk: Arc<dyn Disk>,
@@ -148,9 +150,9 @@ impl History {
     /// Adds the rows of an entry, in order. Readers see them when this returns; a later flush makes them
     /// durable.
     ///
-    /// Readers see the rows even after an error of this or an earlier call: a client that knows that a row
-    /// was applied can read it, although nothing more is written. Such rows stay in memory; after
-    /// [`HistoryError::NoSpace`], until [`write_waiting`](Self::write_waiting) finds space.
+    /// Readers see the rows even if this call or an earlier one returned an error: a client may already know
+    /// that a row was applied, and must be able to read it. Such rows stay in memory. After
+    /// [`HistoryError::NoSpace`] they stay there until [`write_waiting`](Self::write_waiting) finds space.
     pub fn append(
         &mut self,
         movements: RowBatch<Movement>,
@@ -178,8 +180,8 @@ impl History {
         self.guarded(Self::flush_rows)
     }
 
-    /// A checkpoint at `position` is durable, and the history will not be opened at an earlier one. Removes
-    /// the files that only an earlier position needs.
+    /// Called when a checkpoint at `position` is durable. Removes the files that only earlier positions need:
+    /// after this, the history cannot be opened at an earlier position.
     pub fn handle_checkpointed(&mut self, position: HistoryPosition) -> Result<(), HistoryError> {
         self.guarded(|history| {
             history.remove_tails(position)?;
@@ -260,7 +262,7 @@ impl History {
         self.refusals.flush()?;
         self.publish_files()?;
         self.flushed = tail_file::write(&self.disk, &self.movements, &self.refusals)?;
-        // A flush at this position before a crash left this file, and opening has listed it.
+        // The list may already have the file, if an earlier process flushed at this position.
         if !self.tails.contains(&self.flushed) {
             self.tails.push(self.flushed);
         }
@@ -292,7 +294,7 @@ impl History {
     }
 }
 
-/// `files` and the files that the writer has made since; `None` when there are none.
+/// `files` with the files that the writer has created since; `None` when it has created none.
 fn with_new_files<R: Row>(
     disk: &dyn Disk,
     writer: &RowWriter<R>,

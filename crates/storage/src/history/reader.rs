@@ -1,7 +1,7 @@
 //! Queries of the history: rows by id for the state machine, rows by filter for clients.
 //!
 //! The state machine asks for all ids of an entry at once, and nearly all of them are absent. So the ids are
-//! sorted by key and each run's filter is read in that order; it rules out nearly all of them.
+//! sorted by key, and each run's filter is read in that order. The filters rule out nearly all ids.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use super::state::{Shared, TableState};
 use super::view::{Groups, LastPage, View};
 use crate::{HistoryAnswer, HistoryQuery};
 
-/// Ids that are looked up at once: their indexes share an integer with the keys.
+/// Maximal number of ids that are looked up at once: an id's index in the list and its key share one integer.
 const LOOKUPS_MAX: usize = 1 << (u64::BITS - KEY_BITS);
 
 /// Reads the history. Cheap to clone. Every call covers all rows that were appended before it.
@@ -62,8 +62,8 @@ impl HistoryReader {
         Ok(fetched)
     }
 
-    /// The rows before movement `end` that match a query. A reader at a position of the log gets no later
-    /// rows.
+    /// The rows before movement `end` that match a query. So a caller at an earlier position of the log gets
+    /// no later rows.
     pub fn read(&self, query: &HistoryQuery, end: MovementNumber) -> Result<HistoryAnswer, HistoryError> {
         match query {
             HistoryQuery::Transfers(ids) => self.transfers(ids, end),
@@ -233,7 +233,7 @@ impl HistoryReader {
     }
 }
 
-/// Adds a group for every value other than 0; 0 means no condition.
+/// Adds a list of one value for every value other than 0; 0 means no condition.
 fn add_groups<const N: usize>(groups: &mut Groups, values: [(Kind, u128); N]) {
     groups.extend(values.into_iter().filter(|(_, value)| *value != 0).map(|value| vec![value]));
 }

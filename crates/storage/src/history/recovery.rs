@@ -79,7 +79,7 @@ pub(crate) fn open_table<R: Row>(
     Ok((TableState { files, runs: runs.into(), tail }, writer))
 }
 
-/// The first `count` rows of page `page`, which the position leaves partly filled.
+/// The first `count` rows of page `page`; at the position, the page is partly filled.
 fn partial_rows<R: Row>(
     disk: &dyn Disk,
     layout: TableLayout,
@@ -90,7 +90,7 @@ fn partial_rows<R: Row>(
     if count == 0 {
         return Ok(Vec::new());
     }
-    // The page may have been full by the time of the flush: then it is in the file of rows.
+    // Later rows may have filled the page before the flush: then it is in the file of rows.
     if let Ok(files) = RowFiles::<R>::open(disk, layout, page + 1)
         && files.read_pages(page, &mut [0; BLOCK_SIZE]).is_ok()
     {

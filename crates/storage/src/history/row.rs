@@ -35,7 +35,7 @@ pub(crate) trait Row: Copy + Send + Sync + Debug + 'static {
     /// Calls `add` with the ids that only this row has.
     fn identify(&self, add: impl FnMut(Kind, u128));
 
-    /// True when the row is found by that value, one of those that `describe` gives.
+    /// True when the row is found by this value: `describe` gives it.
     fn has(&self, kind: Kind, value: u128) -> bool;
 }
 

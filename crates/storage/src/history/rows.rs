@@ -5,9 +5,8 @@
 //! full. A page is written once, when all its rows are there. At a flush, the rows of a partial page go to a
 //! separate file (see `tail_file`), so a durable row is never overwritten.
 //!
-//! Files bypass the page cache for writing and use it for reading: rows that are written are rarely read
-//! soon, rows that are read are often read again.
-//! read soon, what is read is often read again.
+//! Writes bypass the page cache, because rows are rarely read from the disk soon after they are written.
+//! Reads use it, because rows that are read are often read again.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -240,8 +239,8 @@ impl<R: Row> RowWriter<R> {
         Ok(())
     }
 
-    /// The partial page, with a header that distinguishes it from a full one. Zero rows when no row of it
-    /// exists.
+    /// The partial page, with a header that distinguishes it from a full one. It has zero rows when the last
+    /// row has filled its page.
     pub(crate) fn partial_page(&self) -> Page {
         let mut page = [0; BLOCK_SIZE];
         let count = self.next % R::PER_PAGE;

@@ -1,12 +1,13 @@
 //! Runs: immutable indexes over a fixed range of a table's rows.
 //!
-//! Run `n` of level `l` covers the rows from `n * size` to `(n + 1) * size`, where `size` is the number of
+//! Run `n` of level `l` covers the rows from `n * size` to `(n + 1) * size`. Here `size` is the number of
 //! rows in a first run times 8 to the power of `l`. So the name of a file determines its rows. For each kind
 //! of key a file has pages of sorted postings. Then come the first timestamp of every page of rows, the
 //! filter, the directory of the posting pages, and a footer. While the run is open, everything but the
 //! postings is in memory.
 //!
-//! A run contains only what follows from the rows: a missing or damaged run is rebuilt from them.
+//! A run contains only data that can be computed from the rows: a missing or damaged run is rebuilt from
+//! them.
 
 use std::ops::Range;
 use std::sync::Arc;

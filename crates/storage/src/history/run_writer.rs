@@ -1,7 +1,8 @@
 //! Writes the file of a run: postings kind by kind, then the parts that are kept in memory, then the footer.
 //!
-//! A file gets its final name when it is complete. So a crash leaves either a complete run or a file that is
-//! ignored.
+//! A file gets its final name when it is complete, so an unfinished file is recognized and removed. A merged
+//! run is durable before it is renamed. A first run is not: after a power failure its file may be incomplete.
+//! Its checksums reveal that, and the run is rebuilt.
 
 use std::sync::Arc;
 

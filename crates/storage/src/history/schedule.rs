@@ -4,8 +4,8 @@
 //! past one block, whatever else waits. Then come damaged runs. Then come merges, step by step, the lowest
 //! level first: many small runs slow readers down more than a few large ones.
 //!
-//! The files of merged runs stay until a checkpoint has passed the end of the new run: a node that opens at
-//! an older checkpoint uses them instead of rebuilding them.
+//! After a merge, the files of its inputs stay until a checkpoint has passed the end of the new run. A node
+//! that opens at an older checkpoint uses these files and need not build the runs again.
 
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ impl Schedule {
         }
         drop(state);
         self.retired.retain(|(name, _)| !built.iter().any(|run| run.name == *name));
-        // At level 0 the new file has the name of the old one.
+        // At level 0 the new file has the name of the damaged one, which it has replaced.
         if damaged.name.level > 0 { self.disk.remove(&damaged.name.file()) } else { Ok(()) }
     }
 }
@@ -179,8 +179,8 @@ impl<R: Row> Rebuild<R> {
     }
 }
 
-/// Eight runs whose merge has a level lower than `below`, of the lowest possible level; `None` when there are
-/// none.
+/// The eight runs to merge next: those of the lowest level, if the merged run is of a level lower than
+/// `below`. `None` when no eight runs can be merged.
 fn mergeable<R: Row>(table: &TableState<R>, below: u8) -> Option<Vec<Arc<Run>>> {
     let fan_out = usize::try_from(FAN_OUT).ok()?;
     let groups = table.runs.windows(fan_out).filter(|group| {

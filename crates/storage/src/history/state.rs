@@ -41,7 +41,7 @@ impl Shared {
         Self { state: RwLock::new(state) }
     }
 
-    // A panic of the writer ends its process or thread; what it has published is consistent.
+    // The lock is used even if it is poisoned: what a thread published before it panicked is consistent.
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)

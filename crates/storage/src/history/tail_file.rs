@@ -2,8 +2,8 @@
 //!
 //! A page of rows is written once, when it is full. So that a flush makes all rows durable, it writes the
 //! rows of the two partial pages to a separate small file, named by the position. A tail file that is
-//! complete is never changed. A checkpoint is made before its flush: the rows of its partial page are then in
-//! the page itself, if that was full by the time of the flush, or in the tail file.
+//! complete is never changed. Between a checkpoint's position and its flush, more rows may be appended. If
+//! they fill the checkpoint's partial page, its rows are in the page itself, otherwise in the tail file.
 
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ pub(crate) fn write(
     };
     let mut bytes = movements.partial_page().to_vec();
     bytes.extend_from_slice(&refusals.partial_page());
-    // After an incomplete write, the next try overwrites the file, or it is removed as a file that no
-    // checkpoint needs.
+    // If the write is incomplete, the next try at this position overwrites the file. If there is no such try,
+    // the next process removes the file with those that no checkpoint needs.
     file.write_at(0, &bytes).map_err(no_space)?;
     file.sync()?;
     disk.sync_folder()?;

@@ -29,9 +29,10 @@ pub(crate) struct View<R> {
     pub(crate) end: u64,
 }
 
-/// Rows that a scan finds before it reads them: few at first, since a query may need only one.
+/// How many rows a scan finds, at first, before it reads them: few, because a query may need only one.
 const AHEAD_MIN: usize = 4;
-/// Maximal value of this: each row may be on another page, and a disk does this many reads at once.
+/// The most rows that a scan finds before it reads them. Each may be on another page, and a disk does this
+/// many reads at once.
 const AHEAD_MAX: usize = 256;
 
 /// The page of rows that was read last.
@@ -47,15 +48,15 @@ impl LastPage {
     }
 }
 
-/// The condition of a query: a row must have at least one value of every group.
+/// The condition of a query, as lists of values: a row must have at least one value of every list.
 pub(crate) type Groups = Vec<Vec<(Kind, u128)>>;
 
-/// True when the row has at least one value of every group.
+/// True when the row has at least one value of every list.
 pub(crate) fn matches<R: Row>(row: &R, groups: &Groups) -> bool {
     groups.iter().all(|group| group.iter().any(|(kind, value)| row.has(*kind, *value)))
 }
 
-/// Marks a damaged run, whose rows can be read instead; returns every other error.
+/// Marks a damaged run: the caller then reads its rows instead. Returns every other error.
 fn handle_run_error(run: &Run, error: RunError) -> Result<(), HistoryError> {
     match error {
         RunError::Damaged => {
@@ -224,7 +225,7 @@ impl<R: Row> View<R> {
                     Ok(_) => left = 0..0,
                     Err(error) => {
                         handle_run_error(run, error)?;
-                        // Without sources every row is read.
+                        // Without sources, the rest of the scan reads every row.
                         sources.clear();
                     }
                 }

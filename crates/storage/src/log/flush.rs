@@ -1,4 +1,4 @@
-//! Writes what is staged: one group of frames, in one or more segments.
+//! Writes what is staged: one flush, in one or more segments.
 
 use bezant_types::{LogIndex, Term};
 
@@ -18,7 +18,7 @@ impl Log {
             index,
             term,
             durable_index: self.durable_index,
-            group: self.group + 1,
+            flush_number: self.flush_number + 1,
             previous_term: self.last_term,
             next_index: self.last_index.next(),
         }
@@ -26,8 +26,8 @@ impl Log {
 
     pub(super) fn write_staged(&mut self) -> Result<(), LogError> {
         let begun = self.flushing.unwrap_or_else(|| {
-            self.group += 1;
-            let records_committed = self.staging.close(self.group, self.durable_index);
+            self.flush_number += 1;
+            let records_committed = self.staging.close(self.flush_number, self.durable_index);
             self.flushing_committed = records_committed.then_some(self.committed);
             0
         });
@@ -45,15 +45,14 @@ impl Log {
                 self.segments.push(piece.segment);
                 self.stats.segments += 1;
             } else {
-                // The first of two pieces is durable before the second is begun: a segment proves everything
-                // before it.
+                // The first of two pieces is durable before the second is begun: a segment proves that all
+                // before it was durable.
                 self.file.write_at(piece.offset, bytes)?;
                 self.file.sync()?;
             }
         }
         self.staging.clear();
-        // The index when the group was closed. `committed` may be higher now, if the disk had no space for a
-        // while.
+        // The index when the flush began. `committed` may be higher now, if the flush has waited for space.
         if let Some(committed) = self.flushing_committed.take() {
             self.noted = committed;
         }
@@ -89,7 +88,7 @@ impl Log {
         assert!(next.sequence > last.sequence, "segments are numbered in their order");
     }
 
-    /// Writes into the last block of the current segment that `next` follows it.
+    /// Seals the current segment: its last block records that `next` follows.
     fn seal(&mut self, next: &SegmentHeader) -> Result<(), LogError> {
         let Some(sealed) = self.segments.last() else { return Ok(()) };
         let last_index = LogIndex(next.first_index.0 - 1);
@@ -98,7 +97,7 @@ impl Log {
             index: last_index,
             term: Term(0),
             durable_index: last_index,
-            group: next.group,
+            flush_number: next.flush_number,
             sequence: sealed.sequence,
             payload_size: 0,
             payload_checksum: bezant_codec::checksum_seeded(last_index.0, &[]),

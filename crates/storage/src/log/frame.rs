@@ -13,7 +13,7 @@
 //! | 16 | 8 | index |
 //! | 24 | 8 | term; of padding, the highest committed index that was known (0 for none, and in logs of 0.1) |
 //! | 32 | 8 | durable index: everything up to it was durable before this frame was written |
-//! | 40 | 8 | group: number of the flush that wrote it |
+//! | 40 | 8 | number of the flush that wrote it |
 //! | 48 | 4 | sequence of the segment |
 //! | 52 | 4 | size of the payload without its padding |
 //! | 56 | 4 | magic "BZLF" |
@@ -41,7 +41,7 @@ pub enum FrameKind {
     Entry = 1,
     /// Records that everything up to its index is acknowledged. No payload.
     Mark = 2,
-    /// Fills a group up to the end of its last block. The payload is zeros.
+    /// Fills the last block of a flush. The payload is zeros.
     Padding = 3,
     /// Occupies the last block of a segment and records that the next segment exists. No payload.
     Seal = 4,
@@ -81,7 +81,7 @@ pub(crate) struct FrameHeader {
     /// The index up to which everything was durable before this frame was written.
     pub(crate) durable_index: LogIndex,
     /// Number of the flush that wrote it.
-    pub(crate) group: u64,
+    pub(crate) flush_number: u64,
     /// Sequence of the segment.
     pub(crate) sequence: u32,
     /// Bytes of the payload without its padding.
@@ -109,7 +109,7 @@ impl FrameHeader {
         bytes[16..24].copy_from_slice(&self.index.0.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.term.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.durable_index.0.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.group.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.flush_number.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[52..56].copy_from_slice(&self.payload_size.to_le_bytes());
         bytes[56..60].copy_from_slice(&MAGIC.to_le_bytes());
@@ -134,7 +134,7 @@ impl FrameHeader {
         let index = LogIndex(reader.u64().map_err(broken)?);
         let term = Term(reader.u64().map_err(broken)?);
         let durable_index = LogIndex(reader.u64().map_err(broken)?);
-        let group = reader.u64().map_err(broken)?;
+        let flush_number = reader.u64().map_err(broken)?;
         let sequence = reader.u32().map_err(broken)?;
         let payload_size = reader.u32().map_err(broken)?;
         let magic = reader.u32().map_err(broken)?;
@@ -156,7 +156,7 @@ impl FrameHeader {
         if bytes[63] != 0 {
             return Err(HeaderFault::Broken);
         }
-        Ok(Self { kind, index, term, durable_index, group, sequence, payload_size, payload_checksum })
+        Ok(Self { kind, index, term, durable_index, flush_number, sequence, payload_size, payload_checksum })
     }
 
     /// Bytes of the payload, padding included.
@@ -180,7 +180,7 @@ mod tests {
             index: LogIndex(9),
             term: Term(3),
             durable_index: LogIndex(7),
-            group: 5,
+            flush_number: 5,
             sequence: 2,
             payload_size: 65,
             payload_checksum: 11,

@@ -22,7 +22,7 @@ pub struct LogSummary {
     /// A torn write at the end, which the next start cuts.
     pub torn: Option<CutTail>,
     /// True when a truncation or a reset is recorded and not completed; the next start completes it first.
-    /// What is reported as torn or damaged may be a trace of it.
+    /// What is reported as torn or damaged may be its half-done work.
     pub is_rewriting: bool,
     /// Damaged or missing parts; the node does not start with them.
     pub damage: Vec<LogError>,
@@ -71,7 +71,7 @@ pub struct FrameSummary {
     /// Bytes of its payload.
     pub payload_size: u32,
     /// Number of the flush that wrote it.
-    pub group: u64,
+    pub flush_number: u64,
     /// The index up to which everything was durable before this frame was written.
     pub durable_index: LogIndex,
 }
@@ -84,7 +84,7 @@ impl FrameSummary {
             index: frame.index,
             term: frame.term,
             payload_size: frame.payload_size,
-            group: frame.group,
+            flush_number: frame.flush_number,
             durable_index: frame.durable_index,
         }
     }
@@ -167,19 +167,19 @@ fn inspect_segment(
         end_offset: walk.offset,
         sealed,
     };
-    let mut group = None;
+    let mut flush_number = None;
     loop {
         match walk.step()? {
             Step::Frame(frame, _) => {
-                segment.flushes += u64::from(group != Some(frame.group));
-                group = Some(frame.group);
+                segment.flushes += u64::from(flush_number != Some(frame.flush_number));
+                flush_number = Some(frame.flush_number);
                 segment.entries += u64::from(frame.kind.is_entry());
                 segment.marks += u64::from(frame.kind == FrameKind::Mark);
                 if frame.kind.is_entry() {
                     segment.payload_bytes += u64::from(frame.payload_size);
                 }
             }
-            // `find` judges the end of the last segment, with everything that proves what was durable.
+            // `find` examines the end of the last segment: it can tell a torn write from damage.
             Step::Fault(fault) if next.is_some() => {
                 add_fault(summary, damaged(&walk, &fault, fault.reason))?;
                 break;

@@ -1,8 +1,8 @@
 //! The write-ahead log of one replica. Entries that it has flushed survive a power failure.
 //!
-//! Entries are staged in memory and flushed together: few large aligned writes and one sync for everything
-//! that is staged. One flush writes one *group* of frames. The log consists of preallocated segments.
-//! Segments whose entries are all in a checkpoint are removed. The format is in `docs/formats/log.md`.
+//! Entries are staged in memory as frames. One flush writes all staged frames with few large aligned writes
+//! and one sync. The log consists of preallocated segments. Segments whose entries are all in a checkpoint
+//! are removed. The format is in `docs/formats/log.md`.
 //!
 //! What always holds:
 //! - Entries have no gaps, and their terms never decrease.
@@ -14,8 +14,9 @@
 //! - A full disk does not close the log. If there is no space for the next segment, nothing of it was
 //!   written, and the same call succeeds once there is space ([`LogError::NoSpace`]).
 //! - After a failed write or sync the log is closed for good: every later call returns the same error. It
-//!   never syncs again after a failure, because the system may have dropped what it could not write. The next
-//!   process may still read it: an opening writes again what it relies on, and syncs that.
+//!   never syncs again after a failure, because the operating system may have dropped what it could not
+//!   write. The next process may still read that from the cache, so an opening writes again what it relies
+//!   on, and syncs that.
 //!
 //! Assertions come in pairs: what is checked before it is written is checked again after it was read. Bytes
 //! from the disk are never asserted: a broken rule is an error then.
@@ -129,11 +130,11 @@ pub struct Log {
     /// File of the last segment.
     file: Arc<dyn DiskFile>,
     staging: Staging,
-    /// Durable pieces of the flush under way; `None` unless a flush waits for space.
+    /// How many pieces of the unfinished flush are durable; `None` unless a flush waits for space.
     flushing: Option<usize>,
-    /// The committed index that the flush under way records; `None` when it records none.
+    /// The committed index that the unfinished flush records; `None` when it records none.
     flushing_committed: Option<LogIndex>,
-    /// The acknowledged index that the mark in the flush under way records; `None` when it has no mark.
+    /// The acknowledged index that the mark in the unfinished flush records; `None` when it has no mark.
     flushing_mark: Option<LogIndex>,
     preparer: Preparer,
     segment_size: u64,
@@ -149,7 +150,7 @@ pub struct Log {
     /// The highest committed index that the disk records; 0 when unknown.
     noted: LogIndex,
     /// Number of the last flush.
-    group: u64,
+    flush_number: u64,
     /// A reset that is recorded and not yet done.
     planned: Option<Reset>,
     failed: Option<LogError>,
@@ -173,8 +174,8 @@ impl Log {
             "a segment holds at least an entry and a mark"
         );
         let preparer = Preparer::new(Arc::clone(&disk), options.segment_size, options.reserve_size);
-        // A killed process may have created, renamed or removed files without a durable folder; the steps
-        // below need it durable.
+        // A killed process may have created, renamed or removed files without a sync of the folder; the steps
+        // below need durable names.
         disk.sync_folder()?;
         let mut rewrite = Rewrite::load(&*disk)?;
         if let Some(reset) = rewrite.and_then(Rewrite::reset).filter(|reset| reset.index == checkpoint) {
@@ -188,14 +189,14 @@ impl Log {
             rewrite::truncate(&disk, &mut chain.needed, after)?;
         }
         let Some(last) = chain.needed.last().copied() else {
-            // A reset without its checkpoint is void.
+            // If a reset is recorded, its checkpoint does not exist: the reset is void.
             rewrite::clear(&*disk)?;
             return Self::create(disk, preparer, options.segment_size);
         };
         let file = disk.open(&last.name(), OpenMode::WriteDirect)?;
         let mut walk = Walk::new(Arc::clone(&file), last);
         let tail = tail::find(&mut walk, checkpoint)?;
-        // All checks that must pass before the folder may be changed are done.
+        // All checks have passed, so the folder may be changed.
         rewrite::settle(&*disk, &*file, &mut walk, rewrite, &tail)?;
         preparer.remove_old()?;
         for name in &chain.obsolete {
@@ -228,7 +229,7 @@ impl Log {
             committed: tail.committed,
             named: LogIndex(0),
             noted: tail.committed,
-            group: tail.group,
+            flush_number: tail.flush_number,
             planned: None,
             failed: None,
             stats: LogStats::default(),
@@ -272,7 +273,7 @@ impl Log {
             committed: zero,
             named: zero,
             noted: zero,
-            group: 0,
+            flush_number: 0,
             planned: None,
             failed: None,
             stats: LogStats::default(),
@@ -330,7 +331,7 @@ impl Log {
     /// When the entry does not follow the last one, or a flush waits for space and has not ended.
     pub fn append(&mut self, entry: &LogEntry) -> Result<(), LogError> {
         self.check_failed()?;
-        assert_eq!(self.flushing, None, "no entry is added to a group that is being written");
+        assert_eq!(self.flushing, None, "no entry is added to a flush that is being written");
         assert_eq!(entry.index, self.last_index.next(), "entries have no gaps");
         assert!(entry.term >= self.last_term, "terms never decrease");
         if entry.payload.len() > self.payload_size_max {
@@ -380,10 +381,10 @@ impl Log {
         checked.map_err(|error| self.fail(error.into()))
     }
 
-    /// Records that everything appended so far is acknowledged, so that later damage to the last group is
-    /// recognized as damage. Called when the log is idle and at a clean stop. Does nothing when that is
-    /// recorded already, or when marks alone fill a segment: the next entry needs the rest of it. A mark that
-    /// found no space is written by the next call of this method or of [`flush`](Self::flush).
+    /// Writes a mark: everything appended so far is acknowledged. Then later damage of the last flush cannot
+    /// pass for a torn write. Called when the log is idle and at a clean stop. Does nothing when the disk
+    /// records that already, or when marks alone fill a segment: the next entry needs the rest of it. If there is no space for the mark, the next call of this or of
+    /// [`flush`](Self::flush) writes it.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
         let is_due = self.marked_index < self.durable_index || self.needs_note();
@@ -397,7 +398,7 @@ impl Log {
     }
 
     /// Removes every entry after `after`; these entries must not be committed. Durable on return. A
-    /// [`Replay`] that has not passed them ends with an error.
+    /// [`Replay`] that has not read them yet ends with an error.
     ///
     /// # Panics
     /// When `after` precedes the first entry of the log, or an entry that was named as committed.
@@ -430,16 +431,16 @@ impl Log {
         self.committed = self.committed.min(after);
         self.staging.committed = self.committed;
         self.noted = LogIndex(0);
-        self.group = end.group;
+        self.flush_number = end.flush_number;
         self.check_indexes();
         Ok(())
     }
 
-    /// Records that a checkpoint of `index` from another replica will be made durable, and that everything in
-    /// the log is void then. Durable on return. [`reset`](Self::reset) follows. After a crash before it, the
-    /// next [`open`](Self::open) does the reset if the checkpoint exists, and nothing otherwise. Entries that
-    /// are appended in between are void as well, and the replica must not make its own checkpoint at that
-    /// index.
+    /// Records that a checkpoint of `index` from another replica will be stored, and that the whole log is
+    /// void from then on. Durable on return. The caller stores the checkpoint, then calls
+    /// [`reset`](Self::reset). After a crash in between, the next [`open`](Self::open) does the reset if the
+    /// checkpoint exists, and nothing otherwise. Entries appended in between are void as well. The replica
+    /// must not make its own checkpoint at `index`.
     pub fn plan_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
         assert!(index >= self.named, "another replica's checkpoint covers what is committed here");
@@ -449,9 +450,9 @@ impl Log {
         Ok(())
     }
 
-    /// Removes the record of [`plan_reset`](Self::plan_reset), because that checkpoint will not be made. A
-    /// caller that leaves the plan and makes its own checkpoint at that index loses the log after it in a
-    /// crash. Durable on return. Does nothing when no reset is planned.
+    /// Removes the record of [`plan_reset`](Self::plan_reset), because that checkpoint will not be made. If
+    /// the plan stayed and the caller made its own checkpoint at that index, a crash would lose the log after
+    /// it. Durable on return. Does nothing when no reset is planned.
     pub fn cancel_reset(&mut self) -> Result<(), LogError> {
         self.check_failed()?;
         if self.planned.take().is_some() {
@@ -486,7 +487,7 @@ impl Log {
         self.named = index;
         self.staging.committed = index;
         self.noted = index;
-        self.group = 0;
+        self.flush_number = 0;
         self.planned = None;
         self.check_indexes();
         Ok(())

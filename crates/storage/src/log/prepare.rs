@@ -3,8 +3,8 @@
 //! durable.
 //!
 //! Recovery recognizes a torn write by its zeros. Writing over zeros is also faster than writing to space
-//! that was only reserved, because the file system then writes data alone. The work can run on another thread
-//! than the one that writes the log.
+//! that was only reserved, because the file system then writes data alone. The thread that prepares need not
+//! be the thread that writes the log.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -62,8 +62,8 @@ impl Preparer {
         Ok(Taken { file, _prepared: prepared })
     }
 
-    /// True when a file is ready or being prepared. Never waits: the caller would wait until a whole segment
-    /// is filled with zeros.
+    /// True when a file is ready or being prepared. Never waits for the lock, which is held while a whole
+    /// segment is filled with zeros.
     pub(super) fn is_prepared(&self) -> bool {
         match self.prepared.try_lock() {
             Ok(prepared) => prepared.is_some(),
@@ -121,7 +121,7 @@ pub(super) fn create_first(
         first_index: before.next(),
         previous_term: term,
         size: segment_size,
-        group: 0,
+        flush_number: 0,
         previous_sequence: 0,
     };
     let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);

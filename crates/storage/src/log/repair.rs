@@ -1,5 +1,5 @@
-//! Repairs a damaged log by dropping every entry after the damage. Only for a replica in a group of several:
-//! it gets the rest from the others, and takes no part in elections until it has.
+//! Repairs a damaged log by dropping every entry after the damage. Only for a replica whose group has others.
+//! It gets the dropped entries from them, and takes no part in elections until it has those entries.
 //!
 //! A crash in the middle of a repair is safe: the change is recorded like any other change of the log (see
 //! `rewrite`), and files are removed newest first. The next [`open`](super::Log::open) completes it.
@@ -14,7 +14,7 @@ use crate::record::RecordError;
 use crate::repair::set_aside;
 
 impl LogError {
-    /// True when the disk does not hold what was written; [`repair`] helps then.
+    /// True when the disk does not hold what was written: a case for [`repair`].
     pub const fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -30,7 +30,7 @@ impl LogError {
         }
     }
 
-    /// The last entry before the damage.
+    /// Index of the last entry before the damage.
     fn whole_until(&self) -> LogIndex {
         match self {
             Self::Damaged { expected_index, .. } | Self::Missing { expected_index, .. } => {
@@ -45,7 +45,7 @@ impl LogError {
 /// of the last entry that is kept. When no entry after the checkpoint is kept, the log restarts after the
 /// checkpoint.
 ///
-/// The next opening may report other damage at an earlier place: each repair keeps less.
+/// The next opening may report other damage at an earlier place. A second repair then keeps fewer entries.
 pub fn repair(
     disk: &dyn Disk,
     checkpoint: (LogIndex, Term),
@@ -86,7 +86,7 @@ pub fn repair(
     Ok(kept)
 }
 
-/// Records that the whole log is void once there is no checkpoint any more. Durable on return.
+/// Records that the whole log is void once no checkpoint exists. Durable on return.
 pub(crate) fn void_log(disk: &dyn Disk) -> Result<(), LogError> {
     Rewrite::Reset(Reset { index: LogIndex(0), term: Term(0) }).store(disk)
 }

@@ -2,7 +2,7 @@
 //!
 //! A new leader may replace entries that were never committed, though they are durable here. A checkpoint of
 //! another replica makes the whole log void. Both changes are recorded before anything is touched. So a crash
-//! in the middle is not reported as damage, and the next opening repeats the change to its end.
+//! in the middle is not reported as damage, and the next opening completes the change.
 
 use std::sync::Arc;
 
@@ -92,13 +92,13 @@ pub(super) fn clear(disk: &dyn Disk) -> Result<(), LogError> {
 /// The end of the log after a truncation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Truncated {
-    /// Where the next group begins, in bytes.
+    /// Where the next flush begins, in bytes.
     pub(super) offset: u64,
     pub(super) last_term: Term,
     pub(super) marked_index: LogIndex,
-    /// Number of the last flush that left bytes in the log; the next flush is numbered after it, as after an
+    /// Number of the last flush of which frames are left. The next flush gets the next number, as after an
     /// opening.
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
 }
 
 /// Removes everything after entry `after`: whole segments, newest first, then the rest of the segment that
@@ -130,8 +130,8 @@ pub(super) fn truncate(
     }
     pass_marks(&mut walk)?;
     // A begun block is always closed: the power may have failed before its padding was written.
-    let group_end = walk.offset.next_multiple_of(BLOCK);
-    let end = written_end(&mut walk)?.max(group_end);
+    let flush_end = walk.offset.next_multiple_of(BLOCK);
+    let end = written_end(&mut walk)?.max(flush_end);
     if end > walk.offset {
         tail::cut(&*file, &mut walk, end)?;
     }
@@ -142,16 +142,16 @@ pub(super) fn truncate(
         offset: walk.offset.next_multiple_of(BLOCK),
         last_term: walk.term,
         marked_index: walk.marked_index,
-        group: walk.group,
+        flush_number: walk.flush_number,
     })
 }
 
 /// Makes durable what an opening has read and relies on, cuts what must be cut, and ends the change under
 /// way. A reset without its checkpoint is void.
 ///
-/// A cut is recorded as a truncation. If its zeros never reach the disk, the next opening may still read
-/// zeros and must write them again. So without a record, everything after the last group of the last segment
-/// is known to be zero on the disk.
+/// A cut is recorded as a truncation before it is done. A cut whose zeros never reach the disk can still read
+/// as zeros at the next opening; the record makes that opening write them again. So when there is no record,
+/// everything after the last flush in the last segment is zero on the disk.
 pub(super) fn settle(
     disk: &dyn Disk,
     file: &dyn DiskFile,
@@ -172,7 +172,7 @@ pub(super) fn settle(
     clear(disk)
 }
 
-/// Skips to the next entry: passes the padding after the last entry, and marks of it.
+/// Passes the padding and the marks after the last entry, up to the next entry.
 fn pass_marks(walk: &mut Walk) -> Result<(), LogError> {
     while walk.offset < walk.header.frames_end()
         && let Ok(frame) = walk.decode(walk.offset)?
@@ -182,8 +182,8 @@ fn pass_marks(walk: &mut Walk) -> Result<(), LogError> {
     Ok(())
 }
 
-/// The end of the last block after the walk's position that is not zero; the position itself when there is
-/// none.
+/// The end of the last block after the walk's position that has a byte other than zero; the position itself
+/// when all are zero.
 fn written_end(walk: &mut Walk) -> Result<u64, LogError> {
     let (start, end) = (walk.offset, walk.header.frames_end());
     let mut written_end = start;

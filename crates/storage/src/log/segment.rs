@@ -1,9 +1,9 @@
 //! Segments: the files of the log. Each is preallocated. It starts with a header block, continues with frames
 //! and reserves its last block for a seal.
 //!
-//! A segment gets its name only when its header and its first group are durable, and only after everything in
-//! earlier segments is durable. So a header with first index `n` proves that everything before `n` was
-//! durable. A named segment without an intact header is damage, never a torn write.
+//! A segment gets its name only when its header and the frames of its first flush are durable, and only after
+//! everything in earlier segments is durable. So a header with first index `n` proves that everything before
+//! `n` was durable. A named segment without an intact header is damage, never a torn write.
 //!
 //! | offset | size | field of the header block |
 //! |---|---|---|
@@ -41,7 +41,7 @@ pub(super) struct SegmentHeader {
     /// Size of the file in bytes.
     pub(super) size: u64,
     /// Number of the flush that began it.
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     /// Sequence of the segment before it; 0 when there is none.
     pub(super) previous_sequence: u32,
 }
@@ -64,7 +64,7 @@ impl SegmentHeader {
         bytes[16..24].copy_from_slice(&self.first_index.0.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.previous_term.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.size.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.group.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.flush_number.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.previous_sequence.to_le_bytes());
         let checksum = checksum_seeded(0, &bytes[..CHECKSUM_OFFSET]);
         bytes[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
@@ -90,7 +90,7 @@ impl SegmentHeader {
             first_index: LogIndex(reader.u64().map_err(broken)?),
             previous_term: Term(reader.u64().map_err(broken)?),
             size: reader.u64().map_err(broken)?,
-            group: reader.u64().map_err(broken)?,
+            flush_number: reader.u64().map_err(broken)?,
             previous_sequence: reader.u32().map_err(broken)?,
         })
     }
@@ -128,7 +128,7 @@ mod tests {
             first_index: LogIndex(77),
             previous_term: Term(3),
             size: 32 << 20,
-            group: 9,
+            flush_number: 9,
             previous_sequence: 1,
         };
         let bytes = header.encode();

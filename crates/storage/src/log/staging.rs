@@ -34,7 +34,7 @@ pub(super) struct Staging {
     /// Offset of the next frame in the segment; a multiple of the block size while nothing is staged.
     offset: u64,
     segment_size: u64,
-    /// The highest index that is known to be committed; the padding of a group records it.
+    /// The highest index that is known to be committed; the padding at the end of a flush records it.
     pub(super) committed: LogIndex,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Stamp {
     pub(super) index: LogIndex,
     pub(super) term: Term,
     pub(super) durable_index: LogIndex,
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     /// Term of the entry before the frame.
     pub(super) previous_term: Term,
     /// Index of the next entry: the first index of a segment that begins with this frame.
@@ -55,7 +55,7 @@ pub(super) struct Stamp {
 impl Staging {
     /// Starts at `offset` of `segment`; new segments get `segment_size` bytes.
     pub(super) fn new(segment: SegmentHeader, offset: u64, segment_size: u64) -> Self {
-        assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a group begins at a block");
+        assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a flush begins at a block");
         let (bytes, pieces, committed) = (AlignedBuffer::with_capacity(0), Vec::new(), LogIndex(0));
         Self { bytes, pieces, segment, offset, segment_size, committed }
     }
@@ -88,7 +88,7 @@ impl Staging {
             index: stamp.index,
             term: stamp.term,
             durable_index: stamp.durable_index,
-            group: stamp.group,
+            flush_number: stamp.flush_number,
             sequence: self.segment.sequence,
             payload_size: u32::try_from(payload.len()).expect("invariant: payloads are limited"),
             payload_checksum: checksum_seeded(stamp.index.0, &self.bytes[payload_at..]),
@@ -100,10 +100,10 @@ impl Staging {
 
     /// Pads the last block, so that the bytes can be written; true when the padding records the committed
     /// index.
-    pub(super) fn close(&mut self, group: u64, durable_index: LogIndex) -> bool {
+    pub(super) fn close(&mut self, flush_number: u64, durable_index: LogIndex) -> bool {
         let size = self.bytes.len();
         let close =
-            Close { sequence: self.segment.sequence, group, durable_index, committed: self.committed };
+            Close { sequence: self.segment.sequence, flush_number, durable_index, committed: self.committed };
         let records_committed = close_block(&mut self.bytes, self.offset, close);
         self.offset += (self.bytes.len() - size) as u64;
         records_committed
@@ -123,14 +123,14 @@ impl Staging {
     }
 
     fn begin_segment(&mut self, stamp: &Stamp) {
-        self.close(stamp.group, stamp.durable_index);
+        self.close(stamp.flush_number, stamp.durable_index);
         let sequence = self.segment.sequence.checked_add(1);
         self.segment = SegmentHeader {
             sequence: sequence.expect("invariant: 2^32 segments are more than a disk holds"),
             first_index: stamp.next_index,
             previous_term: stamp.previous_term,
             size: self.segment_size,
-            group: stamp.group,
+            flush_number: stamp.flush_number,
             previous_sequence: self.segment.sequence,
         };
         self.pieces.push(Piece { start: self.bytes.len(), offset: 0, segment: self.segment });

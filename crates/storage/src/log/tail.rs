@@ -1,14 +1,14 @@
 //! Finds the end of the log and decides whether it is a clean end, a torn write or damage.
 //!
-//! A crash can leave the last group partly written. Those bytes were never acknowledged and are cut. Damage
+//! A crash can leave the last flush partly written. Those bytes were never acknowledged and are cut. Damage
 //! of acknowledged bytes can look the same and must never be cut. So a place is cut only if it looks like a
-//! torn write (whole sectors are still zero) and nothing proves that it was durable: no later group, mark,
+//! torn write (whole sectors are still zero) and nothing proves that it was durable: no later flush, mark,
 //! seal, segment or checkpoint. In doubt the log is not opened.
 //!
-//! A cut overwrites with zeros, and changes the sector where it begins last. So a crash in the middle of a
-//! cut leaves a torn tail again, and old bytes never come back. What an opening has read is written again
-//! before it counts as durable ([`write_again`]): a system that failed to write it may still return it to a
-//! reader.
+//! A cut writes zeros over the torn bytes. The sector where it begins is changed last. So a crash in the
+//! middle of a cut leaves a torn tail again, and old bytes never come back. What an opening has read is
+//! written again before it counts as durable ([`write_again`]): an operating system that failed to write
+//! bytes may still return them to a reader.
 
 use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
@@ -39,12 +39,12 @@ pub struct CutTail {
 /// The end of the last segment.
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
-    /// Where the next group begins; a multiple of the block size.
+    /// Where the next flush begins; a multiple of the block size.
     pub(super) offset: u64,
     pub(super) last_index: LogIndex,
     pub(super) last_term: Term,
     /// Number of the last flush.
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     /// The highest index that the log itself records as acknowledged.
     pub(super) marked_index: LogIndex,
     /// The highest index that this segment records as committed; 0 when it records none.
@@ -64,8 +64,8 @@ pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogErr
             Step::Blank => {
                 break Some(Fault {
                     may_be_torn: true,
-                    group_max: walk.group.saturating_add(1),
-                    reason: "the beginning of the group was not written",
+                    flush_number_max: walk.flush_number.saturating_add(1),
+                    reason: "the beginning of the flush was not written",
                     version: None,
                 });
             }
@@ -83,7 +83,7 @@ pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogErr
         offset: walk.offset.next_multiple_of(BLOCK),
         last_index: walk.last_index(),
         last_term: walk.term,
-        group: walk.group,
+        flush_number: walk.flush_number,
         marked_index: walk.marked_index,
         committed: walk.committed,
         cut,
@@ -125,10 +125,11 @@ fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<
             "it is not what was written, and a mark proves that it was durable",
         ));
     }
-    // A group ends at a block's end. A group that stops inside a block is closed even if nothing of its rest is
-    // left: otherwise a frame written after it would prove that something was lost there.
-    let group_end = walk.offset.next_multiple_of(BLOCK);
-    let written_end = survey(walk, fault)?.max(group_end);
+    // A flush ends at a block's end. If the last one stops inside a block, its block is closed with padding,
+    // even if nothing but zeros follows. Otherwise the frames of the next flush would prove that bytes were
+    // lost here.
+    let flush_end = walk.offset.next_multiple_of(BLOCK);
+    let written_end = survey(walk, fault)?.max(flush_end);
     Ok((written_end > walk.offset).then(|| CutTail {
         file: walk.window.file_name().to_owned(),
         offset: walk.offset,
@@ -163,25 +164,26 @@ fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), Lo
     if later.sequence != walk.header.sequence {
         return Err(damaged(walk, fault, "a block of another segment follows it"));
     }
-    if later.durable_index >= walk.next_index || later.group > fault.group_max {
+    if later.durable_index >= walk.next_index || later.flush_number > fault.flush_number_max {
         return Err(damaged(
             walk,
             fault,
-            "it is not what was written, and later groups prove that it was durable",
+            "it is not what was written, and later flushes prove that it was durable",
         ));
     }
     Ok(())
 }
 
-/// Writes zeros from the walk's position up to `end`, closes the remaining group, and makes both durable.
+/// Writes zeros from the walk's position up to `end`, closes the last block with padding, and makes both
+/// durable.
 pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), LogError> {
     assert!(walk.marked_index < walk.next_index, "what is acknowledged is never cut");
     let in_block = in_memory(walk.offset % BLOCK);
     let start = walk.offset - walk.offset % BLOCK;
     let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
     if in_block != 0 {
-        // The sector in which the cut begins stays unchanged until everything after it is zero. Closing the
-        // group then changes one sector, and a crash leaves either the torn frame or the padding.
+        // The sector in which the cut begins stays unchanged until everything after it is zero. The padding's
+        // header then changes one sector, so a crash leaves either the torn frame or the padding.
         block.extend(walk.window.bytes(start, BLOCK)?);
         let sector = in_memory(SECTOR_SIZE);
         block[(in_block / sector + 1) * sector..].fill(0);
@@ -199,7 +201,7 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
         block.truncate(in_block);
         let close = Close {
             sequence: walk.header.sequence,
-            group: walk.group,
+            flush_number: walk.flush_number,
             durable_index: walk.marked_index,
             committed: walk.committed,
         };
@@ -210,13 +212,13 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
     Ok(())
 }
 
-/// Writes the last group again, the same bytes in the same place, up to the end of the block of the walk's
-/// position; [`cut`] makes them durable.
+/// Writes the frames of the last flush again, the same bytes in the same place, up to the end of the block
+/// that the walk has reached. [`cut`] makes them durable.
 ///
 /// After a failed sync the system may return bytes that it will never write: only bytes that are written
-/// again can be synced. Earlier groups are not written again: each was durable before the next was written.
+/// again can be synced. Earlier flushes are not written again: each was durable before the next was written.
 pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
-    let mut from = walk.group_offset;
+    let mut from = walk.flush_offset;
     let end = walk.offset.next_multiple_of(BLOCK);
     while from < end {
         let size = PIECE_SIZE.min(end - from);
@@ -230,7 +232,7 @@ pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), Lo
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Close {
     pub(super) sequence: u32,
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     pub(super) durable_index: LogIndex,
     /// The highest index that is known to be committed.
     pub(super) committed: LogIndex,
@@ -240,7 +242,7 @@ pub(super) struct Close {
 /// of `bytes`. False when `bytes` ends at a block's end: then no frame is added and the committed index is
 /// not recorded.
 pub(super) fn close_block(bytes: &mut AlignedBuffer, offset: u64, close: Close) -> bool {
-    let Close { sequence, group, durable_index, committed } = close;
+    let Close { sequence, flush_number, durable_index, committed } = close;
     let remaining = bytes.len().next_multiple_of(BLOCK_SIZE) - bytes.len();
     if remaining == 0 {
         return false;
@@ -253,7 +255,7 @@ pub(super) fn close_block(bytes: &mut AlignedBuffer, offset: u64, close: Close) 
         index: LogIndex(0),
         term: Term(committed.0),
         durable_index,
-        group,
+        flush_number,
         sequence,
         payload_size: u32::try_from(payload_size).expect("invariant: less than a block"),
         payload_checksum: checksum_seeded(0, &[0; BLOCK_SIZE][..payload_size]),

@@ -1,9 +1,9 @@
 //! Walks over the frames of one segment in order and checks each: its two checksums, its segment, and its
-//! place in the order of entries and groups.
+//! place in the order of entries and flushes.
 //!
-//! The walk reads through one window of memory and never writes. It reports what it found.
-//! [`tail`](super::tail) decides whether that is the end, a torn write or damage, because it takes into
-//! account what was durable.
+//! The walk reads through one window of memory and never writes. It only reports what it found.
+//! [`tail`](super::tail) then decides, from what was durable, whether that is the end, a torn write or
+//! damage.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use crate::disk::{BLOCK_SIZE, DiskError, DiskFile};
 pub(super) const SECTOR_SIZE: u64 = 512;
 pub(super) const BLOCK: u64 = BLOCK_SIZE as u64;
 const HEADER: u64 = FRAME_HEADER_SIZE as u64;
-/// Bytes of the window: two full batches, so that one read fetches about one batch at full disk speed.
+/// Bytes of the window: two full batches of events (1 MiB each), so that most entries are fetched in one
+/// large read.
 const WINDOW_SIZE: u64 = 2 << 20;
 
 /// A part of a file that is held in memory.
@@ -68,7 +69,7 @@ impl Window {
         self.bytes.resize_stale(in_memory(stop - start));
         self.offset = start;
         let read = self.file.read_at(start + held as u64, &mut self.bytes[held..]);
-        // After a failed read the buffer must not look like content.
+        // After a failed read the buffer holds bytes that are not the file's.
         read.inspect_err(|_| self.bytes.clear())
     }
 }
@@ -83,7 +84,7 @@ pub(super) fn in_memory(size: u64) -> usize {
 pub(super) enum Step {
     /// A valid frame in its place, and its offset.
     Frame(FrameHeader, u64),
-    /// Zeros at the start of a block, where the next group would begin.
+    /// Zeros at the start of a block, where the next flush would begin.
     Blank,
     /// The end of the segment's frames.
     Full,
@@ -97,9 +98,9 @@ pub(super) struct Fault {
     /// True when an interrupted write can look like this; false when it must be damage.
     pub(super) may_be_torn: bool,
     /// The highest number that the flush which wrote this place can have.
-    pub(super) group_max: u64,
+    pub(super) flush_number_max: u64,
     pub(super) reason: &'static str,
-    /// The format version of the frame, when it is unknown; `None` for all other faults.
+    /// The frame's format version, if this program does not know it; `None` for all other faults.
     pub(super) version: Option<u16>,
 }
 
@@ -115,9 +116,9 @@ pub(super) struct Walk {
     /// Term of the last entry.
     pub(super) term: Term,
     /// Number of the flush that wrote the last frame.
-    pub(super) group: u64,
+    pub(super) flush_number: u64,
     /// Offset at which that flush began in this segment; the offset of the first frame when there is none.
-    pub(super) group_offset: u64,
+    pub(super) flush_offset: u64,
     /// The highest index that a mark or the segment's header records as acknowledged.
     pub(super) marked_index: LogIndex,
     /// The highest index that a padding records as committed; 0 when there is none.
@@ -133,8 +134,8 @@ impl Walk {
             offset: BLOCK,
             next_index: header.first_index,
             term: header.previous_term,
-            group: header.group,
-            group_offset: BLOCK,
+            flush_number: header.flush_number,
+            flush_offset: BLOCK,
             marked_index: LogIndex(header.first_index.0.saturating_sub(1)),
             committed: LogIndex(0),
         }
@@ -145,7 +146,7 @@ impl Walk {
         LogIndex(self.next_index.0 - 1)
     }
 
-    /// True at the start of a block, where a new group may begin.
+    /// True at the start of a block, where a new flush may begin.
     pub(super) const fn at_block(&self) -> bool {
         self.offset.is_multiple_of(BLOCK)
     }
@@ -162,17 +163,18 @@ impl Walk {
             Err(fault) => return Ok(Step::Fault(self.header_fault(fault))),
         };
         if let Some(reason) = self.misfit(&frame) {
-            let fault = Fault { may_be_torn: false, group_max: frame.group, reason, version: None };
+            let fault =
+                Fault { may_be_torn: false, flush_number_max: frame.flush_number, reason, version: None };
             return Ok(Step::Fault(fault));
         }
         if let Some(fault) = self.payload_fault(&frame)? {
             return Ok(Step::Fault(fault));
         }
         self.offset += frame.frame_size();
-        if frame.group != self.group {
-            self.group_offset = offset;
+        if frame.flush_number != self.flush_number {
+            self.flush_offset = offset;
         }
-        self.group = frame.group;
+        self.flush_number = frame.flush_number;
         match frame.kind {
             FrameKind::Entry | FrameKind::EngineEntry => {
                 self.next_index = frame.index.next();
@@ -201,23 +203,27 @@ impl Walk {
     }
 
     fn header_fault(&self, fault: HeaderFault) -> Fault {
-        let group_max = if self.at_block() { self.group.saturating_add(1) } else { self.group };
+        let flush_number_max =
+            if self.at_block() { self.flush_number.saturating_add(1) } else { self.flush_number };
         match fault {
             HeaderFault::Blank => Fault {
                 may_be_torn: true,
-                group_max,
-                reason: "the rest of the group was not written",
+                flush_number_max,
+                reason: "the rest of the flush was not written",
                 version: None,
             },
             HeaderFault::Broken => Fault {
                 may_be_torn: false,
-                group_max,
+                flush_number_max,
                 reason: "the frame's header fails its checksum (a torn write leaves zeros)",
                 version: None,
             },
-            HeaderFault::Version(version) => {
-                Fault { may_be_torn: false, group_max, reason: "unknown version", version: Some(version) }
-            }
+            HeaderFault::Version(version) => Fault {
+                may_be_torn: false,
+                flush_number_max,
+                reason: "unknown version",
+                version: Some(version),
+            },
         }
     }
 
@@ -230,8 +236,10 @@ impl Walk {
         if end > self.header.frames_end() {
             return Some("the frame is larger than the segment");
         }
-        if frame.group < self.group || (frame.group > self.group && !self.at_block()) {
-            return Some("the frame belongs to another group");
+        if frame.flush_number < self.flush_number
+            || (frame.flush_number > self.flush_number && !self.at_block())
+        {
+            return Some("the frame belongs to another flush");
         }
         match frame.kind {
             kind if kind.is_entry() && frame.index != self.next_index => {
@@ -266,7 +274,7 @@ impl Walk {
         } else {
             "the frame was completely written, and its payload fails its checksum"
         };
-        Ok(Some(Fault { may_be_torn, group_max: frame.group, reason, version: None }))
+        Ok(Some(Fault { may_be_torn, flush_number_max: frame.flush_number, reason, version: None }))
     }
 
     /// True when a sector of the frame, other than that of its header, was never written.

@@ -1,5 +1,5 @@
-//! The bytes of a file in pages that images share until one of them writes: a disk that crashes, restarts or
-//! syncs copies no page that stays the same, and space that is only allocated takes no memory.
+//! The bytes of a file as pages. Images share a page until one of them writes to it. So a disk that crashes,
+//! restarts or syncs copies only pages that change. Space that is only allocated takes no memory.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ type Page = [u8; PAGE_SIZE];
 #[derive(Clone, Default)]
 pub(super) struct Image {
     len: usize,
-    /// As many as `len` bytes need; `None` for a page of zeros. Bytes of the last page from `len` on are zeros.
+    /// As many pages as `len` bytes need; `None` for a page of zeros. Bytes of the last page from `len` on
+    /// are zeros.
     pages: Vec<Option<Arc<Page>>>,
 }
 
@@ -67,7 +68,7 @@ impl Image {
         }
     }
 
-    /// Takes the bytes from `start` to `end` from an image that has them, too; whole pages are shared.
+    /// Copies the bytes from `start` to `end` of `other` to the same place; whole pages are shared.
     ///
     /// # Panics
     /// When one of the images ends before `end`.
@@ -93,7 +94,8 @@ impl Image {
     }
 }
 
-/// The pages that the bytes from `start` to `end` lie in, each with the places in it.
+/// The pages that hold the bytes from `start` to `end`: for each its number, and where the bytes start and
+/// end in it.
 fn pieces(start: usize, end: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     (start / PAGE_SIZE..end.div_ceil(PAGE_SIZE)).map(move |number| {
         let first = number * PAGE_SIZE;

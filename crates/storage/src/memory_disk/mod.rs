@@ -1,11 +1,11 @@
 //! A disk in memory that loses power, fails, fills up and corrupts data on demand. Equal seeds give equal
 //! results.
 //!
-//! The disk keeps two states: what reads see, and what survives every power failure. The second one has the
-//! bytes of a file as of its last sync, and the names as of the last sync of the folder.
-//! [`MemoryDisk::crash`] builds a disk that a power failure may leave. Of the changes that were not synced,
-//! it keeps some: any of the sectors of 512 bytes, and any of the changes of names. After a failed sync, a
-//! power failure loses the data of that sync even if a later sync succeeds, as on real systems.
+//! The disk keeps two states: the bytes and names that reads return, and those that survive every power
+//! failure. The latter are the bytes of a file as of its last sync, and the names as of the last sync of the
+//! folder. [`MemoryDisk::crash`] builds a disk as a power failure may leave it. Of the changes that were not
+//! synced, it keeps some: any of the sectors of 512 bytes, and any of the changes of names. After a failed
+//! sync, a power failure loses the data of that sync even if a later sync succeeds, as on real systems.
 //!
 //! Never used: a clock, the operating system, or the randomness of the operating system.
 

@@ -198,7 +198,8 @@ impl State {
         self.name_changes.push(change);
     }
 
-    /// The same disk with the power on and without faults; drops files that no name can bring back.
+    /// The same disk with the power on and without faults. Drops a file if it has no name and no change of
+    /// names can bring one back.
     pub(super) fn restarted(&self) -> Self {
         let pending = self.name_changes.iter().filter_map(NameChange::number);
         let kept: BTreeSet<_> =

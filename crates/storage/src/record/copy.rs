@@ -1,12 +1,12 @@
-//! A second copy of two records, the identity and the members. No other node can restore them separately,
-//! only together with the whole folder. A start that finds one of the two files damaged or missing rewrites
-//! it from the other ([`restore_records`]).
+//! A second copy of two records, the identity and the members. Replication does not bring them back: without
+//! the copy, the folder would be lost with the record. If a start finds a record or its copy damaged or
+//! missing, it rewrites that file from the other ([`restore_records`]).
 //!
 //! The copy is made void before the record changes, and is written once the new record is durable. So a
-//! readable copy equals the record, unless a version without copies has changed the record since. An old
-//! member list could bring an old cluster back. So if a restored list may be old, the node loses its right to
-//! vote until it has caught up. The vote has no copy: it changes in every election, and an election waits for
-//! it.
+//! readable copy equals the record, unless version 0.1, which writes no copies, has changed the record since.
+//! With an old member list, the voters of that list could elect a second leader. So if a restored list may be
+//! old, the node loses its right to vote until it has caught up. The vote has no copy, because a copy would
+//! delay every election.
 
 use bezant_consensus::Members;
 
@@ -71,10 +71,11 @@ fn overwrite(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Res
 /// names of the restored records. If neither can be read, nothing is changed. Called at the start, before any
 /// record is read.
 ///
-/// A version without copies may have changed the record since, and may have recorded that this disk lost
-/// something. So a restored identity is not admitted: its node votes again once it has everything that the
-/// others have. The exception is one of at most two voters, which no election can do without. The same applies
-/// to a restored member list that may be older than the lost one.
+/// Version 0.1, which writes no copies, may have changed the identity since, and may have recorded in it that
+/// this disk lost data. So a restored identity is not admitted: its node votes again once it has everything
+/// that the others have. The exception is a node in a group of at most two voters, which cannot elect a
+/// leader without it. The node also loses its admission when a restored member list may be older than the
+/// lost one.
 pub fn restore_records(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
     let mut restored = Vec::new();
     for kind in COPIED {
@@ -95,16 +96,17 @@ pub fn restore_records(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError
     Ok(restored)
 }
 
-/// False when the copy cannot be used; nothing was changed then.
+/// Writes the record from `content`, its copy. False when the copy cannot be used; then nothing was changed.
 fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, RecordError> {
     if kind == RecordKind::Identity {
         let Ok(identity) = Identity::decode(content) else { return Ok(false) };
-        // With at most two voters no leader is elected without this one: not admitted, it would never vote again.
-        // Nothing was committed without the other voter either, which has it and without which nothing is decided.
+        // A group of at most two voters elects no leader without this node: if it were not admitted, it would
+        // never vote again. Its vote is safe: the other voter has everything that was committed, and without
+        // that voter no leader is elected and nothing is committed.
         let is_needed =
             other_voters(disk, identity.node).is_ok_and(|others| others.is_some_and(|count| count < 2));
         let identity = Identity { is_admitted: identity.is_admitted && is_needed, ..identity };
-        // Not through `store` of this module: that would make the only remaining copy void.
+        // The `store` of this module is not used, because it would make the only remaining copy void.
         super::store(disk, kind, &identity.encode())?;
         return Ok(true);
     }
@@ -117,8 +119,9 @@ fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, Re
     Ok(true)
 }
 
-/// True when no version without copies can have replaced the list since this copy was written. Such a version
-/// would have left the copied list, or a newer one, in the file for the next record, or no such file.
+/// True when version 0.1, which writes no copies, cannot have replaced the list since this copy was written.
+/// After such a change, the file for the next record would hold the copied list or a newer one, or would be
+/// missing.
 fn is_newest_list(disk: &dyn Disk, copied: &[u8]) -> Result<bool, RecordError> {
     let name = RecordKind::Members.unfinished_name();
     if !has_space(disk, name)? {

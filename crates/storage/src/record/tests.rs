@@ -92,8 +92,7 @@ fn a_full_disk_accepts_records_with_reserved_space() {
     };
     fill(&disk);
     let (mut votes, _) = VoteStore::open(Arc::new(disk.clone())).unwrap();
-    // The reserved space became the first record of its kind; space for the next is allocated when there
-    // is some.
+    // The first record used the reserved space. Space for the next one is allocated once the disk has some.
     votes.save(vote(1)).unwrap();
     assert!(matches!(votes.save(vote(2)), Err(RecordError::NoSpace(_))), "nothing was changed");
     assert_eq!(saved(&disk), Ok(Some(vote(1))));

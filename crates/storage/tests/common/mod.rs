@@ -52,12 +52,12 @@ pub(crate) fn recover(disk: &MemoryDisk) -> Result<Vec<LogEntry>, LogError> {
     entries(&mut recovered)
 }
 
-/// A log in which each of `groups` was flushed; a group is a list of payload sizes.
-pub(crate) fn written(groups: &[&[usize]]) -> MemoryDisk {
+/// A log with one flush for each list of payload sizes in `flushes`.
+pub(crate) fn written(flushes: &[&[usize]]) -> MemoryDisk {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk).unwrap();
-    for group in groups {
-        for size in *group {
+    for sizes in flushes {
+        for size in *sizes {
             log.append(&entry(log.last_index().0 + 1, *size)).unwrap();
         }
         assert_eq!(log.flush().unwrap(), log.last_index());

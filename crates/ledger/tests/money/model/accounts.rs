@@ -11,7 +11,7 @@ fn refused(status: CreateAccountStatus) -> Refused {
 }
 
 impl Model {
-    /// `is_extended`: the request has a name and bounds, and both are compared.
+    /// `is_extended` is true when the request has a name and bounds. Then both are compared.
     pub(super) fn create_account(
         &mut self,
         wanted: &ExtendedAccount,
@@ -90,8 +90,8 @@ fn check_new(account: &Account) -> Result<(), Refused> {
     }
 }
 
-/// `flags`: those of the account when it was created. A transfer that closed it later is not part of the
-/// request, so the same request still gets `exists`.
+/// `flags` are the flags of the account when it was created. A transfer may have closed the account since,
+/// but the same request still gets `exists`.
 fn compare(
     wanted: &ExtendedAccount,
     is_extended: bool,

@@ -1,8 +1,8 @@
 //! The contract of accounts and transfers, implemented as simply as possible.
 //!
-//! The state is maps and vectors with linear search. A linked chain changes the state directly; when the
-//! chain fails, a copy from before it is restored. The model shares with the ledger only types, the bytes of
-//! events and the names of operations.
+//! The state is maps and vectors with linear search. A linked chain changes the state directly. When it
+//! fails, a copy of the state from before the chain is restored. The model shares with the ledger only types,
+//! the bytes of events and the names of operations.
 //!
 //! It never reads the ledger's state.
 
@@ -29,13 +29,13 @@ pub(crate) const CREATED: u32 = u32::MAX;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) accounts: BTreeMap<AccountId, AccountView>,
-    /// The flags of each account when it was created; closing does not change them.
+    /// The flags of each account when it was created. A later close does not change them.
     flags: BTreeMap<AccountId, AccountFlags>,
     pub(crate) history: History,
     /// Unresolved pending transfers.
     pub(crate) pending: BTreeMap<TransferId, Transfer>,
     pub(crate) registered: Vec<Asset>,
-    /// No imported pending transfer expires, and imported ones may have a timeout.
+    /// While true, no imported pending transfer expires, and imported ones may have a timeout.
     pub(crate) expiry_is_paused: bool,
     pub(crate) time: Nanos,
     /// The rules of the entry that is being applied.

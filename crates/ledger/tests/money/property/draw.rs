@@ -18,13 +18,13 @@ use crate::model::Model;
 /// One request of a client.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
-    /// `is_extended`: the events have bounds and names.
+    /// `is_extended` is true when the events have bounds and names.
     Accounts {
         events: Vec<AccountEvent>,
         is_extended: bool,
         is_imported: bool,
     },
-    /// `is_extended`: the events have `prev_hash`.
+    /// `is_extended` is true when the events have a `prev_hash`.
     Transfers {
         events: Vec<TransferEvent>,
         is_extended: bool,
@@ -34,7 +34,8 @@ pub(super) enum Request {
     OneBound(Vec<(u128, Option<i128>, Option<i128>)>),
     Names(Vec<(u128, &'static str)>),
     Assets(Vec<(u32, &'static str, u8)>),
-    /// A pause of expiry with the right or another number of movements, or its end.
+    /// For each event: a pause of expiry with the right or a wrong number of movements, or the end of the
+    /// pause.
     Expiry(Vec<Option<bool>>),
 }
 
@@ -64,8 +65,8 @@ pub(super) enum Prev {
     Stale,
 }
 
-/// The parts of an account event. `again`: repeats an earlier event instead, with the field of that number
-/// changed.
+/// The parts of an account event. With `again`, an earlier event is repeated instead, with the field of that
+/// number changed.
 #[derive(Clone, Debug)]
 pub(super) struct AccountEvent {
     extended: ExtendedAccount,
@@ -73,15 +74,15 @@ pub(super) struct AccountEvent {
     again: Option<(Index, u8)>,
 }
 
-/// The parts of a transfer event. `again`: repeats an earlier event instead, with the field of that number
-/// changed.
+/// The parts of a transfer event. With `again`, an earlier event is repeated instead, with the field of that
+/// number changed.
 #[derive(Clone, Debug)]
 pub(super) struct TransferEvent {
     transfer: Transfer,
     prev: Prev,
     stamp: Stamp,
     again: Option<(Index, u8)>,
-    /// A post or void names one of the earlier pending transfers, instead of a random id.
+    /// For a post or void: one of the earlier pending transfers, instead of a random id.
     target: Option<Index>,
 }
 

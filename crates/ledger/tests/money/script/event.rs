@@ -63,7 +63,7 @@ impl Arguments {
         self.take(key).map_or(Ok(default), |text| parse(key, &text))
     }
 
-    /// The number of `key`, which stays in the list; 0 when there is none.
+    /// The number of `key`, which stays in the list; 0 when the key is missing.
     pub(super) fn peek(&self, key: &str) -> Parsed<u128> {
         self.rest.iter().find(|(name, _)| name == key).map_or(Ok(0), |(_, text)| parse(key, text))
     }
@@ -136,7 +136,7 @@ pub(super) fn account(arguments: &mut Arguments) -> Parsed<Line> {
     Ok(Line { operation: Operation::CreateAccountsExtended, label, bytes })
 }
 
-/// `head`: the head of the debit account's spends, for `prev=head`.
+/// `head` is the head of the debit account's spends, for `prev=head`.
 pub(super) fn transfer(arguments: &mut Arguments, head: Option<Head>) -> Parsed<Line> {
     let flags = TransferFlags(arguments.flags(|name| TransferFlags::from_name(name).map(|flag| flag.0))?);
     let resolves = flags.intersects(TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING));

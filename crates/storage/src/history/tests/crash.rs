@@ -1,5 +1,5 @@
-//! The power fails at every operation that changes the disk. Everything that a finished checkpoint needs is
-//! still there, and the rest is appended again from the log.
+//! The power fails at every operation that changes the disk. Everything that a finished checkpoint needs must
+//! survive, and the rest is appended again from the log.
 
 use super::lifecycle::{append, open};
 use super::model::{Entry, Generator, Model};
@@ -109,7 +109,7 @@ fn a_crash_during_recovery_changes_nothing() {
     for crash_at in 1..60 {
         disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
         let mut ignored = durable;
-        // Whether it crashes in the middle or not: the same checkpoint is opened again.
+        // It may crash in the middle or not. Either way the same checkpoint is opened again.
         drop(work(&disk, durable, &[], &all, &mut ignored));
         disk = disk.crash(crash_at);
     }

@@ -9,7 +9,7 @@ use bezant_types::{MovementFilter, MovementNumber, Nanos};
 
 fn flip_any(disk: &MemoryDisk, name: &str, random: &mut Random, end: u64) -> u64 {
     let offset = random.below(end);
-    // In place, so that open files contain it.
+    // The bit is flipped in place, so that files that are open have it too.
     let file = disk.open(name, OpenMode::Write).unwrap();
     let mut byte = [0];
     file.read_at(offset, &mut byte).unwrap();

@@ -95,7 +95,7 @@ fn after_a_failed_write_only_reads_succeed() {
     let error = loop {
         let entry = generator.entry(50);
         let appended = append(&mut history, &entry);
-        // The rows are readable whatever became of the write: a client may know that they were applied.
+        // The rows are readable even if the write failed: a client may know that they were applied.
         model.add(&entry);
         if let Err(error) = appended {
             break error;

@@ -251,7 +251,7 @@ impl Model {
         }
     }
 
-    /// The same transfers, each with its state before the end.
+    /// The transfers that match the query, each with its state before `end`.
     fn views(&self, query: &HistoryQuery, end: MovementNumber) -> Vec<TransferView> {
         let end_of = |id| {
             self.numbered(end).map(|(_, row)| row).find(|row| match row.kind {

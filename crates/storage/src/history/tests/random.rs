@@ -1,5 +1,5 @@
-//! Random rows and queries. Every answer equals the model's, whatever is indexed by then, and again after the
-//! history was opened at any position that a flush covered.
+//! Random rows and queries. Every answer equals the model's, however many rows are indexed by then. The same
+//! holds after the history is opened again, at any position that a flush covered.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ proptest! {
                 history.maintain().unwrap();
             }
             match random.below(6) {
-                // The position of a checkpoint is taken first, its flush comes some entries later.
+                // The position of a checkpoint is taken first; its flush comes some entries later.
                 0 => {
                     let position = model.position();
                     let entry = generator.entry(40);

@@ -1,4 +1,4 @@
-//! What a handler extracts from a request: deadline, key, account, id, parameters, body.
+//! What a handler extracts from a request: context, key, account, id, parameters, body.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,23 +16,24 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use crate::body::collect;
-use crate::failure::Refused;
+use crate::context::{Deadline, RequestContext};
+use crate::failure::{Refused, internal};
 use crate::limits::Limits;
-use crate::service::{Deadline, Service};
+use crate::service::Service;
 
 /// The headers that set the deadline; the first one in this order counts.
 const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
 
-/// What every handler needs.
+/// What every handler of `/v1` needs.
 #[derive(Debug)]
-pub(super) struct Context {
+pub(super) struct RestRequest {
     pub(super) service: Arc<Service>,
-    pub(super) deadline: Deadline,
+    pub(super) context: RequestContext,
     /// The value of the header `Idempotency-Key`.
     pub(super) key: Option<String>,
 }
 
-impl Context {
+impl RestRequest {
     /// An id for an event that brings none: the event at `position` of `count` in the request.
     pub(super) fn id(&self, kind: IdKind, position: usize, count: usize) -> u128 {
         match &self.key {
@@ -42,19 +43,21 @@ impl Context {
     }
 }
 
-impl FromRequestParts<Arc<Service>> for Context {
+impl FromRequestParts<Arc<Service>> for RestRequest {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Refused> {
-        let deadline = deadline(&parts.headers, &service.limits)?;
-        Ok(Self { service: Arc::clone(service), deadline, key: key(&parts.headers)? })
+        let context = parts.extensions.remove::<RequestContext>();
+        let mut context = context.ok_or_else(|| internal("a request has no context"))?;
+        context.deadline = deadline(&parts.headers, &service.limits)?;
+        Ok(Self { service: Arc::clone(service), context, key: key(&parts.headers)? })
     }
 }
 
-/// The deadline of a call: its arrival plus the timeout in its headers, within the limits.
+/// The deadline of a call that arrives now: the timeout in its headers later, within the limits.
 fn deadline(headers: &HeaderMap, limits: &Limits) -> Result<Deadline, Failure> {
     let Some(value) = TIMEOUT_HEADERS.iter().find_map(|name| headers.get(*name)) else {
-        return Ok(Instant::now().checked_add(limits.deadline_default));
+        return Ok(limits.default_deadline());
     };
     let timeout = value.to_str().ok().and_then(parse_timeout).ok_or_else(|| {
         let detail = "the header Request-Timeout is seconds, such as 5, or milliseconds, such as 250ms";
