@@ -6,7 +6,7 @@
 //!
 //! Every engine guarantees:
 //! - An entry is committed ([`Output::Commit`]) only when a majority has it on disk, and in the order of the
-//!   log.
+//!   log. It is returned only once it is on this replica's disk, too.
 //! - Persist before send: data that must be on this disk before a peer may learn of it is a [`Write`]. The
 //!   engine holds the messages that depend on a write until [`Input::Persisted`] has its number. So the
 //!   replica may always send an [`Output::Send`] at once.

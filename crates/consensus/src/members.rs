@@ -277,6 +277,21 @@ impl Members {
         voters.map(|member| member.node)
     }
 
+    /// Whether a quorum of the members satisfies `has`: a majority of the voters, and while a change is in
+    /// progress a majority of the old voters and one of the new voters.
+    pub fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        let is_majority = |parts: [Part; 2]| {
+            let (mut all, mut having) = (0_usize, 0_usize);
+            for member in self.nodes.iter().filter(|member| parts.contains(&member.part)) {
+                all += 1;
+                having += usize::from(has(member.node));
+            }
+            having * 2 > all
+        };
+        is_majority([Part::Voter, Part::Joining])
+            && (!self.is_changing() || is_majority([Part::Voter, Part::Leaving]))
+    }
+
     /// Checks whether the membership allows a change. Other conditions, such as lag or activity, are not
     /// checked.
     pub fn check(&self, change: &Change) -> Result<(), ChangeError> {
@@ -451,6 +466,17 @@ mod tests {
 
     fn parts(members: &Members) -> Vec<(u64, Part)> {
         members.nodes.iter().map(|member| (member.node.0, member.part)).collect()
+    }
+
+    #[test]
+    fn a_change_needs_a_majority_of_old_and_of_new_voters() {
+        let count = |members: &Members, nodes: &[u64]| members.is_quorum(|node| nodes.contains(&node.0));
+        assert!(count(&three(), &[1, 3]) && !count(&three(), &[2]));
+        let four = three().after(&add(4), LogIndex(1));
+        assert!(count(&four, &[1, 2]) && !count(&four, &[1, 4]), "a learner does not count");
+        let joint = four.after(&meet(4), LogIndex(2)).after(&Change::Promote(NodeId(4)), LogIndex(3));
+        assert!(!count(&joint, &[1, 2]), "a majority of the old voters, but not of the new voters");
+        assert!(count(&joint, &[1, 2, 4]));
     }
 
     #[test]

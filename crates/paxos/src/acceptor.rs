@@ -40,7 +40,9 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     /// `written` is the promise on the disk.
-    pub(crate) const fn new(promised: Ballot, written: Ballot, values: Values) -> Self {
+    pub(crate) fn new(promised: Ballot, written: Ballot, values: Values) -> Self {
+        assert!(promised.follows(written), "the promise on the disk is kept");
+        assert!(values.last().round <= promised.round, "a value's round was entered before it was accepted");
         Self { promised, written, values, matched: LogIndex(0), unwritten: Vec::new() }
     }
 
@@ -58,12 +60,14 @@ impl Acceptor {
 
     /// The promise and the pvalues that must be written before the replies leave.
     pub(crate) fn take_write(&mut self) -> (Option<Vote>, Vec<LogEntry>) {
+        assert!(self.promised.follows(self.written), "a promise that was written is kept");
         let vote = (self.promised != self.written).then(|| self.promised.vote());
         self.written = self.promised;
         (vote, core::mem::take(&mut self.unwritten))
     }
 
     fn promise(&mut self, ballot: Ballot) {
+        assert!(ballot.follows(self.promised), "rounds never fall, and a round has one promise");
         if ballot.round > self.promised.round {
             self.matched = LogIndex(0);
         }
@@ -76,10 +80,7 @@ impl Acceptor {
 
     /// Phase 1: the reply to a Prepare of that ballot.
     pub(crate) fn handle_prepare(&mut self, ballot: Ballot) -> Message {
-        let is_free = self.promised.node.0 == 0 || self.promised.node == ballot.node;
-        let may_promise =
-            ballot.round > self.promised.round || (ballot.round == self.promised.round && is_free);
-        if !may_promise {
+        if !ballot.follows(self.promised) {
             return self.refuse(ballot);
         }
         self.promise(ballot);
@@ -168,7 +169,7 @@ impl Acceptor {
 
     #[cfg(test)]
     pub(crate) fn lose_promise(&mut self) {
-        self.promised = Ballot::default();
+        (self.promised, self.written) = (Ballot::default(), Ballot::default());
         self.matched = LogIndex(0);
     }
 }

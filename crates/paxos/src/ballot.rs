@@ -19,6 +19,13 @@ impl Ballot {
         Self { round: vote.term, node: vote.voted_for }
     }
 
+    /// True when an acceptor that has promised `earlier` may promise this ballot: it is of a later round, or
+    /// of the same round and no other node has been promised in it.
+    pub(crate) fn follows(self, earlier: Self) -> bool {
+        self.round > earlier.round
+            || (self.round == earlier.round && (earlier.node.0 == 0 || earlier.node == self.node))
+    }
+
     pub(crate) const fn vote(self) -> Vote {
         Vote { term: self.round, voted_for: self.node }
     }

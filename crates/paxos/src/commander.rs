@@ -11,8 +11,6 @@ use alloc::vec::Vec;
 use bezant_consensus::Members;
 use bezant_types::{LogIndex, NodeId};
 
-use crate::quorum::is_quorum;
-
 /// Phase 2 of one slot or several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Commander {
@@ -50,7 +48,7 @@ impl Commander {
 
     /// Whether a quorum of these members has accepted.
     pub(crate) fn is_done(&self, members: &Members) -> bool {
-        is_quorum(members, |node| self.accepted.contains(&node))
+        members.is_quorum(|node| self.accepted.contains(&node))
     }
 
     /// Everything up to that slot is decided, and the value in it changes the members. The slots after it

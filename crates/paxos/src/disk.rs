@@ -61,6 +61,11 @@ impl Disk {
         self.durable_slot
     }
 
+    /// The last slot that was written.
+    fn end(&self) -> LogIndex {
+        self.written.back().map_or(self.durable_slot, |(_, slot)| *slot)
+    }
+
     /// A write of a promise and values; `None` when there are neither.
     pub(crate) fn write(&mut self, vote: Option<Vote>, entries: Vec<LogEntry>) -> Option<Write> {
         if vote.is_none() && entries.is_empty() {
@@ -72,6 +77,7 @@ impl Disk {
             self.promise = number;
         }
         if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            assert!(first.index <= self.end().next(), "the log on the disk has no gaps");
             let before = LogIndex(first.index.0 - 1);
             self.durable_slot = self.durable_slot.min(before);
             self.written.iter_mut().for_each(|(_, slot)| *slot = (*slot).min(before));

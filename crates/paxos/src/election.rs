@@ -15,7 +15,7 @@ use crate::change::change_of;
 use crate::disk::After;
 use crate::engine::{Paxos, Position, PreVote};
 use crate::message::Message;
-use crate::quorum::{acceptors, is_acceptor, is_quorum};
+use crate::quorum::{acceptors, is_acceptor};
 use crate::scout::{Scout, Step};
 
 impl Paxos {
@@ -99,7 +99,7 @@ impl Paxos {
 
     fn prepare_if_granted(&mut self) {
         if let Position::PreVoting(pre_vote) = &self.position
-            && is_quorum(&self.members, |node| pre_vote.granted.contains_key(&node))
+            && self.members.is_quorum(|node| pre_vote.granted.contains_key(&node))
         {
             let latest = pre_vote.granted.values().max().copied().unwrap_or_default();
             self.round_seen = self.round_seen.max(latest);

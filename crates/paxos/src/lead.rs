@@ -12,7 +12,6 @@ use crate::delivery::Delivery;
 use crate::engine::{Paxos, Position};
 use crate::leader::Leader;
 use crate::message::Message;
-use crate::quorum::is_quorum;
 
 impl Paxos {
     /// The scout has adopted a log: this replica leads.
@@ -71,6 +70,9 @@ impl Paxos {
                 return;
             }
             let Some(slot) = leader.decide(&self.members, change) else { return };
+            let is_durable = |node| leader.accepted_by(self.node, node) >= slot;
+            assert!(self.members.is_quorum(is_durable), "a decided slot is durable at a quorum");
+            assert!(slot <= values.last().slot, "a leader decides only values that it has");
             self.replica.handle_decided(slot);
             if decided < leader.first && slot >= leader.first {
                 leader.reads.handle_first_decision(slot);
@@ -154,7 +156,7 @@ impl Paxos {
             leader.deliveries.values_mut().for_each(Delivery::handle_heartbeat);
         }
         let is_recent = leader.since_tick + election_ticks > ticks;
-        if !is_recent && !is_quorum(&self.members, |node| node == self.node || self.is_active_peer(node)) {
+        if !is_recent && !self.members.is_quorum(|node| node == self.node || self.is_active_peer(node)) {
             self.step_down();
         } else if is_due {
             self.send_heartbeats();

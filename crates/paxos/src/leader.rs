@@ -103,6 +103,14 @@ impl Leader {
         before
     }
 
+    /// The last slot up to which a node has accepted everything; `own` is the node of this replica.
+    pub(crate) fn accepted_by(&self, own: NodeId, node: NodeId) -> LogIndex {
+        if node == own {
+            return self.own;
+        }
+        self.deliveries.get(&node).map_or(LogIndex(0), Delivery::matched)
+    }
+
     /// That node has accepted everything up to `last`. Commanders are in the order of their slots, and those
     /// up to `before` were informed already.
     pub(crate) fn handle_accepted(&mut self, from: NodeId, before: LogIndex, last: LogIndex) {

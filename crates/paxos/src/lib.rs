@@ -27,6 +27,15 @@
 //! - Randomness comes only from the generator that the options seed: equal input, equal output.
 //! - Messages of peers are parsed and checked: an invalid message changes nothing.
 //!
+//! Assertions on transitions come in pairs:
+//!
+//! | rule | before it is written or sent | after it was read or confirmed |
+//! |---|---|---|
+//! | rounds never fall, and a round has one promise | `Acceptor::promise`, `Acceptor::take_write` | `Acceptor::new` |
+//! | slots have no gaps | `Values::append` | `Disk::write` |
+//! | only what was written is confirmed | `Disk::write` numbers writes | `Disk::handle_vote_durable` |
+//! | a decided slot is durable at a quorum, and never falls | `Paxos::decide` | `Replica::handle_committed`, `Replica::restart` |
+//!
 //! It never uses a clock, a disk or a network, and never reads a command.
 #![no_std]
 #![deny(clippy::float_arithmetic)]

@@ -11,8 +11,6 @@ use alloc::vec::Vec;
 use bezant_consensus::Members;
 use bezant_types::{LogIndex, NodeId};
 
-use crate::quorum::is_quorum;
-
 /// The maximum number of waiting reads. Further reads are dropped, and their requesters send them again.
 const WAITING_MAX: usize = 1 << 16;
 
@@ -86,7 +84,7 @@ impl Reads {
     pub(crate) fn take_confirmed(&mut self, node: NodeId, members: &Members) -> Vec<(ReadRequest, LogIndex)> {
         let sequence = self.sequence;
         let has = |other| other == node || self.replied.get(&other).is_some_and(|last| *last >= sequence);
-        if self.confirmed < sequence && is_quorum(members, has) {
+        if self.confirmed < sequence && members.is_quorum(has) {
             self.confirmed = sequence;
         }
         let confirmed = self.confirmed;

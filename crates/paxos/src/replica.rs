@@ -87,11 +87,13 @@ impl Replica {
     /// That slot was emitted.
     pub(crate) fn handle_committed(&mut self, slot: LogIndex) {
         assert!(slot == self.committed.next(), "slots are emitted in order");
+        assert!(slot <= self.decided, "only decided slots are emitted");
         self.committed = slot;
     }
 
     /// The state restarts after a checkpoint at that slot.
-    pub(crate) const fn restart(&mut self, slot: LogIndex) {
+    pub(crate) fn restart(&mut self, slot: LogIndex) {
+        assert!(slot >= self.decided, "a checkpoint that was fetched covers what is decided here");
         self.decided = slot;
         self.committed = slot;
     }

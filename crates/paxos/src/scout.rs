@@ -28,7 +28,6 @@ use bezant_consensus::Members;
 use bezant_types::{LogIndex, NodeId};
 
 use crate::ballot::{Ballot, Mark};
-use crate::quorum::is_quorum;
 
 /// How many times a scout asks the same acceptor for a new promise. After a crash an acceptor reports only
 /// durable values, so one new promise is enough. The rest allows for old promises that arrive late.
@@ -106,13 +105,13 @@ impl Scout {
     /// An acceptor has promised another node in this round: true when too few are left for a quorum.
     pub(crate) fn handle_refused(&mut self, from: NodeId, members: &Members) -> bool {
         self.refused.insert(from);
-        !is_quorum(members, |node| !self.refused.contains(&node))
+        !members.is_quorum(|node| !self.refused.contains(&node))
     }
 
     /// `own` is the end of this replica's log; `members` is the newest list of members that is certainly
     /// decided.
     pub(crate) fn step(&self, own: Mark, members: &Members) -> Step {
-        if !is_quorum(members, |node| self.has_promised(node)) {
+        if !members.is_quorum(|node| self.has_promised(node)) {
             return Step::Wait;
         }
         // Among equal marks, the acceptor with the lowest number.

@@ -139,6 +139,7 @@ impl Values {
         if slot <= self.checkpoint.slot {
             return;
         }
+        assert!(slot <= self.last().slot, "a checkpoint covers only values of this log");
         self.checkpoint = Mark::new(slot, round);
         while self.bytes > RETAINED_BYTES_MAX
             && let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= slot)
@@ -151,6 +152,10 @@ impl Values {
 
     /// Restarts the log after a checkpoint that came from another replica.
     pub(crate) fn restart(&mut self, mark: Mark) {
+        assert!(
+            mark.slot >= self.checkpoint.slot,
+            "a checkpoint that was fetched is not older than the own one"
+        );
         self.entries.clear();
         self.changes.clear();
         self.bytes = 0;

@@ -104,7 +104,7 @@ fn range(entries: &[Entry]) -> String {
 }
 
 /// The kind of an entry that is not a command; `None` for a command.
-fn special(entry: &Entry) -> Option<String> {
+pub(crate) fn special(entry: &Entry) -> Option<String> {
     if entry.get_entry_type() == EntryType::EntryNormal {
         return entry.data.is_empty().then(|| format!("first of term {}", entry.term));
     }

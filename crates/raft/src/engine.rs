@@ -12,6 +12,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
+use crate::checks::{Reached, check_vote};
 use crate::held::{Freed, Held, Written};
 use crate::install::{Installing, snapshot, snapshot_message};
 use crate::members::{change_in, conf_state};
@@ -75,6 +76,7 @@ pub struct Raft {
     pub(crate) floor: u64,
     /// Set once a leader contradicts a committed entry: this replica handles no input from then on.
     pub(crate) is_stopped: bool,
+    pub(crate) reached: Reached,
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -144,8 +146,10 @@ impl Raft {
             admission: if options.may_vote { Admission::Admitted } else { Admission::Waiting },
             floor,
             is_stopped: false,
+            reached: Reached::new(index.0),
             outputs: learned.into_iter().collect(),
         };
+        engine.check_restored(written, vote);
         engine.work();
         Some(engine)
     }
@@ -296,9 +300,11 @@ impl Raft {
     /// Processes everything that raft-rs has ready.
     pub(crate) fn work(&mut self) {
         self.note_leader();
+        self.check_committed();
         while self.raw.has_ready() || self.complete_change() {
             let ready = self.raw.ready();
             self.take(ready);
+            self.check_committed();
         }
         self.draw_timeout();
     }
@@ -336,12 +342,14 @@ impl Raft {
     fn write(&mut self, number: u64, ready: &Ready) -> Written {
         let state = self.raw.raft.hard_state();
         let promised = Vote { term: Term(state.term), voted_for: NodeId(state.vote) };
+        check_vote(self.vote, promised);
         let vote = (promised != self.vote).then_some(promised);
         self.vote = promised;
         let entries: Vec<LogEntry> = ready.entries().iter().map(log_entry).collect();
         if vote.is_none() && entries.is_empty() {
             return Written::Nothing;
         }
+        self.check_write(number);
         let written = if vote.is_some() { Written::Vote } else { Written::Entries };
         self.outputs.push_back(Output::Persist(Write { number: WriteNumber(number), vote, entries }));
         written
@@ -349,6 +357,7 @@ impl Raft {
 
     fn commit(&mut self, entries: Vec<Entry>) {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
+        self.check_emitted(&entries);
         for entry in entries {
             if entry.get_entry_type() == EntryType::EntryConfChangeV2 {
                 self.commit_change(&entry);
@@ -472,10 +481,12 @@ impl Engine for Raft {
         }
         match input {
             Input::Persisted(number) => {
+                self.check_persisted(number);
                 let freed = self.held.free(number);
                 self.release(freed);
             }
             Input::VoteKept(number) => {
+                self.check_persisted(number);
                 let messages = self.held.handle_vote_durable(number);
                 self.send(messages);
             }

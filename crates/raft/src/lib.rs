@@ -27,6 +27,7 @@
 //!   disk under an old number. It may be admitted once it has every entry that a leader knew to be committed,
 //!   and an entry of that leader's term.
 
+mod checks;
 mod describe;
 mod engine;
 mod floor;

@@ -68,6 +68,7 @@ impl Tail {
         let Some(first) = entries.first() else { return };
         assert!(first.index > self.before.0, "an entry in a checkpoint is never overwritten");
         assert!(first.index <= self.last() + 1, "entries have no gaps");
+        assert!(self.term_of(first.index - 1) <= Some(first.term), "terms never decrease");
         while self.last() >= first.index {
             self.bytes -= self.entries.pop_back().as_ref().map_or(0, size);
         }
@@ -80,6 +81,7 @@ impl Tail {
         if index <= self.checkpoint.0 {
             return;
         }
+        assert!(index <= self.last(), "a checkpoint covers only entries of this log");
         self.checkpoint = (index, term);
         while self.bytes > RETAINED_BYTES_MAX
             && let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= index)
@@ -91,6 +93,7 @@ impl Tail {
 
     /// Restarts the log after a checkpoint that came from another replica.
     pub(crate) fn restart(&mut self, index: u64, term: u64) {
+        assert!(index >= self.checkpoint.0, "a checkpoint that was fetched is not older than the own one");
         self.entries.clear();
         self.bytes = 0;
         self.before = (index, term);

@@ -8,7 +8,7 @@ use bezant_consensus::{EntryKind, LogEntry};
 use bezant_types::{LogIndex, Term};
 use bytes::Bytes;
 use protobuf::{CodedInputStream, Message as _};
-use raft::eraftpb::{Entry, EntryType, Message};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use crate::members::change_of;
 
@@ -53,5 +53,42 @@ pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
         .get_entries()
         .iter()
         .all(|entry| entry.get_entry_type() == EntryType::EntryNormal || change_of(entry).is_some());
-    is_known.then_some(message)
+    (is_known && is_in_order(&message)).then_some(message)
+}
+
+/// True unless an append has gaps, or terms that decrease or are later than its leader's: the log would assert
+/// that.
+fn is_in_order(message: &Message) -> bool {
+    if message.get_msg_type() != MessageType::MsgAppend {
+        return true;
+    }
+    let mut last = (message.index, message.log_term);
+    message.get_entries().iter().all(|entry| {
+        let follows = last.0.checked_add(1) == Some(entry.index) && last.1 <= entry.term;
+        last = (entry.index, entry.term);
+        follows && entry.term <= message.term
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_append_that_is_out_of_order_is_not_a_message() {
+        let entry = |index, term| Entry { index, term, ..Entry::default() };
+        for (entries, is_valid) in [
+            (vec![entry(5, 2), entry(6, 3)], true),
+            (vec![entry(5, 2), entry(7, 3)], false),
+            (vec![entry(6, 2)], false),
+            (vec![entry(5, 3), entry(6, 2)], false),
+            (vec![entry(5, 1)], false),
+            (vec![entry(5, 4)], false),
+        ] {
+            let mut message = Message { term: 3, index: 4, log_term: 2, ..Message::default() };
+            message.set_msg_type(MessageType::MsgAppend);
+            message.set_entries(entries.clone().into());
+            assert_eq!(decode(&encode(&message)).is_some(), is_valid, "{entries:?}");
+        }
+    }
 }

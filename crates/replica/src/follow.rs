@@ -131,6 +131,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                     // Output before the checkpoint, so that no crash leaves a checkpoint without its members.
                     self.outputs.push_back(Output::Members(members.clone()));
                 }
+                self.check_install(head.index);
                 self.outputs.push_back(Output::Terms(terms.clone()));
                 self.installing = Some((machine, head, members, terms));
                 self.outputs.push_back(Output::InstallCheckpoint(Installable {
@@ -174,6 +175,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// The checkpoint is durable: the state continues after it.
     pub(crate) fn handle_installed(&mut self) {
         let Some((machine, head, members, terms)) = self.installing.take() else { return };
+        self.check_install(head.index);
         self.install = None;
         for entry in self.pipeline.restart(head.index) {
             for origin in entry.origins {
@@ -202,6 +204,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         if self.engine.standing().committed < done.index {
             return;
         }
+        self.check_own_checkpoint(done.index);
         self.machine.begin_checkpoint();
         self.checkpoints.stage = Stage::Cutting { pieces_in_flight: 0 };
         self.checkpoints.index = self.applied;
@@ -242,6 +245,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         if !self.end_checkpoint(index) {
             return;
         }
+        self.check_own_checkpoint(index);
         let term = self.checkpoints.term;
         self.outputs.push_back(Output::Release(index));
         self.engine.handle(EngineInput::Released { index, term });

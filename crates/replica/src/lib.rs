@@ -32,6 +32,7 @@ extern crate alloc;
 mod begin;
 mod change;
 mod checkpoint;
+mod checks;
 mod conflict;
 mod describe;
 mod digests;

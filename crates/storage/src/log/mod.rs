@@ -18,11 +18,24 @@
 //!   write. The next process may still read that from the cache, so an opening writes again what it relies
 //!   on, and syncs that.
 //!
+//! Assertions come in pairs: what is checked before it is written is checked again after it was read. Bytes
+//! from the disk are never asserted: a broken rule is an error then.
+//!
+//! | rule | before it is written | after it was read |
+//! |---|---|---|
+//! | indexes have no gaps, terms never decrease | `append` | `walk`: `LogError::Damaged` |
+//! | a segment follows the one before it, under a name of its own | `flush` | `chain`: `LogError::Missing` |
+//! | acknowledged ≤ durable ≤ last, recorded as committed ≤ committed ≤ last | every flush, truncation and reset | every opening |
+//! | nothing that is acknowledged is cut | `tail::cut` | `tail::find`: `LogError::Damaged` |
+//! | nothing that is committed is truncated or reset | `truncate`, `plan_reset` | `reset` |
+//! | only what a durable checkpoint covers is released | `release` | `chain` and `tail`: an error |
+//!
 //! It never interprets a payload and never starts a thread: the caller chooses the threads that flush and
 //! prepare segments.
 
 mod chain;
 mod error;
+mod flush;
 pub(crate) mod frame;
 mod inspect;
 mod prepare;
@@ -39,20 +52,19 @@ use std::sync::Arc;
 use bezant_consensus::LogEntry;
 use bezant_types::{LogIndex, Term, limits};
 
-use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
 pub use error::LogError;
+use frame::FRAME_HEADER_SIZE;
 pub use frame::FrameKind;
-use frame::{FRAME_HEADER_SIZE, FrameHeader};
 pub use inspect::{FrameSummary, LogSummary, SegmentSummary, inspect, inspect_frames};
 pub use prepare::Preparer;
-use prepare::{begin_segment, create_first};
+use prepare::create_first;
 pub use repair::repair;
 pub(crate) use repair::void_log;
 pub use replay::Replay;
 use rewrite::{Reset, Rewrite};
 use segment::SegmentHeader;
-use staging::{Staging, Stamp};
+use staging::Staging;
 pub use tail::CutTail;
 use walk::Walk;
 
@@ -133,6 +145,8 @@ pub struct Log {
     marked_index: LogIndex,
     /// The highest index that is known to be committed.
     committed: LogIndex,
+    /// The highest index that [`note_committed`](Self::note_committed) has named since the opening.
+    named: LogIndex,
     /// The highest committed index that the disk records; 0 when unknown.
     noted: LogIndex,
     /// Number of the last flush.
@@ -213,6 +227,7 @@ impl Log {
             durable_index: tail.last_index,
             marked_index: tail.marked_index,
             committed: tail.committed,
+            named: LogIndex(0),
             noted: tail.committed,
             flush_number: tail.flush_number,
             planned: None,
@@ -220,6 +235,7 @@ impl Log {
             stats: LogStats::default(),
         };
         log.staging.committed = log.committed;
+        log.check_indexes();
         Ok((log, recovered))
     }
 
@@ -255,6 +271,7 @@ impl Log {
             durable_index: zero,
             marked_index: zero,
             committed: zero,
+            named: zero,
             noted: zero,
             flush_number: 0,
             planned: None,
@@ -331,7 +348,8 @@ impl Log {
     /// Everything up to `index` is committed. The next flush records that on the disk at no extra cost. No
     /// I/O.
     pub fn note_committed(&mut self, index: LogIndex) {
-        self.committed = self.committed.max(index.min(self.last_index));
+        self.named = self.named.max(index.min(self.last_index));
+        self.committed = self.committed.max(self.named);
         self.staging.committed = self.committed;
     }
 
@@ -365,11 +383,12 @@ impl Log {
 
     /// Writes a mark: everything appended so far is acknowledged. Then later damage of the last flush cannot
     /// pass for a torn write. Called when the log is idle and at a clean stop. Does nothing when the disk
-    /// records that already. If there is no space for the mark, the next call of this or of
+    /// records that already, or when marks alone fill a segment: the next entry needs the rest of it. If there is no space for the mark, the next call of this or of
     /// [`flush`](Self::flush) writes it.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
-        if self.marked_index < self.durable_index || self.needs_note() {
+        let is_due = self.marked_index < self.durable_index || self.needs_note();
+        if is_due && self.has_space_for_mark() {
             let index = self.durable_index;
             self.staging.push(self.stamp(FrameKind::Mark, index, Term(0)), &[]);
             self.flushing_mark = Some(index);
@@ -382,7 +401,7 @@ impl Log {
     /// [`Replay`] that has not read them yet ends with an error.
     ///
     /// # Panics
-    /// When `after` precedes the first entry of the log.
+    /// When `after` precedes the first entry of the log, or an entry that was named as committed.
     pub fn truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
         self.flush()?;
         if after < self.last_index {
@@ -394,6 +413,7 @@ impl Log {
     fn try_truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
         let is_held = self.segments.first().is_some_and(|oldest| oldest.first_index <= after.next());
         assert!(is_held, "entries that a checkpoint covers are never removed by a truncation");
+        assert!(after >= self.named, "an entry that is known to be committed is never removed");
         Rewrite::Truncate(after, self.planned).store(&*self.disk)?;
         let end = rewrite::truncate(&self.disk, &mut self.segments, after)?;
         match self.planned {
@@ -412,6 +432,7 @@ impl Log {
         self.staging.committed = self.committed;
         self.noted = LogIndex(0);
         self.flush_number = end.flush_number;
+        self.check_indexes();
         Ok(())
     }
 
@@ -422,6 +443,7 @@ impl Log {
     /// must not make its own checkpoint at `index`.
     pub fn plan_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
+        assert!(index >= self.named, "another replica's checkpoint covers what is committed here");
         let reset = Reset { index, term };
         Rewrite::Reset(reset).store(&*self.disk).map_err(|error| self.fail(error))?;
         self.planned = Some(reset);
@@ -446,6 +468,7 @@ impl Log {
     pub fn reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
         assert_eq!(self.planned, Some(Reset { index, term }), "a reset is planned before it is done");
+        assert!(index >= self.named, "another replica's checkpoint covers what is committed here");
         self.try_reset(index, term).map_err(|error| self.fail(error))
     }
 
@@ -461,10 +484,12 @@ impl Log {
         self.durable_index = index;
         self.marked_index = index;
         self.committed = index;
+        self.named = index;
         self.staging.committed = index;
         self.noted = index;
         self.flush_number = 0;
         self.planned = None;
+        self.check_indexes();
         Ok(())
     }
 
@@ -492,87 +517,19 @@ impl Log {
     }
 
     fn remove_segments(&mut self, count: usize) -> Result<(), LogError> {
+        assert!(count < self.segments.len(), "the segment that takes new entries stays");
         for segment in self.segments.drain(..count) {
             self.disk.remove(&segment.name())?;
         }
         Ok(self.disk.sync_folder()?)
     }
 
-    fn stamp(&self, kind: FrameKind, index: LogIndex, term: Term) -> Stamp {
-        Stamp {
-            kind,
-            index,
-            term,
-            durable_index: self.durable_index,
-            flush_number: self.flush_number + 1,
-            previous_term: self.last_term,
-            next_index: self.last_index.next(),
-        }
-    }
-
-    fn write_staged(&mut self) -> Result<(), LogError> {
-        let begun = self.flushing.unwrap_or_else(|| {
-            self.flush_number += 1;
-            let records_committed = self.staging.close(self.flush_number, self.durable_index);
-            self.flushing_committed = records_committed.then_some(self.committed);
-            0
-        });
-        for number in begun..self.staging.pieces.len() {
-            self.flushing = Some(number);
-            let piece = self.staging.pieces[number];
-            let bytes = self.staging.piece_bytes(number);
-            self.stats.written_bytes += bytes.len() as u64;
-            self.stats.syncs += 1;
-            if piece.offset == 0 {
-                let file = begin_segment(&*self.disk, &self.preparer, &piece.segment, bytes)?;
-                self.seal(&piece.segment)?;
-                self.file = file;
-                self.segments.push(piece.segment);
-                self.stats.segments += 1;
-            } else {
-                // The first of two pieces is durable before the second is begun: a segment proves that all
-                // before it was durable.
-                self.file.write_at(piece.offset, bytes)?;
-                self.file.sync()?;
-            }
-        }
-        self.staging.clear();
-        // The index when the flush began. `committed` may be higher now, if the flush has waited for space.
-        if let Some(committed) = self.flushing_committed.take() {
-            self.noted = committed;
-        }
-        if let Some(index) = self.flushing_mark.take() {
-            self.marked_index = index;
-            self.stats.marks += 1;
-        }
-        self.flushing = None;
-        self.stats.flushes += 1;
-        self.stats.entries += self.last_index.0 - self.durable_index.0;
-        self.durable_index = self.last_index;
-        Ok(())
-    }
-
-    /// Seals the current segment: its last block records that `next` follows.
-    fn seal(&mut self, next: &SegmentHeader) -> Result<(), LogError> {
-        let Some(sealed) = self.segments.last() else { return Ok(()) };
-        let last_index = LogIndex(next.first_index.0 - 1);
-        let header = FrameHeader {
-            kind: FrameKind::Seal,
-            index: last_index,
-            term: Term(0),
-            durable_index: last_index,
-            flush_number: next.flush_number,
-            sequence: sealed.sequence,
-            payload_size: 0,
-            payload_checksum: bezant_codec::checksum_seeded(last_index.0, &[]),
-        };
-        let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
-        block.extend(&header.encode(sealed.frames_end()));
-        block.extend_zeros(BLOCK_SIZE - FRAME_HEADER_SIZE);
-        self.file.write_at(sealed.frames_end(), &block)?;
-        self.file.sync()?;
-        self.stats.syncs += 1;
-        Ok(())
+    /// What holds after every change of the log, and after it was opened.
+    fn check_indexes(&self) {
+        assert!(self.durable_index <= self.last_index, "what is durable was appended");
+        assert!(self.marked_index <= self.durable_index, "what is acknowledged is durable");
+        assert!(self.committed <= self.last_index, "what is committed was appended");
+        assert!(self.noted <= self.committed, "the disk records no more than what is committed");
     }
 
     fn check_failed(&self) -> Result<(), LogError> {
@@ -586,6 +543,11 @@ impl Log {
         }
         error
     }
+}
+
+/// Bytes of a frame with a payload of that size.
+fn padded_frame_size(payload_size: usize) -> u64 {
+    (FRAME_HEADER_SIZE + payload_size.next_multiple_of(FRAME_HEADER_SIZE)) as u64
 }
 
 /// Maximal bytes of a payload: it fits, with a mark before it, into one segment.

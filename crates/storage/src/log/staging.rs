@@ -7,6 +7,7 @@ use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
 
 use super::frame::{FRAME_HEADER_SIZE, FrameHeader, FrameKind};
+use super::padded_frame_size;
 use super::segment::SegmentHeader;
 use super::tail::{Close, close_block};
 use crate::aligned::AlignedBuffer;
@@ -71,7 +72,7 @@ impl Staging {
     /// Adds a frame.
     pub(super) fn push(&mut self, stamp: Stamp, payload: &[u8]) {
         let padded_size = payload.len().next_multiple_of(FRAME_HEADER_SIZE);
-        let frame_size = (FRAME_HEADER_SIZE + padded_size) as u64;
+        let frame_size = padded_frame_size(payload.len());
         if frame_size > self.remaining() {
             self.begin_segment(&stamp);
         } else if self.pieces.is_empty() {

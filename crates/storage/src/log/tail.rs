@@ -177,6 +177,7 @@ fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), Lo
 /// Writes zeros from the walk's position up to `end`, closes the last block with padding, and makes both
 /// durable.
 pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), LogError> {
+    assert!(walk.marked_index < walk.next_index, "what is acknowledged is never cut");
     let in_block = in_memory(walk.offset % BLOCK);
     let start = walk.offset - walk.offset % BLOCK;
     let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
