@@ -47,8 +47,8 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "api",
-        &["consensus", "storage", "replica", "recovery", "runtime"],
-        "shapes on the wire are independent of the process that serves them",
+        &["rsm", "ledger", "consensus", "storage", "replica", "recovery", "runtime"],
+        "shapes on the wire are independent of the process that serves them, and of the rules of money",
     ),
     (
         "replica",
@@ -66,6 +66,8 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     (
         "client",
         &[
+            "rsm",
+            "ledger",
             "consensus",
             "raft",
             "paxos",
@@ -77,14 +79,13 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
             "runtime",
             "server",
         ],
-        "a client knows the wire, and the records of the ledger",
+        "a client knows the wire: records and their bytes",
     ),
 ];
 
 /// Crates that a crate may not name itself, though it reaches them through others: the crate, those, why.
 pub(crate) const NEVER_NAMES: &[(&str, &[&str], &str)] = &[
     ("runtime", &["raft", "paxos"], "engines are made by `engines`"),
-    ("client", &["rsm"], "a client knows the wire, and the records of the ledger"),
     (
         "member",
         &["consensus", "raft", "replica", "recovery"],

@@ -1,6 +1,6 @@
 //! Names of statuses: the operation determines which list a number belongs to.
 
-use bezant_ledger::Operation;
+use bezant_codec::Operation;
 use bezant_types::{
     AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, ExpiryStatus,
 };

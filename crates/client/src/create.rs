@@ -7,15 +7,12 @@
 //! created has the outcome `exists`.
 
 use bezant_api::{settle, v1};
-use bezant_codec::{records, result_from_bytes};
-use bezant_ledger::{
-    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
-    name_to_bytes,
-};
+use bezant_codec::{Event, Operation, records, result_from_bytes};
 use bezant_types::limits::{EVENTS_MAX, NAME_SIZE_MAX, REQUEST_SIZE_MAX, RESULT_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, AccountFlags, AccountId, Asset, AssetStatus, Bounds, CreateAccountStatus,
-    CreateTransferStatus, EventResult, ExpiryStatus, Transfer, TransferFlags, UnknownStatus,
+    Account, AccountChangeStatus, AccountFlags, AccountId, Asset, AssetStatus, Bounds, ChangeBounds,
+    CreateAccountStatus, CreateTransferStatus, EventResult, ExpiryStatus, ExtendedAccount, ExtendedTransfer,
+    SetBounds, SetExpiry, SetName, Transfer, TransferFlags, UnknownStatus, name_to_bytes,
 };
 use bytes::Bytes;
 

@@ -2,11 +2,10 @@
 //! [`crate::Reads`].
 
 use bezant_api::v1;
-use bezant_ledger::Books;
 use bezant_types::limits::RESULTS_MAX;
 use bezant_types::{
-    AccountBalance, AccountFilter, AccountId, AccountView, Asset, HoldFilter, Movement, MovementFilter,
-    MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
+    AccountBalance, AccountFilter, AccountId, AccountView, Asset, Books, HoldFilter, Movement,
+    MovementFilter, MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
 };
 
 use crate::{Client, ClientError, convert};

@@ -5,13 +5,12 @@
 
 use alloc::vec::Vec;
 
-use bezant_codec::{Reader, put_trailer, result_to_bytes};
+use bezant_codec::{Event, Reader, put_trailer, result_to_bytes};
 use bezant_types::{EventResult, Nanos, limits::RESULT_SIZE};
 use bytes::{Bytes, BytesMut};
 
 use crate::Ledger;
 use crate::found::Found;
-use crate::operation::Event;
 
 /// The result of an event: the number of its status, and the timestamp in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

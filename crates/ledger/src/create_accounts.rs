@@ -1,15 +1,17 @@
 //! Creating accounts: the checks in the contract's order.
 
+use bezant_codec::EXTENDED_ACCOUNT_SIZE;
 use bezant_types::{
-    Account, AccountFlags, AccountView, Bounds, CreateAccountStatus as Status, Nanos,
+    Account, AccountFlags, Bounds, CreateAccountStatus as Status, ExtendedAccount, Nanos,
+    compare_account_records,
     limits::{NAME_SIZE_MAX, RECORD_SIZE},
+    name_from_bytes,
 };
 
 use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
-use crate::operation::{EXTENDED_ACCOUNT_SIZE, ExtendedAccount, name_from_bytes, name_to_bytes};
 
 /// The fields of an extended request that the record does not have.
 struct Extension<'event> {
@@ -140,60 +142,13 @@ fn check_exists(
     let state = ledger.accounts.get(place);
     let is_unused = state.spends.sequence == 0 && state.receipts.sequence == 0;
     let ignores_missing_import = ledger.rules.ignores_missing_import();
-    let status = compare_records(account, &state.account, is_unused, ignores_missing_import);
+    let status = compare_account_records(account, &state.account, is_unused, ignores_missing_import);
     if status != Status::Exists {
         status
     } else if extension.is_some_and(|extension| *extension.name != ledger.accounts.name(place)) {
         Status::ExistsWithDifferentName
     } else if extension.is_some_and(|extension| extension.bounds != state.bounds) {
         Status::ExistsWithDifferentBounds
-    } else {
-        Status::Exists
-    }
-}
-
-/// Compares a request with the account that has its id, as the contract says: the first field that differs,
-/// or `exists`. Name and bounds are compared only when the request is extended and can carry them.
-pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &AccountView) -> Status {
-    let is_unused = existing.spends.sequence == 0 && existing.receipts.sequence == 0;
-    let status = compare_records(&sent.account, &existing.account, is_unused, true);
-    if status != Status::Exists || !is_extended {
-        status
-    } else if name_to_bytes(&existing.name) != Some(sent.name) {
-        Status::ExistsWithDifferentName
-    } else if sent.bounds != existing.bounds {
-        Status::ExistsWithDifferentBounds
-    } else {
-        Status::Exists
-    }
-}
-
-/// `is_unused`: the existing account has never had a transfer. `ignores_missing_import`: a request without
-/// the flag `imported` may match an imported account.
-fn compare_records(
-    account: &Account,
-    existing: &Account,
-    is_unused: bool,
-    ignores_missing_import: bool,
-) -> Status {
-    // A transfer may have closed the account since it was created, so the flag `closed` is not part of the
-    // request. An account that was created closed has never had a transfer.
-    let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
-    // A program that creates its accounts at each start need not know that they were imported.
-    let differs_only_by_import =
-        ignores_missing_import && account.flags.union(AccountFlags::IMPORTED) == flags;
-    if account.flags != flags && !differs_only_by_import {
-        Status::ExistsWithDifferentFlags
-    } else if account.user_data_128 != existing.user_data_128 {
-        Status::ExistsWithDifferentUserData128
-    } else if account.user_data_64 != existing.user_data_64 {
-        Status::ExistsWithDifferentUserData64
-    } else if account.user_data_32 != existing.user_data_32 {
-        Status::ExistsWithDifferentUserData32
-    } else if account.ledger != existing.ledger {
-        Status::ExistsWithDifferentLedger
-    } else if account.code != existing.code {
-        Status::ExistsWithDifferentCode
     } else {
         Status::Exists
     }

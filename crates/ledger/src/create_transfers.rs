@@ -2,10 +2,10 @@
 //!
 //! Post and void, which resolve a pending transfer, are in `two_phase`.
 
-use bezant_codec::{DecodeError, Reader};
+use bezant_codec::{DecodeError, EXTENDED_TRANSFER_SIZE, Event, Reader};
 use bezant_types::{
-    Bounds, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos, Refusal,
-    Transfer, TransferFlags, TransferId, limits,
+    Bounds, CreateTransferStatus as Status, ExtendedTransfer, FetchedTransfer, Head, Movement, MovementKind,
+    Nanos, Refusal, Transfer, TransferFlags, TransferId, limits,
 };
 
 use bytes::BytesMut;
@@ -15,7 +15,6 @@ use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::chain::next_head;
 use crate::found::Found;
-use crate::operation::{EXTENDED_TRANSFER_SIZE, Event, ExtendedTransfer};
 use crate::rules::Rules;
 
 impl BatchEvent for Transfer {

@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
-use bezant_codec::records;
+use bezant_codec::{EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, KeyedHead, Operation, records};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, ExpiryStatus, FetchKey, Fetched,
-    HistoryPosition, HistoryRows, LogIndex, Nanos, Transfer, TransferFlags,
+    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, ChangeBounds, ExpiryStatus, ExtendedAccount,
+    ExtendedTransfer, FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Nanos, SetBounds, SetExpiry,
+    SetName, Transfer, TransferFlags, name_from_bytes,
 };
 use bytes::Bytes;
 
@@ -16,11 +17,6 @@ use crate::assets::Assets;
 use crate::batch::apply_each;
 use crate::checkpoint::Cut;
 use crate::found::Found;
-use crate::keyed::KeyedHead;
-use crate::operation::{
-    ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, ExtendedAccount, ExtendedTransfer,
-    Operation, SetBounds, SetExpiry, SetName, name_from_bytes,
-};
 use crate::pending::PendingTransfers;
 use crate::query::{LedgerAnswer, LedgerQuery};
 use crate::rules::Rules;

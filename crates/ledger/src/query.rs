@@ -10,11 +10,10 @@ use bytes::Bytes;
 use crate::Ledger;
 use crate::accounts::AccountScan;
 use crate::assets::is_built_in;
-use crate::operation::name_to_bytes;
 use crate::session;
 use bezant_types::{
-    AccountId, AccountView, Asset, HistoryPosition, HoldFilter, LedgerNumber, Nanos, QueryFilter, Total,
-    Transfer,
+    AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter, Transfer,
+    name_to_bytes,
 };
 
 /// Accounts that one step of a scan reads: about a millisecond.
@@ -77,47 +76,6 @@ pub enum LedgerAnswer {
     /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer).
     /// `None` when the request is the session's next one and must be executed.
     Session(Option<Bytes>),
-}
-
-/// A summary of the whole ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Books {
-    /// Cluster time of the last entry that was applied.
-    pub time: Nanos,
-    /// Number of rows in the history.
-    pub history: HistoryPosition,
-    /// Number of accounts.
-    pub accounts: u64,
-    /// Number of pending transfers without post, void or expiry.
-    pub pending: u64,
-    /// True while an import is in progress: no imported pending transfer expires.
-    pub expiry_is_paused: bool,
-    /// One row per ledger, in order of the ledgers.
-    pub ledgers: Vec<LedgerTotals>,
-}
-
-/// Sums over the accounts of one ledger. Debits always equal credits, posted and pending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct LedgerTotals {
-    /// The ledger of these accounts.
-    pub ledger: LedgerNumber,
-    /// Number of accounts.
-    pub accounts: u64,
-    /// Reserved debits.
-    pub debits_pending: Total,
-    /// Posted debits.
-    pub debits_posted: Total,
-    /// Reserved credits.
-    pub credits_pending: Total,
-    /// Posted credits.
-    pub credits_posted: Total,
-}
-
-impl LedgerTotals {
-    /// True when debits equal credits.
-    pub fn is_balanced(&self) -> bool {
-        self.debits_pending == self.credits_pending && self.debits_posted == self.credits_posted
-    }
 }
 
 impl Ledger {

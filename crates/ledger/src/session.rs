@@ -27,7 +27,7 @@
 
 use alloc::vec::Vec;
 
-use bezant_codec::{Batches, DecodeError, Reader, trailer_size};
+use bezant_codec::{Batches, DecodeError, Operation, Reader, trailer_size};
 use bezant_rsm::{Admission, Command, Context, SessionRequest};
 use bezant_types::limits::{EVENTS_MAX, RECORD_SIZE, RESULT_SIZE};
 use bezant_types::{Account, ClientId, LogIndex, Nanos, SessionNumber};
@@ -37,7 +37,6 @@ use crate::Ledger;
 use crate::batch::{BatchEvent, Results};
 use crate::create_transfers::ClassicTransfer;
 use crate::found::Found;
-use crate::operation::Operation;
 
 /// Size of the head before the events of a request with a session, in bytes.
 pub const SESSION_HEAD_SIZE: usize = 80;

@@ -8,7 +8,7 @@
 use bezant_api::idempotency::{IdKind, marks};
 use bezant_api::settle::{accounts_to_read, settle_accounts, settle_transfers, transfers_to_read};
 use bezant_api::{AccountDraft, ErrorCode, Failure, TransferDraft};
-use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation};
+use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, ToKeyedCommand};
 use bezant_runtime::{Committed, Consistency};
 use bezant_storage::HistoryQuery;
 use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};

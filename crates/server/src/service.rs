@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bezant_api::assets::AssetBook;
 use bezant_api::{AccountReference, ErrorCode, Failure, Violation};
-use bezant_ledger::{Books, Event, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Books, Event, LedgerAnswer, LedgerQuery, Operation, ToCommand};
 use bezant_rsm::{Command, SessionRequest};
 use bezant_runtime::{Committed, Consistency, ExecuteError, Health, Read, ReadError};
 use bezant_storage::{HistoryAnswer, HistoryQuery};

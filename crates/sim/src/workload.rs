@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bezant_ledger::{
     ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, SetBounds, SetExpiry,
-    SetName, name_to_bytes,
+    SetName, ToCommand, name_to_bytes,
 };
 use bezant_rsm::Command;
 use bezant_types::{

@@ -8,7 +8,7 @@
 use bezant_codec::{Reader, put_trailer};
 use bezant_ledger::{
     KeyedHead, Ledger, LedgerAnswer, LedgerQuery, LedgerTotals, Operation, SessionAnswer, SessionHead,
-    SessionOutcome,
+    SessionOutcome, ToCommand, ToKeyedCommand,
 };
 use bezant_rsm::{Command, Entry, SessionRequest, StateMachine};
 use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE};

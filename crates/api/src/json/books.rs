@@ -1,6 +1,6 @@
 //! The books in JSON: totals of all accounts, a row for each ledger.
 
-use bezant_ledger::{Books, LedgerTotals};
+use bezant_types::{Books, LedgerTotals};
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 
-use bezant_ledger::Operation;
+use bezant_ledger::{Operation, ToCommand};
 use bezant_rsm::{Command, StateMachine};
 use bezant_types::{
     AccountChangeStatus, AccountId, AccountView, AssetStatus, CreateAccountStatus, CreateTransferStatus,

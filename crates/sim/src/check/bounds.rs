@@ -131,6 +131,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use bezant_codec::result_to_bytes;
+    use bezant_ledger::ToCommand as _;
     use bezant_types::{EventResult, Transfer, TransferId};
 
     use super::*;

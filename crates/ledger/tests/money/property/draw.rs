@@ -3,7 +3,7 @@
 
 use bezant_ledger::{
     ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
-    name_to_bytes,
+    ToCommand, name_to_bytes,
 };
 use bezant_rsm::Command;
 use bezant_types::{
