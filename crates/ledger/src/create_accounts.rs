@@ -1,11 +1,8 @@
 //! Creating accounts: the checks in the contract's order.
 
-use bezant_codec::EXTENDED_ACCOUNT_SIZE;
 use bezant_types::{
     Account, AccountFlags, Bounds, CreateAccountStatus as Status, ExtendedAccount, Nanos,
-    compare_account_records,
-    limits::{NAME_SIZE_MAX, RECORD_SIZE},
-    name_from_bytes,
+    compare_account_records, limits::NAME_SIZE_MAX, name_from_bytes,
 };
 
 use crate::Ledger;
@@ -21,7 +18,6 @@ struct Extension<'event> {
 
 impl BatchEvent for Account {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.flags.contains(AccountFlags::LINKED)
@@ -48,7 +44,6 @@ impl BatchEvent for Account {
 
 impl BatchEvent for ExtendedAccount {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = EXTENDED_ACCOUNT_SIZE;
 
     fn is_linked(&self) -> bool {
         self.account.is_linked()

@@ -2,7 +2,7 @@
 //!
 //! Post and void, which resolve a pending transfer, are in `two_phase`.
 
-use bezant_codec::{DecodeError, EXTENDED_TRANSFER_SIZE, Event, Reader};
+use bezant_codec::{DecodeError, Event, Reader};
 use bezant_types::{
     Bounds, CreateTransferStatus as Status, ExtendedTransfer, FetchedTransfer, Head, Movement, MovementKind,
     Nanos, Refusal, Transfer, TransferFlags, TransferId, limits,
@@ -19,7 +19,6 @@ use crate::rules::Rules;
 
 impl BatchEvent for Transfer {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = limits::RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.flags.contains(TransferFlags::LINKED)
@@ -48,7 +47,6 @@ impl BatchEvent for Transfer {
 
 impl BatchEvent for ExtendedTransfer {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = EXTENDED_TRANSFER_SIZE;
 
     fn is_linked(&self) -> bool {
         self.transfer.is_linked()
@@ -81,6 +79,8 @@ impl BatchEvent for ExtendedTransfer {
 pub(crate) struct ClassicTransfer(Transfer);
 
 impl Event for ClassicTransfer {
+    const SIZE: usize = Transfer::SIZE;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Transfer::from_reader(reader).map(Self)
     }
@@ -92,7 +92,6 @@ impl Event for ClassicTransfer {
 
 impl BatchEvent for ClassicTransfer {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = limits::RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.0.is_linked()

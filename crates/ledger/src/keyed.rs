@@ -20,11 +20,8 @@
 //! ledger compares its record, and a request of several events finds that the guard is known.
 //! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
-use bezant_codec::{KeyedHead, Operation};
-use bezant_types::{
-    Account, AccountId, CreateTransferStatus, ExtendedAccount, ExtendedTransfer, FetchKey, Nanos, Refusal,
-    Transfer,
-};
+use bezant_codec::KeyedHead;
+use bezant_types::{AccountId, CreateTransferStatus, FetchKey, Nanos, Refusal};
 use bytes::Bytes;
 
 use crate::Ledger;
@@ -57,16 +54,6 @@ impl Ledger {
             }
             _ => return Bytes::new(),
         }
-        match head.operation {
-            Operation::CreateAccounts => self.apply_command_batch::<Account>(events, first, found),
-            Operation::CreateTransfers => self.apply_command_batch::<Transfer>(events, first, found),
-            Operation::CreateAccountsExtended => {
-                self.apply_command_batch::<ExtendedAccount>(events, first, found)
-            }
-            Operation::CreateTransfersExtended => {
-                self.apply_command_batch::<ExtendedTransfer>(events, first, found)
-            }
-            _ => Bytes::new(),
-        }
+        self.apply_events(head.operation, events, first, found)
     }
 }

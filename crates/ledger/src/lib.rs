@@ -19,6 +19,7 @@ mod accounts;
 mod assets;
 mod batch;
 pub mod chain;
+mod changes;
 mod checkpoint;
 mod command;
 mod create_accounts;
@@ -44,10 +45,7 @@ pub use query::{HoldScan, LedgerAnswer, LedgerQuery};
 pub use session::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};
 
 // The records and bytes of the operations, which clients also know, for those who use the ledger.
-pub use bezant_codec::{
-    ASSET_SIZE, CHANGE_BOUNDS_SIZE, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event, KEYED_HEAD_SIZE,
-    KeyedHead, Operation, SET_BOUNDS_SIZE, SET_EXPIRY_SIZE, SET_NAME_SIZE,
-};
+pub use bezant_codec::{Creates, Event, KEYED_HEAD_SIZE, KeyedHead, Operation};
 pub use bezant_types::{
     Books, ChangeBounds, ExtendedAccount, ExtendedTransfer, LedgerTotals, SetBounds, SetExpiry, SetName,
     compare_accounts, compare_transfers, name_from_bytes, name_to_bytes,

@@ -89,7 +89,7 @@ pub(crate) struct Metrics {
     shed: [[AtomicU64; Scarce::ALL.len()]; APIS.len()],
     durations: Vec<Durations>,
     /// Events with the result `created`, by operation.
-    created: [AtomicU64; Operation::SetExpiry as usize + 1],
+    created: [AtomicU64; Operation::NUMBERS],
     /// Events with any other result, by operation and status.
     refused: Mutex<BTreeMap<(u16, u32), u64>>,
     pub(crate) requests: AtomicI64,

@@ -9,9 +9,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use bezant_api::{Failure, name};
-use bezant_ledger::{
-    EXTENDED_ACCOUNT_SIZE, LedgerQuery, Operation, SET_NAME_SIZE, name_from_bytes, name_to_bytes,
-};
+use bezant_ledger::{LedgerQuery, Operation, name_from_bytes, name_to_bytes};
 use bezant_types::{AccountView, limits::NAME_SIZE_MAX};
 use bytes::{Bytes, BytesMut};
 
@@ -65,8 +63,8 @@ impl Service {
         deadline: Deadline,
     ) -> Result<Bytes, Failure> {
         let (size, at) = match operation {
-            Operation::CreateAccountsExtended => (EXTENDED_ACCOUNT_SIZE, ACCOUNT_NAME_AT),
-            Operation::SetName => (SET_NAME_SIZE, SET_NAME_AT),
+            Operation::CreateAccountsExtended => (operation.event_size(), ACCOUNT_NAME_AT),
+            Operation::SetName => (operation.event_size(), SET_NAME_AT),
             _ => return Ok(records),
         };
         let is_settled = |record: &[u8]| {

@@ -119,7 +119,7 @@ impl Service {
             .map_err(|error| failure::of_records(error, operation.event_size()))?;
         self.execute(operation, command, deadline)
             .await
-            .map_err(|failure| failure.of_events(ids_of_records(operation, &records)))
+            .map_err(|failure| failure.of_events(operation.ids(&records)))
     }
 
     /// Puts a command in the log; its events are those of `operation`.
@@ -479,17 +479,6 @@ impl Names {
     }
 }
 
-/// The ids at the beginning of the events of a request; of assets their ledger numbers. Changes of expiry
-/// have no ids.
-fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
-    let id = |event: &[u8]| match operation {
-        Operation::SetExpiry => None,
-        Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
-        _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
-    };
-    records.chunks_exact(operation.event_size().max(1)).filter_map(id).collect()
-}
-
 /// A failure of one event, with the event's place in the request.
 pub(crate) fn at_place(mut failure: Failure, at: usize) -> Failure {
     failure.violations =
@@ -536,16 +525,4 @@ fn account_not_found(reference: &AccountReference) -> Failure {
         AccountReference::Name(name) => format!("no account has the name '{name}'"),
     };
     Failure::new(ErrorCode::AccountNotFound, account)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_of_expiry_has_no_ids() {
-        assert_eq!(ids_of_records(Operation::SetExpiry, &[1; 16]), [0_u128; 0]);
-        assert_eq!(ids_of_records(Operation::SetName, &[0; 80]), [0]);
-        assert_eq!(ids_of_records(Operation::RegisterAssets, &[1; 32]), [0x0101_0101]);
-    }
 }

@@ -2,7 +2,7 @@
 
 use bezant_types::{
     Account, AccountId, Asset, AssetCode, Bounds, ChangeBounds, ExtendedAccount, ExtendedTransfer, Head,
-    LedgerNumber, SetBounds, SetExpiry, SetName, Transfer,
+    LedgerNumber, SetBounds, SetExpiry, SetName, Transfer, limits::RECORD_SIZE,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,23 +10,16 @@ use crate::{
     DecodeError, Reader, account_from_bytes, account_to_bytes, transfer_from_bytes, transfer_to_bytes,
 };
 
-/// Size of an extended account in bytes.
-pub const EXTENDED_ACCOUNT_SIZE: usize = 256;
-/// Size of an extended transfer in bytes.
-pub const EXTENDED_TRANSFER_SIZE: usize = 160;
-/// Size of a change of both bounds in bytes.
-pub const SET_BOUNDS_SIZE: usize = 48;
-/// Size of a change of one or both bounds in bytes.
-pub const CHANGE_BOUNDS_SIZE: usize = 64;
-/// Size of a pause or resumption of expiry in bytes.
-pub const SET_EXPIRY_SIZE: usize = 16;
-/// Size of a change of name in bytes.
-pub const SET_NAME_SIZE: usize = 80;
-/// Size of an asset in bytes.
-pub const ASSET_SIZE: usize = 32;
-
 /// One event of an operation, and its bytes.
 pub trait Event: Sized {
+    /// Bytes of one event.
+    const SIZE: usize;
+
+    /// The id in the bytes of an event, which most events begin with; `None` where an event has none.
+    fn id(event: &[u8]) -> Option<u128> {
+        event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes))
+    }
+
     /// Reads the event.
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
 
@@ -42,6 +35,8 @@ pub trait Event: Sized {
 }
 
 impl Event for Account {
+    const SIZE: usize = RECORD_SIZE;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(account_from_bytes(&reader.array()?))
     }
@@ -52,6 +47,8 @@ impl Event for Account {
 }
 
 impl Event for Transfer {
+    const SIZE: usize = RECORD_SIZE;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(transfer_from_bytes(&reader.array()?))
     }
@@ -62,6 +59,8 @@ impl Event for Transfer {
 }
 
 impl Event for ExtendedAccount {
+    const SIZE: usize = 256;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut account = Account::from_reader(reader)?;
         let bounds = Bounds { minimum: reader.i128()?, maximum: reader.i128()? };
@@ -84,6 +83,8 @@ impl Event for ExtendedAccount {
 }
 
 impl Event for ExtendedTransfer {
+    const SIZE: usize = 160;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self { transfer: Transfer::from_reader(reader)?, prev_hash: Head(reader.array()?) })
     }
@@ -95,6 +96,8 @@ impl Event for ExtendedTransfer {
 }
 
 impl Event for SetBounds {
+    const SIZE: usize = 48;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             account_id: AccountId(reader.u128()?),
@@ -113,6 +116,8 @@ const CHANGES_MINIMUM: u8 = 1;
 const CHANGES_MAXIMUM: u8 = 2;
 
 impl Event for ChangeBounds {
+    const SIZE: usize = 64;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let account_id = AccountId(reader.u128()?);
         let (minimum, maximum) = (reader.i128()?, reader.i128()?);
@@ -138,6 +143,12 @@ impl Event for ChangeBounds {
 }
 
 impl Event for SetExpiry {
+    const SIZE: usize = 16;
+
+    fn id(_: &[u8]) -> Option<u128> {
+        None
+    }
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let paused = reader.u8()?;
         if reader.array::<7>()? != [0; 7] {
@@ -163,6 +174,8 @@ impl Event for SetExpiry {
 }
 
 impl Event for SetName {
+    const SIZE: usize = 80;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self { account_id: AccountId(reader.u128()?), name: reader.array()? })
     }
@@ -174,6 +187,13 @@ impl Event for SetName {
 }
 
 impl Event for Asset {
+    const SIZE: usize = 32;
+
+    /// The ledger number: an asset has no other id.
+    fn id(event: &[u8]) -> Option<u128> {
+        event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into())
+    }
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let ledger = LedgerNumber(reader.u32()?);
         let scale = reader.u8()?;

@@ -24,7 +24,7 @@ impl KeyedHead {
     /// The number of those events, and the body of the command that carries them. An error when their size is
     /// not a whole number of events, when there are none or too many, or when the operation creates nothing.
     pub fn body(&self, events: &[u8]) -> Result<(u32, Bytes), DecodeError> {
-        if !creates(self.operation) {
+        if self.operation.creates().is_none() {
             return Err(DecodeError::Value);
         }
         let count = self.operation.count(events)?;
@@ -41,23 +41,14 @@ impl KeyedHead {
     pub fn decode(body: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let mut reader = Reader::new(body);
         let (guard, witness) = (TransferId(reader.u128()?), TransferId(reader.u128()?));
-        let operation = Operation::from_number(reader.u16()?).filter(|operation| creates(*operation));
+        let operation =
+            Operation::from_number(reader.u16()?).filter(|operation| operation.creates().is_some());
         let operation = operation.ok_or(DecodeError::Value)?;
         if reader.array::<14>()? != [0; 14] {
             return Err(DecodeError::Reserved);
         }
         Ok((Self { guard, witness, operation }, reader.rest()))
     }
-}
-
-const fn creates(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::CreateAccounts
-            | Operation::CreateTransfers
-            | Operation::CreateAccountsExtended
-            | Operation::CreateTransfersExtended
-    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The operations of the ledger and the bytes of their events.
 //!
+//! The table at the `operations!` below is the only place that lists them: numbers, names, sizes, ids and
+//! statuses come from there. This list shows the layouts:
+//!
 //! | operation | number | bytes an event | layout |
 //! |---|---|---|---|
 //! | create accounts | 1 | 128 | the record |
@@ -22,109 +25,193 @@
 mod event;
 mod keyed;
 
-use bezant_types::{limits, limits::RECORD_SIZE};
+use bezant_types::{
+    Account, AccountChangeStatus, Asset, AssetStatus, ChangeBounds, CreateAccountStatus,
+    CreateTransferStatus, ExpiryStatus, ExtendedAccount, ExtendedTransfer, SetBounds, SetExpiry, SetName,
+    Transfer, limits,
+};
 
 use crate::DecodeError;
 
-pub use event::{
-    ASSET_SIZE, CHANGE_BOUNDS_SIZE, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event, SET_BOUNDS_SIZE,
-    SET_EXPIRY_SIZE, SET_NAME_SIZE,
-};
+pub use event::Event;
 pub use keyed::{KEYED_HEAD_SIZE, KeyedHead};
 
-/// The kind of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-pub enum Operation {
+/// What the table says about an operation.
+#[derive(Debug)]
+struct Row {
+    name: &'static str,
+    /// Bytes of one event; 0 for an operation whose body is not a sequence of events from a client.
+    event_size: usize,
+    /// The id in the bytes of an event; `None` where an event has none.
+    id: fn(&[u8]) -> Option<u128>,
+    creates: Option<Creates>,
+    /// The status with that number among those of its results.
+    status: fn(u32) -> Option<StatusText>,
+}
+
+/// Name and meaning of a status.
+type StatusText = (&'static str, &'static str);
+
+/// What an operation creates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creates {
+    /// Accounts.
+    Accounts,
+    /// Transfers.
+    Transfers,
+}
+
+macro_rules! operations {
+    ($(
+        $(#[$doc:meta])*
+        $operation:ident = $number:literal $name:literal {
+            events: $events:ident, creates: $creates:ident, status: $status:ident
+        }
+    )+) => {
+        /// The kind of a command.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum Operation {
+            $($(#[$doc])* $operation = $number,)+
+        }
+
+        impl Operation {
+            /// Every operation, in the order of the numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$operation,)+];
+
+            /// The operation with that number.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                Some(match number {
+                    $($number => Self::$operation,)+
+                    _ => return None,
+                })
+            }
+
+            const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$operation => const {
+                        &Row {
+                            name: $name,
+                            event_size: operations!(@size $events),
+                            id: operations!(@id $events),
+                            creates: operations!(@creates $creates),
+                            status: operations!(@status $status),
+                        }
+                    },)+
+                }
+            }
+        }
+    };
+    (@size none) => { 0 };
+    (@size $event:ident) => { <$event as Event>::SIZE };
+    (@id none) => { |_| None };
+    (@id $event:ident) => { <$event as Event>::id };
+    (@creates none) => { None };
+    (@creates $what:ident) => { Some(Creates::$what) };
+    (@status none) => { |_| None };
+    (@status $status:ident) => {
+        |number| $status::from_number(number).ok().map(|status| (status.name(), status.meaning()))
+    };
+}
+
+// Clients send the operations that have a type of event; the others come from the server itself.
+operations! {
     /// Records of 128 bytes.
-    CreateAccounts = 1,
+    CreateAccounts = 1 "create_accounts" {
+        events: Account, creates: Accounts, status: CreateAccountStatus
+    }
     /// Records of 128 bytes.
-    CreateTransfers = 2,
+    CreateTransfers = 2 "create_transfers" {
+        events: Transfer, creates: Transfers, status: CreateTransferStatus
+    }
     /// Accounts with bounds and name.
-    CreateAccountsExtended = 3,
+    CreateAccountsExtended = 3 "create_accounts_extended" {
+        events: ExtendedAccount, creates: Accounts, status: CreateAccountStatus
+    }
     /// Transfers with `prev_hash`.
-    CreateTransfersExtended = 4,
+    CreateTransfersExtended = 4 "create_transfers_extended" {
+        events: ExtendedTransfer, creates: Transfers, status: CreateTransferStatus
+    }
     /// Changes the bounds of accounts.
-    SetBounds = 5,
+    SetBounds = 5 "set_bounds" {
+        events: SetBounds, creates: none, status: AccountChangeStatus
+    }
     /// Names accounts that have no name.
-    SetName = 6,
+    SetName = 6 "set_name" {
+        events: SetName, creates: none, status: AccountChangeStatus
+    }
     /// Registers the code and the scale of ledgers.
-    RegisterAssets = 7,
+    RegisterAssets = 7 "register_assets" {
+        events: Asset, creates: none, status: AssetStatus
+    }
     /// Releases the reserves of pending transfers whose timeout has passed.
-    Expire = 8,
+    Expire = 8 "expire" { events: none, creates: none, status: none }
     /// Opens the session of a client.
-    OpenSession = 9,
+    OpenSession = 9 "open_session" { events: none, creates: none, status: none }
     /// Creates accounts or transfers, once, for a client with a session.
-    SessionCreate = 10,
+    SessionCreate = 10 "session_create" { events: none, creates: none, status: none }
     /// Stores the reply to a read of a client with a session.
-    SessionReply = 11,
+    SessionReply = 11 "session_reply" { events: none, creates: none, status: none }
     /// Creates accounts or transfers of a request with an idempotency key.
-    CreateKeyed = 12,
+    CreateKeyed = 12 "create_keyed" { events: none, creates: none, status: none }
     /// Changes one or both bounds of accounts.
-    ChangeBounds = 13,
+    ChangeBounds = 13 "change_bounds" {
+        events: ChangeBounds, creates: none, status: AccountChangeStatus
+    }
     /// Pauses the expiry of imported pending transfers, or lets it run again.
-    SetExpiry = 14,
+    SetExpiry = 14 "set_expiry" {
+        events: SetExpiry, creates: none, status: ExpiryStatus
+    }
 }
 
 impl Operation {
-    /// The operation with that number.
-    pub const fn from_number(number: u16) -> Option<Self> {
-        Some(match number {
-            1 => Self::CreateAccounts,
-            2 => Self::CreateTransfers,
-            3 => Self::CreateAccountsExtended,
-            4 => Self::CreateTransfersExtended,
-            5 => Self::SetBounds,
-            6 => Self::SetName,
-            7 => Self::RegisterAssets,
-            8 => Self::Expire,
-            9 => Self::OpenSession,
-            10 => Self::SessionCreate,
-            11 => Self::SessionReply,
-            12 => Self::CreateKeyed,
-            13 => Self::ChangeBounds,
-            14 => Self::SetExpiry,
-            _ => return None,
-        })
-    }
+    /// One more than the greatest number.
+    pub const NUMBERS: usize = {
+        let mut at = 1;
+        while at < Self::ALL.len() {
+            assert!(
+                (Self::ALL[at - 1] as u16) < Self::ALL[at] as u16,
+                "numbers ascend, and none is used twice"
+            );
+            at += 1;
+        }
+        Self::ALL[at - 1] as usize + 1
+    };
 
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateAccounts => "create_accounts",
-            Self::CreateTransfers => "create_transfers",
-            Self::CreateAccountsExtended => "create_accounts_extended",
-            Self::CreateTransfersExtended => "create_transfers_extended",
-            Self::SetBounds => "set_bounds",
-            Self::SetName => "set_name",
-            Self::RegisterAssets => "register_assets",
-            Self::Expire => "expire",
-            Self::OpenSession => "open_session",
-            Self::SessionCreate => "session_create",
-            Self::SessionReply => "session_reply",
-            Self::CreateKeyed => "create_keyed",
-            Self::ChangeBounds => "change_bounds",
-            Self::SetExpiry => "set_expiry",
-        }
+        self.row().name
     }
 
     /// Size of one event in bytes; 0 for an operation whose body is not a sequence of events from a client.
     pub const fn event_size(self) -> usize {
-        match self {
-            Self::CreateAccounts | Self::CreateTransfers => RECORD_SIZE,
-            Self::CreateAccountsExtended => EXTENDED_ACCOUNT_SIZE,
-            Self::CreateTransfersExtended => EXTENDED_TRANSFER_SIZE,
-            Self::SetBounds => SET_BOUNDS_SIZE,
-            Self::ChangeBounds => CHANGE_BOUNDS_SIZE,
-            Self::SetExpiry => SET_EXPIRY_SIZE,
-            Self::SetName => SET_NAME_SIZE,
-            Self::RegisterAssets => ASSET_SIZE,
-            Self::Expire
-            | Self::OpenSession
-            | Self::SessionCreate
-            | Self::SessionReply
-            | Self::CreateKeyed => 0,
-        }
+        self.row().event_size
+    }
+
+    /// True when clients send events of this operation.
+    pub const fn is_from_clients(self) -> bool {
+        self.event_size() > 0
+    }
+
+    /// What its events create; `None` for all other operations.
+    pub const fn creates(self) -> Option<Creates> {
+        self.row().creates
+    }
+
+    /// Name and meaning of a status of its results; `None` for an unknown number.
+    pub fn status(self, number: u32) -> Option<(&'static str, &'static str)> {
+        (self.row().status)(number)
+    }
+
+    /// The events of a client in a body that was [counted](Self::count), one by one.
+    pub fn events(self, body: &[u8]) -> impl Iterator<Item = &[u8]> {
+        body.chunks_exact(self.event_size().max(1))
+    }
+
+    /// The ids of the events of a client, in order; of assets their ledger numbers. Changes of expiry have
+    /// no ids.
+    pub fn ids(self, events: &[u8]) -> Vec<u128> {
+        self.events(events).filter_map(self.row().id).collect()
     }
 
     /// The number of events in the body of a client's command. An error when the size is not a multiple of an
@@ -140,5 +227,51 @@ impl Operation {
             return Err(DecodeError::Size);
         }
         u32::try_from(body.len() / size).map_err(|_| DecodeError::Size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_types::{LedgerNumber, TransferId};
+
+    use super::*;
+
+    #[test]
+    fn every_operation_is_found_by_its_number() {
+        for operation in Operation::ALL {
+            assert_eq!(Operation::from_number(*operation as u16), Some(*operation));
+            assert_eq!(operation.is_from_clients(), operation.status(u32::MAX).is_some(), "{operation:?}");
+        }
+        assert_eq!((Operation::from_number(0), Operation::NUMBERS), (None, Operation::ALL.len() + 1));
+    }
+
+    #[test]
+    fn the_ids_of_a_request_are_read_from_its_records() {
+        let id = |id| Transfer { id: TransferId(id), ..Transfer::default() };
+        let records = Event::write_all(&[id(7), id(u128::MAX - 1)]);
+        assert_eq!(Operation::CreateTransfers.ids(&records), [7, u128::MAX - 1]);
+        let asset = Asset { ledger: LedgerNumber(700), code: "GOLD".parse().unwrap(), scale: 2 };
+        assert_eq!(Operation::RegisterAssets.ids(&Event::write_all(&[asset])), [700]);
+        assert_eq!(Operation::SetName.ids(&[0; 80]), [0]);
+        let pause = Event::write_all(&[SetExpiry::Paused { movements: 7 }]);
+        assert_eq!(Operation::SetExpiry.ids(&pause), [0_u128; 0]);
+    }
+
+    #[test]
+    fn a_status_is_read_as_its_operation_defines() {
+        assert_eq!(Operation::CreateAccounts.status(21).unwrap().0, "exists");
+        assert_eq!(Operation::CreateTransfers.status(21).unwrap().0, "debit_account_not_found");
+        assert_eq!(Operation::SetExpiry.status(1040).unwrap().0, "expiry_invalid");
+        assert_eq!(Operation::SetName.status(1), None);
+    }
+
+    #[test]
+    fn the_events_of_a_body_are_counted() {
+        let size = Operation::SetBounds.event_size();
+        assert_eq!(Operation::SetBounds.count(&vec![0; 3 * size]), Ok(3));
+        for wrong in [0, size - 1, size + 1, (limits::EVENTS_MAX + 1) * size] {
+            assert_eq!(Operation::SetBounds.count(&vec![0; wrong]), Err(DecodeError::Size), "{wrong}");
+        }
+        assert_eq!(Operation::Expire.count(&[0; 16]), Err(DecodeError::Size), "clients send none");
     }
 }

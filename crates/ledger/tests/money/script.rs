@@ -217,24 +217,7 @@ fn positional(argument: &Argument) -> Option<String> {
 }
 
 fn status_name(operation: Operation, result: EventResult) -> &'static str {
-    let number = result.status;
-    match operation {
-        Operation::CreateAccounts | Operation::CreateAccountsExtended => {
-            CreateAccountStatus::from_number(number).unwrap().name()
-        }
-        Operation::CreateTransfers | Operation::CreateTransfersExtended => {
-            CreateTransferStatus::from_number(number).unwrap().name()
-        }
-        Operation::SetBounds | Operation::ChangeBounds | Operation::SetName => {
-            AccountChangeStatus::from_number(number).unwrap().name()
-        }
-        Operation::SetExpiry => ExpiryStatus::from_number(number).unwrap().name(),
-        Operation::RegisterAssets | Operation::Expire => AssetStatus::from_number(number).unwrap().name(),
-        Operation::OpenSession
-        | Operation::SessionCreate
-        | Operation::SessionReply
-        | Operation::CreateKeyed => panic!("scripts have no sessions and no keys"),
-    }
+    operation.status(result.status).expect("scripts have neither sessions nor keys").0
 }
 
 fn describe(view: &AccountView) -> String {
