@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use crate::change::Change;
 use crate::exit::Failure;
 use crate::json::{AssetJson, BooksJson, moment};
+use crate::money::Assets;
 use crate::output;
 use crate::output::{Align, Format};
 use crate::session::Session;
@@ -104,7 +105,7 @@ Ends with code 5 if debits and credits of any ledger differ.")]
 pub(crate) struct BooksArgs {}
 
 /// Prints the sums of every ledger; returns a failure when they do not balance.
-pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
+pub(crate) async fn books(session: &Session, _: &BooksArgs) -> Result<(), Failure> {
     let books = session.client.books().await?;
     let assets = session.assets().await?;
     if session.output == Format::Json {
@@ -121,30 +122,39 @@ pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
         if books.expiry_is_paused {
             output::line(EXPIRY_IS_PAUSED)?;
         }
-        let row = |totals: &LedgerTotals| {
-            let unit = assets.unit(totals.ledger);
-            vec![
-                unit.label(),
-                totals.accounts.to_string(),
-                unit.format_total(totals.debits_posted),
-                unit.format_total(totals.credits_posted),
-                unit.format_total(totals.debits_pending),
-                unit.format_total(totals.credits_pending),
-                if totals.is_balanced() { "balanced" } else { "NOT BALANCED" }.to_owned(),
-            ]
-        };
-        let headings = [
-            ("ASSET", Align::Left),
-            ("ACCOUNTS", Align::Right),
-            ("DEBITS", Align::Right),
-            ("CREDITS", Align::Right),
-            ("PENDING DEBITS", Align::Right),
-            ("PENDING CREDITS", Align::Right),
-            ("", Align::Left),
-        ];
-        output::table(&headings, &books.ledgers.iter().map(row).collect::<Vec<_>>(), "no accounts yet")?;
+        print_ledgers(&books.ledgers, assets)?;
     }
-    match books.ledgers.iter().find(|totals| !totals.is_balanced()) {
+    check_balance(&books.ledgers)
+}
+
+fn print_ledgers(ledgers: &[LedgerTotals], assets: &Assets) -> Result<(), Failure> {
+    let row = |totals: &LedgerTotals| {
+        let unit = assets.unit(totals.ledger);
+        vec![
+            unit.label(),
+            totals.accounts.to_string(),
+            unit.format_total(totals.debits_posted),
+            unit.format_total(totals.credits_posted),
+            unit.format_total(totals.debits_pending),
+            unit.format_total(totals.credits_pending),
+            if totals.is_balanced() { "balanced" } else { "NOT BALANCED" }.to_owned(),
+        ]
+    };
+    let headings = [
+        ("ASSET", Align::Left),
+        ("ACCOUNTS", Align::Right),
+        ("DEBITS", Align::Right),
+        ("CREDITS", Align::Right),
+        ("PENDING DEBITS", Align::Right),
+        ("PENDING CREDITS", Align::Right),
+        ("", Align::Left),
+    ];
+    output::table(&headings, &ledgers.iter().map(row).collect::<Vec<_>>(), "no accounts yet")
+}
+
+/// A failure when debits and credits of a ledger differ.
+fn check_balance(ledgers: &[LedgerTotals]) -> Result<(), Failure> {
+    match ledgers.iter().find(|totals| !totals.is_balanced()) {
         None => Ok(()),
         Some(totals) => {
             Err(Failure::Verification(format!("debits and credits of ledger {} differ", totals.ledger)))

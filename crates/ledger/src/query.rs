@@ -13,7 +13,7 @@ use crate::assets::is_built_in;
 use crate::session;
 use bezant_types::{
     AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter, Transfer,
-    name_to_bytes,
+    limits, name_to_bytes,
 };
 
 /// Accounts that one step of a scan reads: about a millisecond.
@@ -52,6 +52,20 @@ pub enum LedgerQuery {
     ScanHolds(HoldScan),
     /// The answer that a request with a session would get if it were committed now.
     Session(SessionRequest),
+}
+
+impl LedgerQuery {
+    /// The most rows that the answer can have. Sums of ledgers are not counted as rows.
+    pub fn rows_max(&self) -> usize {
+        match self {
+            Self::Accounts(ids) => ids.len(),
+            Self::AccountsByName(names) => names.len(),
+            Self::QueryAccounts(filter) => filter.limit_capped(),
+            Self::Holds(filter) => filter.limit_capped(),
+            Self::ScanAccounts(_) | Self::ScanHolds(_) => limits::RESULTS_MAX,
+            Self::Assets | Self::Books | Self::ExpiryIsPaused | Self::Session(_) => 0,
+        }
+    }
 }
 
 /// The answer to a [`LedgerQuery`].

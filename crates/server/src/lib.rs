@@ -12,6 +12,8 @@
 mod accept;
 mod answer;
 mod body;
+mod books;
+mod calls;
 mod changes;
 mod cluster;
 mod connection;

@@ -4,18 +4,18 @@
 //! node. It caches what never changes (the id of a name, the asset of a ledger) and nothing else.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bezant_api::assets::AssetBook;
 use bezant_api::{AccountReference, ErrorCode, Failure, Violation};
-use bezant_ledger::{Books, Event, LedgerAnswer, LedgerQuery, Operation, ToCommand};
+use bezant_ledger::{Event, LedgerAnswer, LedgerQuery, Operation, ToCommand};
 use bezant_rsm::{Command, SessionRequest};
 use bezant_runtime::{Committed, Consistency, ExecuteError, Health, Read, ReadError};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{
-    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView, limits,
+    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView,
 };
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
@@ -52,7 +52,7 @@ pub(crate) struct Service {
     assets: RwLock<AssetCopy>,
     ids: Mutex<Generator>,
     /// Number of ledgers in the books when they were last read: the next read reserves space for so many.
-    books_rows: AtomicUsize,
+    pub(crate) books_rows: AtomicUsize,
 }
 
 /// A copy of the assets.
@@ -201,7 +201,7 @@ impl Service {
         query: LedgerQuery,
         deadline: Deadline,
     ) -> Result<Vec<AccountView>, Failure> {
-        let reserved = answer::reserve(account_rows_max(&query))?;
+        let reserved = answer::reserve(query.rows_max())?;
         let accounts = self.find_accounts(query, deadline).await?;
         reserved.settle(accounts.len());
         Ok(accounts)
@@ -241,17 +241,6 @@ impl Service {
             LedgerAnswer::Session(answer) => Ok(answer),
             _ => Err(failure::internal("the ledger's answer is of another kind")),
         }
-    }
-
-    /// Reads the books: totals of the whole ledger.
-    pub(crate) async fn books(&self, deadline: Deadline) -> Result<Books, Failure> {
-        let reserved = answer::reserve(self.books_rows.load(Relaxed).saturating_add(1))?;
-        let LedgerAnswer::Books(books) = self.ask(LedgerQuery::Books, deadline).await? else {
-            return Err(failure::internal("the ledger's answer is of another kind"));
-        };
-        self.books_rows.store(books.ledgers.len(), Relaxed);
-        reserved.settle(books.ledgers.len());
-        Ok(books)
     }
 
     /// Whether expiry is paused in the state of this replica, which may lag. `None` when it has no state, or does
@@ -393,7 +382,8 @@ impl Service {
         if from.0 <= end { Ok(()) } else { Err(Failure::position_after_end(from.0, end)) }
     }
 
-    async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
+    /// Asks the ledger, as fresh as the request wants it.
+    pub(crate) async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
         let read = self.handle.query_at(query, freshness::consistency(), deadline).await;
         let Read { index, answer } = read.map_err(|error| failure::of_read(&error))?;
         freshness::note(index);
@@ -484,18 +474,6 @@ pub(crate) fn at_place(mut failure: Failure, at: usize) -> Failure {
     failure.violations =
         failure.violations.into_iter().map(|violation| violation.within(format_args!("[{at}]"))).collect();
     failure
-}
-
-/// The most rows that the answer to a query of accounts can have.
-fn account_rows_max(query: &LedgerQuery) -> usize {
-    match query {
-        LedgerQuery::Accounts(ids) => ids.len(),
-        LedgerQuery::AccountsByName(names) => names.len(),
-        LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
-        LedgerQuery::Holds(filter) => filter.limit_capped(),
-        LedgerQuery::ScanAccounts(_) | LedgerQuery::ScanHolds(_) => limits::RESULTS_MAX,
-        LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::ExpiryIsPaused | LedgerQuery::Session(_) => 0,
-    }
 }
 
 /// The most rows that the answer to a query of the history can have.

@@ -25,9 +25,9 @@ const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
 
 /// What every handler needs.
 #[derive(Debug)]
-pub(super) struct Context {
-    pub(super) service: Arc<Service>,
-    pub(super) deadline: Deadline,
+pub(crate) struct Context {
+    pub(crate) service: Arc<Service>,
+    pub(crate) deadline: Deadline,
     /// The value of the header `Idempotency-Key`.
     pub(super) key: Option<String>,
 }
