@@ -12,8 +12,8 @@ use crate::accounts::AccountScan;
 use crate::assets::is_built_in;
 use crate::session;
 use bezant_types::{
-    AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter, Transfer,
-    limits, name_to_bytes,
+    Account, AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter,
+    Transfer, limits, name_to_bytes,
 };
 
 /// Accounts that one step of a scan reads: about a millisecond.
@@ -44,6 +44,8 @@ pub enum LedgerQuery {
     Assets,
     /// Sums over all accounts, one row per ledger, in order of the ledgers.
     Books,
+    /// Sums over the accounts of one ledger.
+    Ledger(LedgerNumber),
     /// Whether the expiry of imported pending transfers is paused; answered in constant time.
     ExpiryIsPaused,
     /// Pending transfers that are not resolved, in the order of [`HoldPlace`](bezant_types::HoldPlace).
@@ -63,6 +65,7 @@ impl LedgerQuery {
             Self::QueryAccounts(filter) => filter.limit_capped(),
             Self::Holds(filter) => filter.limit_capped(),
             Self::ScanAccounts(_) | Self::ScanHolds(_) => limits::RESULTS_MAX,
+            Self::Ledger(_) => 1,
             Self::Assets | Self::Books | Self::ExpiryIsPaused | Self::Session(_) => 0,
         }
     }
@@ -83,6 +86,8 @@ pub enum LedgerAnswer {
     },
     /// To [`LedgerQuery::Books`].
     Books(Books),
+    /// To [`LedgerQuery::Ledger`]; `None` when the ledger has neither an account nor an asset.
+    Ledger(Option<LedgerTotals>),
     /// To [`LedgerQuery::ExpiryIsPaused`].
     ExpiryIsPaused(bool),
     /// To [`LedgerQuery::Holds`].
@@ -116,6 +121,7 @@ impl Ledger {
                 LedgerAnswer::Assets { assets, provisional }
             }
             LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+            LedgerQuery::Ledger(ledger) => LedgerAnswer::Ledger(self.totals_of(ledger)),
             LedgerQuery::ExpiryIsPaused => LedgerAnswer::ExpiryIsPaused(self.expiry_is_paused),
             LedgerQuery::Holds(filter) => return self.hold_step(HoldScan { filter, found: Vec::new() }),
             LedgerQuery::ScanHolds(scan) => return self.hold_step(scan),
@@ -151,17 +157,22 @@ impl Ledger {
         }
     }
 
+    fn totals_of(&self, ledger: LedgerNumber) -> Option<LedgerTotals> {
+        let mut totals = LedgerTotals { ledger, ..LedgerTotals::default() };
+        if !self.accounts.has_ledger(ledger) {
+            return self.assets.all().iter().any(|asset| asset.ledger == ledger).then_some(totals);
+        }
+        let accounts = self.accounts.all().iter().map(|state| &state.account);
+        accounts.filter(|account| account.ledger == ledger).for_each(|account| add(&mut totals, account));
+        Some(totals)
+    }
+
     fn books(&self) -> Books {
         let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
         for state in self.accounts.all() {
-            let account = &state.account;
-            let totals = ledgers.entry(account.ledger).or_default();
-            totals.ledger = account.ledger;
-            totals.accounts += 1;
-            totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
-            totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
-            totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
-            totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
+            let ledger = state.account.ledger;
+            let empty = || LedgerTotals { ledger, ..LedgerTotals::default() };
+            add(ledgers.entry(ledger).or_insert_with(empty), &state.account);
         }
         Books {
             time: self.time,
@@ -172,4 +183,13 @@ impl Ledger {
             ledgers: ledgers.into_values().collect(),
         }
     }
+}
+
+/// Adds an account to the totals of its ledger.
+fn add(totals: &mut LedgerTotals, account: &Account) {
+    totals.accounts += 1;
+    totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
+    totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
+    totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
+    totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
 }

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::Router;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::response::Response;
 use axum::routing::get;
-use bezant_api::json::{BooksReply, Problem};
-use bezant_api::{Failure, v1};
+use bezant_api::assets::AssetBook;
+use bezant_api::json::{BooksReply, LedgerReply, Problem};
+use bezant_api::{ErrorCode, Failure, v1};
 use bezant_ledger::{Books, LedgerAnswer, LedgerQuery};
+use bezant_types::{LedgerNumber, LedgerTotals};
 use http::StatusCode;
 use utoipa::OpenApi;
 
@@ -20,12 +24,12 @@ use crate::service::{Deadline, Service};
 
 /// The paths of this module, for the OpenAPI document.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(show_books))]
+#[openapi(paths(show_books, show_ledger))]
 pub(crate) struct Paths;
 
 /// The routes of this module, below `/v1`.
 pub(crate) fn routes() -> Router<Arc<Service>> {
-    Router::new().route("/books", get(show_books))
+    Router::new().route("/books", get(show_books)).route("/ledgers/{ledger}", get(show_ledger))
 }
 
 impl Service {
@@ -39,6 +43,61 @@ impl Service {
         reserved.settle(books.ledgers.len());
         Ok(books)
     }
+
+    /// Reads the totals of one ledger, and the assets; `ledger_not_found` for one without account and asset.
+    async fn ledger(
+        &self,
+        number: LedgerNumber,
+        deadline: Deadline,
+    ) -> Result<(LedgerTotals, Arc<AssetBook>), Failure> {
+        let query = LedgerQuery::Ledger(number);
+        let reserved = answer::reserve(query.rows_max())?;
+        let LedgerAnswer::Ledger(totals) = self.ask(query, deadline).await? else {
+            return Err(failure::internal("the ledger's answer is of another kind"));
+        };
+        reserved.settle(1);
+        let totals = totals.ok_or_else(|| {
+            let detail = format!("ledger {number} has neither an account nor an asset: see /v1/assets");
+            Failure::new(ErrorCode::LedgerNotFound, detail)
+        })?;
+        Ok((totals, self.assets_for([number].into_iter(), deadline).await))
+    }
+}
+
+pub(crate) async fn get_ledger(
+    service: &Service,
+    request: v1::GetLedgerRequest,
+    deadline: Deadline,
+) -> Result<v1::GetLedgerReply, Failure> {
+    let (totals, assets) = service.ledger(LedgerNumber(request.ledger), deadline).await?;
+    Ok(v1::GetLedgerReply {
+        totals: Some(totals.into()),
+        balanced: totals.is_balanced(),
+        asset: assets.of(totals.ledger).copied().map(v1::Asset::from),
+    })
+}
+
+/// Show the totals of one ledger
+#[utoipa::path(get, path = "/v1/ledgers/{ledger}", tag = "Books", operation_id = "get_ledger",
+    params(("ledger" = u32, Path, description = "Number of the ledger")),
+    responses(
+        (status = 200, description = "The totals: debits equal credits", body = LedgerReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn show_ledger(
+    context: Context,
+    ledger: Result<Path<u32>, PathRejection>,
+) -> Result<Response, Refused> {
+    let service = &context.service;
+    let work = async {
+        let Ok(Path(ledger)) = ledger else {
+            let detail = "the ledger in the path is no number of 32 bits: see /v1/assets";
+            return Err(Failure::new(ErrorCode::InvalidField, detail));
+        };
+        let (totals, assets) = service.ledger(LedgerNumber(ledger), context.deadline).await?;
+        json(StatusCode::OK, &LedgerReply::new(&totals, &assets))
+    };
+    Ok(service.observe(Api::Rest, Call::GetLedger, work).await?)
 }
 
 pub(crate) async fn get_books(

@@ -23,6 +23,7 @@ macro_rules! with_calls {
             list_holds(ListHoldsRequest) -> TransfersReply = ListHolds read,
             list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
             get_books(GetBooksRequest) -> GetBooksReply = GetBooks books,
+            get_ledger(GetLedgerRequest) -> GetLedgerReply = GetLedger books,
             get_cluster(GetClusterRequest) -> GetClusterReply = GetCluster read,
             get_movements(GetMovementsRequest) -> MovementsReply = GetMovements read,
             get_account_movements(AccountFilter) -> MovementsReply = GetAccountMovements read,
