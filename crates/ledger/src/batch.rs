@@ -123,7 +123,7 @@ impl Ledger {
         first: Nanos,
         found: &Found,
     ) -> Bytes {
-        let mut results = Results::with_head(&[], body.len() / E::SIZE * RESULT_SIZE);
+        let mut results = Results::with_head(&[], E::count(body) * RESULT_SIZE);
         self.apply_batch::<E>(body, first, found, &mut results);
         results.into_bytes()
     }
@@ -139,7 +139,7 @@ impl Ledger {
         results.batch_start = results.bytes.len();
         let mut reader = Reader::new(body);
         // The timestamps from here to the entry's time belong to the events of later batches and requests.
-        let last = Nanos((first.0 + (body.len() / E::SIZE) as u64).saturating_sub(1));
+        let last = Nanos((first.0 + E::count(body) as u64).saturating_sub(1));
         let mut chain = Chain::None;
         let mut batch_is_imported = None;
         let mut timestamp = first;

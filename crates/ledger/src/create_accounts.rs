@@ -1,5 +1,6 @@
 //! Creating accounts: the checks in the contract's order.
 
+use bezant_codec::TaggedAccount;
 use bezant_types::{
     Account, AccountFlags, Bounds, CreateAccountStatus as Status, ExtendedAccount, Nanos,
     compare_account_records, limits::NAME_SIZE_MAX, name_from_bytes,
@@ -67,6 +68,34 @@ impl BatchEvent for ExtendedAccount {
     }
 
     fn refuse(&self, _ledger: &mut Ledger, _outcome: Outcome) {}
+}
+
+impl BatchEvent for TaggedAccount {
+    const STATUSES: BatchStatuses = STATUSES;
+
+    fn is_linked(&self) -> bool {
+        self.0.is_linked()
+    }
+
+    fn is_imported(&self) -> bool {
+        self.0.is_imported()
+    }
+
+    fn ends_pause(&self) -> bool {
+        self.0.ends_pause()
+    }
+
+    fn timestamp(&self) -> Nanos {
+        BatchEvent::timestamp(&self.0)
+    }
+
+    fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation {
+        self.0.create(ledger, timestamp, found)
+    }
+
+    fn refuse(&self, ledger: &mut Ledger, outcome: Outcome) {
+        self.0.refuse(ledger, outcome);
+    }
 }
 
 const STATUSES: BatchStatuses = BatchStatuses {

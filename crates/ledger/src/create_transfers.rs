@@ -2,7 +2,7 @@
 //!
 //! Post and void, which resolve a pending transfer, are in `two_phase`.
 
-use bezant_codec::{DecodeError, Event, Reader};
+use bezant_codec::{DecodeError, Event, Reader, TaggedTransfer};
 use bezant_types::{
     Bounds, CreateTransferStatus as Status, ExtendedTransfer, FetchedTransfer, Head, Movement, MovementKind,
     Nanos, Refusal, Transfer, TransferFlags, TransferId, limits,
@@ -70,6 +70,34 @@ impl BatchEvent for ExtendedTransfer {
 
     fn refuse(&self, ledger: &mut Ledger, outcome: Outcome) {
         refuse(ledger, self.transfer.id, outcome);
+    }
+}
+
+impl BatchEvent for TaggedTransfer {
+    const STATUSES: BatchStatuses = STATUSES;
+
+    fn is_linked(&self) -> bool {
+        self.0.is_linked()
+    }
+
+    fn is_imported(&self) -> bool {
+        self.0.is_imported()
+    }
+
+    fn ends_pause(&self) -> bool {
+        self.0.ends_pause()
+    }
+
+    fn timestamp(&self) -> Nanos {
+        BatchEvent::timestamp(&self.0)
+    }
+
+    fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation {
+        self.0.create(ledger, timestamp, found)
+    }
+
+    fn refuse(&self, ledger: &mut Ledger, outcome: Outcome) {
+        self.0.refuse(ledger, outcome);
     }
 }
 

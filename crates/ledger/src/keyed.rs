@@ -40,6 +40,11 @@ impl Ledger {
     /// Applies a keyed request; `first` is the timestamp of its first event.
     pub(crate) fn apply_keyed(&mut self, body: &[u8], first: Nanos, found: &Found) -> Bytes {
         let Ok((head, events)) = KeyedHead::decode(body) else { return Bytes::new() };
+        // The marks are stored only with events that are applied: see `apply_tagged`.
+        let is_applied = self.rules.has(head.operation) && head.operation.count(events).is_ok();
+        if head.operation.is_tagged() && !is_applied {
+            return Bytes::new();
+        }
         let is_known = |id| {
             self.window.find(id).is_some() || (id <= self.window.id_max() && found.transfer(id).is_some())
         };

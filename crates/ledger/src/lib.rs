@@ -45,7 +45,9 @@ pub use query::{HoldScan, LedgerAnswer, LedgerQuery};
 pub use session::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};
 
 // The records and bytes of the operations, which clients also know, for those who use the ledger.
-pub use bezant_codec::{Creates, Event, KEYED_HEAD_SIZE, KeyedHead, Operation};
+pub use bezant_codec::{
+    Creates, Event, KEYED_HEAD_SIZE, KeyedHead, Operation, TaggedAccount, TaggedTransfer,
+};
 pub use bezant_types::{
     Books, ChangeBounds, ExtendedAccount, ExtendedTransfer, LedgerTotals, SetBounds, SetExpiry, SetName,
     compare_accounts, compare_transfers, name_from_bytes, name_to_bytes,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use bezant_codec::{Creates, KeyedHead, Operation, records};
+use bezant_codec::{Creates, KeyedHead, Operation, TaggedAccount, TaggedTransfer, records};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::accounts::Accounts;
 use crate::assets::Assets;
+use crate::batch::BatchEvent;
 use crate::checkpoint::Cut;
 use crate::found::Found;
 use crate::pending::PendingTransfers;
@@ -102,6 +103,12 @@ impl Ledger {
             Operation::CreateTransfersExtended => {
                 self.apply_command_batch::<ExtendedTransfer>(body, first, found)
             }
+            Operation::CreateAccountsTagged => {
+                self.apply_tagged::<TaggedAccount>(operation, body, first, found)
+            }
+            Operation::CreateTransfersTagged => {
+                self.apply_tagged::<TaggedTransfer>(operation, body, first, found)
+            }
             Operation::SetBounds => self.apply_changes::<SetBounds>(body, first),
             Operation::SetName => self.apply_changes::<SetName>(body, first),
             Operation::RegisterAssets => self.apply_changes::<Asset>(body, first),
@@ -113,6 +120,21 @@ impl Ledger {
             | Operation::SessionReply
             | Operation::CreateKeyed => Bytes::new(),
         }
+    }
+
+    /// Applies events with tagged fields. Does nothing when one of them is malformed, which this program never
+    /// proposes, or when the program that proposed the entry did not have the operation.
+    fn apply_tagged<E: BatchEvent>(
+        &mut self,
+        operation: Operation,
+        body: &[u8],
+        first: Nanos,
+        found: &Found,
+    ) -> Bytes {
+        if !self.rules.has(operation) || operation.count(body).is_err() {
+            return Bytes::new();
+        }
+        self.apply_command_batch::<E>(body, first, found)
     }
 
     /// Adds the keys of the rows that the transfer's checks may need and that are not in memory.

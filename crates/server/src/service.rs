@@ -114,9 +114,8 @@ impl Service {
         records: Bytes,
         deadline: Deadline,
     ) -> Result<Committed, Failure> {
-        let command = operation
-            .command(records.clone())
-            .map_err(|error| failure::of_records(error, operation.event_size()))?;
+        let command =
+            operation.command(records.clone()).map_err(|error| failure::of_records(error, operation))?;
         self.execute(operation, command, deadline)
             .await
             .map_err(|failure| failure.of_events(operation.ids(&records)))

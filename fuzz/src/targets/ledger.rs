@@ -33,6 +33,8 @@ const SESSION: u8 = 4;
 const TIMESTAMPS: u8 = 2;
 /// Switch: accounts and transfers are sent with an idempotency key.
 const KEY: u8 = 8;
+/// Bytes of an input for each event with tagged fields.
+const TAGGED_SPACE: usize = 240;
 /// The operations of clients; an input has their index in this list.
 fn operations() -> impl Iterator<Item = Operation> {
     Operation::ALL.iter().copied().filter(|operation| operation.is_from_clients())
@@ -123,6 +125,8 @@ fn seeds() -> Vec<Vec<u8>> {
         ]
         .concat(),
         [
+            command(Operation::CreateAccountsTagged, 0, &[with_name(b"bob"), vec![0; TAGGED_SPACE]]),
+            command(Operation::CreateTransfersTagged, 0, &[with_name(b"bob"), vec![0; TAGGED_SPACE]]),
             command(Operation::SetName, 0, &[vec![b'x'; 80]]),
             command(
                 Operation::RegisterAssets,
@@ -134,6 +138,12 @@ fn seeds() -> Vec<Vec<u8>> {
     ]
 }
 
+/// An account with a name as its only tagged field.
+fn with_name(name: &[u8]) -> Vec<u8> {
+    let size = u8::try_from(name.len()).unwrap_or(0);
+    [&record([4, 0, 0, 0, 0, 0], 0, 1, 0)[..], &[size + 4, 0, 2, 0, size, 0], name].concat()
+}
+
 fn run(input: &[u8]) {
     let mut bench = Bench::default();
     let mut rest = input;
@@ -142,14 +152,21 @@ fn run(input: &[u8]) {
         let at = usize::from(*number) % operations().count();
         let Some(operation) = operations().nth(at) else { break };
         let size = operation.event_size();
-        let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * size));
+        let space = if operation.is_tagged() { TAGGED_SPACE } else { size };
+        let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * space));
         rest = tail;
-        let mut body = records[..records.len() / size * size].to_vec();
+        let sizes: Vec<usize> = operation.events(records).map(<[u8]>::len).collect();
+        let mut body = records[..sizes.iter().sum()].to_vec();
         bench.time.0 += u64::from(*seconds) * 1_000_000_000;
         bench.expire();
         let movements = bench.movements();
         if switches & RAW == 0 {
-            body.chunks_exact_mut(size).for_each(|record| shrink(operation, record, *switches, movements));
+            let mut events = &mut body[..];
+            for size in sizes {
+                let (event, after) = events.split_at_mut(size);
+                shrink(operation, event, *switches, movements);
+                events = after;
+            }
         }
         if switches & KEY != 0 && operation.creates().is_some() {
             // There are few keys, and the witness depends on the command: so both retries and other requests

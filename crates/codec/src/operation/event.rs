@@ -12,8 +12,21 @@ use crate::{
 
 /// One event of an operation, and its bytes.
 pub trait Event: Sized {
-    /// Bytes of one event.
+    /// Bytes of one event; of the smallest one where each event says its own size.
     const SIZE: usize;
+
+    /// True when each event says its own size.
+    const IS_TAGGED: bool = false;
+
+    /// Size of the event at the start of `bytes`.
+    fn size_at_start(_bytes: &[u8]) -> Result<usize, DecodeError> {
+        Ok(Self::SIZE)
+    }
+
+    /// Number of the events in a body that was checked.
+    fn count(body: &[u8]) -> usize {
+        body.len() / Self::SIZE
+    }
 
     /// The id in the bytes of an event, which most events begin with; `None` where an event has none.
     fn id(event: &[u8]) -> Option<u128> {
@@ -25,6 +38,16 @@ pub trait Event: Sized {
 
     /// Writes the event.
     fn write(&self, bytes: &mut BytesMut);
+
+    /// Reads all events of a body.
+    fn read_all(body: &[u8]) -> Result<Vec<Self>, DecodeError> {
+        let mut reader = Reader::new(body);
+        let mut events = Vec::new();
+        while !reader.is_empty() {
+            events.push(Self::from_reader(&mut reader)?);
+        }
+        Ok(events)
+    }
 
     /// The bytes of several events, in order.
     fn write_all(events: &[Self]) -> Bytes {

@@ -19,11 +19,15 @@
 //! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
 //! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, changed bounds (bit 0 minimum, bit 1 maximum) u8, zero 15 |
 //! | set expiry | 14 | 16 | paused u8 (0 = expiry runs), zero 7, movements u64 (0 when it runs) |
+//! | create accounts, tagged | 15 | 130 to 450 | see `tagged`: record 128, then the fields with their tags |
+//! | create transfers, tagged | 16 | 130 to 450 | the same |
 //!
-//! The result of operations 1 to 7, 13 and 14 is 16 bytes an event, see [`result_to_bytes`](crate::result_to_bytes).
+//! Operations 3 and 4 are those of version 0.1; programs since write 15 and 16, and read all four for ever.
+//! The result of the operations of clients is 16 bytes an event, see [`result_to_bytes`](crate::result_to_bytes).
 
 mod event;
 mod keyed;
+mod tagged;
 
 use bezant_types::{
     Account, AccountChangeStatus, Asset, AssetStatus, ChangeBounds, CreateAccountStatus,
@@ -35,6 +39,7 @@ use crate::DecodeError;
 
 pub use event::Event;
 pub use keyed::{KEYED_HEAD_SIZE, KeyedHead};
+pub use tagged::{TaggedAccount, TaggedTransfer};
 
 /// What the table says about an operation.
 #[derive(Debug)]
@@ -42,6 +47,14 @@ struct Row {
     name: &'static str,
     /// Bytes of one event; 0 for an operation whose body is not a sequence of events from a client.
     event_size: usize,
+    /// Each event says its own size; `event_size` is that of the smallest.
+    is_tagged: bool,
+    /// Size of the event at the start of some bytes.
+    size_at_start: fn(&[u8]) -> Result<usize, DecodeError>,
+    /// Reads an event, to check it.
+    check: fn(&[u8]) -> Result<(), DecodeError>,
+    /// The lowest rules of an entry under which it is applied; under lower ones it does nothing.
+    rules: u8,
     /// The id in the bytes of an event; `None` where an event has none.
     id: fn(&[u8]) -> Option<u128>,
     creates: Option<Creates>,
@@ -65,7 +78,7 @@ macro_rules! operations {
     ($(
         $(#[$doc:meta])*
         $operation:ident = $number:literal $name:literal {
-            events: $events:ident, creates: $creates:ident, status: $status:ident
+            events: $events:ident, creates: $creates:ident, status: $status:ident, rules: $rules:literal
         }
     )+) => {
         /// The kind of a command.
@@ -93,6 +106,10 @@ macro_rules! operations {
                         &Row {
                             name: $name,
                             event_size: operations!(@size $events),
+                            is_tagged: operations!(@is_tagged $events),
+                            size_at_start: operations!(@size_at_start $events),
+                            check: operations!(@check $events),
+                            rules: $rules,
                             id: operations!(@id $events),
                             creates: operations!(@creates $creates),
                             status: operations!(@status $status),
@@ -104,6 +121,12 @@ macro_rules! operations {
     };
     (@size none) => { 0 };
     (@size $event:ident) => { <$event as Event>::SIZE };
+    (@is_tagged none) => { false };
+    (@is_tagged $event:ident) => { <$event as Event>::IS_TAGGED };
+    (@size_at_start none) => { |_| Err(DecodeError::Size) };
+    (@size_at_start $event:ident) => { <$event as Event>::size_at_start };
+    (@check none) => { |_| Err(DecodeError::Size) };
+    (@check $event:ident) => { |event| <$event as Event>::read_all(event).map(drop) };
     (@id none) => { |_| None };
     (@id $event:ident) => { <$event as Event>::id };
     (@creates none) => { None };
@@ -118,49 +141,57 @@ macro_rules! operations {
 operations! {
     /// Records of 128 bytes.
     CreateAccounts = 1 "create_accounts" {
-        events: Account, creates: Accounts, status: CreateAccountStatus
+        events: Account, creates: Accounts, status: CreateAccountStatus, rules: 0
     }
     /// Records of 128 bytes.
     CreateTransfers = 2 "create_transfers" {
-        events: Transfer, creates: Transfers, status: CreateTransferStatus
+        events: Transfer, creates: Transfers, status: CreateTransferStatus, rules: 0
     }
     /// Accounts with bounds and name.
     CreateAccountsExtended = 3 "create_accounts_extended" {
-        events: ExtendedAccount, creates: Accounts, status: CreateAccountStatus
+        events: ExtendedAccount, creates: Accounts, status: CreateAccountStatus, rules: 0
     }
     /// Transfers with `prev_hash`.
     CreateTransfersExtended = 4 "create_transfers_extended" {
-        events: ExtendedTransfer, creates: Transfers, status: CreateTransferStatus
+        events: ExtendedTransfer, creates: Transfers, status: CreateTransferStatus, rules: 0
     }
     /// Changes the bounds of accounts.
     SetBounds = 5 "set_bounds" {
-        events: SetBounds, creates: none, status: AccountChangeStatus
+        events: SetBounds, creates: none, status: AccountChangeStatus, rules: 0
     }
     /// Names accounts that have no name.
     SetName = 6 "set_name" {
-        events: SetName, creates: none, status: AccountChangeStatus
+        events: SetName, creates: none, status: AccountChangeStatus, rules: 0
     }
     /// Registers the code and the scale of ledgers.
     RegisterAssets = 7 "register_assets" {
-        events: Asset, creates: none, status: AssetStatus
+        events: Asset, creates: none, status: AssetStatus, rules: 0
     }
     /// Releases the reserves of pending transfers whose timeout has passed.
-    Expire = 8 "expire" { events: none, creates: none, status: none }
+    Expire = 8 "expire" { events: none, creates: none, status: none, rules: 0 }
     /// Opens the session of a client.
-    OpenSession = 9 "open_session" { events: none, creates: none, status: none }
+    OpenSession = 9 "open_session" { events: none, creates: none, status: none, rules: 0 }
     /// Creates accounts or transfers, once, for a client with a session.
-    SessionCreate = 10 "session_create" { events: none, creates: none, status: none }
+    SessionCreate = 10 "session_create" { events: none, creates: none, status: none, rules: 0 }
     /// Stores the reply to a read of a client with a session.
-    SessionReply = 11 "session_reply" { events: none, creates: none, status: none }
+    SessionReply = 11 "session_reply" { events: none, creates: none, status: none, rules: 0 }
     /// Creates accounts or transfers of a request with an idempotency key.
-    CreateKeyed = 12 "create_keyed" { events: none, creates: none, status: none }
+    CreateKeyed = 12 "create_keyed" { events: none, creates: none, status: none, rules: 0 }
     /// Changes one or both bounds of accounts.
     ChangeBounds = 13 "change_bounds" {
-        events: ChangeBounds, creates: none, status: AccountChangeStatus
+        events: ChangeBounds, creates: none, status: AccountChangeStatus, rules: 0
     }
     /// Pauses the expiry of imported pending transfers, or lets it run again.
     SetExpiry = 14 "set_expiry" {
-        events: SetExpiry, creates: none, status: ExpiryStatus
+        events: SetExpiry, creates: none, status: ExpiryStatus, rules: 0
+    }
+    /// Accounts with tagged fields.
+    CreateAccountsTagged = 15 "create_accounts_tagged" {
+        events: TaggedAccount, creates: Accounts, status: CreateAccountStatus, rules: 2
+    }
+    /// Transfers with tagged fields.
+    CreateTransfersTagged = 16 "create_transfers_tagged" {
+        events: TaggedTransfer, creates: Transfers, status: CreateTransferStatus, rules: 2
     }
 }
 
@@ -183,9 +214,20 @@ impl Operation {
         self.row().name
     }
 
-    /// Size of one event in bytes; 0 for an operation whose body is not a sequence of events from a client.
+    /// Size of one event in bytes; of the smallest one where events are [tagged](Self::is_tagged). 0 for an
+    /// operation whose body is not a sequence of events from a client.
     pub const fn event_size(self) -> usize {
         self.row().event_size
+    }
+
+    /// True when each event says its own size: a record with tagged fields.
+    pub const fn is_tagged(self) -> bool {
+        self.row().is_tagged
+    }
+
+    /// The lowest rules of an entry under which it is applied; under lower ones it does nothing.
+    pub const fn rules(self) -> u8 {
+        self.row().rules
     }
 
     /// True when clients send events of this operation.
@@ -205,7 +247,13 @@ impl Operation {
 
     /// The events of a client in a body that was [counted](Self::count), one by one.
     pub fn events(self, body: &[u8]) -> impl Iterator<Item = &[u8]> {
-        body.chunks_exact(self.event_size().max(1))
+        let size_at_start = self.row().size_at_start;
+        let mut rest = body;
+        core::iter::from_fn(move || {
+            let (event, after) = rest.split_at_checked(size_at_start(rest).ok()?)?;
+            rest = after;
+            Some(event)
+        })
     }
 
     /// The ids of the events of a client, in order; of assets their ledger numbers. Changes of expiry have
@@ -214,10 +262,13 @@ impl Operation {
         self.events(events).filter_map(self.row().id).collect()
     }
 
-    /// The number of events in the body of a client's command. An error when the size is not a multiple of an
-    /// event's size, when there are no events or more than [`limits::EVENTS_MAX`], or when
-    /// [`event_size`](Self::event_size) is 0.
+    /// The number of events in the body of a client's command. An error when they are not whole, when there
+    /// are none or more than [`limits::EVENTS_MAX`], when a tagged field is not as its tag says, or when
+    /// clients have no events of this operation.
     pub fn count(self, body: &[u8]) -> Result<u32, DecodeError> {
+        if self.is_tagged() {
+            return self.count_tagged(body);
+        }
         let size = self.event_size();
         if size == 0
             || body.is_empty()
@@ -227,6 +278,22 @@ impl Operation {
             return Err(DecodeError::Size);
         }
         u32::try_from(body.len() / size).map_err(|_| DecodeError::Size)
+    }
+
+    fn count_tagged(self, body: &[u8]) -> Result<u32, DecodeError> {
+        if body.is_empty() || body.len() > limits::TAGGED_SIZE_MAX {
+            return Err(DecodeError::Size);
+        }
+        let (mut size, mut count) = (0, 0);
+        for event in self.events(body) {
+            (self.row().check)(event)?;
+            size += event.len();
+            count += 1;
+        }
+        if size < body.len() || count > limits::EVENTS_MAX {
+            return Err(DecodeError::Size);
+        }
+        u32::try_from(count).map_err(|_| DecodeError::Size)
     }
 }
 

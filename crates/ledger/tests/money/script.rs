@@ -2,8 +2,8 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `account id=1 ledger=1 code=1 flags=linked/history ...` | creates an account; `name=`, `minimum=`, `maximum=` make it an extended one |
-//! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer |
+//! | `account id=1 ledger=1 code=1 flags=linked/history ...` | creates an account; `name=`, `minimum=`, `maximum=` make it an extended one, `tagged=1` one with tagged fields |
+//! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer; `tagged=1` makes it one with tagged fields |
 //! | `bounds id=1 minimum=-5 maximum=max` · `name id=1 name=alice` · `asset ledger=5000 code=POINTS scale=2` | changes |
 //! | `bound id=1 minimum=-5` | changes only the given bounds |
 //! | `expiry paused=1 movements=3` | pauses expiry if the ledger has that number of movements; `paused=0` resumes it |
