@@ -73,8 +73,8 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "api",
-        &["consensus", "storage", "replica", "recovery", "runtime"],
-        "shapes on the wire are independent of the process that serves them",
+        &["rsm", "ledger", "consensus", "storage", "replica", "recovery", "runtime"],
+        "shapes on the wire are independent of the process that serves them, and of the rules of money",
     ),
     (
         "replica",
@@ -93,6 +93,8 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     (
         "client",
         &[
+            "rsm",
+            "ledger",
             "consensus",
             "raft",
             "paxos",
@@ -104,7 +106,7 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
             "runtime",
             "server",
         ],
-        "a client knows the wire, and the records of the ledger",
+        "a client knows the wire: records and their bytes",
     ),
     (
         "load",
@@ -133,7 +135,6 @@ pub(crate) const NEVER_NAMES: &[(&str, &[&str], &str)] = &[
         &["rsm", "consensus", "raft", "paxos", "engines", "storage", "replica", "recovery"],
         "a program starts a runtime and a server, and reaches the rest through them",
     ),
-    ("client", &["rsm"], "a client knows the wire, and the records of the ledger"),
     (
         "member",
         &["consensus", "raft", "replica", "recovery"],

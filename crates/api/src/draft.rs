@@ -3,8 +3,8 @@
 //! Both APIs accept `users:alice` in place of an account id, and `EUR` in place of a ledger number. A draft
 //! has the record without these fields, and the texts for them; the server fills them in.
 
-use bezant_ledger::{ExtendedAccount, ExtendedTransfer};
 use bezant_types::AccountId;
+use bezant_types::{ExtendedAccount, ExtendedTransfer};
 
 /// An account as a request refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -97,6 +97,8 @@ codes! {
     TransferNotFound = "transfer_not_found" 404 NotFound,
     /// No account has this name.
     NameNotFound = "name_not_found" 422 NotFound,
+    /// There is no such ledger: it has neither an account nor an asset.
+    LedgerNotFound = "ledger_not_found" 404 NotFound,
     /// No ledger has an asset of this code.
     AssetNotFound = "asset_not_found" 422 NotFound,
     /// The account was created without the flag history: its balances over time are not kept.

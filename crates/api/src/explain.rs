@@ -7,11 +7,11 @@
 
 use core::fmt::Write;
 
-use bezant_ledger::{ExtendedAccount, name_from_bytes};
 use bezant_types::{
     AccountFlags, AccountId, AccountView, Bounds, CreateAccountStatus, CreateTransferStatus as Status,
     LedgerNumber, Nanos, Refusal, Transfer, TransferFlags,
 };
+use bezant_types::{ExtendedAccount, name_from_bytes};
 
 use crate::assets::AssetBook;
 use crate::moment::show_moment;

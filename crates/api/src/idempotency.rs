@@ -7,7 +7,7 @@
 //! its record detects them. For everything else two marks that the ledger stores do, the guard and the
 //! witness (see [`KeyedHead`]). Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
-use bezant_ledger::{KeyedHead, Operation};
+use bezant_codec::{KeyedHead, Operation};
 use bezant_types::TransferId;
 use sha2::{Digest, Sha256};
 

@@ -5,13 +5,13 @@
 //! a value means: the ledger does, with a status.
 
 use bezant_codec::{MOVEMENT_SIZE, movement_to_bytes};
-use bezant_ledger::{Books, ExtendedAccount, ExtendedTransfer, LedgerTotals, name_to_bytes};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Asset,
     Balances, Bounds, Chain, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber, Movement,
     MovementKind, MovementNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags, TransferId,
     TransferView, limits,
 };
+use bezant_types::{Books, ExtendedAccount, ExtendedTransfer, LedgerTotals, name_to_bytes};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::draft::{AccountDraft, AccountReference, TransferDraft};

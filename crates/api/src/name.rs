@@ -16,7 +16,7 @@
 
 use std::borrow::Cow;
 
-use bezant_ledger::{name_from_bytes, name_to_bytes};
+use bezant_types::{name_from_bytes, name_to_bytes};
 use precis_core::profile::PrecisFastInvocation as _;
 use precis_core::{DerivedPropertyValue, FreeformClass, StringClass as _};
 use precis_profiles::OpaqueString;

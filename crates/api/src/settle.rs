@@ -12,11 +12,11 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use bezant_ledger::{ExtendedAccount, compare_accounts, compare_transfers};
 use bezant_types::{
     AccountFlags, AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, EventResult, Transfer,
     TransferFlags, TransferId,
 };
+use bezant_types::{ExtendedAccount, compare_accounts, compare_transfers};
 
 /// The chains of two or more events among `count` events; `is_linked` is true for an event that is linked to
 /// the next.

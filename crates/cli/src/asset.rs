@@ -5,7 +5,8 @@ use clap::{Args, Subcommand};
 
 use crate::change::Change;
 use crate::exit::Failure;
-use crate::json::{AssetJson, BooksJson, moment};
+use crate::json::{AssetJson, BooksJson, LedgerTotalsJson, moment};
+use crate::money::{Assets, Unit};
 use crate::output;
 use crate::output::{Align, Format};
 use crate::session::Session;
@@ -94,17 +95,24 @@ async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure>
 const EXPIRY_IS_PAUSED: &str = "expiry is paused, since an import is under way: imported reserves do not expire; it ends with \
      the import, with the first transfer that is not imported, or with `bezant import resume-expiry`";
 
-/// The arguments of `bezant books`: none.
+/// The arguments of `bezant books`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant books
+  bezant books EUR
   bezant books -o json
 
 Ends with code 5 if debits and credits of any ledger differ.")]
-pub(crate) struct BooksArgs {}
+pub(crate) struct BooksArgs {
+    /// Only this ledger: its number, or the code of its asset
+    ledger: Option<String>,
+}
 
 /// Prints the sums of every ledger; returns a failure when they do not balance.
-pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
+pub(crate) async fn books(session: &Session, args: &BooksArgs) -> Result<(), Failure> {
+    if let Some(text) = &args.ledger {
+        return ledger(session, text).await;
+    }
     let books = session.client.books().await?;
     let assets = session.assets().await?;
     if session.output == Format::Json {
@@ -121,30 +129,55 @@ pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
         if books.expiry_is_paused {
             output::line(EXPIRY_IS_PAUSED)?;
         }
-        let row = |totals: &LedgerTotals| {
-            let unit = assets.unit(totals.ledger);
-            vec![
-                unit.label(),
-                totals.accounts.to_string(),
-                unit.format_total(totals.debits_posted),
-                unit.format_total(totals.credits_posted),
-                unit.format_total(totals.debits_pending),
-                unit.format_total(totals.credits_pending),
-                if totals.is_balanced() { "balanced" } else { "NOT BALANCED" }.to_owned(),
-            ]
-        };
-        let headings = [
-            ("ASSET", Align::Left),
-            ("ACCOUNTS", Align::Right),
-            ("DEBITS", Align::Right),
-            ("CREDITS", Align::Right),
-            ("PENDING DEBITS", Align::Right),
-            ("PENDING CREDITS", Align::Right),
-            ("", Align::Left),
-        ];
-        output::table(&headings, &books.ledgers.iter().map(row).collect::<Vec<_>>(), "no accounts yet")?;
+        print_ledgers(&books.ledgers, assets)?;
     }
-    match books.ledgers.iter().find(|totals| !totals.is_balanced()) {
+    check_balance(&books.ledgers)
+}
+
+/// Prints the sums of the ledger with that number or asset code; a failure when they do not balance.
+async fn ledger(session: &Session, text: &str) -> Result<(), Failure> {
+    let assets = session.assets().await?;
+    let number = match text.parse() {
+        Ok(number) => LedgerNumber(number),
+        Err(_) => assets.by_code(text)?.ledger,
+    };
+    let (totals, asset) = session.client.ledger(number).await?;
+    if session.output == Format::Json {
+        output::json(&LedgerTotalsJson::new(&totals, Unit { ledger: number, asset }))?;
+    } else {
+        print_ledgers(&[totals], assets)?;
+    }
+    check_balance(&[totals])
+}
+
+fn print_ledgers(ledgers: &[LedgerTotals], assets: &Assets) -> Result<(), Failure> {
+    let row = |totals: &LedgerTotals| {
+        let unit = assets.unit(totals.ledger);
+        vec![
+            unit.label(),
+            totals.accounts.to_string(),
+            unit.format_total(totals.debits_posted),
+            unit.format_total(totals.credits_posted),
+            unit.format_total(totals.debits_pending),
+            unit.format_total(totals.credits_pending),
+            if totals.is_balanced() { "balanced" } else { "NOT BALANCED" }.to_owned(),
+        ]
+    };
+    let headings = [
+        ("ASSET", Align::Left),
+        ("ACCOUNTS", Align::Right),
+        ("DEBITS", Align::Right),
+        ("CREDITS", Align::Right),
+        ("PENDING DEBITS", Align::Right),
+        ("PENDING CREDITS", Align::Right),
+        ("", Align::Left),
+    ];
+    output::table(&headings, &ledgers.iter().map(row).collect::<Vec<_>>(), "no accounts yet")
+}
+
+/// A failure when debits and credits of a ledger differ.
+fn check_balance(ledgers: &[LedgerTotals]) -> Result<(), Failure> {
+    match ledgers.iter().find(|totals| !totals.is_balanced()) {
         None => Ok(()),
         Some(totals) => {
             Err(Failure::Verification(format!("debits and credits of ledger {} differ", totals.ledger)))

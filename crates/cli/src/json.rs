@@ -2,8 +2,8 @@
 //! minor units, heads are hexadecimal.
 
 use bezant_client::{
-    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, Movement, MovementNumber,
-    Nanos, Transfer, TransferView,
+    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, LedgerTotals, Movement,
+    MovementNumber, Nanos, Transfer, TransferView,
 };
 use bezant_types::Total;
 use serde::{Serialize, Serializer};
@@ -287,8 +287,30 @@ pub(crate) struct BooksJson {
 pub(crate) struct LedgerTotalsJson {
     ledger: u32,
     asset: Option<String>,
+    /// Digits after the decimal point; `null` = the ledger has no asset.
+    scale: Option<u8>,
     accounts: u64,
+    balanced: bool,
     balances: TotalsJson,
+}
+
+impl LedgerTotalsJson {
+    /// The totals; `unit` is that of the ledger.
+    pub(crate) fn new(totals: &LedgerTotals, unit: Unit) -> Self {
+        Self {
+            ledger: totals.ledger.0,
+            asset: asset_code(unit),
+            scale: unit.asset.map(|asset| asset.scale),
+            accounts: totals.accounts,
+            balanced: totals.is_balanced(),
+            balances: TotalsJson {
+                debits_pending: Text(totals.debits_pending),
+                debits_posted: Text(totals.debits_posted),
+                credits_pending: Text(totals.credits_pending),
+                credits_posted: Text(totals.credits_posted),
+            },
+        }
+    }
 }
 
 /// Sums over the accounts of a ledger.
@@ -303,17 +325,7 @@ pub(crate) struct TotalsJson {
 impl BooksJson {
     /// The books, with the codes of the assets.
     pub(crate) fn new(books: &Books, assets: &Assets) -> Self {
-        let totals = |totals: &bezant_client::LedgerTotals| LedgerTotalsJson {
-            ledger: totals.ledger.0,
-            asset: asset_code(assets.unit(totals.ledger)),
-            accounts: totals.accounts,
-            balances: TotalsJson {
-                debits_pending: Text(totals.debits_pending),
-                debits_posted: Text(totals.debits_posted),
-                credits_pending: Text(totals.credits_pending),
-                credits_posted: Text(totals.credits_posted),
-            },
-        };
+        let totals = |totals: &LedgerTotals| LedgerTotalsJson::new(totals, assets.unit(totals.ledger));
         Self {
             time: Text(books.time),
             accounts: books.accounts,
@@ -321,7 +333,7 @@ impl BooksJson {
             refusals: books.history.refusals,
             pending: books.pending,
             expiry_paused: books.expiry_is_paused,
-            balanced: books.ledgers.iter().all(bezant_client::LedgerTotals::is_balanced),
+            balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
             ledgers: books.ledgers.iter().map(totals).collect(),
         }
     }

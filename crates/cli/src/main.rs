@@ -300,7 +300,7 @@ async fn run_in_session(command: Command, session: &Session) -> Result<(), Failu
         Command::Transfer(command) => command.run(session).await,
         Command::Pay(args) => transfer::pay(session, &args).await,
         Command::Asset(command) => command.run(session).await,
-        Command::Books(_) => asset::books(session).await,
+        Command::Books(args) => asset::books(session, &args).await,
         Command::Events(args) => events::run(session, &args).await,
         Command::Export(args) => exchange::export::run(session, &args).await,
         Command::Import(command) => command.run(session).await,

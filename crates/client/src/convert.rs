@@ -5,12 +5,12 @@
 
 use bezant_api::v1;
 use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, records};
-use bezant_ledger::{Books, LedgerTotals};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFlags, AccountId, AccountView, Asset, Balances, Bounds,
     Chain, Head, HistoryPosition, Hold, HoldFilter, HoldState, LedgerNumber, Movement, MovementKind,
     MovementNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags, TransferId, TransferView,
 };
+use bezant_types::{Books, LedgerTotals};
 
 use bytes::Bytes;
 
@@ -201,26 +201,28 @@ pub(crate) fn asset(asset: &v1::Asset) -> Result<Asset> {
 
 /// The books.
 pub(crate) fn books(reply: &v1::GetBooksReply) -> Books {
-    let totals = |totals: &v1::LedgerTotals| {
-        let low = balances_of(totals.balances.as_ref());
-        let high = balances_of(totals.carries.as_ref());
-        let total = |high: u128, low| Total { high: u64::try_from(high).unwrap_or(u64::MAX), low };
-        LedgerTotals {
-            ledger: LedgerNumber(totals.ledger),
-            accounts: totals.accounts,
-            debits_pending: total(high.debits_pending, low.debits_pending),
-            debits_posted: total(high.debits_posted, low.debits_posted),
-            credits_pending: total(high.credits_pending, low.credits_pending),
-            credits_posted: total(high.credits_posted, low.credits_posted),
-        }
-    };
     Books {
         time: Nanos(reply.time),
         history: HistoryPosition { movements: reply.movements, refusals: reply.refusals },
         accounts: reply.accounts,
         pending: reply.pending,
         expiry_is_paused: reply.expiry_paused,
-        ledgers: reply.ledgers.iter().map(totals).collect(),
+        ledgers: reply.ledgers.iter().map(ledger_totals).collect(),
+    }
+}
+
+/// The totals of one ledger.
+pub(crate) fn ledger_totals(totals: &v1::LedgerTotals) -> LedgerTotals {
+    let low = balances_of(totals.balances.as_ref());
+    let high = balances_of(totals.carries.as_ref());
+    let total = |high: u128, low| Total { high: u64::try_from(high).unwrap_or(u64::MAX), low };
+    LedgerTotals {
+        ledger: LedgerNumber(totals.ledger),
+        accounts: totals.accounts,
+        debits_pending: total(high.debits_pending, low.debits_pending),
+        debits_posted: total(high.debits_posted, low.debits_posted),
+        credits_pending: total(high.credits_pending, low.credits_pending),
+        credits_posted: total(high.credits_posted, low.credits_posted),
     }
 }
 

@@ -7,15 +7,12 @@
 //! created has the outcome `exists`.
 
 use bezant_api::{settle, v1};
-use bezant_codec::{records, result_from_bytes};
-use bezant_ledger::{
-    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
-    name_to_bytes,
-};
+use bezant_codec::{Event, Operation, records, result_from_bytes};
 use bezant_types::limits::{EVENTS_MAX, NAME_SIZE_MAX, REQUEST_SIZE_MAX, RESULT_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, AccountFlags, AccountId, Asset, AssetStatus, Bounds, CreateAccountStatus,
-    CreateTransferStatus, EventResult, ExpiryStatus, Transfer, TransferFlags, UnknownStatus,
+    Account, AccountChangeStatus, AccountFlags, AccountId, Asset, AssetStatus, Bounds, ChangeBounds,
+    CreateAccountStatus, CreateTransferStatus, EventResult, ExpiryStatus, ExtendedAccount, ExtendedTransfer,
+    SetBounds, SetExpiry, SetName, Transfer, TransferFlags, UnknownStatus, name_to_bytes,
 };
 use bytes::Bytes;
 
@@ -220,7 +217,7 @@ impl Client {
     /// those of [`Operation`].
     pub async fn submit_raw(&self, operation: Operation, records: Bytes) -> Result<Submitted, ClientError> {
         let message = v1::SubmitRequest { operation: i32::from(operation as u16), records: records.clone() };
-        let ids = || ids_of_records(operation, &records);
+        let ids = || operation.ids(&records);
         let answer = self
             .call_write(message, ids, |mut service, request| async move { service.submit(request).await })
             .await?;
@@ -314,17 +311,6 @@ fn transfer_ids(events: &[Transfer]) -> Vec<u128> {
     events.iter().map(|event| event.id.0).collect()
 }
 
-/// The ids at the start of the events of a request; the ledgers of assets. Changes of expiry have no id.
-fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
-    let size = operation.event_size().max(1);
-    let id = |event: &[u8]| match operation {
-        Operation::SetExpiry => None,
-        Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
-        _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
-    };
-    records.chunks_exact(size).filter_map(id).collect()
-}
-
 /// Limit of the events in a request of that operation: at most 8,189 events and at most 1 MiB.
 const fn events_max(operation: Operation) -> usize {
     let by_size = REQUEST_SIZE_MAX / operation.event_size();
@@ -397,18 +383,6 @@ mod tests {
         let outcomes = outcomes(&results, CreateTransferStatus::from_number).unwrap();
         assert_eq!(outcomes, [Outcome { status: CreateTransferStatus::Created, timestamp: Nanos(7) }]);
         assert!(results_of(&answer, 2).is_err(), "a result is missing");
-    }
-
-    #[test]
-    fn the_ids_of_a_request_are_read_from_its_records() {
-        let id = |id| Transfer { id: bezant_types::TransferId(id), ..Transfer::default() };
-        let records = Event::write_all(&[id(7), id(u128::MAX - 1)]);
-        assert_eq!(ids_of_records(Operation::CreateTransfers, &records), [7, u128::MAX - 1]);
-        let asset =
-            Asset { ledger: bezant_types::LedgerNumber(700), code: "GOLD".parse().unwrap(), scale: 2 };
-        assert_eq!(ids_of_records(Operation::RegisterAssets, &Event::write_all(&[asset])), [700]);
-        let pause = Event::write_all(&[SetExpiry::Paused { movements: 7 }]);
-        assert_eq!(ids_of_records(Operation::SetExpiry, &pause), [0_u128; 0]);
     }
 
     #[test]

@@ -64,7 +64,7 @@ mod read;
 mod retry;
 
 pub use bezant_api::v1::{ClusterChange, ClusterNode, GetClusterReply as ClusterReply};
-pub use bezant_ledger::{Books, LedgerTotals, Operation};
+pub use bezant_codec::Operation;
 pub use bezant_types::{
     Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,
     AccountView, Asset, AssetCode, AssetStatus, Balances, Bounds, Chain, CreateAccountStatus,
@@ -72,6 +72,7 @@ pub use bezant_types::{
     MovementFilter, MovementKind, MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId,
     TransferView,
 };
+pub use bezant_types::{Books, LedgerTotals};
 pub use client::Client;
 pub use config::{ClientBuilder, Reads};
 pub use create::Submitted;

@@ -2,11 +2,10 @@
 //! [`crate::Reads`].
 
 use bezant_api::v1;
-use bezant_ledger::Books;
 use bezant_types::limits::RESULTS_MAX;
 use bezant_types::{
-    AccountBalance, AccountFilter, AccountId, AccountView, Asset, HoldFilter, Movement, MovementFilter,
-    MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
+    AccountBalance, AccountFilter, AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber,
+    LedgerTotals, Movement, MovementFilter, MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
 };
 
 use crate::{Client, ClientError, convert};
@@ -138,6 +137,20 @@ impl Client {
             })
             .await?;
         Ok(convert::books(&answer.reply))
+    }
+
+    /// The totals of one ledger, and its asset where it has one; [`ClientError::NotFound`] for a ledger with
+    /// neither an account nor an asset.
+    pub async fn ledger(&self, ledger: LedgerNumber) -> Result<(LedgerTotals, Option<Asset>), ClientError> {
+        let answer = self
+            .call(v1::GetLedgerRequest { ledger: ledger.0 }, |mut service, request| async move {
+                service.get_ledger(request).await
+            })
+            .await?;
+        let missing = || ClientError::Protocol { reason: "an answer without totals".to_owned() };
+        let totals = answer.reply.totals.as_ref().ok_or_else(missing)?;
+        let asset = answer.reply.asset.as_ref().map(convert::asset).transpose()?;
+        Ok((convert::ledger_totals(totals), asset))
     }
 
     /// The state of the cluster as the answering node reports it. To read every node, use a client for each:

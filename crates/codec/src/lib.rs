@@ -16,6 +16,7 @@ mod checksum;
 mod field;
 mod filter;
 mod movement;
+mod operation;
 mod reader;
 mod record;
 
@@ -26,6 +27,7 @@ pub use filter::{
     query_filter_from_bytes, query_filter_to_bytes,
 };
 pub use movement::{MOVEMENT_SIZE, movement_from_bytes, movement_to_bytes};
+pub use operation::{Creates, Event, KEYED_HEAD_SIZE, KeyedHead, Operation, TaggedAccount, TaggedTransfer};
 pub use reader::{DecodeError, Reader};
 pub use record::{
     ACCOUNT_BALANCE_SIZE, account_balance_from_bytes, account_balance_to_bytes, account_from_bytes,

@@ -15,6 +15,9 @@ pub enum DecodeError {
     /// A field has a value that is not defined.
     #[error("a field has a value that is not defined")]
     Value,
+    /// A field's tag is unknown, not allowed in this record, repeated, or not in ascending order.
+    #[error("a field has a tag that is unknown or out of order")]
+    Tag,
     /// The checksum does not match.
     #[error("the checksum does not match")]
     Checksum,

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Ledger, Operation, ToCommand};
 use bezant_rsm::{Entry, StateMachine};
 use bezant_types::{Account, AccountId, Fetched, LedgerNumber, LogIndex, Nanos, Transfer, TransferId};
 

@@ -17,8 +17,8 @@ use bezant_types::{
 use hashbrown::HashTable;
 
 use crate::hash::{FixedHashMap, hash_bytes, hash_id};
-use crate::operation::name_from_bytes;
 use crate::snapshot::Snapshot;
+use bezant_types::name_from_bytes;
 
 /// An account in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

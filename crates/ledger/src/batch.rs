@@ -3,15 +3,12 @@
 //! This module contains the code that accounts and transfers share. Their separate checks are in
 //! `create_accounts` and `create_transfers`.
 
-use alloc::vec::Vec;
-
-use bezant_codec::{Reader, put_trailer, result_to_bytes};
+use bezant_codec::{Event, Reader, put_trailer, result_to_bytes};
 use bezant_types::{EventResult, Nanos, limits::RESULT_SIZE};
 use bytes::{Bytes, BytesMut};
 
 use crate::Ledger;
 use crate::found::Found;
-use crate::operation::Event;
 
 /// The result of an event: the number of its status, and the timestamp in the client's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +46,6 @@ pub(crate) struct BatchStatuses {
 /// An event that creates an account or transfer and may be linked to the next event.
 pub(crate) trait BatchEvent: Event + Copy {
     const STATUSES: BatchStatuses;
-    /// Size of one event in bytes.
-    const SIZE: usize;
 
     fn is_linked(&self) -> bool;
 
@@ -96,7 +91,7 @@ impl Results {
         self.bytes.freeze()
     }
 
-    fn push(&mut self, outcome: Outcome) {
+    pub(crate) fn push(&mut self, outcome: Outcome) {
         let result = EventResult { timestamp: outcome.timestamp, status: outcome.status };
         self.bytes.extend_from_slice(&result_to_bytes(result));
     }
@@ -129,7 +124,7 @@ impl Ledger {
         first: Nanos,
         found: &Found,
     ) -> Bytes {
-        let mut results = Results::with_head(&[], body.len() / E::SIZE * RESULT_SIZE);
+        let mut results = Results::with_head(&[], E::count(body) * RESULT_SIZE);
         self.apply_batch::<E>(body, first, found, &mut results);
         results.into_bytes()
     }
@@ -146,7 +141,7 @@ impl Ledger {
         let mut reader = Reader::new(body);
         // Timestamps after `last`, up to the entry's time, belong to the events of later batches and
         // requests.
-        let last = Nanos((first.0 + (body.len() / E::SIZE) as u64).saturating_sub(1));
+        let last = Nanos((first.0 + E::count(body) as u64).saturating_sub(1));
         let mut chain = Chain::None;
         let mut batch_is_imported = None;
         let mut timestamp = first;
@@ -212,20 +207,4 @@ fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, last: Nano
         return Some(E::STATUSES.imported_event_timestamp_out_of_range);
     }
     (event.timestamp() >= last).then_some(E::STATUSES.imported_event_timestamp_must_not_advance)
-}
-
-/// Applies events that create nothing and are never linked. `apply` returns the status of an event.
-pub(crate) fn apply_each<E: Event>(
-    body: &[u8],
-    first: Nanos,
-    event_size: usize,
-    mut apply: impl FnMut(&[u8], Result<E, bezant_codec::DecodeError>) -> u32,
-) -> Bytes {
-    let events: Vec<&[u8]> = body.chunks(event_size).collect();
-    let mut results = Results::with_head(&[], events.len() * RESULT_SIZE);
-    for (event, timestamp) in events.into_iter().zip(first.0..) {
-        let status = apply(event, E::from_reader(&mut Reader::new(event)));
-        results.push(Outcome { status, timestamp: Nanos(timestamp) });
-    }
-    results.bytes.freeze()
 }

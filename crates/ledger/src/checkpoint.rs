@@ -29,10 +29,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::Ledger;
 use crate::accounts::{AccountState, Accounts, Name};
 use crate::assets::Assets;
-use crate::operation::{Event, Operation};
 use crate::pending::PendingTransfers;
 use crate::rules::Rules;
 use crate::window::Window;
+use bezant_codec::{Event, Operation};
 
 const MAGIC: &[u8; 8] = b"BZLEDGER";
 const VERSION: u32 = 3;

@@ -1,15 +1,15 @@
 //! Creating accounts: the checks, in the order of the contract (`docs/data-model.md`).
 
+use bezant_codec::TaggedAccount;
 use bezant_types::{
-    Account, AccountFlags, AccountView, Bounds, CreateAccountStatus as Status, Nanos,
-    limits::{NAME_SIZE_MAX, RECORD_SIZE},
+    Account, AccountFlags, Bounds, CreateAccountStatus as Status, ExtendedAccount, Nanos,
+    compare_account_records, limits::NAME_SIZE_MAX, name_from_bytes,
 };
 
 use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
-use crate::operation::{EXTENDED_ACCOUNT_SIZE, ExtendedAccount, name_from_bytes, name_to_bytes};
 
 /// The fields of an extended request that are not in the record of 128 bytes.
 struct Extension<'event> {
@@ -19,7 +19,6 @@ struct Extension<'event> {
 
 impl BatchEvent for Account {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.flags.contains(AccountFlags::LINKED)
@@ -46,7 +45,6 @@ impl BatchEvent for Account {
 
 impl BatchEvent for ExtendedAccount {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = EXTENDED_ACCOUNT_SIZE;
 
     fn is_linked(&self) -> bool {
         self.account.is_linked()
@@ -70,6 +68,34 @@ impl BatchEvent for ExtendedAccount {
     }
 
     fn refuse(&self, _ledger: &mut Ledger, _outcome: Outcome) {}
+}
+
+impl BatchEvent for TaggedAccount {
+    const STATUSES: BatchStatuses = STATUSES;
+
+    fn is_linked(&self) -> bool {
+        self.0.is_linked()
+    }
+
+    fn is_imported(&self) -> bool {
+        self.0.is_imported()
+    }
+
+    fn ends_pause(&self) -> bool {
+        self.0.ends_pause()
+    }
+
+    fn timestamp(&self) -> Nanos {
+        BatchEvent::timestamp(&self.0)
+    }
+
+    fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation {
+        self.0.create(ledger, timestamp, found)
+    }
+
+    fn refuse(&self, ledger: &mut Ledger, outcome: Outcome) {
+        self.0.refuse(ledger, outcome);
+    }
 }
 
 const STATUSES: BatchStatuses = BatchStatuses {
@@ -140,60 +166,13 @@ fn check_exists(
     let state = ledger.accounts.get(place);
     let is_unused = state.spends.sequence == 0 && state.receipts.sequence == 0;
     let ignores_missing_import = ledger.rules.ignores_missing_import();
-    let status = compare_records(account, &state.account, is_unused, ignores_missing_import);
+    let status = compare_account_records(account, &state.account, is_unused, ignores_missing_import);
     if status != Status::Exists {
         status
     } else if extension.is_some_and(|extension| *extension.name != ledger.accounts.name(place)) {
         Status::ExistsWithDifferentName
     } else if extension.is_some_and(|extension| extension.bounds != state.bounds) {
         Status::ExistsWithDifferentBounds
-    } else {
-        Status::Exists
-    }
-}
-
-/// Compares a request with the account that has its id. Returns the status of the first field that differs,
-/// in the order of the contract, or `exists`. Name and bounds are compared only when the request is extended.
-pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &AccountView) -> Status {
-    let is_unused = existing.spends.sequence == 0 && existing.receipts.sequence == 0;
-    let status = compare_records(&sent.account, &existing.account, is_unused, true);
-    if status != Status::Exists || !is_extended {
-        status
-    } else if name_to_bytes(&existing.name) != Some(sent.name) {
-        Status::ExistsWithDifferentName
-    } else if sent.bounds != existing.bounds {
-        Status::ExistsWithDifferentBounds
-    } else {
-        Status::Exists
-    }
-}
-
-/// `is_unused` is true when the existing account has never had a transfer. `ignores_missing_import` is true
-/// when a request without the flag `imported` may match an imported account.
-fn compare_records(
-    account: &Account,
-    existing: &Account,
-    is_unused: bool,
-    ignores_missing_import: bool,
-) -> Status {
-    // A transfer may have closed the account since it was created. So the flag `closed` counts only on an
-    // account that has never had a transfer: that account was created closed.
-    let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
-    // A program that creates its accounts at each start need not know that they were imported.
-    let differs_only_by_import =
-        ignores_missing_import && account.flags.union(AccountFlags::IMPORTED) == flags;
-    if account.flags != flags && !differs_only_by_import {
-        Status::ExistsWithDifferentFlags
-    } else if account.user_data_128 != existing.user_data_128 {
-        Status::ExistsWithDifferentUserData128
-    } else if account.user_data_64 != existing.user_data_64 {
-        Status::ExistsWithDifferentUserData64
-    } else if account.user_data_32 != existing.user_data_32 {
-        Status::ExistsWithDifferentUserData32
-    } else if account.ledger != existing.ledger {
-        Status::ExistsWithDifferentLedger
-    } else if account.code != existing.code {
-        Status::ExistsWithDifferentCode
     } else {
         Status::Exists
     }

@@ -4,10 +4,10 @@
 //! Post and void, which resolve a pending transfer, are in `two_phase`.
 
 use bezant_codec::chain::next_head;
-use bezant_codec::{DecodeError, Reader};
+use bezant_codec::{DecodeError, Event, Reader, TaggedTransfer};
 use bezant_types::{
-    Bounds, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos, Refusal,
-    Transfer, TransferFlags, TransferId, limits,
+    Bounds, CreateTransferStatus as Status, ExtendedTransfer, FetchedTransfer, Head, Movement, MovementKind,
+    Nanos, Refusal, Transfer, TransferFlags, TransferId, limits,
 };
 
 use bytes::BytesMut;
@@ -16,12 +16,10 @@ use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
-use crate::operation::{EXTENDED_TRANSFER_SIZE, Event, ExtendedTransfer};
 use crate::rules::Rules;
 
 impl BatchEvent for Transfer {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = limits::RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.flags.contains(TransferFlags::LINKED)
@@ -50,7 +48,6 @@ impl BatchEvent for Transfer {
 
 impl BatchEvent for ExtendedTransfer {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = EXTENDED_TRANSFER_SIZE;
 
     fn is_linked(&self) -> bool {
         self.transfer.is_linked()
@@ -77,6 +74,34 @@ impl BatchEvent for ExtendedTransfer {
     }
 }
 
+impl BatchEvent for TaggedTransfer {
+    const STATUSES: BatchStatuses = STATUSES;
+
+    fn is_linked(&self) -> bool {
+        self.0.is_linked()
+    }
+
+    fn is_imported(&self) -> bool {
+        self.0.is_imported()
+    }
+
+    fn ends_pause(&self) -> bool {
+        self.0.ends_pause()
+    }
+
+    fn timestamp(&self) -> Nanos {
+        BatchEvent::timestamp(&self.0)
+    }
+
+    fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation {
+        self.0.create(ledger, timestamp, found)
+    }
+
+    fn refuse(&self, ledger: &mut Ledger, outcome: Outcome) {
+        self.0.refuse(ledger, outcome);
+    }
+}
+
 /// A transfer of a client that supports only the statuses of TigerBeetle's model (below 1000). Every other
 /// status is mapped to the nearest of these, because some clients hang on a status number that they do not
 /// know.
@@ -84,6 +109,8 @@ impl BatchEvent for ExtendedTransfer {
 pub(crate) struct ClassicTransfer(Transfer);
 
 impl Event for ClassicTransfer {
+    const SIZE: usize = Transfer::SIZE;
+
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Transfer::from_reader(reader).map(Self)
     }
@@ -95,7 +122,6 @@ impl Event for ClassicTransfer {
 
 impl BatchEvent for ClassicTransfer {
     const STATUSES: BatchStatuses = STATUSES;
-    const SIZE: usize = limits::RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.0.is_linked()

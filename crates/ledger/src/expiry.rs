@@ -17,7 +17,7 @@
 use bezant_types::{ExpiryStatus, Nanos, Transfer, TransferFlags};
 
 use crate::Ledger;
-use crate::operation::SetExpiry;
+use bezant_types::SetExpiry;
 
 impl Ledger {
     pub(crate) fn set_expiry(&mut self, change: SetExpiry) -> ExpiryStatus {

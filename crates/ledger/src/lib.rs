@@ -19,7 +19,9 @@ extern crate alloc;
 mod accounts;
 mod assets;
 mod batch;
+mod changes;
 mod checkpoint;
+mod command;
 mod create_accounts;
 mod create_transfers;
 mod expiry;
@@ -27,7 +29,6 @@ mod found;
 mod hash;
 mod keyed;
 mod machine;
-mod operation;
 mod pending;
 mod query;
 mod rules;
@@ -38,14 +39,16 @@ mod two_phase;
 mod window;
 
 pub use accounts::AccountScan;
-pub use create_accounts::compare_accounts;
-pub use keyed::{KEYED_HEAD_SIZE, KeyedHead};
+pub use command::{ToCommand, ToKeyedCommand};
 pub use machine::Ledger;
-pub use operation::{
-    ASSET_SIZE, CHANGE_BOUNDS_SIZE, ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event,
-    ExtendedAccount, ExtendedTransfer, Operation, SET_BOUNDS_SIZE, SET_EXPIRY_SIZE, SET_NAME_SIZE, SetBounds,
-    SetExpiry, SetName, name_from_bytes, name_to_bytes,
-};
-pub use query::{Books, HoldScan, LedgerAnswer, LedgerQuery, LedgerTotals};
+pub use query::{HoldScan, LedgerAnswer, LedgerQuery};
 pub use session::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};
-pub use two_phase::compare_transfers;
+
+// The records and bytes of the operations, which clients also know, for those who use the ledger.
+pub use bezant_codec::{
+    Creates, Event, KEYED_HEAD_SIZE, KeyedHead, Operation, TaggedAccount, TaggedTransfer,
+};
+pub use bezant_types::{
+    Books, ChangeBounds, ExtendedAccount, ExtendedTransfer, LedgerTotals, SetBounds, SetExpiry, SetName,
+    compare_accounts, compare_transfers, name_from_bytes, name_to_bytes,
+};

@@ -2,25 +2,20 @@
 
 use alloc::vec::Vec;
 
-use bezant_codec::records;
+use bezant_codec::{Creates, KeyedHead, Operation, TaggedAccount, TaggedTransfer, records};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, ExpiryStatus, FetchKey, Fetched,
-    HistoryPosition, HistoryRows, LogIndex, Nanos, Transfer, TransferFlags,
+    Account, Asset, ChangeBounds, ExtendedAccount, ExtendedTransfer, FetchKey, Fetched, HistoryPosition,
+    HistoryRows, LogIndex, Nanos, SetBounds, SetExpiry, SetName, Transfer, TransferFlags,
 };
 use bytes::Bytes;
 
 use crate::accounts::Accounts;
 use crate::assets::Assets;
-use crate::batch::apply_each;
+use crate::batch::BatchEvent;
 use crate::checkpoint::Cut;
 use crate::found::Found;
-use crate::keyed::KeyedHead;
-use crate::operation::{
-    ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, ExtendedAccount, ExtendedTransfer,
-    Operation, SetBounds, SetExpiry, SetName, name_from_bytes,
-};
 use crate::pending::PendingTransfers;
 use crate::query::{LedgerAnswer, LedgerQuery};
 use crate::rules::Rules;
@@ -77,44 +72,6 @@ impl Ledger {
     fn apply_command(&mut self, index: LogIndex, command: &Command, first: Nanos, found: &Found) -> Bytes {
         let body = &command.body;
         match Operation::from_number(command.operation) {
-            Some(Operation::CreateAccounts) => self.apply_command_batch::<Account>(body, first, found),
-            Some(Operation::CreateTransfers) => self.apply_command_batch::<Transfer>(body, first, found),
-            Some(Operation::CreateAccountsExtended) => {
-                self.apply_command_batch::<ExtendedAccount>(body, first, found)
-            }
-            Some(Operation::CreateTransfersExtended) => {
-                self.apply_command_batch::<ExtendedTransfer>(body, first, found)
-            }
-            Some(operation @ Operation::SetBounds) => {
-                apply_each(body, first, operation.event_size(), |_, event| {
-                    event.map_or(AccountChangeStatus::BoundsInvalid, |it| self.set_bounds(&it)).number()
-                })
-            }
-            Some(operation @ Operation::ChangeBounds) => {
-                apply_each(body, first, operation.event_size(), |_, event| {
-                    event.map_or(AccountChangeStatus::BoundsInvalid, |it| self.change_bounds(&it)).number()
-                })
-            }
-            Some(operation @ Operation::SetExpiry) => {
-                apply_each(body, first, operation.event_size(), |_, event: Result<SetExpiry, _>| {
-                    event.map_or(ExpiryStatus::ExpiryInvalid, |it| self.set_expiry(it)).number()
-                })
-            }
-            Some(operation @ Operation::SetName) => {
-                apply_each(body, first, operation.event_size(), |_, event| {
-                    event.map_or(AccountChangeStatus::NameInvalid, |it| self.set_name(&it)).number()
-                })
-            }
-            Some(operation @ Operation::RegisterAssets) => {
-                apply_each::<Asset>(body, first, operation.event_size(), |bytes, event| {
-                    let refused = if bytes.starts_with(&[0; 4]) {
-                        AssetStatus::LedgerMustNotBeZero
-                    } else {
-                        AssetStatus::CodeInvalid
-                    };
-                    event.map_or(refused, |it| self.register_asset(it)).number()
-                })
-            }
             Some(Operation::Expire) => {
                 self.expire(first, usize::try_from(command.events).unwrap_or(EXPIRE_MAX));
                 Bytes::new()
@@ -123,57 +80,61 @@ impl Ledger {
                 operation @ (Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply),
             ) => self.apply_session(operation, index, command, first, found),
             Some(Operation::CreateKeyed) => self.apply_keyed(body, first, found),
+            Some(operation) => self.apply_events(operation, body, first, found),
             // Written by a later version of the program. Every replica of this version ignores it.
             None => Bytes::new(),
         }
     }
 
-    fn set_bounds(&mut self, change: &SetBounds) -> AccountChangeStatus {
-        let Bounds { minimum, maximum } = change.bounds;
-        let account_id = change.account_id;
-        self.change_bounds(&ChangeBounds { account_id, minimum: Some(minimum), maximum: Some(maximum) })
+    /// Applies the events of a client; `first` is the timestamp of the first of them.
+    pub(crate) fn apply_events(
+        &mut self,
+        operation: Operation,
+        body: &[u8],
+        first: Nanos,
+        found: &Found,
+    ) -> Bytes {
+        match operation {
+            Operation::CreateAccounts => self.apply_command_batch::<Account>(body, first, found),
+            Operation::CreateTransfers => self.apply_command_batch::<Transfer>(body, first, found),
+            Operation::CreateAccountsExtended => {
+                self.apply_command_batch::<ExtendedAccount>(body, first, found)
+            }
+            Operation::CreateTransfersExtended => {
+                self.apply_command_batch::<ExtendedTransfer>(body, first, found)
+            }
+            Operation::CreateAccountsTagged => {
+                self.apply_tagged::<TaggedAccount>(operation, body, first, found)
+            }
+            Operation::CreateTransfersTagged => {
+                self.apply_tagged::<TaggedTransfer>(operation, body, first, found)
+            }
+            Operation::SetBounds => self.apply_changes::<SetBounds>(body, first),
+            Operation::SetName => self.apply_changes::<SetName>(body, first),
+            Operation::RegisterAssets => self.apply_changes::<Asset>(body, first),
+            Operation::ChangeBounds => self.apply_changes::<ChangeBounds>(body, first),
+            Operation::SetExpiry => self.apply_changes::<SetExpiry>(body, first),
+            Operation::Expire
+            | Operation::OpenSession
+            | Operation::SessionCreate
+            | Operation::SessionReply
+            | Operation::CreateKeyed => Bytes::new(),
+        }
     }
 
-    fn change_bounds(&mut self, change: &ChangeBounds) -> AccountChangeStatus {
-        let Some(place) = self.accounts.find(change.account_id) else {
-            return AccountChangeStatus::AccountNotFound;
-        };
-        let before = self.accounts.get(place).bounds;
-        let bounds = Bounds {
-            minimum: change.minimum.unwrap_or(before.minimum),
-            maximum: change.maximum.unwrap_or(before.maximum),
-        };
-        if bounds.minimum > bounds.maximum {
-            return AccountChangeStatus::BoundsInvalid;
+    /// Applies events with tagged fields. Does nothing when one of them is malformed, which this program never
+    /// proposes, or when the program that proposed the entry did not have the operation.
+    fn apply_tagged<E: BatchEvent>(
+        &mut self,
+        operation: Operation,
+        body: &[u8],
+        first: Nanos,
+        found: &Found,
+    ) -> Bytes {
+        if !self.rules.has(operation) || operation.count(body).is_err() {
+            return Bytes::new();
         }
-        self.accounts.change(place).bounds = bounds;
-        AccountChangeStatus::Created
-    }
-
-    fn register_asset(&mut self, asset: Asset) -> AssetStatus {
-        let may_replace = self.rules.currencies_are_replaceable() && !self.accounts.has_ledger(asset.ledger);
-        self.assets.register(asset, may_replace)
-    }
-
-    fn set_name(&mut self, change: &SetName) -> AccountChangeStatus {
-        let Some(place) = self.accounts.find(change.account_id) else {
-            return AccountChangeStatus::AccountNotFound;
-        };
-        if name_from_bytes(&change.name).is_none_or(str::is_empty) {
-            return AccountChangeStatus::NameInvalid;
-        }
-        let name = self.accounts.name(place);
-        if name == change.name {
-            return AccountChangeStatus::Created;
-        }
-        if name != [0; _] {
-            return AccountChangeStatus::NameAlreadySet;
-        }
-        if self.accounts.find_by_name(&change.name).is_some() {
-            return AccountChangeStatus::NameTaken;
-        }
-        self.accounts.set_name(place, change.name);
-        AccountChangeStatus::Created
+        self.apply_command_batch::<E>(body, first, found)
     }
 
     /// Adds the keys of the rows that the transfer's checks may need and that are not in memory.
@@ -193,62 +154,41 @@ impl Ledger {
     }
 
     fn prefetch_command(&self, command: &Command, keys: &mut Vec<FetchKey>) {
-        let operation = Operation::from_number(command.operation);
-        if operation != Some(Operation::CreateKeyed) {
+        let Some(operation) = Operation::from_number(command.operation) else { return };
+        if operation != Operation::CreateKeyed {
             self.prefetch_events(operation, &command.body, keys);
         } else if let Ok((head, events)) = KeyedHead::decode(&command.body) {
             self.prefetch_marks(&head, keys);
-            self.prefetch_events(Some(head.operation), events, keys);
+            self.prefetch_events(head.operation, events, keys);
         }
     }
 
-    fn prefetch_events(&self, operation: Option<Operation>, body: &[u8], keys: &mut Vec<FetchKey>) {
-        match operation {
-            Some(Operation::CreateTransfers) => {
-                for record in records::<RECORD_SIZE>(body).unwrap_or_default() {
-                    self.prefetch_transfer(record, keys);
-                }
+    fn prefetch_events(&self, operation: Operation, body: &[u8], keys: &mut Vec<FetchKey>) {
+        match operation.creates() {
+            Some(Creates::Accounts) => each_record(operation, body, |record| prefetch_account(record, keys)),
+            Some(Creates::Transfers) => {
+                each_record(operation, body, |record| self.prefetch_transfer(record, keys));
             }
-            Some(Operation::CreateTransfersExtended) => {
-                for extended in records::<EXTENDED_TRANSFER_SIZE>(body).unwrap_or_default() {
-                    if let Some(record) = extended.first_chunk() {
-                        self.prefetch_transfer(record, keys);
-                    }
-                }
-            }
-            Some(Operation::CreateAccounts) => {
-                for record in records::<RECORD_SIZE>(body).unwrap_or_default() {
-                    prefetch_account(record, keys);
-                }
-            }
-            Some(Operation::CreateAccountsExtended) => {
-                for extended in records::<EXTENDED_ACCOUNT_SIZE>(body).unwrap_or_default() {
-                    if let Some(record) = extended.first_chunk() {
-                        prefetch_account(record, keys);
-                    }
-                }
-            }
-            Some(Operation::SessionCreate) => {
-                let (operation, records) = session::records_of(body);
-                if operation == Some(Operation::CreateAccounts) {
+            None if operation == Operation::SessionCreate => {
+                let (creates, records) = session::records_of(body);
+                if creates == Some(Creates::Accounts) {
                     records.for_each(|record| prefetch_account(record, keys));
                 } else {
                     records.for_each(|record| self.prefetch_transfer(record, keys));
                 }
             }
-            Some(
-                Operation::SetBounds
-                | Operation::ChangeBounds
-                | Operation::SetExpiry
-                | Operation::SetName
-                | Operation::RegisterAssets
-                | Operation::Expire
-                | Operation::OpenSession
-                | Operation::SessionReply
-                | Operation::CreateKeyed,
-            )
-            | None => {}
+            // A change finds all that it needs in memory.
+            None => {}
         }
+    }
+}
+
+/// Passes the record of each event on.
+fn each_record(operation: Operation, body: &[u8], mut visit: impl FnMut(&[u8; RECORD_SIZE])) {
+    if operation.event_size() == RECORD_SIZE {
+        records::<RECORD_SIZE>(body).unwrap_or_default().iter().for_each(visit);
+    } else {
+        operation.events(body).filter_map(<[u8]>::first_chunk).for_each(&mut visit);
     }
 }
 

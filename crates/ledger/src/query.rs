@@ -10,11 +10,10 @@ use bytes::Bytes;
 use crate::Ledger;
 use crate::accounts::AccountScan;
 use crate::assets::is_built_in;
-use crate::operation::name_to_bytes;
 use crate::session;
 use bezant_types::{
-    AccountId, AccountView, Asset, HistoryPosition, HoldFilter, LedgerNumber, Nanos, QueryFilter, Total,
-    Transfer,
+    Account, AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter,
+    Transfer, limits, name_to_bytes,
 };
 
 /// Accounts that one step of a scan reads: about a millisecond.
@@ -46,6 +45,8 @@ pub enum LedgerQuery {
     Assets,
     /// Sums over all accounts, one row per ledger, in order of the ledgers.
     Books,
+    /// Sums over the accounts of one ledger.
+    Ledger(LedgerNumber),
     /// Whether the expiry of imported pending transfers is paused; answered in constant time.
     ExpiryIsPaused,
     /// Pending transfers that are not resolved, in the order of [`HoldPlace`](bezant_types::HoldPlace).
@@ -54,6 +55,21 @@ pub enum LedgerQuery {
     ScanHolds(HoldScan),
     /// The answer that a request with a session would get if it were committed now.
     Session(SessionRequest),
+}
+
+impl LedgerQuery {
+    /// The most rows that the answer can have. Sums of ledgers are not counted as rows.
+    pub fn rows_max(&self) -> usize {
+        match self {
+            Self::Accounts(ids) => ids.len(),
+            Self::AccountsByName(names) => names.len(),
+            Self::QueryAccounts(filter) => filter.limit_capped(),
+            Self::Holds(filter) => filter.limit_capped(),
+            Self::ScanAccounts(_) | Self::ScanHolds(_) => limits::RESULTS_MAX,
+            Self::Ledger(_) => 1,
+            Self::Assets | Self::Books | Self::ExpiryIsPaused | Self::Session(_) => 0,
+        }
+    }
 }
 
 /// The answer to a [`LedgerQuery`].
@@ -71,6 +87,8 @@ pub enum LedgerAnswer {
     },
     /// To [`LedgerQuery::Books`].
     Books(Books),
+    /// To [`LedgerQuery::Ledger`]; `None` when the ledger has neither an account nor an asset.
+    Ledger(Option<LedgerTotals>),
     /// To [`LedgerQuery::ExpiryIsPaused`].
     ExpiryIsPaused(bool),
     /// To [`LedgerQuery::Holds`].
@@ -78,47 +96,6 @@ pub enum LedgerAnswer {
     /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer).
     /// `None` when the request is the session's next one and must be executed.
     Session(Option<Bytes>),
-}
-
-/// A summary of the whole ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Books {
-    /// Cluster time of the last entry that was applied.
-    pub time: Nanos,
-    /// Number of rows in the history.
-    pub history: HistoryPosition,
-    /// Number of accounts.
-    pub accounts: u64,
-    /// Number of pending transfers without post, void or expiry.
-    pub pending: u64,
-    /// True while an import is in progress: no imported pending transfer expires.
-    pub expiry_is_paused: bool,
-    /// One row per ledger, in order of the ledgers.
-    pub ledgers: Vec<LedgerTotals>,
-}
-
-/// Sums over the accounts of one ledger. Debits always equal credits, posted and pending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct LedgerTotals {
-    /// The ledger of these accounts.
-    pub ledger: LedgerNumber,
-    /// Number of accounts.
-    pub accounts: u64,
-    /// Reserved debits.
-    pub debits_pending: Total,
-    /// Posted debits.
-    pub debits_posted: Total,
-    /// Reserved credits.
-    pub credits_pending: Total,
-    /// Posted credits.
-    pub credits_posted: Total,
-}
-
-impl LedgerTotals {
-    /// True when debits equal credits.
-    pub fn is_balanced(&self) -> bool {
-        self.debits_pending == self.credits_pending && self.debits_posted == self.credits_posted
-    }
 }
 
 impl Ledger {
@@ -145,6 +122,7 @@ impl Ledger {
                 LedgerAnswer::Assets { assets, provisional }
             }
             LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+            LedgerQuery::Ledger(ledger) => LedgerAnswer::Ledger(self.totals_of(ledger)),
             LedgerQuery::ExpiryIsPaused => LedgerAnswer::ExpiryIsPaused(self.expiry_is_paused),
             LedgerQuery::Holds(filter) => return self.hold_step(HoldScan { filter, found: Vec::new() }),
             LedgerQuery::ScanHolds(scan) => return self.hold_step(scan),
@@ -180,17 +158,22 @@ impl Ledger {
         }
     }
 
+    fn totals_of(&self, ledger: LedgerNumber) -> Option<LedgerTotals> {
+        let mut totals = LedgerTotals { ledger, ..LedgerTotals::default() };
+        if !self.accounts.has_ledger(ledger) {
+            return self.assets.all().iter().any(|asset| asset.ledger == ledger).then_some(totals);
+        }
+        let accounts = self.accounts.all().iter().map(|state| &state.account);
+        accounts.filter(|account| account.ledger == ledger).for_each(|account| add(&mut totals, account));
+        Some(totals)
+    }
+
     fn books(&self) -> Books {
         let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
         for state in self.accounts.all() {
-            let account = &state.account;
-            let totals = ledgers.entry(account.ledger).or_default();
-            totals.ledger = account.ledger;
-            totals.accounts += 1;
-            totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
-            totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
-            totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
-            totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
+            let ledger = state.account.ledger;
+            let empty = || LedgerTotals { ledger, ..LedgerTotals::default() };
+            add(ledgers.entry(ledger).or_insert_with(empty), &state.account);
         }
         Books {
             time: self.time,
@@ -201,4 +184,13 @@ impl Ledger {
             ledgers: ledgers.into_values().collect(),
         }
     }
+}
+
+/// Adds an account to the totals of its ledger.
+fn add(totals: &mut LedgerTotals, account: &Account) {
+    totals.accounts += 1;
+    totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
+    totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
+    totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
+    totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
 }

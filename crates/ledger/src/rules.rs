@@ -8,7 +8,10 @@
 //! | rules | version | what is new |
 //! |---|---|---|
 //! | 0 | 0.1 | |
-//! | 1 | 0.2 | balancing counts bounds; results after the failed event of an imported chain have the timestamp of their position in the request; the ledger number of a currency without accounts can be registered for another asset; one bound can be changed alone; an imported account that is created again without the flag `imported` gets `exists`; while expiry is paused, imported pending transfers keep their timeouts |
+//! | 1 | 0.2, before its release | balancing counts bounds; results after the failed event of an imported chain have the timestamp of their position in the request; the ledger number of a currency without accounts can be registered for another asset; one bound can be changed alone; an imported account that is created again without the flag `imported` gets `exists`; while expiry is paused, imported pending transfers keep their timeouts |
+//! | 2 | 0.2 | operations 15 and 16: accounts and transfers with tagged fields |
+
+use bezant_codec::Operation;
 
 /// The rules of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// The number of the rules in the entries that this program proposes.
-    pub(crate) const NEWEST: u8 = 1;
+    pub(crate) const NEWEST: u8 = 2;
 
     /// The rules with that number.
     ///
@@ -35,6 +38,11 @@ impl Rules {
     /// The same rules for a client that supports only TigerBeetle's model.
     pub(crate) const fn classic(self) -> Self {
         Self { is_classic: true, ..self }
+    }
+
+    /// True when the program that proposed the entry had the operation; otherwise it does nothing.
+    pub(crate) const fn has(self, operation: Operation) -> bool {
+        operation.rules() <= self.number
     }
 
     /// A balancing transfer never moves more than the bounds of the account that it balances allow.

@@ -28,7 +28,7 @@
 
 use alloc::vec::Vec;
 
-use bezant_codec::{Batches, DecodeError, Reader, trailer_size};
+use bezant_codec::{Batches, Creates, DecodeError, Operation, Reader, trailer_size};
 use bezant_rsm::{Admission, Command, Context, SessionRequest};
 use bezant_types::limits::{EVENTS_MAX, RECORD_SIZE, RESULT_SIZE};
 use bezant_types::{Account, ClientId, LogIndex, Nanos, SessionNumber};
@@ -38,7 +38,6 @@ use crate::Ledger;
 use crate::batch::{BatchEvent, Results};
 use crate::create_transfers::ClassicTransfer;
 use crate::found::Found;
-use crate::operation::Operation;
 
 /// Size of the head before the events of a request with a session, in bytes.
 pub const SESSION_HEAD_SIZE: usize = 80;
@@ -188,13 +187,6 @@ impl SessionAnswer {
     }
 }
 
-/// The kind of record that the batches create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Creates {
-    Accounts,
-    Transfers,
-}
-
 /// The decoded body of a *session create*.
 #[derive(Clone, Copy, Debug)]
 struct SessionCreate<'body> {
@@ -212,11 +204,9 @@ impl<'body> SessionCreate<'body> {
     fn decode(body: &'body [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let head = SessionHead::from_reader(&mut reader)?;
-        let creates = match Operation::from_number(head.operation) {
-            Some(Operation::CreateAccounts) => Creates::Accounts,
-            Some(Operation::CreateTransfers) => Creates::Transfers,
-            _ => return Err(DecodeError::Value),
-        };
+        let operation = Operation::from_number(head.operation);
+        let operation = operation.filter(|operation| operation.event_size() == RECORD_SIZE);
+        let creates = operation.and_then(Operation::creates).ok_or(DecodeError::Value)?;
         let rest = reader.rest();
         let events = if head.batches == 1 {
             if !rest.len().is_multiple_of(RECORD_SIZE) {
@@ -339,14 +329,11 @@ impl Ledger {
 }
 
 /// The records in all batches of a *session create*, for the fetch; empty when the body is invalid.
-pub(crate) fn records_of(body: &[u8]) -> (Option<Operation>, impl Iterator<Item = &[u8; RECORD_SIZE]>) {
+pub(crate) fn records_of(body: &[u8]) -> (Option<Creates>, impl Iterator<Item = &[u8; RECORD_SIZE]>) {
     let create = SessionCreate::decode(body).ok();
-    let operation = create.map(|create| match create.creates {
-        Creates::Accounts => Operation::CreateAccounts,
-        Creates::Transfers => Operation::CreateTransfers,
-    });
+    let creates = create.map(|create| create.creates);
     let batches = create.into_iter().flat_map(|create| create.batches());
-    (operation, batches.flat_map(|batch| batch.as_chunks::<RECORD_SIZE>().0))
+    (creates, batches.flat_map(|batch| batch.as_chunks::<RECORD_SIZE>().0))
 }
 
 const _: () =

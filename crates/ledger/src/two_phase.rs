@@ -2,7 +2,7 @@
 
 use bezant_types::{
     AccountFlags, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos,
-    Transfer, TransferFlags, TransferId,
+    Transfer, TransferFlags, TransferId, compare_transfers,
 };
 
 use crate::Ledger;
@@ -51,7 +51,7 @@ impl Ledger {
         if !prev_hash.is_none() && prev_hash != self.accounts.get(places.debit).spends.head {
             return Err(Status::PrevHashMismatch);
         }
-        let record = inherit(transfer, &pending, amount, timestamp);
+        let record = transfer.resolving(&pending, amount, timestamp);
         self.note_account(places.debit);
         self.note_account(places.credit);
         self.release(&pending, places, is_void);
@@ -149,54 +149,6 @@ impl Ledger {
     }
 }
 
-/// Compares a transfer with the recorded one that has its id. Returns the status of the first field that
-/// differs, in the order of the contract, or `exists`. `pending` returns the record of a pending transfer; it
-/// is called only for posts and voids.
-pub fn compare_transfers(
-    transfer: &Transfer,
-    existing: &Transfer,
-    pending: impl FnOnce(TransferId) -> Transfer,
-) -> Status {
-    let resolves = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
-    if transfer.flags != existing.flags {
-        return Status::ExistsWithDifferentFlags;
-    }
-    if transfer.pending_id != existing.pending_id {
-        return Status::ExistsWithDifferentPendingId;
-    }
-    if transfer.timeout_seconds != existing.timeout_seconds {
-        return Status::ExistsWithDifferentTimeout;
-    }
-    if transfer.flags.intersects(resolves) {
-        return check_exists_resolved(transfer, existing, &pending(existing.pending_id));
-    }
-    let balancing = TransferFlags::BALANCING_DEBIT.union(TransferFlags::BALANCING_CREDIT);
-    let amount_differs = if transfer.flags.intersects(balancing) {
-        transfer.amount < existing.amount
-    } else {
-        transfer.amount != existing.amount
-    };
-    if transfer.debit_account_id != existing.debit_account_id {
-        Status::ExistsWithDifferentDebitAccountId
-    } else if transfer.credit_account_id != existing.credit_account_id {
-        Status::ExistsWithDifferentCreditAccountId
-    } else if amount_differs {
-        Status::ExistsWithDifferentAmount
-    } else if transfer.user_data_128 != existing.user_data_128 {
-        Status::ExistsWithDifferentUserData128
-    } else if transfer.user_data_64 != existing.user_data_64 {
-        Status::ExistsWithDifferentUserData64
-    } else if transfer.user_data_32 != existing.user_data_32 {
-        Status::ExistsWithDifferentUserData32
-    } else if transfer.ledger != existing.ledger {
-        Status::ExistsWithDifferentLedger
-    } else if transfer.code != existing.code {
-        Status::ExistsWithDifferentCode
-    } else {
-        Status::Exists
-    }
-}
-
 fn check_fields(transfer: &Transfer) -> Result<(), Status> {
     let both = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
     let others = TransferFlags::PENDING
@@ -245,55 +197,4 @@ fn check_match(transfer: &Transfer, pending: &Transfer) -> Result<u128, Status> 
         return Err(Status::PendingTransferHasDifferentAmount);
     }
     Ok(amount)
-}
-
-/// The final record of a post or void: fields that the request omits are inherited from the pending transfer.
-fn inherit(transfer: &Transfer, pending: &Transfer, amount: u128, timestamp: Nanos) -> Transfer {
-    let or = |given: u128, inherited: u128| if given == 0 { inherited } else { given };
-    Transfer {
-        id: transfer.id,
-        debit_account_id: pending.debit_account_id,
-        credit_account_id: pending.credit_account_id,
-        amount,
-        pending_id: transfer.pending_id,
-        user_data_128: or(transfer.user_data_128, pending.user_data_128),
-        user_data_64: if transfer.user_data_64 == 0 { pending.user_data_64 } else { transfer.user_data_64 },
-        user_data_32: if transfer.user_data_32 == 0 { pending.user_data_32 } else { transfer.user_data_32 },
-        timeout_seconds: 0,
-        ledger: pending.ledger,
-        code: pending.code,
-        flags: transfer.flags,
-        timestamp,
-    }
-}
-
-/// The comparison for a post or void. A field of the request that is zero stands for the value of the pending
-/// transfer.
-fn check_exists_resolved(transfer: &Transfer, existing: &Transfer, pending: &Transfer) -> Status {
-    let all = if transfer.flags.contains(TransferFlags::VOID_PENDING) { 0 } else { u128::MAX };
-    let amount = if transfer.amount == all { pending.amount } else { transfer.amount };
-    let expected = inherit(transfer, pending, amount, existing.timestamp);
-    let debit_differs =
-        transfer.debit_account_id.0 != 0 && transfer.debit_account_id != existing.debit_account_id;
-    let credit_differs =
-        transfer.credit_account_id.0 != 0 && transfer.credit_account_id != existing.credit_account_id;
-    if debit_differs {
-        Status::ExistsWithDifferentDebitAccountId
-    } else if credit_differs {
-        Status::ExistsWithDifferentCreditAccountId
-    } else if expected.amount != existing.amount {
-        Status::ExistsWithDifferentAmount
-    } else if expected.user_data_128 != existing.user_data_128 {
-        Status::ExistsWithDifferentUserData128
-    } else if expected.user_data_64 != existing.user_data_64 {
-        Status::ExistsWithDifferentUserData64
-    } else if expected.user_data_32 != existing.user_data_32 {
-        Status::ExistsWithDifferentUserData32
-    } else if transfer.ledger.0 != 0 && transfer.ledger != existing.ledger {
-        Status::ExistsWithDifferentLedger
-    } else if transfer.code != 0 && transfer.code != existing.code {
-        Status::ExistsWithDifferentCode
-    } else {
-        Status::Exists
-    }
 }

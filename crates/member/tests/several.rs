@@ -5,7 +5,7 @@ mod common;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation, ToCommand};
 use bezant_member::{
     Bytes, Call, ExecuteError, Freshness, MachineMember, Member, MemberOptions, RestoreError, Service,
     UnknownCall,

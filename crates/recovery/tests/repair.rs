@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bezant_consensus::{Change, Conflict, EntryKind, LogEntry, Members, Vote};
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Ledger, Operation, ToCommand};
 use bezant_recovery::{Mode, RecoverError, Recovered, Repair, fetch, recover};
 use bezant_replica::replay;
 use bezant_rsm::{Command, Entry, StateMachine};

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Ledger, Operation, ToCommand};
 use bezant_runtime::{Handle, Options, start};
 use bezant_types::{Account, AccountId, LedgerNumber, Transfer, TransferId};
 

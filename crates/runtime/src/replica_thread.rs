@@ -541,7 +541,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use bezant_consensus::{Solo, WriteNumber};
-    use bezant_ledger::{Event, Ledger, Operation};
+    use bezant_ledger::{Event, Ledger, Operation, ToCommand};
     use bezant_replica::{ReplicaOptions, Restored};
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{LogIndex, NodeId};

@@ -8,7 +8,10 @@
 use bezant_api::idempotency::{IdKind, marks};
 use bezant_api::settle::{accounts_to_read, settle_accounts, settle_transfers, transfers_to_read};
 use bezant_api::{AccountDraft, ErrorCode, Failure, TransferDraft};
-use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation};
+use bezant_ledger::{
+    Event, ExtendedAccount, ExtendedTransfer, KeyedHead, LedgerQuery, Operation, TaggedAccount,
+    TaggedTransfer, ToKeyedCommand,
+};
 use bezant_runtime::{Committed, Consistency};
 use bezant_storage::HistoryQuery;
 use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};
@@ -79,14 +82,22 @@ impl Service {
             |event: &ExtendedAccount| event.bounds.is_none() && event.name == [0; limits::NAME_SIZE_MAX];
         let is_extended = !events.iter().all(is_plain);
         let (operation, records) = if is_extended {
-            (Operation::CreateAccountsExtended, bytes_of(&events))
+            (
+                Operation::CreateAccountsTagged,
+                bytes_of(&events.iter().copied().map(TaggedAccount).collect::<Vec<_>>()),
+            )
         } else {
             let accounts: Vec<_> = events.iter().map(|event| event.account).collect();
             (Operation::CreateAccounts, bytes_of(&accounts))
         };
         let ids = || events.iter().map(|event| event.account.id.0);
         let key = key.map(|text| Key { text, kind: IdKind::Account });
-        let Some(committed) = self.write_keyed(operation, records, key, context).await? else {
+        let first_form = || match operation {
+            Operation::CreateAccountsTagged => (Operation::CreateAccountsExtended, bytes_of(&events)),
+            operation => (operation, records.clone()),
+        };
+        let marks = key.map(|key| marks_of(key, operation, &first_form()));
+        let Some(committed) = self.write_keyed(operation, records, marks, context).await? else {
             return self.earlier_accounts(&events, is_extended, operation, key, context).await;
         };
         let mut outcomes = Outcomes::of(operation, &committed)?;
@@ -113,13 +124,21 @@ impl Service {
         let (operation, records) = if events.iter().all(|event| event.prev_hash == Head::NONE) {
             (Operation::CreateTransfers, bytes_of(&transfers))
         } else {
-            (Operation::CreateTransfersExtended, bytes_of(&events))
+            (
+                Operation::CreateTransfersTagged,
+                bytes_of(&events.iter().copied().map(TaggedTransfer).collect::<Vec<_>>()),
+            )
         };
         let ids = || transfers.iter().map(|transfer| transfer.id.0);
         let key = key.map(|text| Key { text, kind: IdKind::Transfer });
         // A single transfer needs no marks: the record under its id shows whether another request made it.
         let marked = key.filter(|_| transfers.len() > 1);
-        let Some(committed) = self.write_keyed(operation, records, marked, context).await? else {
+        let first_form = || match operation {
+            Operation::CreateTransfersTagged => (Operation::CreateTransfersExtended, bytes_of(&events)),
+            operation => (operation, records.clone()),
+        };
+        let marks = marked.map(|key| marks_of(key, operation, &first_form()));
+        let Some(committed) = self.write_keyed(operation, records, marks, context).await? else {
             return self.earlier_transfers(&transfers, operation, key, context).await;
         };
         let mut outcomes = Outcomes::of(operation, &committed)?;
@@ -164,21 +183,19 @@ impl Service {
         Ok(events)
     }
 
-    /// Puts events in the log, with the marks of their key where they have one. `None`: the key belongs to
+    /// Puts events in the log, with the marks of their key where they need them. `None`: the key belongs to
     /// another request, and nothing was done.
     async fn write_keyed(
         &self,
         operation: Operation,
         records: Bytes,
-        key: Option<Key<'_>>,
+        marks: Option<KeyedHead>,
         context: &RequestContext,
     ) -> Result<Option<Committed>, Failure> {
-        let Some(Key { text, kind }) = key else {
+        let Some(marks) = marks else {
             return self.write(operation, records, context).await.map(Some);
         };
-        let command = marks(kind, text, operation, &records)
-            .command(&records)
-            .map_err(|error| failure::of_records(error, operation.event_size()))?;
+        let command = marks.command(&records).map_err(|error| failure::of_records(error, operation))?;
         let committed = self.execute(operation, command, context).await?;
         Ok(Some(committed).filter(|committed| !committed.results.is_empty()))
     }
@@ -209,6 +226,12 @@ impl Service {
     }
 }
 
+/// The marks of a request. `first` are its operation and bytes as version 0.1 wrote them: a retry has the same
+/// marks, whichever version received the first attempt.
+fn marks_of(key: Key<'_>, operation: Operation, first: &(Operation, Bytes)) -> KeyedHead {
+    KeyedHead { operation, ..marks(key.kind, key.text, first.0, &first.1) }
+}
+
 fn bytes_of<E: Event>(events: &[E]) -> Bytes {
     let mut records = BytesMut::new();
     events.iter().for_each(|event| event.write(&mut records));
@@ -220,4 +243,20 @@ fn unread(failure: &Failure) -> Failure {
     let detail =
         format!("the outcome of a linked chain cannot be read ({}): retry with the same ids", failure.detail);
     Failure::new(ErrorCode::Interrupted, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_has_the_marks_that_version_0_1_wrote() {
+        let events = [ExtendedTransfer { transfer: Transfer::default(), prev_hash: Head([1; 32]) }; 2];
+        let key = Key { text: "order-1", kind: IdKind::Transfer };
+        let before = marks(key.kind, key.text, Operation::CreateTransfersExtended, &bytes_of(&events));
+        let first = (Operation::CreateTransfersExtended, bytes_of(&events));
+        let now = marks_of(key, Operation::CreateTransfersTagged, &first);
+        assert_eq!((now.guard, now.witness), (before.guard, before.witness));
+        assert_eq!(now.operation, Operation::CreateTransfersTagged, "of the events that follow");
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::Problem;
 use bezant_api::{ErrorCode, Failure, Scarce};
-use bezant_codec::DecodeError;
+use bezant_codec::{DecodeError, Operation};
 use bezant_runtime::{ExecuteError, ReadError};
 use http::{HeaderValue, StatusCode, header};
 use tonic::Status;
@@ -56,8 +56,13 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
 }
 
 /// The failure for records that do not decode.
-pub(crate) fn of_records(error: DecodeError, event_size: usize) -> Failure {
-    let detail = format!("{error}: send 1 to 8189 records of {event_size} bytes each, one after the other");
+pub(crate) fn of_records(error: DecodeError, operation: Operation) -> Failure {
+    let size = if operation.is_tagged() {
+        "with their tagged fields".to_owned()
+    } else {
+        format!("of {} bytes each", operation.event_size())
+    };
+    let detail = format!("{error}: send 1 to 8189 records {size}, one after the other");
     Failure::new(ErrorCode::InvalidRecords, detail)
 }
 

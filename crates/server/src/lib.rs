@@ -16,6 +16,8 @@
 mod accept;
 mod answer;
 mod body;
+mod books;
+mod calls;
 mod changes;
 mod cluster;
 mod connection;

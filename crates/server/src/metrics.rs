@@ -16,6 +16,8 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::calls::with_calls;
+
 /// The protocol of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
@@ -27,41 +29,22 @@ pub(crate) enum Api {
 }
 
 macro_rules! calls {
-    ($($call:ident = $text:literal,)+) => {
+    ($($method:ident($request:ident) -> $reply:ident = $call:ident $module:ident,)+) => {
         /// The name of a call; the same in all protocols.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Call {
             $($call,)+
+            WatchEvents,
+            /// A client of TigerBeetle's protocol opens its session.
+            Register,
+            Other,
         }
 
-        const CALLS: &[&str] = &[$($text,)+];
+        const CALLS: &[&str] = &[$(stringify!($method),)+ "watch_events", "register", "other"];
     };
 }
 
-calls! {
-    Submit = "submit",
-    CreateAccounts = "create_accounts",
-    CreateTransfers = "create_transfers",
-    SetAccountBounds = "set_account_bounds",
-    SetAccountName = "set_account_name",
-    RegisterAssets = "register_assets",
-    LookupAccounts = "lookup_accounts",
-    LookupTransfers = "lookup_transfers",
-    GetAccountTransfers = "get_account_transfers",
-    GetAccountBalances = "get_account_balances",
-    GetAccountMovements = "get_account_movements",
-    QueryAccounts = "query_accounts",
-    QueryTransfers = "query_transfers",
-    ListHolds = "list_holds",
-    ListAssets = "list_assets",
-    GetBooks = "get_books",
-    GetCluster = "get_cluster",
-    ChangeCluster = "change_cluster",
-    GetMovements = "get_movements",
-    WatchEvents = "watch_events",
-    Register = "register",
-    Other = "other",
-}
+with_calls!(calls);
 
 const APIS: [&str; 4] = ["grpc", "rest", "tigerbeetle", "http"];
 const ROWS: usize = APIS.len() * CALLS.len();
@@ -89,7 +72,7 @@ pub(crate) struct Metrics {
     shed: [[AtomicU64; Scarce::ALL.len()]; APIS.len()],
     durations: Vec<Durations>,
     /// Events with the result `created`, by operation.
-    created: [AtomicU64; Operation::SetExpiry as usize + 1],
+    created: [AtomicU64; Operation::NUMBERS],
     /// Events with any other result, by operation and status.
     refused: Mutex<BTreeMap<(u16, u32), u64>>,
     pub(crate) requests: AtomicI64,
@@ -364,6 +347,7 @@ mod tests {
     fn counted_calls_and_events_appear_in_the_metrics() {
         let metrics = Arc::new(Metrics::new());
         metrics.call(Api::Grpc, Call::Submit, Duration::from_micros(70), None);
+        metrics.call(Api::Grpc, Call::WatchEvents, Duration::ZERO, None);
         let lost = Failure::new(ErrorCode::RouteNotFound, "");
         metrics.call(Api::Rest, Call::Other, Duration::from_mins(1), Some(&lost));
         let shed = Failure::overloaded(Scarce::Requests, "", Duration::ZERO);
@@ -378,6 +362,7 @@ mod tests {
         text::encode(&mut shown, &registry).unwrap();
         for line in [
             r#"bezant_requests_total{api="grpc",call="submit",outcome="ok"} 1"#,
+            r#"bezant_requests_total{api="grpc",call="watch_events",outcome="ok"} 1"#,
             r#"bezant_requests_total{api="rest",call="other",outcome="route_not_found"} 1"#,
             r#"bezant_overloaded_total{api="grpc",cause="requests"} 1"#,
             r#"bezant_overloaded_total{api="tigerbeetle",cause="node"} 0"#,

@@ -9,9 +9,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use bezant_api::{Failure, name};
-use bezant_ledger::{
-    EXTENDED_ACCOUNT_SIZE, LedgerQuery, Operation, SET_NAME_SIZE, name_from_bytes, name_to_bytes,
-};
+use bezant_ledger::{Event, LedgerQuery, Operation, TaggedAccount, name_from_bytes, name_to_bytes};
 use bezant_types::{AccountView, limits::NAME_SIZE_MAX};
 use bytes::{Bytes, BytesMut};
 
@@ -66,8 +64,9 @@ impl Service {
         context: &RequestContext,
     ) -> Result<Bytes, Failure> {
         let (size, at) = match operation {
-            Operation::CreateAccountsExtended => (EXTENDED_ACCOUNT_SIZE, ACCOUNT_NAME_AT),
-            Operation::SetName => (SET_NAME_SIZE, SET_NAME_AT),
+            Operation::CreateAccountsExtended => (operation.event_size(), ACCOUNT_NAME_AT),
+            Operation::SetName => (operation.event_size(), SET_NAME_AT),
+            Operation::CreateAccountsTagged => return self.settle_tagged(records, context).await,
             _ => return Ok(records),
         };
         let is_settled = |record: &[u8]| {
@@ -86,6 +85,18 @@ impl Service {
         // Rare and large, so it is kept out of the future of every call.
         Box::pin(self.settle_names(names, context)).await?;
         Ok(records.freeze())
+    }
+
+    /// The same for records with tagged fields, whose size changes with the name. Malformed records stay as
+    /// they are: they are refused as a whole.
+    async fn settle_tagged(&self, records: Bytes, context: &RequestContext) -> Result<Bytes, Failure> {
+        let Ok(mut events) = TaggedAccount::read_all(&records) else { return Ok(records) };
+        if events.iter().all(|TaggedAccount(event)| normal_bytes(&event.name) == event.name) {
+            return Ok(records);
+        }
+        let names = events.iter_mut().map(|TaggedAccount(event)| &mut event.name).collect();
+        Box::pin(self.settle_names(names, context)).await?;
+        Ok(TaggedAccount::write_all(&events))
     }
 
     /// Finds accounts by name, and returns each with the name that was asked for; unknown names are left out.
@@ -122,7 +133,7 @@ fn normal_bytes(name: &NameBytes) -> NameBytes {
 
 #[cfg(test)]
 mod tests {
-    use bezant_ledger::{Event as _, ExtendedAccount, SetName};
+    use bezant_ledger::{ExtendedAccount, SetName};
     use bezant_types::{Account, AccountId, Bounds};
 
     use super::*;

@@ -4,18 +4,18 @@
 //! node. It caches what never changes (the id of a name, the asset of a ledger) and nothing else.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bezant_api::assets::AssetBook;
 use bezant_api::{AccountReference, ErrorCode, Failure, Violation};
-use bezant_ledger::{Books, Event, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Event, LedgerAnswer, LedgerQuery, Operation, ToCommand};
 use bezant_rsm::{Command, SessionRequest};
 use bezant_runtime::{Committed, Consistency, ExecuteError, Health, Read, ReadError};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{
-    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView, limits,
+    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView,
 };
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
@@ -47,7 +47,7 @@ pub(crate) struct Service {
     assets: RwLock<AssetCopy>,
     ids: Mutex<Generator>,
     /// Number of ledgers in the books when they were last read: the next read reserves space for so many.
-    books_rows: AtomicUsize,
+    pub(crate) books_rows: AtomicUsize,
 }
 
 /// A copy of the assets.
@@ -109,12 +109,11 @@ impl Service {
         records: Bytes,
         context: &RequestContext,
     ) -> Result<Committed, Failure> {
-        let command = operation
-            .command(records.clone())
-            .map_err(|error| failure::of_records(error, operation.event_size()))?;
+        let command =
+            operation.command(records.clone()).map_err(|error| failure::of_records(error, operation))?;
         self.execute(operation, command, context)
             .await
-            .map_err(|failure| failure.of_events(ids_of_records(operation, &records)))
+            .map_err(|failure| failure.of_events(operation.ids(&records)))
     }
 
     /// Puts a command in the log. Its results are counted as those of `operation`.
@@ -196,7 +195,7 @@ impl Service {
         query: LedgerQuery,
         context: &RequestContext,
     ) -> Result<Vec<AccountView>, Failure> {
-        let reserved = context.budget.reserve(account_rows_max(&query))?;
+        let reserved = context.budget.reserve(query.rows_max())?;
         let accounts = self.find_accounts(query, context).await?;
         reserved.settle(accounts.len());
         Ok(accounts)
@@ -236,17 +235,6 @@ impl Service {
             LedgerAnswer::Session(answer) => Ok(answer),
             _ => Err(failure::internal("the ledger's answer is of another kind")),
         }
-    }
-
-    /// Reads the books: totals of the whole ledger.
-    pub(crate) async fn books(&self, context: &RequestContext) -> Result<Books, Failure> {
-        let reserved = context.budget.reserve(self.books_rows.load(Relaxed).saturating_add(1))?;
-        let LedgerAnswer::Books(books) = self.ask(LedgerQuery::Books, context).await? else {
-            return Err(failure::internal("the ledger's answer is of another kind"));
-        };
-        self.books_rows.store(books.ledgers.len(), Relaxed);
-        reserved.settle(books.ledgers.len());
-        Ok(books)
     }
 
     /// Whether expiry is paused in the state of this replica, which may lag. `None` when it has no state, or does
@@ -395,7 +383,12 @@ impl Service {
         if from.0 <= end { Ok(()) } else { Err(Failure::position_after_end(from.0, end)) }
     }
 
-    async fn ask(&self, query: LedgerQuery, context: &RequestContext) -> Result<LedgerAnswer, Failure> {
+    /// Asks the ledger, as fresh as the request wants it.
+    pub(crate) async fn ask(
+        &self,
+        query: LedgerQuery,
+        context: &RequestContext,
+    ) -> Result<LedgerAnswer, Failure> {
         let read = self.handle.query_at(query, context.freshness.consistency(), context.deadline).await;
         let Read { index, answer } = read.map_err(|error| failure::of_read(&error))?;
         context.freshness.note(index);
@@ -481,34 +474,11 @@ impl Names {
     }
 }
 
-/// The ids of the events of a request, which are the first bytes of each record; for assets, their ledger
-/// numbers. Changes of expiry have no ids.
-fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
-    let id = |event: &[u8]| match operation {
-        Operation::SetExpiry => None,
-        Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
-        _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
-    };
-    records.chunks_exact(operation.event_size().max(1)).filter_map(id).collect()
-}
-
 /// A failure of one event, with the event's place in the request.
 pub(crate) fn at_place(mut failure: Failure, at: usize) -> Failure {
     failure.violations =
         failure.violations.into_iter().map(|violation| violation.within(format_args!("[{at}]"))).collect();
     failure
-}
-
-/// The most rows that the answer to a query of accounts can have.
-fn account_rows_max(query: &LedgerQuery) -> usize {
-    match query {
-        LedgerQuery::Accounts(ids) => ids.len(),
-        LedgerQuery::AccountsByName(names) => names.len(),
-        LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
-        LedgerQuery::Holds(filter) => filter.limit_capped(),
-        LedgerQuery::ScanAccounts(_) | LedgerQuery::ScanHolds(_) => limits::RESULTS_MAX,
-        LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::ExpiryIsPaused | LedgerQuery::Session(_) => 0,
-    }
 }
 
 /// The most rows that the answer to a query of the history can have.
@@ -538,16 +508,4 @@ fn account_not_found(reference: &AccountReference) -> Failure {
         AccountReference::Name(name) => format!("no account has the name '{name}'"),
     };
     Failure::new(ErrorCode::AccountNotFound, account)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_of_expiry_has_no_ids() {
-        assert_eq!(ids_of_records(Operation::SetExpiry, &[1; 16]), [0_u128; 0]);
-        assert_eq!(ids_of_records(Operation::SetName, &[0; 80]), [0]);
-        assert_eq!(ids_of_records(Operation::RegisterAssets, &[1; 32]), [0x0101_0101]);
-    }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use bezant_api::v1;
-use bezant_ledger::{Event as _, ExtendedAccount, name_to_bytes};
+use bezant_ledger::{Event as _, ExtendedAccount, TaggedAccount, name_to_bytes};
 use bezant_types::{Account, AccountId, Bounds, CreateAccountStatus, LedgerNumber};
 use common::Server;
 use serde_json::{Value, json};
@@ -217,6 +217,20 @@ async fn names_are_normalized_and_invisible_characters_are_refused() {
         results.chunks(16).map(|result| u32::from_le_bytes(result[8..12].try_into().unwrap())).collect();
     assert_eq!(statuses, [CreateAccountStatus::NameInvalid.number(), u32::MAX]);
     assert_eq!(server.get("/v1/accounts/8").await.json()["name"], "\u{e9}");
+    let tagged = [extended(17, "a\u{200b}b"), extended(18, "o\u{308}"), extended(19, "")].map(TaggedAccount);
+    let records = TaggedAccount::write_all(&tagged);
+    let operation = v1::Operation::CreateAccountsTagged.into();
+    let request = v1::SubmitRequest { operation, records: records.clone() };
+    let results = client.submit(request).await.unwrap().into_inner().results;
+    let statuses: Vec<_> =
+        results.chunks(16).map(|result| u32::from_le_bytes(result[8..12].try_into().unwrap())).collect();
+    assert_eq!(statuses, [CreateAccountStatus::NameInvalid.number(), u32::MAX, u32::MAX]);
+    assert_eq!(server.get("/v1/accounts/18").await.json()["name"], "\u{f6}", "its size changed");
+    let mut unknown = records.to_vec();
+    unknown[130] = 9;
+    let request = v1::SubmitRequest { operation, records: unknown.into() };
+    let status = client.submit(request).await.unwrap_err();
+    assert!(status.message().contains("a tag that is unknown"), "{status}");
     let named =
         |name: &str| v1::AccountRef { reference: Some(v1::account_ref::Reference::Name(name.to_owned())) };
     let accounts = vec![named("e\u{301}"), named("unknown"), named("carol")];

@@ -328,7 +328,7 @@ async fn operators_and_readers_get_their_pages() {
     let metrics = server.get("/metrics").await.body;
     for line in [
         r#"bezant_requests_total{api="rest",call="create_accounts",outcome="ok"} 1"#,
-        r#"bezant_events_total{operation="create_accounts_extended",status="created"} 2"#,
+        r#"bezant_events_total{operation="create_accounts_tagged",status="created"} 2"#,
         "# EOF",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");

@@ -10,7 +10,7 @@ use bezant_consensus::{
     Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Standing,
 };
 use bezant_ledger::{
-    ChangeBounds, Event, KEYED_HEAD_SIZE, Ledger, LedgerAnswer, LedgerQuery, Operation, SetBounds,
+    ChangeBounds, Event, KEYED_HEAD_SIZE, Ledger, LedgerAnswer, LedgerQuery, Operation, SetBounds, ToCommand,
 };
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{Bounds, FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Nanos, NodeId};

@@ -4,7 +4,7 @@
 //! previous one.
 
 use bezant_codec::Reader;
-use bezant_ledger::{Event, Operation, SessionAnswer, SessionHead, SessionOutcome};
+use bezant_ledger::{Event, Operation, SessionAnswer, SessionHead, SessionOutcome, ToCommand};
 use bezant_replica::{Consistency, Ticket};
 use bezant_rsm::{Command, Context, SessionRequest};
 use bezant_types::{ClientId, LogIndex, NodeId, SessionNumber, TransferId};

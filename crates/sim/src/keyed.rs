@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use bezant_codec::checksum_seeded;
-use bezant_ledger::{Event, KeyedHead, Operation};
+use bezant_ledger::{Event, KeyedHead, Operation, ToCommand, ToKeyedCommand};
 use bezant_rsm::Command;
 use bezant_types::{Account, AccountId, LedgerNumber, Transfer, TransferId};
 use bytes::Bytes;

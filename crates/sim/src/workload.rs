@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bezant_ledger::{
     ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, SetBounds, SetExpiry,
-    SetName, name_to_bytes,
+    SetName, TaggedAccount, TaggedTransfer, ToCommand, name_to_bytes,
 };
 use bezant_rsm::Command;
 use bezant_types::{
@@ -168,7 +168,7 @@ impl Workload {
         let transfer = self.payment(random);
         let seen = self.heads.get(&transfer.debit_account_id).copied();
         let prev_hash = if random.per_mille(800) { seen.unwrap_or(Head::NONE) } else { Head::NONE };
-        command(Operation::CreateTransfersExtended, &[ExtendedTransfer { transfer, prev_hash }])
+        command(Operation::CreateTransfersTagged, &[TaggedTransfer(ExtendedTransfer { transfer, prev_hash })])
     }
 
     /// Either transfers with imported timestamps, or a change of the pause of expiry. The transfers are
@@ -252,7 +252,7 @@ fn named(random: &mut Random) -> Command {
     let id = named_id(random);
     let account = Account { id: AccountId(id), ledger: LedgerNumber(1), code: 2, ..Account::default() };
     let (bounds, name) = (random_bounds(random), random_name(random));
-    command(Operation::CreateAccountsExtended, &[ExtendedAccount { account, bounds, name }])
+    command(Operation::CreateAccountsTagged, &[TaggedAccount(ExtendedAccount { account, bounds, name })])
 }
 
 fn bounds(random: &mut Random) -> Command {

@@ -10,6 +10,9 @@ extern crate alloc;
 
 mod account;
 mod asset;
+mod books;
+mod compare;
+mod event;
 mod fetch;
 mod filter;
 mod hold;
@@ -17,6 +20,7 @@ mod id;
 mod iso4217;
 pub mod limits;
 mod movement;
+mod name;
 mod status;
 mod time;
 mod total;
@@ -24,6 +28,9 @@ mod transfer;
 
 pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
 pub use asset::{Asset, AssetCode, AssetError, parse_amount};
+pub use books::{Books, LedgerTotals};
+pub use compare::{compare_account_records, compare_accounts, compare_transfers};
+pub use event::{ChangeBounds, ExtendedAccount, ExtendedTransfer, SetBounds, SetExpiry, SetName};
 pub use fetch::{
     FetchKey, Fetched, FetchedTransfer, HistoryPosition, HistoryRows, Refusal, Resolution, RowBatch,
 };
@@ -35,6 +42,7 @@ pub use id::{
 };
 pub use iso4217::ISO_4217;
 pub use movement::{AccountBalance, Movement, MovementKind};
+pub use name::{name_from_bytes, name_to_bytes};
 pub use status::{
     AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, ExpiryStatus,
     UnknownStatus,

@@ -43,6 +43,10 @@ pub const SESSIONS_MAX: usize = 1024;
 /// Bytes of the replies that are stored for retries in sessions: 256 of the largest replies. Above this
 /// number, the least recently used session with a large reply is evicted.
 pub const SESSION_BYTES_MAX: usize = 256 << 20;
+/// Bytes of the tagged fields of one event: three times those of today.
+pub const FIELDS_SIZE_MAX: usize = 320;
+/// Bytes of the events of a request with tagged fields: as many as a full request of operation 3 has.
+pub const TAGGED_SIZE_MAX: usize = EVENTS_MAX * 256;
 /// Members of a group, learners included.
 pub const MEMBERS_MAX: usize = 16;
 /// Bytes of the address at which a node's peers reach it.
@@ -52,4 +56,5 @@ pub const EXPIRE_MAX: usize = 8189;
 
 const _: () = assert!(EVENTS_MAX * RECORD_SIZE <= REQUEST_SIZE_MAX - 256, "a full request fits");
 const _: () = assert!(ENTRY_EVENTS_MAX >= EVENTS_MAX, "an entry holds at least one full request");
+const _: () = assert!(TAGGED_SIZE_MAX + (64 << 10) <= ENTRY_SIZE_MAX, "a full request fits in an entry");
 const _: () = assert!(SESSION_BYTES_MAX >= 2 * REQUEST_SIZE_MAX, "the newest reply is always kept");

@@ -45,6 +45,27 @@ impl Transfer {
         }
         self.timestamp.checked_add(u64::from(self.timeout_seconds) * Nanos::PER_SECOND)
     }
+
+    /// The record of this post or void of `pending`: a field that is zero has the value of the pending transfer.
+    #[must_use]
+    pub fn resolving(&self, pending: &Self, amount: u128, timestamp: Nanos) -> Self {
+        let or = |given: u128, inherited: u128| if given == 0 { inherited } else { given };
+        Self {
+            id: self.id,
+            debit_account_id: pending.debit_account_id,
+            credit_account_id: pending.credit_account_id,
+            amount,
+            pending_id: self.pending_id,
+            user_data_128: or(self.user_data_128, pending.user_data_128),
+            user_data_64: if self.user_data_64 == 0 { pending.user_data_64 } else { self.user_data_64 },
+            user_data_32: if self.user_data_32 == 0 { pending.user_data_32 } else { self.user_data_32 },
+            timeout_seconds: 0,
+            ledger: pending.ledger,
+            code: pending.code,
+            flags: self.flags,
+            timestamp,
+        }
+    }
 }
 
 flags! {

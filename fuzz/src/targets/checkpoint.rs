@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use bezant_ledger::{Event, Ledger, LedgerQuery, Operation};
+use bezant_ledger::{Event, Ledger, LedgerQuery, Operation, ToCommand};
 use bezant_rsm::{Entry, StateMachine};
 use bezant_storage::MemoryDisk;
 use bezant_storage::checkpoint::{CheckpointStore, inspect};

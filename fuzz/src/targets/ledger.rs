@@ -7,8 +7,8 @@
 
 use bezant_codec::{Reader, put_trailer};
 use bezant_ledger::{
-    KeyedHead, Ledger, LedgerAnswer, LedgerQuery, LedgerTotals, Operation, SessionAnswer, SessionHead,
-    SessionOutcome,
+    Creates, KeyedHead, Ledger, LedgerAnswer, LedgerQuery, LedgerTotals, Operation, SessionAnswer,
+    SessionHead, SessionOutcome, ToCommand, ToKeyedCommand,
 };
 use bezant_rsm::{Command, Entry, SessionRequest, StateMachine};
 use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE};
@@ -33,25 +33,12 @@ const SESSION: u8 = 4;
 const TIMESTAMPS: u8 = 2;
 /// Switch: accounts and transfers are sent with an idempotency key.
 const KEY: u8 = 8;
+/// Bytes of an input for each event with tagged fields.
+const TAGGED_SPACE: usize = 240;
 /// The operations of clients; an input has their index in this list.
-const OPERATIONS: [Operation; 9] = [
-    Operation::CreateAccounts,
-    Operation::CreateTransfers,
-    Operation::CreateAccountsExtended,
-    Operation::CreateTransfersExtended,
-    Operation::SetBounds,
-    Operation::SetName,
-    Operation::RegisterAssets,
-    Operation::ChangeBounds,
-    Operation::SetExpiry,
-];
-/// The operations that can have a key.
-const CREATES: [Operation; 4] = [
-    Operation::CreateAccounts,
-    Operation::CreateTransfers,
-    Operation::CreateAccountsExtended,
-    Operation::CreateTransfersExtended,
-];
+fn operations() -> impl Iterator<Item = Operation> {
+    Operation::ALL.iter().copied().filter(|operation| operation.is_from_clients())
+}
 
 /// A record of 128 bytes with these ids, as 16-byte integers from offset 0.
 fn record(ids: [u8; 6], timeout: u8, code: u8, flags: u16) -> Vec<u8> {
@@ -68,7 +55,7 @@ fn record(ids: [u8; 6], timeout: u8, code: u8, flags: u16) -> Vec<u8> {
 
 fn command(operation: Operation, seconds: u8, records: &[Vec<u8>]) -> Vec<u8> {
     let count = u8::try_from(records.len()).unwrap_or(u8::MAX);
-    let place = OPERATIONS.iter().position(|it| *it == operation);
+    let place = operations().position(|it| it == operation);
     let place = place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
     [vec![place, count, 0, seconds], records.concat()].concat()
 }
@@ -138,6 +125,8 @@ fn seeds() -> Vec<Vec<u8>> {
         ]
         .concat(),
         [
+            command(Operation::CreateAccountsTagged, 0, &[with_name(b"bob"), vec![0; TAGGED_SPACE]]),
+            command(Operation::CreateTransfersTagged, 0, &[with_name(b"bob"), vec![0; TAGGED_SPACE]]),
             command(Operation::SetName, 0, &[vec![b'x'; 80]]),
             command(
                 Operation::RegisterAssets,
@@ -149,23 +138,37 @@ fn seeds() -> Vec<Vec<u8>> {
     ]
 }
 
+/// An account with a name as its only tagged field.
+fn with_name(name: &[u8]) -> Vec<u8> {
+    let size = u8::try_from(name.len()).unwrap_or(0);
+    [&record([4, 0, 0, 0, 0, 0], 0, 1, 0)[..], &[size + 4, 0, 2, 0, size, 0], name].concat()
+}
+
 fn run(input: &[u8]) {
     let mut bench = Bench::default();
     let mut rest = input;
     for _ in 0..COMMANDS_MAX {
         let Some(([number, count, switches, seconds], tail)) = rest.split_first_chunk() else { break };
-        let operation = OPERATIONS[usize::from(*number) % OPERATIONS.len()];
+        let at = usize::from(*number) % operations().count();
+        let Some(operation) = operations().nth(at) else { break };
         let size = operation.event_size();
-        let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * size));
+        let space = if operation.is_tagged() { TAGGED_SPACE } else { size };
+        let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * space));
         rest = tail;
-        let mut body = records[..records.len() / size * size].to_vec();
+        let sizes: Vec<usize> = operation.events(records).map(<[u8]>::len).collect();
+        let mut body = records[..sizes.iter().sum()].to_vec();
         bench.time.0 += u64::from(*seconds) * 1_000_000_000;
         bench.expire();
         let movements = bench.movements();
         if switches & RAW == 0 {
-            body.chunks_exact_mut(size).for_each(|record| shrink(operation, record, *switches, movements));
+            let mut events = &mut body[..];
+            for size in sizes {
+                let (event, after) = events.split_at_mut(size);
+                shrink(operation, event, *switches, movements);
+                events = after;
+            }
         }
-        if switches & KEY != 0 && CREATES.contains(&operation) {
+        if switches & KEY != 0 && operation.creates().is_some() {
             // There are few keys, and the witness depends on the command. So both retries and different
             // requests with a used key occur.
             let guard = TransferId(0x100 + u128::from(count >> 5));
@@ -185,21 +188,10 @@ fn run(input: &[u8]) {
 /// Reduces ids, amounts and codes to small values, so that the records of one input affect each other. A
 /// pause names the current number of movements, unless a switch asks for another number.
 fn shrink(operation: Operation, record: &mut [u8], switches: u8, movements: u64) {
-    use Operation::{CreateAccounts, CreateAccountsExtended, CreateTransfers, CreateTransfersExtended};
-    let ids = match operation {
-        CreateTransfers | CreateTransfersExtended => 5,
-        CreateAccounts
-        | CreateAccountsExtended
-        | Operation::SetBounds
-        | Operation::ChangeBounds
-        | Operation::SetName => 1,
-        Operation::RegisterAssets
-        | Operation::SetExpiry
-        | Operation::Expire
-        | Operation::OpenSession
-        | Operation::SessionCreate
-        | Operation::SessionReply
-        | Operation::CreateKeyed => 0,
+    let ids = match operation.creates() {
+        Some(Creates::Transfers) => 5,
+        Some(Creates::Accounts) => 1,
+        None => usize::from(!matches!(operation, Operation::RegisterAssets | Operation::SetExpiry)),
     };
     if operation == Operation::SetExpiry {
         record[0] &= 1;
@@ -222,11 +214,11 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8, movements: u64)
         if switches & TIMESTAMPS == 0 {
             fields[16..].fill(0);
         }
-        if matches!(operation, CreateAccounts | CreateAccountsExtended) {
+        if operation.creates() == Some(Creates::Accounts) {
             fields[4] = 0;
         }
     }
-    if matches!(operation, CreateAccounts) {
+    if operation == Operation::CreateAccounts {
         record[16..80].fill(0);
     }
 }

@@ -1,6 +1,6 @@
 //! The books in JSON: totals of all accounts, a row for each ledger.
 
-use bezant_ledger::{Books, LedgerTotals};
+use bezant_types::{Books, LedgerTotals};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,7 +28,7 @@ pub struct BooksReply {
     pub ledgers: Vec<LedgerReply>,
 }
 
-/// Totals of the accounts of one ledger.
+/// Totals of the accounts of one ledger: a row of the books.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LedgerReply {
     /// The ledger's number.
@@ -36,8 +36,13 @@ pub struct LedgerReply {
     /// The code of the ledger's asset; null = the ledger has none.
     #[schema(required = true)]
     pub asset: Option<String>,
+    /// The number of the asset's digits after the decimal point; null = the ledger has no asset.
+    #[schema(required = true)]
+    pub scale: Option<u8>,
     /// Number of accounts.
     pub accounts: u64,
+    /// True when debits equal credits, which always holds.
+    pub balanced: bool,
     /// The sums, in minor units.
     pub balances: TotalsReply,
 }
@@ -62,24 +67,30 @@ pub struct TotalsReply {
     pub display: Option<String>,
 }
 
-impl BooksReply {
-    /// The books as JSON.
-    pub fn new(books: &Books, assets: &AssetBook) -> Self {
-        let row = |totals: &LedgerTotals| {
-            let balances = TotalsReply {
+impl LedgerReply {
+    /// The totals as JSON.
+    pub fn new(totals: &LedgerTotals, assets: &AssetBook) -> Self {
+        let asset = assets.of(totals.ledger);
+        Self {
+            ledger: totals.ledger.0,
+            asset: asset.map(|asset| asset.code.to_string()),
+            scale: asset.map(|asset| asset.scale),
+            accounts: totals.accounts,
+            balanced: totals.is_balanced(),
+            balances: TotalsReply {
                 debits_pending: totals.debits_pending.to_string(),
                 debits_posted: totals.debits_posted.to_string(),
                 credits_pending: totals.credits_pending.to_string(),
                 credits_posted: totals.credits_posted.to_string(),
                 display: difference(totals, assets),
-            };
-            LedgerReply {
-                ledger: totals.ledger.0,
-                asset: assets.of(totals.ledger).map(|asset| asset.code.to_string()),
-                accounts: totals.accounts,
-                balances,
-            }
-        };
+            },
+        }
+    }
+}
+
+impl BooksReply {
+    /// The books as JSON.
+    pub fn new(books: &Books, assets: &AssetBook) -> Self {
         Self {
             time: Text64(books.time.0),
             accounts: books.accounts,
@@ -88,7 +99,7 @@ impl BooksReply {
             pending: books.pending,
             expiry_paused: books.expiry_is_paused,
             balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
-            ledgers: books.ledgers.iter().map(row).collect(),
+            ledgers: books.ledgers.iter().map(|totals| LedgerReply::new(totals, assets)).collect(),
         }
     }
 }
@@ -137,6 +148,11 @@ mod tests {
         assert_eq!(balances["debits_posted"], "680564733841876926926749214863536422910");
         assert_eq!((&balances["debits_pending"], &balances["display"]), (&"0".into(), &"0.00 EUR".into()));
         assert_eq!(json(totals)["balanced"], true);
+        let row = json(totals)["ledgers"][0].clone();
+        assert_eq!(
+            (&row["asset"], &row["scale"], &row["balanced"]),
+            (&"EUR".into(), &2.into(), &true.into())
+        );
         let wrapped = LedgerTotals { credits_posted: Total::from(sum.low), ..totals };
         assert_eq!(json(wrapped)["balanced"], false, "equal only modulo 2^128");
         let message = crate::v1::LedgerTotals::from(totals);

@@ -12,7 +12,7 @@ use super::number::{Amount, SignedAmount, Text64};
 use crate::assets::{AssetBook, built_in_of};
 use crate::error::Failure;
 use crate::status::status_of;
-use bezant_ledger::Operation;
+use bezant_codec::Operation;
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use bezant_ledger::{ChangeBounds, ExtendedAccount, ExtendedTransfer};
 use bezant_types::{
     Account, AccountFlags, AccountId, Asset, Bounds, Head, LedgerNumber, Nanos, Transfer, TransferFlags,
     TransferId, limits,
 };
+use bezant_types::{ChangeBounds, ExtendedAccount, ExtendedTransfer};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};

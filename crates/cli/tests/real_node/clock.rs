@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Ledger, Operation, ToCommand};
 use bezant_runtime::{Clock, Options};
 use bezant_types::{Account, AccountId, LedgerNumber, Nanos};
 

@@ -1,6 +1,8 @@
 //! Every command against a real node: its output, its failures, and the state after a kill.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use crate::node::{Answer, Node, program};
@@ -451,4 +453,54 @@ fn books_hold_more_than_one_account_can() {
     let totals = &books["ledgers"][0]["balances"];
     assert_eq!((&totals["debits_posted"], &totals["credits_posted"]), (&sum, &sum));
     assert_eq!(books["balanced"], Value::from(true));
+}
+
+/// Status and body of a GET.
+fn get(node: &Node, path: &str) -> (u16, String) {
+    let address = node.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+        .expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+    (head[9..12].parse().expect("a status"), body.to_owned())
+}
+
+#[test]
+fn one_ledger_shows_its_totals() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    node.done(&["account", "create", "--ledger", "700", "--id", "3"]);
+    node.done(&["pay", "alice", "bob", "10.50", "--id", "10"]);
+    let euro = json(&node.done(&["books", "EUR", "-o", "json"]));
+    let field = |name: &str| euro[name].clone();
+    assert_eq!([field("ledger"), field("scale"), field("accounts")], [978, 2, 2]);
+    assert_eq!((field("asset"), field("balanced")), ("EUR".into(), true.into()));
+    assert_eq!(euro["balances"]["debits_posted"], "1050");
+    assert!(node.done(&["books", "978"]).contains("10.50"), "by its number");
+    let empty = json(&node.done(&["books", "usd", "-o", "json"]));
+    assert_eq!((&empty["accounts"], &empty["balances"]["debits_posted"]), (&0.into(), &"0".into()));
+    let unknown = node.fails(4, &["books", "701"]);
+    assert!(unknown.contains("ledger 701 has neither an account nor an asset"), "{unknown}");
+    assert!(node.fails(4, &["books", "GOLD"]).contains("no asset"));
+
+    let (status, body) = get(&node, "/v1/ledgers/978");
+    let mut shown = json(&body);
+    assert_eq!((status, &shown["balances"]["display"]), (200, &"0.00 EUR".into()));
+    shown["balances"].as_object_mut().expect("an object").remove("display");
+    assert_eq!(shown, euro, "REST shows what the command shows");
+    let (status, body) = get(&node, "/v1/ledgers/700");
+    assert_eq!((status, &json(&body)["asset"], &json(&body)["accounts"]), (200, &Value::Null, &1.into()));
+    for (path, expected) in [("701", (404, "ledger_not_found")), ("EUR", (400, "invalid_field"))] {
+        let (status, body) = get(&node, &format!("/v1/ledgers/{path}"));
+        assert_eq!((status, json(&body)["code"].as_str()), (expected.0, Some(expected.1)), "{body}");
+    }
+    let metrics = get(&node, "/metrics").1;
+    for outcome in ["ok", "ledger_not_found"] {
+        for api in ["grpc", "rest"] {
+            let line = format!("api=\"{api}\",call=\"get_ledger\",outcome=\"{outcome}\"");
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        }
+    }
 }

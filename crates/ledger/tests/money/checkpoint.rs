@@ -1,6 +1,6 @@
 //! Checkpoints: invalid bytes are rejected, with the name of the section.
 
-use bezant_ledger::{Event, Ledger, Operation, SetExpiry};
+use bezant_ledger::{Event, Ledger, Operation, SetExpiry, ToCommand};
 use bezant_rsm::StateMachine;
 use bezant_types::{
     Account, AccountFlags, AccountId, Asset, CreateAccountStatus, LedgerNumber, Nanos, Transfer,

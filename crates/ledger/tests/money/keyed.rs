@@ -2,7 +2,9 @@
 //! key has no effect.
 
 use bezant_codec::{records, result_from_bytes};
-use bezant_ledger::{Event, KeyedHead, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{
+    Event, KeyedHead, Ledger, LedgerAnswer, LedgerQuery, Operation, ToCommand, ToKeyedCommand,
+};
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_types::limits::RESULT_SIZE;
 use bezant_types::{

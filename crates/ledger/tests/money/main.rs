@@ -12,5 +12,6 @@ mod model;
 mod property;
 mod script;
 mod session;
+mod tagged;
 mod twin;
 mod window;

@@ -2,8 +2,8 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `account id=1 ledger=1 code=1 flags=linked/history ...` | creates an account; `name=`, `minimum=`, `maximum=` make it an extended one |
-//! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer |
+//! | `account id=1 ledger=1 code=1 flags=linked/history ...` | creates an account; `name=`, `minimum=`, `maximum=` make it an extended one, `tagged=1` one with tagged fields |
+//! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer; `tagged=1` makes it one with tagged fields |
 //! | `bounds id=1 minimum=-5 maximum=max` · `name id=1 name=alice` · `asset ledger=5000 code=POINTS scale=2` | changes |
 //! | `bound id=1 minimum=-5` | changes only the given bounds |
 //! | `expiry paused=1 movements=3` | pauses expiry if the ledger has that number of movements; `paused=0` resumes it |
@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 
-use bezant_ledger::Operation;
+use bezant_ledger::{Operation, ToCommand};
 use bezant_rsm::{Command, StateMachine};
 use bezant_types::{
     AccountChangeStatus, AccountId, AccountView, AssetStatus, CreateAccountStatus, CreateTransferStatus,
@@ -217,24 +217,7 @@ fn positional(argument: &Argument) -> Option<String> {
 }
 
 fn status_name(operation: Operation, result: EventResult) -> &'static str {
-    let number = result.status;
-    match operation {
-        Operation::CreateAccounts | Operation::CreateAccountsExtended => {
-            CreateAccountStatus::from_number(number).unwrap().name()
-        }
-        Operation::CreateTransfers | Operation::CreateTransfersExtended => {
-            CreateTransferStatus::from_number(number).unwrap().name()
-        }
-        Operation::SetBounds | Operation::ChangeBounds | Operation::SetName => {
-            AccountChangeStatus::from_number(number).unwrap().name()
-        }
-        Operation::SetExpiry => ExpiryStatus::from_number(number).unwrap().name(),
-        Operation::RegisterAssets | Operation::Expire => AssetStatus::from_number(number).unwrap().name(),
-        Operation::OpenSession
-        | Operation::SessionCreate
-        | Operation::SessionReply
-        | Operation::CreateKeyed => panic!("scripts have no sessions and no keys"),
-    }
+    operation.status(result.status).expect("scripts have neither sessions nor keys").0
 }
 
 fn describe(view: &AccountView) -> String {

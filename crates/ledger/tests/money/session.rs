@@ -4,7 +4,7 @@
 use bezant_codec::{Batches, Reader, put_trailer, records, result_from_bytes};
 use bezant_ledger::{
     Event, ExtendedAccount, Ledger, LedgerAnswer, LedgerQuery, Operation, SESSION_ANSWER_SIZE, SessionAnswer,
-    SessionHead, SessionOutcome, SetExpiry, name_to_bytes,
+    SessionHead, SessionOutcome, SetExpiry, ToCommand, name_to_bytes,
 };
 use bezant_rsm::{Command, Context, Entry, SessionRequest, StateMachine};
 use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE, SESSIONS_MAX};

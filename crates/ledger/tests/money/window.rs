@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bezant_codec::{records, result_from_bytes};
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Ledger, Operation, ToCommand};
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_types::{
     Account, AccountId, CreateTransferStatus, EventResult, FetchKey, Fetched, FetchedTransfer,

@@ -275,6 +275,7 @@ impl<M: Machine> ReplicaThread<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bezant_ledger::ToCommand as _;
 
     const TODAY: Nanos = Nanos(1_793_491_200 * Nanos::PER_SECOND);
     const MINUTE: u64 = 60 * Nanos::PER_SECOND;

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bezant_ledger::{Event, Operation};
+use bezant_ledger::{Event, Operation, ToCommand};
 use bezant_rsm::Command;
 use bezant_runtime::{ClusterOptions, EngineKind};
 use bezant_types::{Account, AccountId, LedgerNumber, NodeId, Transfer, TransferId};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bezant_codec::result_from_bytes;
-use bezant_ledger::{Event, ExtendedAccount, Operation, SetBounds, name_to_bytes};
+use bezant_ledger::{Event, ExtendedAccount, Operation, SetBounds, ToCommand, name_to_bytes};
 use bezant_rsm::Command;
 use bezant_types::{
     Account, AccountFlags, AccountId, Bounds, CreateTransferStatus as Status, EventResult, LedgerNumber,

@@ -18,6 +18,8 @@ use tonic::{Request, Response, Status, async_trait};
 use tonic_health::pb::health_server::HealthServer;
 use v1::ledger_server::{Ledger, LedgerServer};
 
+use crate::books;
+use crate::calls::with_calls;
 use crate::context::{Deadline, RequestContext};
 use crate::failure::to_status;
 use crate::limits::Limits;
@@ -139,27 +141,7 @@ macro_rules! ledger_service {
     };
 }
 
-ledger_service! {
-    submit(SubmitRequest) -> SubmitReply = Submit write,
-    create_accounts(CreateAccountsRequest) -> EventsReply = CreateAccounts write,
-    create_transfers(CreateTransfersRequest) -> EventsReply = CreateTransfers write,
-    set_account_bounds(SetAccountBoundsRequest) -> EventsReply = SetAccountBounds write,
-    set_account_name(SetAccountNameRequest) -> EventsReply = SetAccountName write,
-    register_assets(RegisterAssetsRequest) -> EventsReply = RegisterAssets write,
-    lookup_accounts(LookupAccountsRequest) -> AccountsReply = LookupAccounts read,
-    lookup_transfers(LookupTransfersRequest) -> TransfersReply = LookupTransfers read,
-    get_account_transfers(AccountFilter) -> TransfersReply = GetAccountTransfers read,
-    get_account_balances(AccountFilter) -> AccountBalancesReply = GetAccountBalances read,
-    query_accounts(QueryFilter) -> AccountsReply = QueryAccounts read,
-    query_transfers(QueryFilter) -> TransfersReply = QueryTransfers read,
-    list_holds(ListHoldsRequest) -> TransfersReply = ListHolds read,
-    list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
-    get_books(GetBooksRequest) -> GetBooksReply = GetBooks read,
-    get_cluster(GetClusterRequest) -> GetClusterReply = GetCluster read,
-    change_cluster(ChangeClusterRequest) -> ChangeClusterReply = ChangeCluster write,
-    get_movements(GetMovementsRequest) -> MovementsReply = GetMovements read,
-    get_account_movements(AccountFilter) -> MovementsReply = GetAccountMovements read,
-}
+with_calls!(ledger_service);
 
 #[cfg(test)]
 mod tests {

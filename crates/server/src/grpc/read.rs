@@ -154,14 +154,6 @@ pub(super) async fn list_assets(
     Ok(v1::ListAssetsReply { assets: assets.iter().copied().map(v1::Asset::from).collect() })
 }
 
-pub(super) async fn get_books(
-    service: &Service,
-    _: v1::GetBooksRequest,
-    context: &RequestContext,
-) -> Result<v1::GetBooksReply, Failure> {
-    service.books(context).await.map(v1::GetBooksReply::from)
-}
-
 pub(super) async fn get_cluster(
     service: &Service,
     _: v1::GetClusterRequest,

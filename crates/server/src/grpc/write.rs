@@ -18,8 +18,11 @@ pub(super) async fn submit(
     context: &RequestContext,
 ) -> Result<v1::SubmitReply, Failure> {
     let operation = u16::try_from(request.operation).ok().and_then(Operation::from_number);
-    let operation = operation.filter(|operation| operation.event_size() > 0).ok_or_else(|| {
-        let detail = format!("{} is not the number of an operation: use 1 to 7, 13 or 14", request.operation);
+    let operation = operation.filter(|operation| operation.is_from_clients()).ok_or_else(|| {
+        let all = Operation::ALL.iter().filter(|operation| operation.is_from_clients());
+        let numbers: Vec<_> = all.map(|operation| (*operation as u16).to_string()).collect();
+        let (number, numbers) = (request.operation, numbers.join(", "));
+        let detail = format!("{number} is not the number of an operation: use one of {numbers}");
         Failure::new(ErrorCode::InvalidRecords, detail)
     })?;
     let records = service.settle_records(operation, request.records, context).await?;

@@ -1,8 +1,8 @@
-//! `/v1/assets`, `/v1/books` and `/v1/cluster`.
+//! `/v1/assets` and `/v1/cluster`.
 
 use axum::response::Response;
 use bezant_api::json::{
-    AssetReply, BooksReply, ChangeClusterReply, ClusterReply, Problem, parse_assets, parse_cluster_change,
+    AssetReply, ChangeClusterReply, ClusterReply, Problem, parse_assets, parse_cluster_change,
 };
 use bezant_ledger::Operation;
 use http::StatusCode;
@@ -53,23 +53,6 @@ pub(super) async fn register(request: RestRequest, JsonBody(body): JsonBody) -> 
         }
     };
     Ok(service.observe(Api::Rest, Call::RegisterAssets, work).await?)
-}
-
-/// Show the totals of all accounts, a row for each ledger
-#[utoipa::path(get, path = "/v1/books", tag = "Books", operation_id = "get_books",
-    responses(
-        (status = 200, description = "The books: debits equal credits", body = BooksReply),
-        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
-    ))]
-pub(super) async fn books(request: RestRequest) -> Answer {
-    let RestRequest { service, context, .. } = &request;
-    let work = async {
-        let books = service.books(context).await?;
-        let ledgers = books.ledgers.iter().map(|totals| totals.ledger);
-        let assets = service.assets_for(ledgers, context).await;
-        json(StatusCode::OK, &BooksReply::new(&books, &assets))
-    };
-    Ok(service.observe(Api::Rest, Call::GetBooks, work).await?)
 }
 
 /// Show the state of this node and of its cluster

@@ -22,6 +22,7 @@ use http::{StatusCode, header};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
+pub(crate) use self::request::RestRequest;
 use crate::create::Outcomes;
 use crate::failure::{internal, problem};
 use crate::service::Service;
@@ -43,10 +44,10 @@ pub(crate) fn router(service: &Arc<Service>, registry: Registry) -> Router {
         .route("/transfers/{id}/void", post(transfers::void))
         .route("/holds", get(transfers::holds))
         .route("/assets", get(books::assets).post(books::register))
-        .route("/books", get(books::books))
         .route("/cluster", get(books::cluster).post(books::change))
         .route("/events", get(events::list))
-        .route("/events/stream", get(events::stream));
+        .route("/events/stream", get(events::stream))
+        .merge(crate::books::routes());
     Router::new()
         .nest("/v1", v1)
         .merge(operations::router(registry))
@@ -67,7 +68,7 @@ async fn no_method(method: http::Method, uri: http::Uri) -> crate::failure::Refu
 }
 
 /// A JSON response.
-fn json<Value: Serialize>(status: StatusCode, value: &Value) -> Result<Response, Failure> {
+pub(crate) fn json<Value: Serialize>(status: StatusCode, value: &Value) -> Result<Response, Failure> {
     let body = serde_json::to_vec(value).map_err(|_| internal("an answer cannot be encoded"))?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

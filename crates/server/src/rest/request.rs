@@ -26,9 +26,9 @@ const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
 
 /// What every handler of `/v1` needs.
 #[derive(Debug)]
-pub(super) struct RestRequest {
-    pub(super) service: Arc<Service>,
-    pub(super) context: RequestContext,
+pub(crate) struct RestRequest {
+    pub(crate) service: Arc<Service>,
+    pub(crate) context: RequestContext,
     /// The value of the header `Idempotency-Key`.
     pub(super) key: Option<String>,
 }

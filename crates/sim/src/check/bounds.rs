@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use bezant_codec::{Reader, result_from_bytes};
-use bezant_ledger::{ChangeBounds, Event, ExtendedAccount, LedgerAnswer, LedgerQuery, Operation, SetBounds};
+use bezant_ledger::{
+    ChangeBounds, Event, ExtendedAccount, LedgerAnswer, LedgerQuery, Operation, SetBounds, TaggedAccount,
+};
 use bezant_rsm::{Command, StateMachine};
 use bezant_types::{
     AccountId, Balances, Bounds, CreateTransferStatus as Status, LogIndex, Movement, MovementKind, Nanos,
@@ -56,6 +58,11 @@ impl Limits {
         match Operation::from_number(command.operation) {
             Some(Operation::CreateAccountsExtended) => {
                 for ExtendedAccount { account, bounds, .. } in done(command, results) {
+                    self.0.insert(account.id, bounds);
+                }
+            }
+            Some(Operation::CreateAccountsTagged) => {
+                for TaggedAccount(ExtendedAccount { account, bounds, .. }) in done(command, results) {
                     self.0.insert(account.id, bounds);
                 }
             }
@@ -131,6 +138,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use bezant_codec::result_to_bytes;
+    use bezant_ledger::ToCommand as _;
     use bezant_types::{EventResult, Transfer, TransferId};
 
     use super::*;

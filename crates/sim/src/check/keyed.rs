@@ -86,7 +86,7 @@ pub(super) fn one_request_a_key(
 #[cfg(test)]
 mod tests {
     use bezant_codec::result_to_bytes;
-    use bezant_ledger::{Event, KeyedHead};
+    use bezant_ledger::{Event, KeyedHead, ToCommand as _, ToKeyedCommand as _};
     use bezant_types::{EventResult, Transfer};
 
     use super::*;

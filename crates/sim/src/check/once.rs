@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bezant_codec::{Reader, result_from_bytes, transfer_from_bytes};
 use bezant_ledger::{
-    KEYED_HEAD_SIZE, Operation, SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionOutcome,
+    Creates, KEYED_HEAD_SIZE, Operation, SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer,
+    SessionOutcome,
 };
 use bezant_rsm::Command;
 use bezant_types::{CreateTransferStatus as Status, LogIndex, Nanos, Transfer, TransferId};
@@ -26,13 +27,12 @@ pub(super) fn transfers_of<'results>(
     command: &Command,
     results: &'results Bytes,
 ) -> Option<(Vec<Transfer>, &'results [u8])> {
-    let (size, head, answer) = match Operation::from_number(command.operation)? {
-        Operation::CreateTransfers => (128, 0, 0),
-        Operation::CreateTransfersExtended => (160, 0, 0),
-        Operation::SessionCreate => (128, SESSION_HEAD_SIZE, SESSION_ANSWER_SIZE),
+    let (operation, head, answer) = match Operation::from_number(command.operation)? {
+        operation if operation.creates() == Some(Creates::Transfers) => (operation, 0, 0),
+        Operation::SessionCreate => (Operation::CreateTransfers, SESSION_HEAD_SIZE, SESSION_ANSWER_SIZE),
         // A different request with a used key has no results.
         Operation::CreateKeyed if is_of_transfers(command) && !results.is_empty() => {
-            (128, KEYED_HEAD_SIZE, 0)
+            (Operation::CreateTransfers, KEYED_HEAD_SIZE, 0)
         }
         _ => return None,
     };
@@ -42,7 +42,7 @@ pub(super) fn transfers_of<'results>(
             return None;
         }
     }
-    let events = command.body.get(head..)?.chunks_exact(size);
+    let events = operation.events(command.body.get(head..)?);
     let transfers = events.filter_map(|event| event.first_chunk()).map(transfer_from_bytes).collect();
     Some((transfers, results.get(answer..)?))
 }

@@ -13,7 +13,9 @@ mod transfers;
 use std::collections::BTreeMap;
 
 use bezant_codec::Reader;
-use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerTotals, Operation};
+use bezant_ledger::{
+    Books, Event, ExtendedAccount, ExtendedTransfer, LedgerTotals, Operation, TaggedAccount, TaggedTransfer,
+};
 use bezant_rsm::Command;
 use bezant_types::{
     Account, AccountFlags, AccountId, AccountView, Asset, Bounds, CreateAccountStatus, CreateTransferStatus,
@@ -64,11 +66,21 @@ impl Model {
         let first = time.0 + 1 - u64::from(command.events);
         let body = &command.body;
         self.time = time;
-        match Operation::from_number(command.operation).unwrap() {
+        let operation = Operation::from_number(command.operation).unwrap();
+        if self.rules < operation.rules() {
+            return Vec::new();
+        }
+        match operation {
             Operation::CreateAccounts => self.create_all(first, &read(body, Creation::Plain)),
             Operation::CreateAccountsExtended => self.create_all(first, &read(body, Creation::Extended)),
             Operation::CreateTransfers => self.create_all(first, &read(body, plain_transfer)),
             Operation::CreateTransfersExtended => self.create_all(first, &read(body, Creation::Transfer)),
+            Operation::CreateAccountsTagged => {
+                self.create_all(first, &read(body, |TaggedAccount(event)| Creation::Extended(event)))
+            }
+            Operation::CreateTransfersTagged => {
+                self.create_all(first, &read(body, |TaggedTransfer(event)| Creation::Transfer(event)))
+            }
             Operation::SetBounds => self.each(first, &read(body, |it| it), Self::set_bounds),
             Operation::ChangeBounds => self.each(first, &read(body, |it| it), Self::change_bounds),
             Operation::SetName => self.each(first, &read(body, |it| it), Self::set_name),

@@ -3,13 +3,14 @@
 
 use bezant_ledger::{
     ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
-    name_to_bytes,
+    TaggedAccount, TaggedTransfer, ToCommand, name_to_bytes,
 };
 use bezant_rsm::Command;
 use bezant_types::{
     Account, AccountFlags, AccountId, Asset, Bounds, Head, LedgerNumber, MovementKind, Nanos, Transfer,
     TransferFlags, TransferId,
 };
+use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -306,24 +307,14 @@ impl Request {
             Self::Accounts { events, is_extended, is_imported } => {
                 let all: Vec<ExtendedAccount> =
                     events.iter().map(|event| event.resolve(time, *is_imported, sent)).collect();
-                let records: Vec<Account> = all.iter().map(|extended| extended.account).collect();
                 sent.accounts.extend(&all);
-                if *is_extended {
-                    (Operation::CreateAccountsExtended, ExtendedAccount::write_all(&all))
-                } else {
-                    (Operation::CreateAccounts, Account::write_all(&records))
-                }
+                accounts_body(all, *is_extended)
             }
             Self::Transfers { events, is_extended, is_imported } => {
                 let all: Vec<ExtendedTransfer> =
                     events.iter().map(|event| event.resolve(time, *is_imported, sent, model)).collect();
-                let records: Vec<Transfer> = all.iter().map(|extended| extended.transfer).collect();
-                sent.transfers.extend(&records);
-                if *is_extended {
-                    (Operation::CreateTransfersExtended, ExtendedTransfer::write_all(&all))
-                } else {
-                    (Operation::CreateTransfers, Transfer::write_all(&records))
-                }
+                sent.transfers.extend(all.iter().map(|extended| extended.transfer));
+                transfers_body(all, *is_extended)
             }
             Self::Bounds(changes) => {
                 let change = |(id, bounds): &_| SetBounds { account_id: AccountId(*id), bounds: *bounds };
@@ -369,6 +360,32 @@ impl Request {
         };
         operation.command(body).unwrap()
     }
+}
+
+/// The operation that creates the accounts: the plain one, that of version 0.1, or that with tagged fields.
+fn accounts_body(all: Vec<ExtendedAccount>, is_extended: bool) -> (Operation, Bytes) {
+    if !is_extended {
+        let records: Vec<Account> = all.iter().map(|extended| extended.account).collect();
+        return (Operation::CreateAccounts, Account::write_all(&records));
+    }
+    if all.len().is_multiple_of(2) {
+        let tagged: Vec<TaggedAccount> = all.into_iter().map(TaggedAccount).collect();
+        return (Operation::CreateAccountsTagged, TaggedAccount::write_all(&tagged));
+    }
+    (Operation::CreateAccountsExtended, ExtendedAccount::write_all(&all))
+}
+
+/// The same for transfers.
+fn transfers_body(all: Vec<ExtendedTransfer>, is_extended: bool) -> (Operation, Bytes) {
+    if !is_extended {
+        let records: Vec<Transfer> = all.iter().map(|extended| extended.transfer).collect();
+        return (Operation::CreateTransfers, Transfer::write_all(&records));
+    }
+    if all.len().is_multiple_of(2) {
+        let tagged: Vec<TaggedTransfer> = all.into_iter().map(TaggedTransfer).collect();
+        return (Operation::CreateTransfersTagged, TaggedTransfer::write_all(&tagged));
+    }
+    (Operation::CreateTransfersExtended, ExtendedTransfer::write_all(&all))
 }
 
 impl AccountEvent {

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use bezant_ledger::{
-    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, TaggedAccount,
+    TaggedTransfer, name_to_bytes,
 };
 use bezant_types::{
     Account, AccountFlags, AccountId, Bounds, Head, LedgerNumber, Nanos, Transfer, TransferFlags, TransferId,
@@ -107,8 +108,10 @@ fn take_bounds(arguments: &mut Arguments) -> Parsed<Bounds> {
 }
 
 pub(super) fn account(arguments: &mut Arguments) -> Parsed<Line> {
-    let is_extended =
-        arguments.rest.iter().any(|(key, _)| ["name", "minimum", "maximum"].contains(&key.as_str()));
+    let is_extended = arguments
+        .rest
+        .iter()
+        .any(|(key, _)| ["name", "minimum", "maximum", "tagged"].contains(&key.as_str()));
     let flags = arguments.flags(|name| AccountFlags::from_name(name).map(|flag| flag.0))?;
     let account = Account {
         id: AccountId(arguments.number("id", 0)?),
@@ -131,7 +134,12 @@ pub(super) fn account(arguments: &mut Arguments) -> Parsed<Line> {
         return Ok(Line { operation: Operation::CreateAccounts, label, bytes });
     }
     let name = name_bytes(&arguments.take("name").unwrap_or_default())?;
+    let is_tagged = arguments.number("tagged", 0_u8)? != 0;
     let extended = ExtendedAccount { account, bounds: take_bounds(arguments)?, name };
+    if is_tagged {
+        let bytes = TaggedAccount::write_all(&[TaggedAccount(extended)]);
+        return Ok(Line { operation: Operation::CreateAccountsTagged, label, bytes });
+    }
     let bytes = ExtendedAccount::write_all(&[extended]);
     Ok(Line { operation: Operation::CreateAccountsExtended, label, bytes })
 }
@@ -156,7 +164,9 @@ pub(super) fn transfer(arguments: &mut Arguments, head: Option<Head>) -> Parsed<
         timestamp: Nanos(arguments.number("timestamp", 0)?),
     };
     let label = format!("transfer {}", shown(transfer.id.0));
+    let is_tagged = arguments.number("tagged", 0_u8)? != 0;
     let prev_hash = match arguments.take("prev").as_deref() {
+        None if is_tagged => Head::NONE,
         None => {
             let bytes = Transfer::write_all(&[transfer]);
             return Ok(Line { operation: Operation::CreateTransfers, label, bytes });
@@ -166,7 +176,12 @@ pub(super) fn transfer(arguments: &mut Arguments, head: Option<Head>) -> Parsed<
         Some("none") => Head::NONE,
         Some(other) => return Err(format!("prev={other} is neither head, stale nor none").into()),
     };
-    let bytes = ExtendedTransfer::write_all(&[ExtendedTransfer { transfer, prev_hash }]);
+    let extended = ExtendedTransfer { transfer, prev_hash };
+    if is_tagged {
+        let bytes = TaggedTransfer::write_all(&[TaggedTransfer(extended)]);
+        return Ok(Line { operation: Operation::CreateTransfersTagged, label, bytes });
+    }
+    let bytes = ExtendedTransfer::write_all(&[extended]);
     Ok(Line { operation: Operation::CreateTransfersExtended, label, bytes })
 }
 
