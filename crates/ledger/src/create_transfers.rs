@@ -324,6 +324,12 @@ impl Ledger {
         }
     }
 
+    /// Notes the timestamp of the newest movement.
+    pub(crate) fn advance_last_movement(&mut self, timestamp: Nanos) {
+        assert!(timestamp > self.last_movement_timestamp, "timestamps grow along the history");
+        self.last_movement_timestamp = timestamp;
+    }
+
     /// Extends both chains and adds the row to the history. The balances have already changed.
     pub(crate) fn record_transfer(&mut self, record: &Transfer, places: Places) {
         let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
@@ -333,8 +339,9 @@ impl Ledger {
         debit.spends.sequence += 1;
         credit.receipts.head = head;
         credit.receipts.sequence += 1;
+        assert!(debit.sums_fit() && credit.sums_fit(), "the sums of an account never overflow");
         let (debit, credit) = (debit.account.balances(), credit.account.balances());
-        self.last_movement_timestamp = record.timestamp;
+        self.advance_last_movement(record.timestamp);
         self.window.push_transfer(record.id, || Movement {
             transfer: *record,
             kind: MovementKind::of(record.flags),

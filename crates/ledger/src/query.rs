@@ -8,7 +8,7 @@ use bezant_rsm::{Progress, SessionRequest};
 use bytes::Bytes;
 
 use crate::Ledger;
-use crate::accounts::AccountScan;
+use crate::accounts::{AccountScan, AccountState};
 use crate::assets::is_built_in;
 use crate::operation::name_to_bytes;
 use crate::session;
@@ -120,6 +120,22 @@ impl LedgerTotals {
     }
 }
 
+/// The sums over the accounts of each ledger.
+pub(crate) fn totals(accounts: &[AccountState]) -> BTreeMap<LedgerNumber, LedgerTotals> {
+    let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
+    for state in accounts {
+        let account = &state.account;
+        let totals = ledgers.entry(account.ledger).or_default();
+        totals.ledger = account.ledger;
+        totals.accounts += 1;
+        totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
+        totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
+        totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
+        totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
+    }
+    ledgers
+}
+
 impl Ledger {
     pub(crate) fn answer_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {
         let views = |places: &mut dyn Iterator<Item = usize>| {
@@ -180,24 +196,13 @@ impl Ledger {
     }
 
     fn books(&self) -> Books {
-        let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
-        for state in self.accounts.all() {
-            let account = &state.account;
-            let totals = ledgers.entry(account.ledger).or_default();
-            totals.ledger = account.ledger;
-            totals.accounts += 1;
-            totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
-            totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
-            totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
-            totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
-        }
         Books {
             time: self.time,
             history: self.window.position(),
             accounts: self.accounts.len() as u64,
             pending: self.pending.len() as u64,
             expiry_is_paused: self.expiry_is_paused,
-            ledgers: ledgers.into_values().collect(),
+            ledgers: totals(self.accounts.all()).into_values().collect(),
         }
     }
 }
