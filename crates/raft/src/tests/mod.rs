@@ -3,6 +3,7 @@
 
 mod floor;
 mod members;
+mod parts;
 
 use std::collections::{BTreeSet, VecDeque};
 
