@@ -227,3 +227,22 @@ pub(crate) fn apply_each<E: Event>(
     }
     results.bytes.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_types::{Account, Asset, limits};
+
+    #[test]
+    fn memory_for_results_is_reserved_once() {
+        let mut ledger = Ledger::new();
+        let accounts = Account::write_all(&[Account::default(); 5]);
+        let results = ledger.apply_command_batch::<Account>(&accounts, Nanos(1), &Found::default());
+        let changes = [7; 5 * limits::RECORD_SIZE];
+        let each = apply_each::<Asset>(&changes, Nanos(1), limits::RECORD_SIZE, |_, _| 0);
+        for bytes in [results, each] {
+            let bytes = bytes.try_into_mut().unwrap();
+            assert_eq!((bytes.len(), bytes.capacity()), (5 * RESULT_SIZE, 5 * RESULT_SIZE));
+        }
+    }
+}

@@ -367,3 +367,22 @@ fn read_name(reader: &mut Reader<'_>, places: usize) -> Result<Name, DecodeError
     }
     Ok(Name { place, bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_read_into_an_allocation_of_their_number() {
+        fn number(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+            reader.u64()
+        }
+        let bytes = [7; 48];
+        let read = |count| read_all(&mut Reader::new(&bytes), count, 8, number);
+        for count in [0, 1, 5, 6] {
+            let items = read(count).unwrap();
+            assert_eq!((items.len() as u64, items.capacity() as u64), (count, count));
+        }
+        assert!(read(7).is_err() && read(u64::MAX).is_err(), "more than there are bytes for");
+    }
+}

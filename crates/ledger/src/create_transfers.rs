@@ -339,7 +339,8 @@ impl Ledger {
         debit.spends.sequence += 1;
         credit.receipts.head = head;
         credit.receipts.sequence += 1;
-        assert!(debit.sums_fit() && credit.sums_fit(), "the sums of an account never overflow");
+        assert!(debit.sums_fit(), "the sums of the debit account never overflow");
+        assert!(credit.sums_fit(), "the sums of the credit account never overflow");
         let (debit, credit) = (debit.account.balances(), credit.account.balances());
         self.advance_last_movement(record.timestamp);
         self.window.push_transfer(record.id, || Movement {
@@ -481,5 +482,13 @@ mod tests {
             assert!(mapped.number() < 1000, "{} is mapped as {}", status.name(), mapped.name());
         }
         assert_eq!(ledger.classic(Status::ExceedsDebits, &Transfer::default()), Status::ExceedsDebits);
+    }
+
+    #[test]
+    fn a_classic_transfer_has_the_bytes_of_a_transfer() {
+        let transfer = Transfer { id: TransferId(7), amount: 5, ..Transfer::default() };
+        let bytes = Transfer::write_all(&[transfer]);
+        let classic = ClassicTransfer::from_reader(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(ClassicTransfer::write_all(&[classic]), bytes);
     }
 }

@@ -91,9 +91,8 @@ impl Ledger {
     /// Releases the reserve. With `reopens`, also reopens the accounts that the pending transfer closed.
     fn release(&mut self, pending: &Transfer, places: Places, reopens: bool) {
         let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
-        let holds_reserve = debit.account.debits_pending >= pending.amount
-            && credit.account.credits_pending >= pending.amount;
-        assert!(holds_reserve, "both accounts hold the reserve of their pending transfer");
+        assert!(debit.account.debits_pending >= pending.amount, "the debit account holds the reserve");
+        assert!(credit.account.credits_pending >= pending.amount, "the credit account holds the reserve");
         debit.account.debits_pending -= pending.amount;
         credit.account.credits_pending -= pending.amount;
         if reopens && pending.flags.contains(TransferFlags::CLOSING_DEBIT) {
