@@ -2,6 +2,7 @@
 //! decides what is lost, and what is durable when.
 
 mod floor;
+mod limits;
 mod members;
 mod parts;
 
