@@ -17,11 +17,11 @@ fn transfer(id: u128, flags: TransferFlags, pending_id: u128) -> Transfer {
     let is_first = flags == TransferFlags::NONE || flags == TransferFlags::PENDING;
     Transfer {
         id: TransferId(id),
-        debit_account_id: AccountId(if is_first { 1 } else { 0 }),
-        credit_account_id: AccountId(if is_first { 2 } else { 0 }),
+        debit_account_id: AccountId(is_first.into()),
+        credit_account_id: AccountId(2 * u128::from(is_first)),
         amount: if flags == TransferFlags::POST_PENDING { u128::MAX } else { 0 },
         pending_id: TransferId(pending_id),
-        ledger: LedgerNumber(if is_first { 1 } else { 0 }),
+        ledger: LedgerNumber(is_first.into()),
         code: is_first.into(),
         flags,
         ..Transfer::default()
@@ -102,14 +102,14 @@ fn the_end_of_a_pending_transfer_is_fetched() {
 }
 
 /// A request with a session for that operation.
-fn session(operation: Operation, records: Bytes) -> Command {
+fn session(operation: Operation, records: &Bytes) -> Command {
     let head = SessionHead {
         request: SessionRequest { number: 1, ..SessionRequest::default() },
         batches: 1,
         operation: operation as u16,
         ..SessionHead::default()
     };
-    SessionHead::create(Bytes::from([&head.to_bytes()[..], &records].concat())).unwrap()
+    SessionHead::create(Bytes::from([&head.to_bytes()[..], records].concat())).unwrap()
 }
 
 fn keyed(operation: Operation, events: &[u8]) -> Command {
@@ -129,7 +129,7 @@ fn every_operation_that_creates_transfers_fetches_their_rows() {
     assert_eq!(keys(&restored, plain.command(records.clone()).unwrap()), twice);
     let command = Operation::CreateTransfersExtended.command(extended.clone()).unwrap();
     assert_eq!(keys(&restored, command), twice);
-    assert_eq!(keys(&restored, session(plain, records.clone())), twice);
+    assert_eq!(keys(&restored, session(plain, &records)), twice);
     // The guard of a keyed request may be old; the witness is greater than every id.
     let marked = [&[row(3)][..], &twice].concat();
     assert_eq!(keys(&restored, keyed(plain, &records)), marked);
@@ -150,7 +150,7 @@ fn every_operation_that_creates_accounts_fetches_imported_timestamps() {
     assert_eq!(keys(&twin, plain.command(records.clone()).unwrap()), [time]);
     let command = Operation::CreateAccountsExtended.command(extended.clone()).unwrap();
     assert_eq!(keys(&twin, command), [time]);
-    assert_eq!(keys(&twin, session(plain, records.clone())), [time]);
+    assert_eq!(keys(&twin, session(plain, &records)), [time]);
     assert_eq!(keys(&twin, keyed(plain, &records)), [row(3), time]);
     assert_eq!(keys(&twin, keyed(Operation::CreateAccountsExtended, &extended)), [row(3), time]);
 }

@@ -136,7 +136,7 @@ fn released_values_stay_while_they_are_small() {
     values.release(slot(24), Term(9));
     assert_eq!((values.before(), values.checkpoint()), (mark(20, 3), mark(24, 3)), "it is not newer");
     values.release(slot(25), Term(3));
-    assert_eq!((values.before(), values.checkpoint()), (mark(21, 3), mark(25, 3)), "one value makes room");
+    assert_eq!((values.before(), values.checkpoint()), (mark(21, 3), mark(25, 3)), "one value makes space");
     values.append(&large(26..=31));
     values.release(slot(26), Term(3));
     assert_eq!(values.before(), mark(26, 3), "only values that the checkpoint covers");

@@ -97,7 +97,7 @@ fn released_entries_stay_while_they_are_small() {
     full.release(24, 3);
     assert_eq!(full.first_index(), Ok(21), "the checkpoint is not newer");
     full.release(25, 3);
-    assert_eq!((full.first_index(), full.term(21)), (Ok(22), Ok(3)), "one entry makes room");
+    assert_eq!((full.first_index(), full.term(21)), (Ok(22), Ok(3)), "one entry makes space");
     assert_eq!(full.snapshot(0, 2).unwrap().get_metadata().index, 25);
     // Only entries in the checkpoint are dropped, however large the log is.
     full.append(&entries(26..=31, size));
@@ -221,7 +221,7 @@ fn a_read_is_asked_again_until_it_is_answered() {
         assert_eq!(again.len(), usize::from(tick % 5 == 0), "tick {tick}");
         assert!(again.iter().all(|context| *context == first));
     }
-    assert_eq!(reads.ask_again(), [first.clone()]);
+    assert_eq!(reads.ask_again(), std::slice::from_ref(&first));
     let other = |node: u64, incarnation: u64| [node, incarnation, 7].map(u64::to_le_bytes).concat();
     assert_eq!(reads.answer(&other(3, 9)), None, "a read of another node");
     assert_eq!(reads.answer(&other(2, 8)), None, "a read of an earlier incarnation");
