@@ -26,6 +26,8 @@ mod floor;
 mod kind;
 mod members;
 mod solo;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 

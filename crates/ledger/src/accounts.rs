@@ -15,6 +15,7 @@ use bezant_types::{
     limits::NAME_SIZE_MAX,
 };
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::hash::{FixedHashMap, hash_bytes, hash_id};
 use crate::snapshot::Snapshot;
@@ -36,6 +37,14 @@ impl AccountState {
         let chain = |side| Chain { sequence: 0, head: initial_head(side, account.id) };
         Self { account, bounds, spends: chain(ChainSide::Spends), receipts: chain(ChainSide::Receipts) }
     }
+
+    /// True when the debits, posted and pending, fit in a `u128`, and so do the credits. Every check of a
+    /// limit adds them up.
+    pub(crate) const fn sums_fit(&self) -> bool {
+        let account = &self.account;
+        account.debits_pending.checked_add(account.debits_posted).is_some()
+            && account.credits_pending.checked_add(account.credits_posted).is_some()
+    }
 }
 
 /// The name of an account, padded with zeros.
@@ -56,7 +65,7 @@ pub struct AccountScan {
 }
 
 /// All accounts of the shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Accounts {
     states: Snapshot<AccountState>,
     /// Place of each account, by its id.
@@ -72,26 +81,37 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    pub(crate) fn new(states: Vec<AccountState>, names: Vec<Name>) -> Self {
+    /// The accounts of a checkpoint, oldest first. `None` when two have the same id, or when they are not
+    /// sorted.
+    pub(crate) fn restore(states: Vec<AccountState>) -> Option<Self> {
+        if !states.is_sorted_by(|before, after| before.account.timestamp < after.account.timestamp) {
+            return None;
+        }
         let mut by_id = HashTable::with_capacity(states.len());
+        let id_at = |place: &u32| states[*place as usize].account.id.0;
         for (place, state) in (0_u32..).zip(&states) {
-            by_id.insert_unique(hash_id(state.account.id.0), place, |at: &u32| {
-                hash_id(states[*at as usize].account.id.0)
-            });
+            let id = state.account.id.0;
+            match by_id.entry(hash_id(id), |other| id_at(other) == id, |other| hash_id(id_at(other))) {
+                Entry::Occupied(_) => return None,
+                Entry::Vacant(entry) => entry.insert(place),
+            };
         }
         let mut ledgers = BTreeMap::new();
         states.iter().for_each(|state| *ledgers.entry(state.account.ledger).or_default() += 1);
         // The vector of accounts is moved, not copied: a copy would need as much memory again.
-        let mut accounts = Self {
-            states: Snapshot::new(states),
-            by_id,
-            names: Snapshot::new(Vec::new()),
-            by_name: HashTable::new(),
-            name_of: FixedHashMap::default(),
-            ledgers,
-        };
-        names.into_iter().for_each(|name| accounts.set_name(name.place, name.bytes));
-        accounts
+        Some(Self { states: Snapshot::new(states), by_id, ledgers, ..Self::default() })
+    }
+
+    /// The names of a checkpoint, in the order given. `None` when an account has two names, or two accounts
+    /// have the same one.
+    pub(crate) fn restore_names(&mut self, names: Vec<Name>) -> Option<()> {
+        for name in names {
+            if self.name_of.contains_key(&name.place) || self.find_by_name(&name.bytes).is_some() {
+                return None;
+            }
+            self.set_name(name.place, name.bytes);
+        }
+        Some(())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -142,6 +162,10 @@ impl Accounts {
     pub(crate) fn insert(&mut self, state: AccountState) -> usize {
         let place = self.states.len();
         let small = u32::try_from(place).expect("invariant: fewer than 2^32 accounts fit in memory");
+        assert!(
+            state.account.timestamp > self.last_timestamp(),
+            "accounts are in the order of their timestamps"
+        );
         *self.ledgers.entry(state.account.ledger).or_default() += 1;
         self.states.push(state);
         let items = self.states.items();
@@ -161,9 +185,8 @@ impl Accounts {
         if *count == 0 {
             self.ledgers.remove(&ledger);
         }
-        if let Ok(entry) = self.by_id.find_entry(hash, |at| *at as usize == place) {
-            entry.remove();
-        }
+        let entry = self.by_id.find_entry(hash, |at| *at as usize == place);
+        entry.expect("invariant: the account is found by its id").remove();
         if self.names.items().last().is_some_and(|name| name.place == place) {
             self.remove_last_name();
         }
@@ -177,15 +200,15 @@ impl Accounts {
         let names = self.names.items();
         let small = u32::try_from(at).expect("invariant: no more names than accounts");
         self.by_name.insert_unique(hash_bytes(&bytes), small, |at| hash_bytes(&names[*at as usize].bytes));
-        self.name_of.insert(place, at);
+        let before = self.name_of.insert(place, at);
+        assert!(before.is_none(), "an account gets one name");
     }
 
     fn remove_last_name(&mut self) {
         let at = self.names.len() - 1;
         let name = self.names.items()[at];
-        if let Ok(entry) = self.by_name.find_entry(hash_bytes(&name.bytes), |found| *found as usize == at) {
-            entry.remove();
-        }
+        let entry = self.by_name.find_entry(hash_bytes(&name.bytes), |found| *found as usize == at);
+        entry.expect("invariant: the name is in the index of names").remove();
         self.name_of.remove(&name.place);
         self.names.pop();
     }

@@ -208,3 +208,18 @@ fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, last: Nano
     }
     (event.timestamp() >= last).then_some(E::STATUSES.imported_event_timestamp_must_not_advance)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_types::Account;
+
+    #[test]
+    fn memory_for_results_is_reserved_once() {
+        let mut ledger = Ledger::new();
+        let accounts = Account::write_all(&[Account::default(); 5]);
+        let results = ledger.apply_command_batch::<Account>(&accounts, Nanos(1), &Found::default());
+        let bytes = results.try_into_mut().unwrap();
+        assert_eq!((bytes.len(), bytes.capacity()), (5 * RESULT_SIZE, 5 * RESULT_SIZE));
+    }
+}

@@ -23,13 +23,18 @@ use bezant_codec::{
 };
 use bezant_rsm::{Context, RestoreError, Session, Sessions};
 use bezant_types::limits::{NAME_SIZE_MAX, RECORD_SIZE};
-use bezant_types::{Asset, Bounds, Chain, ClientId, Head, HistoryPosition, Nanos, SessionNumber, TransferId};
+use bezant_types::{
+    Asset, Bounds, Chain, ClientId, Head, HistoryPosition, LedgerTotals, Nanos, SessionNumber, TransferId,
+    name_from_bytes,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::Ledger;
 use crate::accounts::{AccountState, Accounts, Name};
 use crate::assets::Assets;
+use crate::hash::FixedHashMap;
 use crate::pending::PendingTransfers;
+use crate::query::totals;
 use crate::rules::Rules;
 use crate::window::Window;
 use bezant_codec::{Event, Operation};
@@ -57,9 +62,13 @@ pub(crate) enum Cut {
     Sessions(End),
 }
 
-/// The last two sections, as they were when the cut began.
+/// What the head says, and the last two sections, as they were when the cut began.
 #[derive(Debug)]
 pub(crate) struct End {
+    /// Items of each section that are not yet written. The head has their numbers from when the cut began.
+    accounts: usize,
+    names: usize,
+    pending: usize,
     assets: Vec<u8>,
     /// Least recently used first. Replies are shared, not copied.
     sessions: VecDeque<Session>,
@@ -68,6 +77,7 @@ pub(crate) struct End {
 impl Ledger {
     pub(crate) fn begin_cut(&mut self) {
         assert!(self.cut.is_none(), "a checkpoint is already in progress");
+        assert!(self.scope.is_none(), "a checkpoint begins between two entries");
         let position = self.window.position();
         let mut head = Vec::with_capacity(HEAD_SIZE);
         head.put_slice(MAGIC);
@@ -87,7 +97,13 @@ impl Ledger {
         head.put_bytes(0, HEAD_SIZE - head.len());
         let mut assets = BytesMut::new();
         self.assets.registered().iter().for_each(|asset| asset.write(&mut assets));
-        let end = End { assets: assets.into(), sessions: self.sessions.iter().cloned().collect() };
+        let end = End {
+            accounts: self.accounts.len(),
+            names: self.accounts.names_len(),
+            pending: self.pending.len(),
+            assets: assets.into(),
+            sessions: self.sessions.iter().cloned().collect(),
+        };
         self.cut = Some(Cut::Head(head, end));
         self.accounts.begin_cut();
         self.pending.begin_cut();
@@ -97,23 +113,38 @@ impl Ledger {
         let mut piece = Vec::with_capacity(size);
         let (next, piece) = match self.cut.take()? {
             Cut::Head(head, end) => (Some(Cut::Accounts(end)), head),
-            Cut::Accounts(end) => {
+            Cut::Accounts(mut end) => {
                 let count = size / ACCOUNT_SIZE + 1;
-                let has_more = self.accounts.poll_states_cut(count, |state| write_account(state, &mut piece));
+                let has_more = self.accounts.poll_states_cut(count, |state| {
+                    end.accounts -= 1;
+                    write_account(state, &mut piece);
+                });
+                assert!(
+                    has_more || end.accounts == 0,
+                    "the checkpoint has the accounts that its head counts"
+                );
                 (Some(if has_more { Cut::Accounts(end) } else { Cut::Names(end) }), piece)
             }
-            Cut::Names(end) => {
+            Cut::Names(mut end) => {
                 let count = size / NAME_SIZE_MAX + 1;
                 let has_more = self.accounts.poll_names_cut(count, |name| {
+                    end.names -= 1;
                     piece.put_u64_le(name.place as u64);
                     piece.put_slice(&name.bytes);
                 });
+                assert!(has_more || end.names == 0, "the checkpoint has the names that its head counts");
                 (Some(if has_more { Cut::Names(end) } else { Cut::Pending(end) }), piece)
             }
-            Cut::Pending(end) => {
-                let count = size / 128 + 1;
-                let has_more =
-                    self.pending.poll_cut(count, |transfer| piece.put_slice(&transfer_to_bytes(transfer)));
+            Cut::Pending(mut end) => {
+                let count = size / RECORD_SIZE + 1;
+                let has_more = self.pending.poll_cut(count, |transfer| {
+                    end.pending -= 1;
+                    piece.put_slice(&transfer_to_bytes(transfer));
+                });
+                assert!(
+                    has_more || end.pending == 0,
+                    "the checkpoint has the transfers that its head counts"
+                );
                 (Some(if has_more { Cut::Pending(end) } else { Cut::Assets(end) }), piece)
             }
             Cut::Assets(mut end) => {
@@ -140,11 +171,17 @@ impl Ledger {
         let accounts =
             read_all(reader, head.accounts, ACCOUNT_SIZE, read_account).map_err(section("accounts"))?;
         let places = accounts.len();
+        let is_valid = head.has_times_of(&accounts) && is_balanced(&accounts);
+        let accounts = is_valid.then(|| Accounts::restore(accounts)).flatten();
+        let mut accounts = accounts.ok_or(RestoreError { section: "accounts" })?;
         let names = read_all(reader, head.names, 8 + NAME_SIZE_MAX, |reader| read_name(reader, places))
             .map_err(section("names"))?;
+        accounts.restore_names(names).ok_or(RestoreError { section: "names" })?;
         let pending = read_all(reader, head.pending, RECORD_SIZE, |it| Ok(transfer_from_bytes(&it.array()?)))
             .map_err(section("pending"))?;
-        let pending = PendingTransfers::restore(pending).ok_or(RestoreError { section: "pending" })?;
+        let pending = PendingTransfers::restore(pending)
+            .filter(|pending| head.has_time_of(pending) && are_reserved(pending, &accounts))
+            .ok_or(RestoreError { section: "pending" })?;
         let assets =
             read_all(reader, head.assets, Operation::RegisterAssets.event_size(), Asset::from_reader)
                 .map_err(section("assets"))?;
@@ -155,7 +192,7 @@ impl Ledger {
             return Err(RestoreError { section: "end" });
         }
         Ok(Self {
-            accounts: Accounts::new(accounts, names),
+            accounts,
             pending,
             assets: Assets::new(assets),
             window: Window::new(head.position, head.id_max),
@@ -208,12 +245,47 @@ impl Heading {
         };
         if (version != VERSION && head.expiry_is_paused)
             || reader.array()? != [0; 20]
+            || head.last_movement_timestamp > head.time
             || (version == VERSION_WITHOUT_SESSIONS && head.sessions != 0)
         {
             return Err(DecodeError::Reserved);
         }
         Ok(head)
     }
+
+    /// True when no account is later than the entry of the checkpoint.
+    fn has_times_of(&self, accounts: &[AccountState]) -> bool {
+        accounts.last().is_none_or(|state| state.account.timestamp <= self.time)
+    }
+
+    /// True when no pending transfer is later than the newest movement.
+    fn has_time_of(&self, pending: &PendingTransfers) -> bool {
+        pending.iter().last().is_none_or(|transfer| transfer.timestamp <= self.last_movement_timestamp)
+    }
+}
+
+/// True when debits equal credits in every ledger, posted and pending.
+fn is_balanced(accounts: &[AccountState]) -> bool {
+    totals(accounts).values().all(LedgerTotals::is_balanced)
+}
+
+/// True when the pending debits and credits of every account are those of its pending transfers.
+fn are_reserved(pending: &PendingTransfers, accounts: &Accounts) -> bool {
+    let mut reserves: FixedHashMap<usize, (u128, u128)> = FixedHashMap::default();
+    for transfer in pending.iter() {
+        let places = (accounts.find(transfer.debit_account_id), accounts.find(transfer.credit_account_id));
+        let (Some(debit), Some(credit)) = places else { return false };
+        for (place, debits, credits) in [(debit, transfer.amount, 0), (credit, 0, transfer.amount)] {
+            let reserve = reserves.entry(place).or_default();
+            let sums = (reserve.0.checked_add(debits), reserve.1.checked_add(credits));
+            let (Some(debits), Some(credits)) = sums else { return false };
+            *reserve = (debits, credits);
+        }
+    }
+    accounts.all().iter().enumerate().all(|(place, state)| {
+        let reserve = reserves.get(&place).copied().unwrap_or_default();
+        reserve == (state.account.debits_pending, state.account.credits_pending)
+    })
 }
 
 fn read_paused(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
@@ -257,7 +329,9 @@ fn read_account(reader: &mut Reader<'_>) -> Result<AccountState, DecodeError> {
         Ok(Chain { sequence: reader.u64()?, head: Head(reader.array()?) })
     };
     let (spends, receipts) = (chain()?, chain()?);
-    Ok(AccountState { account, bounds, spends, receipts })
+    let state = AccountState { account, bounds, spends, receipts };
+    let is_valid = bounds.minimum <= bounds.maximum && state.sums_fit();
+    if is_valid { Ok(state) } else { Err(DecodeError::Value) }
 }
 
 fn write_session(session: &Session, piece: &mut Vec<u8>) {
@@ -291,5 +365,28 @@ fn read_name(reader: &mut Reader<'_>, places: usize) -> Result<Name, DecodeError
     if place >= places {
         return Err(DecodeError::Value);
     }
-    Ok(Name { place, bytes: reader.array()? })
+    let bytes = reader.array()?;
+    if name_from_bytes(&bytes).is_none_or(str::is_empty) {
+        return Err(DecodeError::Value);
+    }
+    Ok(Name { place, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_read_into_an_allocation_of_their_number() {
+        fn number(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+            reader.u64()
+        }
+        let bytes = [7; 48];
+        let read = |count| read_all(&mut Reader::new(&bytes), count, 8, number);
+        for count in [0, 1, 5, 6] {
+            let items = read(count).unwrap();
+            assert_eq!((items.len() as u64, items.capacity() as u64), (count, count));
+        }
+        assert!(read(7).is_err() && read(u64::MAX).is_err(), "more than there are bytes for");
+    }
 }

@@ -352,6 +352,12 @@ impl Ledger {
         }
     }
 
+    /// Notes the timestamp of the newest movement.
+    pub(crate) fn advance_last_movement(&mut self, timestamp: Nanos) {
+        assert!(timestamp > self.last_movement_timestamp, "timestamps grow along the history");
+        self.last_movement_timestamp = timestamp;
+    }
+
     /// Extends both chains and adds the row to the history. The balances have already changed.
     pub(crate) fn record_transfer(&mut self, record: &Transfer, places: Places) {
         let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
@@ -361,8 +367,10 @@ impl Ledger {
         debit.spends.sequence += 1;
         credit.receipts.head = head;
         credit.receipts.sequence += 1;
+        assert!(debit.sums_fit(), "the sums of the debit account never overflow");
+        assert!(credit.sums_fit(), "the sums of the credit account never overflow");
         let (debit, credit) = (debit.account.balances(), credit.account.balances());
-        self.last_movement_timestamp = record.timestamp;
+        self.advance_last_movement(record.timestamp);
         self.window.push_transfer(record.id, || Movement {
             transfer: *record,
             kind: MovementKind::of(record.flags),
@@ -502,5 +510,13 @@ mod tests {
             assert!(mapped.number() < 1000, "{} is mapped as {}", status.name(), mapped.name());
         }
         assert_eq!(ledger.classic(Status::ExceedsDebits, &Transfer::default()), Status::ExceedsDebits);
+    }
+
+    #[test]
+    fn a_classic_transfer_has_the_bytes_of_a_transfer() {
+        let transfer = Transfer { id: TransferId(7), amount: 5, ..Transfer::default() };
+        let bytes = Transfer::write_all(&[transfer]);
+        let classic = ClassicTransfer::from_reader(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(ClassicTransfer::write_all(&[classic]), bytes);
     }
 }

@@ -75,3 +75,25 @@ impl Hasher for FixedHasher {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_same_in_every_process() {
+        assert_eq!(hash_id(1), HASH_OF_ONE);
+        assert_eq!(hash_id(1 << 64), HASH_OF_HIGH_ONE);
+        assert_eq!(hash_bytes(b"a name of sixteen or more"), HASH_OF_NAME);
+        assert_eq!(FixedState.hash_one(1_u64), HASH_OF_KEY);
+        assert_eq!(FixedState.hash_one((1_u64, 2_u64)), HASH_OF_PAIR);
+        assert_eq!(FixedState.hash_one([1_u8, 2]), HASH_OF_BYTES);
+    }
+
+    const HASH_OF_ONE: u64 = 0xa67b_9f19_3dde_6946;
+    const HASH_OF_HIGH_ONE: u64 = 0x8986_f9eb_f663_750d;
+    const HASH_OF_NAME: u64 = 0x927b_2674_1024_d64c;
+    const HASH_OF_KEY: u64 = 0xd553_f6ca_2494_b126;
+    const HASH_OF_PAIR: u64 = 0x3f5e_950d_3111_7069;
+    const HASH_OF_BYTES: u64 = 0xab9b_be89_3d3e_354f;
+}

@@ -55,7 +55,7 @@ impl Ledger {
     /// A ledger without accounts.
     pub fn new() -> Self {
         Self {
-            accounts: Accounts::new(Vec::new(), Vec::new()),
+            accounts: Accounts::default(),
             pending: PendingTransfers::default(),
             assets: Assets::default(),
             window: Window::new(HistoryPosition::default(), bezant_types::TransferId(0)),
@@ -238,6 +238,8 @@ impl StateMachine for Ledger {
             results.push(self.apply_command(index, command, first, &found));
             first = Nanos(first.0 + u64::from(command.events));
         }
+        assert!(self.scope.is_none(), "a linked chain ends in its batch");
+        assert!(self.last_movement_timestamp <= self.time, "no movement is later than its entry");
         let (movements, refusals) = self.window.finish_entry();
         Some(Applied { results, rows: HistoryRows { movements, refusals } })
     }

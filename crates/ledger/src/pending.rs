@@ -39,14 +39,15 @@ struct Cut {
 }
 
 impl PendingTransfers {
-    /// The transfers of a checkpoint, oldest first. `None` when two share a timestamp or an id, or when they
-    /// are not sorted.
+    /// The transfers of a checkpoint, oldest first. `None` when two share a timestamp or an id, when they are
+    /// not sorted, or when one is not a pending transfer.
     pub(crate) fn restore(transfers: Vec<Transfer>) -> Option<Self> {
         let mut pending = Self::default();
         for transfer in transfers {
             let is_in_order =
                 pending.by_time.last_key_value().is_none_or(|(last, _)| *last < transfer.timestamp);
-            if !is_in_order || pending.times.contains_key(&transfer.id.0) {
+            let is_pending = transfer.flags.contains(TransferFlags::PENDING);
+            if !is_in_order || !is_pending || pending.times.contains_key(&transfer.id.0) {
                 return None;
             }
             pending.insert(transfer);
@@ -58,6 +59,11 @@ impl PendingTransfers {
         self.by_time.len()
     }
 
+    /// All transfers, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Transfer> {
+        self.by_time.values()
+    }
+
     pub(crate) fn get(&self, id: TransferId) -> Option<&Transfer> {
         self.by_time.get(self.times.get(&id.0)?)
     }
@@ -66,9 +72,11 @@ impl PendingTransfers {
         if let Some(expiry) = transfer.expires_at() {
             self.order_of(&transfer).insert((expiry, transfer.timestamp));
         }
-        self.times.insert(transfer.id.0, transfer.timestamp);
-        let before = self.by_time.insert(transfer.timestamp, transfer);
-        assert!(before.is_none(), "two pending transfers have the same timestamp");
+        assert!(transfer.flags.contains(TransferFlags::PENDING), "only a pending transfer has a reserve");
+        let same_id = self.times.insert(transfer.id.0, transfer.timestamp);
+        assert!(same_id.is_none(), "two pending transfers have the same id");
+        let same_time = self.by_time.insert(transfer.timestamp, transfer);
+        assert!(same_time.is_none(), "two pending transfers have the same timestamp");
         if let Some(cut) = &mut self.cut {
             // An undo inserts the transfer again. The cut must return it only once.
             cut.removed.remove(&transfer.timestamp);
@@ -79,7 +87,8 @@ impl PendingTransfers {
         let time = self.times.remove(&id.0)?;
         let transfer = self.by_time.remove(&time)?;
         if let Some(expiry) = transfer.expires_at() {
-            self.order_of(&transfer).remove(&(expiry, time));
+            let was_in_order = self.order_of(&transfer).remove(&(expiry, time));
+            assert!(was_in_order, "a pending transfer with a timeout has a place in the order of expiry");
         }
         if let Some(cut) = &mut self.cut
             && time >= cut.next
@@ -205,7 +214,8 @@ mod tests {
 
     fn transfer(id: u128, timeout_seconds: u32) -> Transfer {
         let timestamp = Nanos(u64::try_from(id).unwrap());
-        Transfer { id: TransferId(id), timestamp, timeout_seconds, ..Transfer::default() }
+        let flags = TransferFlags::PENDING;
+        Transfer { id: TransferId(id), timestamp, timeout_seconds, flags, ..Transfer::default() }
     }
 
     #[test]
@@ -221,13 +231,17 @@ mod tests {
     #[test]
     fn a_pause_affects_only_imported_transfers() {
         let mut pending = PendingTransfers::default();
-        let imported = Transfer { flags: TransferFlags::IMPORTED, ..transfer(1, 2) };
+        let imported =
+            Transfer { flags: TransferFlags::PENDING.union(TransferFlags::IMPORTED), ..transfer(1, 2) };
         [imported, transfer(2, 5), transfer(3, 0)].into_iter().for_each(|it| pending.insert(it));
         let ids = |pending: &PendingTransfers, is_paused| -> Vec<u128> {
             pending.expired(Nanos(u64::MAX), 9, is_paused).map(|it| it.id.0).collect()
         };
         assert_eq!((ids(&pending, true), ids(&pending, false)), (vec![2], vec![1, 2]));
-        pending.insert(Transfer { flags: TransferFlags::IMPORTED, ..transfer(4, 9) });
+        pending.insert(Transfer {
+            flags: TransferFlags::PENDING.union(TransferFlags::IMPORTED),
+            ..transfer(4, 9)
+        });
         assert_eq!(ids(&pending, false), [1, 2, 4], "one order for both kinds");
         pending.remove(TransferId(4));
         assert_eq!(pending.next_expiry(true), Some(Nanos(5_000_000_002)));

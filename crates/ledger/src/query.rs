@@ -8,7 +8,7 @@ use bezant_rsm::{Progress, SessionRequest};
 use bytes::Bytes;
 
 use crate::Ledger;
-use crate::accounts::AccountScan;
+use crate::accounts::{AccountScan, AccountState};
 use crate::assets::is_built_in;
 use crate::session;
 use bezant_types::{
@@ -98,6 +98,17 @@ pub enum LedgerAnswer {
     Session(Option<Bytes>),
 }
 
+/// The sums over the accounts of each ledger.
+pub(crate) fn totals(accounts: &[AccountState]) -> BTreeMap<LedgerNumber, LedgerTotals> {
+    let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
+    for state in accounts {
+        let ledger = state.account.ledger;
+        let empty = || LedgerTotals { ledger, ..LedgerTotals::default() };
+        add(ledgers.entry(ledger).or_insert_with(empty), &state.account);
+    }
+    ledgers
+}
+
 impl Ledger {
     pub(crate) fn answer_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {
         let views = |places: &mut dyn Iterator<Item = usize>| {
@@ -169,19 +180,13 @@ impl Ledger {
     }
 
     fn books(&self) -> Books {
-        let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
-        for state in self.accounts.all() {
-            let ledger = state.account.ledger;
-            let empty = || LedgerTotals { ledger, ..LedgerTotals::default() };
-            add(ledgers.entry(ledger).or_insert_with(empty), &state.account);
-        }
         Books {
             time: self.time,
             history: self.window.position(),
             accounts: self.accounts.len() as u64,
             pending: self.pending.len() as u64,
             expiry_is_paused: self.expiry_is_paused,
-            ledgers: ledgers.into_values().collect(),
+            ledgers: totals(self.accounts.all()).into_values().collect(),
         }
     }
 }

@@ -31,6 +31,7 @@ enum Change {
 
 impl Ledger {
     pub(crate) fn open_scope(&mut self) {
+        assert!(self.scope.is_none(), "chains are not nested");
         self.scope = Some(Scope {
             changes: Vec::new(),
             mark: self.window.mark(),
@@ -45,13 +46,14 @@ impl Ledger {
 
     /// Restores the state from before the chain.
     pub(crate) fn undo_scope(&mut self) {
-        let Some(scope) = self.scope.take() else { return };
+        let scope = self.scope.take().expect("invariant: the chain that is undone is open");
         for change in scope.changes.into_iter().rev() {
             match change {
                 Change::Account(place, state) => *self.accounts.change(place) = state,
                 Change::AccountInserted => self.accounts.remove_last(),
                 Change::PendingInserted(id) => {
-                    self.pending.remove(id);
+                    let removed = self.pending.remove(id);
+                    assert!(removed.is_some(), "a chain removes the pending transfer that it added");
                 }
                 Change::PendingResolved(transfer) => {
                     self.window.remove_resolution(transfer.id);

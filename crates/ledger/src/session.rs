@@ -390,4 +390,25 @@ mod tests {
         assert!(SessionHead::create(body(1, 2, &alloc::vec![0; 8190 * 128])).is_err(), "too many");
         assert!(SessionHead::create(Bytes::from_static(&[0; 79])).is_err(), "half a head");
     }
+
+    #[test]
+    fn memory_for_results_is_reserved_once() {
+        let body = |sizes: &[usize]| {
+            let count = sizes.len();
+            let head = SessionHead { batches: u16::try_from(count).unwrap(), operation: 2, ..head() };
+            let mut events = alloc::vec![0; sizes.iter().sum::<usize>() * RECORD_SIZE];
+            if count != 1 {
+                bezant_codec::put_trailer(&mut events, sizes, RECORD_SIZE);
+            }
+            [&head.to_bytes()[..], &events].concat()
+        };
+        for sizes in [&[2][..], &[0], &[1, 2], &[3, 0, 4, 1]] {
+            let body = body(sizes);
+            let create = SessionCreate::decode(&body).unwrap();
+            assert_eq!((create.sizes(), create.events_count()), (sizes.to_vec(), sizes.iter().sum()));
+            let mut results = alloc::vec![0; create.events_count() * RESULT_SIZE];
+            bezant_codec::put_trailer(&mut results, sizes, RESULT_SIZE);
+            assert_eq!(create.results_size(), results.len(), "{sizes:?}");
+        }
+    }
 }

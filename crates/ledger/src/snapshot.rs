@@ -26,6 +26,12 @@ struct Cut<T> {
     saved: FixedHashMap<usize, T>,
 }
 
+impl<T> Default for Snapshot<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), cut: None }
+    }
+}
+
 impl<T: Clone> Snapshot<T> {
     pub(crate) const fn new(items: Vec<T>) -> Self {
         Self { items, cut: None }
@@ -92,6 +98,7 @@ impl<T: Clone> Snapshot<T> {
         cut.next = end;
         let has_more = cut.next < cut.end;
         if !has_more {
+            assert!(cut.saved.is_empty(), "every item that was saved has been read out");
             self.cut = None;
         }
         has_more

@@ -74,7 +74,7 @@ impl Ledger {
             let places = self.places_of(&pending);
             self.release(&pending, places, true);
             let timestamp = Nanos(timestamp);
-            self.last_movement_timestamp = timestamp;
+            self.advance_last_movement(timestamp);
             self.window.push_expiry(&Movement {
                 transfer: pending,
                 kind: MovementKind::Expired,
@@ -92,6 +92,8 @@ impl Ledger {
     /// closed.
     fn release(&mut self, pending: &Transfer, places: Places, reopens: bool) {
         let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
+        assert!(debit.account.debits_pending >= pending.amount, "the debit account holds the reserve");
+        assert!(credit.account.credits_pending >= pending.amount, "the credit account holds the reserve");
         debit.account.debits_pending -= pending.amount;
         credit.account.credits_pending -= pending.amount;
         if reopens && pending.flags.contains(TransferFlags::CLOSING_DEBIT) {
@@ -103,7 +105,8 @@ impl Ledger {
     }
 
     fn remove_pending(&mut self, pending: Transfer, kind: MovementKind) {
-        self.pending.remove(pending.id);
+        let removed = self.pending.remove(pending.id);
+        assert!(removed == Some(pending), "a pending transfer ends once");
         self.window.push_resolution(pending, kind);
         self.note_pending_resolved(pending);
     }

@@ -117,6 +117,8 @@ impl Window {
         let movements = RowBatch::new(core::mem::take(&mut self.movements));
         let refusals = RowBatch::new(core::mem::take(&mut self.refusals));
         let current = &mut self.generations[0];
+        assert!(current.end() == self.base, "the rows of an entry follow those of the entry before it");
+        assert!(current.ids.len() == current.places.len(), "every id of the window has a place");
         if !movements.is_empty() {
             current.movements.push((self.base.movements, RowBatch::clone(&movements)));
         }
@@ -150,12 +152,14 @@ impl Window {
 
     /// Records how a pending transfer ended.
     pub(crate) fn push_resolution(&mut self, pending: Transfer, kind: MovementKind) {
-        self.generations[0].resolved.insert(pending.id.0, (pending, kind));
+        let before = self.generations[0].resolved.insert(pending.id.0, (pending, kind));
+        assert!(before.is_none(), "a pending transfer ends once");
     }
 
     /// Removes the record of how a pending transfer ended, because its chain was undone.
     pub(crate) fn remove_resolution(&mut self, id: TransferId) {
-        self.generations[0].resolved.remove(&id.0);
+        let removed = self.generations[0].resolved.remove(&id.0);
+        assert!(removed.is_some(), "a chain removes the resolution that it added");
     }
 
     /// The row with that id, if the window has it.
@@ -215,9 +219,8 @@ impl Window {
     /// Removes the movements since the mark. There are no refusals since the mark: those of a chain are added
     /// after its undo.
     pub(crate) fn undo(&mut self, mark: Mark) {
-        while self.movements.len() > mark.movements
-            && let Some(movement) = self.movements.pop()
-        {
+        assert!(mark.movements <= self.movements.len(), "a chain only adds rows");
+        for movement in self.movements.drain(mark.movements..).rev() {
             self.generations[0].remove_last(movement.transfer.id);
         }
         self.id_max = mark.id_max;
@@ -256,6 +259,14 @@ impl Generation {
         self.resolved.clear();
     }
 
+    /// The position after its last row that belongs to a whole entry.
+    fn end(&self) -> HistoryPosition {
+        HistoryPosition {
+            movements: end(&self.movements).unwrap_or(self.start.movements),
+            refusals: end(&self.refusals).unwrap_or(self.start.refusals),
+        }
+    }
+
     fn insert(&mut self, id: TransferId, place: u32) {
         let ids = &self.ids;
         self.by_id.insert_unique(hash_id(id.0), small(ids.len() as u64), |at| hash_id(ids[*at as usize]));
@@ -270,12 +281,16 @@ impl Generation {
 
     fn remove_last(&mut self, id: TransferId) {
         let last = self.ids.len() - 1;
-        if let Ok(entry) = self.by_id.find_entry(hash_id(id.0), |at| *at as usize == last) {
-            entry.remove();
-        }
+        let entry = self.by_id.find_entry(hash_id(id.0), |at| *at as usize == last);
+        entry.expect("invariant: the last id of the window has an entry").remove();
         self.ids.pop();
         self.places.pop();
     }
+}
+
+/// The number after the last row; `None` when there are no rows.
+fn end<Row>(entries: &[(u64, RowBatch<Row>)]) -> Option<u64> {
+    entries.last().map(|(first, rows)| first + rows.len() as u64)
 }
 
 /// The row with that number. Rows from `base` on are in `applying`, the rows of the entry that is being
@@ -349,5 +364,107 @@ mod tests {
         let (movements, _) = window.finish_entry();
         assert_eq!(movements.len(), 1);
         assert!(movements.capacity() < 8, "{}", movements.capacity());
+    }
+
+    fn refusal(id: u128) -> Refusal {
+        let status = bezant_types::CreateTransferStatus::DebitAccountNotFound;
+        Refusal { id: TransferId(id), timestamp: Nanos(0), status }
+    }
+
+    /// Adds an entry with that many expiries and refusals.
+    fn add(window: &mut Window, movements: usize, refusals: usize) {
+        window.begin_entry(movements);
+        for _ in 0..movements {
+            window.push_expiry(&expiry(1));
+        }
+        for _ in 0..refusals {
+            let id = u128::from(window.position().refusals) + 1;
+            window.push_refusal(refusal(id));
+        }
+        window.finish_entry();
+    }
+
+    #[test]
+    fn a_generation_ends_when_its_rows_are_enough() {
+        let start = HistoryPosition { movements: 1_000_000, refusals: 2_000_000 };
+        let mut window = Window::new(start, TransferId(0));
+        let mut begins = start;
+        for _ in 0..3 {
+            add(&mut window, GENERATION_ROWS - 7, 6);
+            add(&mut window, 0, 1);
+            assert_eq!(window.current_start(), begins, "one row less than the limit when the entry began");
+            begins = window.position();
+            window.begin_entry(0);
+            assert_eq!(window.current_start(), begins, "movements and refusals count together");
+            window.finish_entry();
+        }
+    }
+
+    #[test]
+    fn the_window_covers_two_generations() {
+        let mut window = Window::new(HistoryPosition::default(), TransferId(0));
+        let starts: Vec<HistoryPosition> = (0..3)
+            .map(|_| {
+                let start = window.position();
+                add(&mut window, GENERATION_ROWS, 3);
+                start
+            })
+            .collect();
+        assert!(!window.covers(starts[0]), "its rows were dropped");
+        assert!(window.covers(starts[1]) && window.covers(starts[2]) && window.covers(window.position()));
+        let (movements, refusals) = (starts[1].movements, starts[1].refusals);
+        assert!(!window.covers(HistoryPosition { movements: movements - 1, refusals }));
+        assert!(!window.covers(HistoryPosition { movements, refusals: refusals - 1 }));
+        assert!(window.find(TransferId(3)).is_none(), "a row of the dropped generation");
+        for id in [4, 6, 7, 9] {
+            assert_eq!(window.find(TransferId(id)), Some(FetchedTransfer::Refused(refusal(id))), "{id}");
+            assert_eq!(window.is_current(TransferId(id)), id > 6, "{id}");
+        }
+    }
+
+    #[test]
+    fn memory_that_an_entry_reserved_is_given_back_below_half() {
+        let mut window = Window::new(HistoryPosition::default(), TransferId(0));
+        for (rows, capacity) in [(8, 8), (4, 8), (3, 3), (1, 1)] {
+            window.begin_entry(8);
+            for _ in 0..rows {
+                window.push_expiry(&expiry(1));
+            }
+            assert_eq!(window.finish_entry().0.capacity(), capacity, "{rows} of 8 rows");
+        }
+    }
+
+    #[test]
+    fn rows_are_found_in_the_entry_that_added_them() {
+        let mut window = Window::new(HistoryPosition { movements: 50, refusals: 70 }, TransferId(0));
+        let movement = |id: u64| Movement { kind: MovementKind::SinglePhase, ..expiry(id) };
+        for id in 1..=9 {
+            // Entries of one and of two rows, with an empty one between them.
+            window.push_transfer(TransferId(id.into()), || movement(id));
+            window.push_refusal(refusal(u128::from(id) + 100));
+            if id % 3 != 1 {
+                window.finish_entry();
+                window.begin_entry(0);
+                window.finish_entry();
+            }
+            let mark = window.mark();
+            window.push_transfer(TransferId(500), || movement(500));
+            window.undo(mark);
+            assert_eq!(window.find(TransferId(500)), None, "undone");
+            assert_eq!(window.id_max(), TransferId(u128::from(id) + 100), "the greatest id is undone, too");
+        }
+        for id in 1..=9 {
+            let number = MovementNumber(49 + id);
+            let row = FetchedTransfer::Applied(number, movement(id));
+            assert_eq!(window.find(TransferId(id.into())), Some(row), "{id}");
+            let id = u128::from(id) + 100;
+            assert_eq!(window.find(TransferId(id)), Some(FetchedTransfer::Refused(refusal(id))), "{id}");
+            assert!(!window.has_timestamp(Nanos(10)));
+        }
+        for time in 1..=9 {
+            assert!(window.has_timestamp(Nanos(time)), "{time}");
+        }
+        window.push_transfer(TransferId(10), || movement(10));
+        assert!(window.has_timestamp(Nanos(10)), "in the entry that is being applied");
     }
 }

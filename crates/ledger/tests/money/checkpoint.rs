@@ -1,9 +1,9 @@
 //! Checkpoints: invalid bytes are rejected, with the name of the section.
 
-use bezant_ledger::{Event, Ledger, Operation, SetExpiry, ToCommand};
+use bezant_ledger::{Event, ExtendedAccount, Ledger, Operation, SetExpiry, ToCommand, name_to_bytes};
 use bezant_rsm::StateMachine;
 use bezant_types::{
-    Account, AccountFlags, AccountId, Asset, CreateAccountStatus, LedgerNumber, Nanos, Transfer,
+    Account, AccountFlags, AccountId, Asset, Bounds, CreateAccountStatus, LedgerNumber, Nanos, Transfer,
     TransferFlags, TransferId,
 };
 
@@ -124,5 +124,49 @@ fn a_pause_of_expiry_is_restored_only_in_version_3() {
         let mut bytes = whole.clone();
         (bytes[VERSION], bytes[PAUSED]) = (version, paused);
         assert_eq!(Ledger::restore(&bytes).is_ok(), is_read, "version {version}, {paused}");
+    }
+}
+
+#[test]
+fn a_piece_has_the_size_that_was_asked_for() {
+    let mut twin = Twin::default();
+    let name = |id: u128| name_to_bytes(&format!("account {id}")).unwrap();
+    let account = |id| ExtendedAccount {
+        account: Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() },
+        bounds: Bounds::NONE,
+        name: name(id),
+    };
+    let pending = |id| Transfer {
+        id: TransferId(id),
+        debit_account_id: AccountId(1),
+        credit_account_id: AccountId(2),
+        amount: 1,
+        ledger: LedgerNumber(1),
+        code: 1,
+        flags: TransferFlags::PENDING,
+        ..Transfer::default()
+    };
+    let accounts: Vec<ExtendedAccount> = (1..=100).map(account).collect();
+    let transfers: Vec<Transfer> = (1..=100).map(pending).collect();
+    let commands = vec![
+        Operation::CreateAccountsExtended.command(ExtendedAccount::write_all(&accounts)).unwrap(),
+        Operation::CreateTransfers.command(Transfer::write_all(&transfers)).unwrap(),
+    ];
+    twin.submit(Nanos(1_000), commands);
+    // Items of 240, 72 and 128 bytes: as many as fit, and one more. Names are counted without their place.
+    for (size, accounts, names, pending) in [(0, 1, 1, 1), (300, 2, 5, 3), (1_000, 5, 16, 8)] {
+        twin.ledger.begin_checkpoint();
+        let pieces = std::iter::from_fn(|| twin.ledger.poll_checkpoint(size));
+        let sizes: Vec<usize> = pieces.map(|piece| piece.len()).filter(|size| *size > 0).collect();
+        let split = |item: usize, count: usize| {
+            let (full, rest) = (100 / count, 100 % count);
+            std::iter::repeat_n(item * count, full).chain((rest > 0).then_some(item * rest))
+        };
+        let expected: Vec<usize> = std::iter::once(128)
+            .chain(split(240, accounts))
+            .chain(split(72, names))
+            .chain(split(128, pending))
+            .collect();
+        assert_eq!(sizes, expected, "pieces of {size}");
     }
 }

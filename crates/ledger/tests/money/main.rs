@@ -6,10 +6,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod checkpoint;
+mod contradiction;
 mod history;
 mod keyed;
 mod model;
+mod prefetch;
 mod property;
+mod queries;
 mod script;
 mod session;
 mod tagged;

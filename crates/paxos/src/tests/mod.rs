@@ -5,5 +5,7 @@ mod floor;
 mod golden;
 mod model;
 mod net;
+mod parts;
 mod random;
+mod roles;
 mod situations;

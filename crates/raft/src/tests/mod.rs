@@ -3,7 +3,9 @@
 
 mod floor;
 mod golden;
+mod limits;
 mod members;
+mod parts;
 
 use std::collections::{BTreeSet, VecDeque};
 
