@@ -271,8 +271,8 @@ pub enum RemoveError {
 }
 
 /// Why a node is not removed, and what the caller can do.
-fn advice(reason: ChangeError) -> String {
-    let text = match reason {
+fn advice(reason: ChangeError) -> &'static str {
+    match reason {
         ChangeError::Unknown => "there is no such member",
         ChangeError::UnderWay => "another change is under way; try again when it is complete",
         ChangeError::TooFew => {
@@ -282,13 +282,12 @@ fn advice(reason: ChangeError) -> String {
         ChangeError::NotLeading => "no node leads just now; try again",
         ChangeError::Outdated => "it was removed and added again meanwhile; try again to remove the new one",
         ChangeError::Alone => "a node that is alone has no members",
-        ChangeError::Known
-        | ChangeError::Votes
-        | ChangeError::Lagging(_)
-        | ChangeError::NoVote
-        | ChangeError::Full
-        | ChangeError::Address
-        | ChangeError::NotMet => return format!("{reason:?}"),
-    };
-    text.to_owned()
+        ChangeError::Known => "it is a member already",
+        ChangeError::Votes => "it is a voter already",
+        ChangeError::Lagging(_) => "it lacks entries of the log: wait until it has caught up",
+        ChangeError::NoVote => "it is not a voter and cannot lead",
+        ChangeError::Full => "the cluster has as many members as it may have",
+        ChangeError::Address => "its address is not valid, or is another member's",
+        ChangeError::NotMet => "it has not connected yet: is it started?",
+    }
 }
