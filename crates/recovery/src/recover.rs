@@ -187,6 +187,9 @@ fn read_back<M: Machine>(
         log_bytes += entry.payload.len();
         entries_replayed += 1;
     }
+    if vote.is_none() && !entries.is_empty() {
+        return Err(VoteStore::missing().into());
+    }
     let cut = recovered.cut;
     let committed = recovered.committed.max(recovered.entries.committed()).min(log.last_index()).max(applied);
     // If the record is damaged, the list begins empty. Then fewer terms can be compared with other replicas,

@@ -62,6 +62,10 @@ pub(crate) fn repair(
     };
     let Some(damaged_file) = damaged_file else { return Ok(None) };
     let Some(identity) = Identity::load(&**disk)? else { return Ok(None) };
+    // Without the vote, the term in which this replica acknowledged entries is not known: nothing is repaired.
+    if is_first && VoteStore::open(Arc::clone(disk))?.1.is_none() {
+        return Err(VoteStore::missing().into());
+    }
     Identity { is_admitted: false, ..identity }.store(&**disk)?;
     if is_first {
         leave_term(disk)?;

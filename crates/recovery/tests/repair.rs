@@ -228,6 +228,20 @@ fn votes_and_identity_are_not_repaired() {
 }
 
 #[test]
+fn a_folder_with_entries_and_no_vote_is_refused() {
+    for damage in [|_: &MemoryDisk| {}, |disk: &MemoryDisk| flip(disk, &file(disk, "checkpoint-", 0), 40)] {
+        let disk = rot(damage);
+        disk.remove("vote.bzv").unwrap();
+        let error = open(&disk, Mode::Grouped).unwrap_err().to_string();
+        assert!(
+            error.contains("vote.bzv is damaged: it is missing, although the log has entries"),
+            "{error}"
+        );
+        assert!(disk.content(&file(&disk, "checkpoint-", 0)).is_ok(), "nothing is dropped");
+    }
+}
+
+#[test]
 fn after_a_loss_of_power_the_next_start_repairs() {
     for (name, damage, kept) in DAMAGE {
         let rotten = rot(damage);

@@ -23,7 +23,7 @@ pub enum Bug {
     AcknowledgeBeforeFsync,
     /// A write that failed is confirmed nevertheless.
     IgnoreFailedFsync,
-    /// A vote is not stored on disk.
+    /// A restart does not read the vote.
     ForgetVote,
     /// A leader answers reads without confirming that it still leads.
     ReadFromDeposedLeader,

@@ -317,6 +317,12 @@ impl VoteStore {
         Ok((Self { disk, failed: None }, vote))
     }
 
+    /// The error of a folder that lacks its vote though it has entries: a vote is durable before any entry of
+    /// its term.
+    pub fn missing() -> RecordError {
+        damaged(RecordKind::Vote, "it is missing, although the log has entries")
+    }
+
     /// Allocates disk space for the next vote, where that is missing; true when it is allocated. The other
     /// records are left alone, because other threads may be writing them. The function [`reserve_space`] is
     /// for the start of a node, when there are no other writers.

@@ -174,9 +174,7 @@ impl Incarnation {
     }
 
     fn persist(&mut self, write: &Write, bug: Option<Bug>, effects: &mut Vec<Effect>) -> Result<(), String> {
-        if let Some(vote) = write.vote
-            && bug != Some(Bug::ForgetVote)
-        {
+        if let Some(vote) = write.vote {
             self.votes.save(vote).map_err(|error| error.to_string())?;
         }
         if write.vote.is_some() {
