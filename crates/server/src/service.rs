@@ -14,6 +14,7 @@ use bezant_ledger::{Event, LedgerAnswer, LedgerQuery, Operation, ToCommand};
 use bezant_rsm::{Command, SessionRequest};
 use bezant_runtime::{Committed, Consistency, ExecuteError, Health, Read, ReadError};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
+use bezant_types::limits::RESULT_SIZE;
 use bezant_types::{
     AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView,
 };
@@ -127,8 +128,15 @@ impl Service {
         if context.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(failure::of_write(&ExecuteError::DeadlineExceeded));
         }
+        let is_keyed = command.operation == Operation::CreateKeyed as u16;
+        let size = usize::try_from(command.events).unwrap_or(0) * RESULT_SIZE;
         let committed = self.handle.execute(command, context.deadline).await;
         let committed = committed.map_err(|error| failure::of_write(&error))?;
+        // No results of a keyed request: its key belongs to another request. Otherwise each event has its result.
+        let is_whole = committed.results.len() == size || (is_keyed && committed.results.is_empty());
+        if !is_whole {
+            return Err(failure::internal("the ledger did not apply the request, and nothing was changed"));
+        }
         context.freshness.note(committed.index);
         self.metrics.results(operation, &committed.results);
         Ok(committed)

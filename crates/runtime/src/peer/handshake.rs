@@ -30,7 +30,7 @@ use crate::cluster::draw;
 use crate::directory::Claim;
 
 /// The version of the protocol between nodes; nodes of different versions refuse each other.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// The largest message of the handshake in bytes: the longest list of members, and space for the rest.
 const MESSAGE_SIZE_MAX: usize = 8 << 10;
 
