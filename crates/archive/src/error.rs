@@ -42,8 +42,8 @@ pub enum ArchiveError {
     Broken {
         /// The first error of the history.
         broken: Broken,
-        /// True when a CSV file was verified as an export of all accounts: it may be the export of one
-        /// account, which CSV does not name.
+        /// True when a CSV file was read as an export of all accounts and lacks rows: it may be the export of
+        /// one account, which CSV does not name.
         is_maybe_of_one: bool,
     },
     /// The disk cannot be read.
