@@ -45,6 +45,12 @@ fn is_text(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     ["rs", "toml", "md", "proto", "sh", "sql", "html", "yml"].contains(&extension.as_ref())
         || path.ends_with(".ci/run")
+        || is_golden_script(path)
+}
+
+/// True for a golden script: it has no extension, since its name is a sentence.
+fn is_golden_script(path: &Path) -> bool {
+    path.extension().is_none() && path.iter().any(|part| part == "scripts" || part == "golden")
 }
 
 /// Everything that breaks a rule in the file at `place`, a path from the root.
@@ -152,6 +158,14 @@ mod tests {
         let text =
             "//! What it is.\n// never std::fs\nfn one() {}\n#[cfg(test)]\nmod tests { use std::fs; }\n";
         assert_eq!(found("crates/types/src/id.rs", text), [""; 0]);
+    }
+
+    #[test]
+    fn golden_scripts_are_texts() {
+        for text in ["crates/raft/src/tests/scripts/one_leads", "crates/replica/tests/golden/one_leads"] {
+            assert!(is_text(Path::new(text)), "{text}");
+        }
+        assert!(!is_text(Path::new("crates/raft/one_leads")) && !is_text(Path::new("docs/scripts/a.png")));
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub enum ArchiveError {
     Broken {
         /// The first error of the history.
         broken: Broken,
-        /// True when the file may hold the rows of one account, whose id its reader did not give: CSV does
-        /// not contain it.
+        /// True when a CSV file was read as an export of all accounts and lacks rows: it may be the export of
+        /// one account, which CSV does not name.
         is_maybe_of_one: bool,
     },
     /// The disk cannot be read.
@@ -52,10 +52,10 @@ pub enum ArchiveError {
     /// The destination cannot be written.
     #[error("the export cannot be written: {0}")]
     Write(#[source] io::Error),
-    /// A record cannot be made a line.
+    /// A record cannot be written as a line of JSON.
     #[error("a record cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// A movement cannot be made a line.
+    /// A movement cannot be written as a line of CSV.
     #[error("a movement cannot be written as CSV: {0}")]
     Csv(#[from] csv::Error),
 }
@@ -116,7 +116,7 @@ pub enum Damage {
     /// The line has no checksum.
     #[error("it is cut off")]
     CutOff,
-    /// The checksum is that of another line, or of another place.
+    /// The checksum is not that of this line after the lines before it.
     #[error("its checksum does not match: it was changed or moved, or the line before it was")]
     Checksum,
     /// The gzip file does not unpack.
@@ -125,7 +125,7 @@ pub enum Damage {
     /// The checksum matches, but the line is no record.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
-    /// The number of a kind that no movement has.
+    /// The row names a kind of movement that does not exist.
     #[error("a kind of movement that does not exist")]
     Kind,
     /// A header that is not on the first line.

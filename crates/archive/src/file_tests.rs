@@ -85,7 +85,7 @@ fn a_file_of_something_else_is_not_called_damaged() {
 }
 
 #[test]
-fn an_export_of_one_account_needs_its_account() {
+fn an_export_of_one_account_verifies_only_with_its_account() {
     let (rows, _) = history();
     let id = AccountId(1);
     let is_own = |movement: &Movement| {

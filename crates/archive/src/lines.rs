@@ -1,8 +1,8 @@
 //! The text of an export: one record a line, each with a checksum over all lines before it.
 //!
-//! JSON Lines (`bezant-export/1`): a first line that names the exported account, the accounts, the movements
-//! in commit order, and a last line that counts them. CSV: a line with the names of the columns, the
-//! movements, and a last line `end,COUNT` that counts them.
+//! In JSON Lines (`bezant-export/1`) the first line names the exported account. The accounts follow, then the
+//! movements in commit order; the last line counts both. In CSV the first line names the columns. The
+//! movements follow; the last line, `end,COUNT`, counts them.
 //!
 //! Every line ends in a checksum, 16 hexadecimal digits: CRC-64/NVME over the checksum of the line before
 //! (8 bytes little-endian, 0 for the first) and the bytes of this line before the checksum's field. So
@@ -28,7 +28,7 @@ use crate::rows::{AccountRow, Digits, MovementRow};
 const FORMAT: &str = "bezant-export/1";
 /// The beginning of the first line of a JSON Lines export.
 const JSON_BEGINNING: &str = "{\"type\":\"export\",\"format\":\"bezant-export/";
-/// The beginning of the last line of a CSV export. No position of a movement begins so.
+/// The beginning of the last line of a CSV export. Every other line begins with a number or a column's name.
 const CSV_END: &str = "end,";
 /// The largest size of a line, in bytes: a row of CSV or JSON is about 2 KiB.
 const LINE_SIZE_MAX: usize = 64 << 10;
@@ -230,8 +230,8 @@ pub fn open(path: &Path) -> Result<ExportFile, ArchiveError> {
     })
 }
 
-/// True when at least half of the first line equals that of an export: such a line is damaged. Any other file
-/// is no export.
+/// True when at least half of the bytes of a first line equal those of an export: then the line is damaged.
+/// Otherwise the file is no export.
 fn is_like_export(line: &[u8]) -> Result<bool, ArchiveError> {
     let columns = columns()?;
     let is_like = |first: &[u8]| {

@@ -19,8 +19,8 @@ pub const HEAD_SIZE: u64 = 64;
 /// The first bytes of a content, and the rest.
 pub type Content = io::Chain<Cursor<Vec<u8>>, Box<dyn Read>>;
 
-/// The content of a source, unpacked where it is gzip: the first `HEAD_SIZE` bytes, fewer only when there are
-/// no more, and the rest.
+/// Unpacks a source if it is gzip. Returns the first `HEAD_SIZE` bytes of the content, fewer if it is shorter,
+/// and a reader of the rest.
 pub fn unpack(mut source: impl Read + 'static) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
     let head = head_of(&mut source)?;
     if !head.starts_with(GZIP) {
@@ -36,8 +36,8 @@ fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// For a compressed format that no command reads: its name and how to unpack it; `None` when it is not
-/// packed.
+/// What is wrong with a file in a compressed format that no command reads, and how to unpack it: the end of a
+/// sentence. `None` for any other content.
 pub fn advice(head: &[u8]) -> Option<&'static str> {
     const ADVICE: [(&[u8], &str); 6] = [
         (GZIP, "is compressed twice: unpack it with gunzip"),

@@ -12,7 +12,7 @@ use bezant_types::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An integer as a string of digits.
+/// An integer as decimal digits, with `-` if it is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digits<T>(pub(crate) T);
 

@@ -21,7 +21,7 @@ use crate::session::Session;
   bezant events --from 1200 --limit 10
 
 Every event has a position. To resume, pass the last position seen plus one. A position after the end is an \
-error that names the end: the ledger was restored from an older copy, or the position is another ledger's.")]
+error that names the end. Then the ledger was restored from an older copy, or the position is another ledger's.")]
 pub(crate) struct EventsArgs {
     /// First position to show [default: only new events]
     #[arg(long, value_name = "POSITION")]

@@ -198,7 +198,7 @@ async fn come_and_go(engine: &'static str) {
     let absent = machines.cluster(&[0, 1, 2], &["add", "9=127.0.0.1:1", "--timeout", "2s"]).await;
     let words = String::from_utf8_lossy(&absent.stderr);
     assert_eq!(absent.status.code(), Some(8), "{words}");
-    assert!(words.contains("node 9 has not come yet"), "{words}");
+    assert!(words.contains("node 9 has not connected yet"), "{words}");
     assert!(begun.elapsed() < Duration::from_mins(2), "{:?}", begun.elapsed());
     machines.change(&[0, 1, 2], &["remove", "9"]).await;
 

@@ -3,13 +3,12 @@
 //! A change is an entry of the log: every replica makes it when the entry is committed, at the same index. A
 //! change of the voters has two steps (joint consensus, Ongaro's thesis, section 4.3). From the first entry
 //! on, every election and every commit needs a majority of the old voters and a majority of the new voters.
-//! The second entry ends that. Between the two entries no other change is made. So the majorities of two
-//! consecutive memberships always share a voter, and after a crash at any step one of the two memberships is
-//! in effect.
+//! The second entry ends that. Between the two entries no other change is made. So a majority
+//! before a step and a majority after it always share a voter, and after a crash the group has the membership
+//! before the step or the one after it.
 //!
 //! A peer may send a committed membership to a replica whose log does not have the change yet. The replica
-//! may use it at once: a majority of the previous members has committed the change, and every candidate needs
-//! a vote from that majority.
+//! may use it at once: the change is committed, so every later leader has it, too.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -103,7 +102,8 @@ pub enum Change {
 pub enum ChangeError {
     /// This replica does not lead.
     NotLeading,
-    /// Another change is in progress: try again when it is complete.
+    /// Another change is in progress: try again when it is complete. Also the answer to `Complete` when no
+    /// change is in progress.
     UnderWay,
     /// The node is not a member.
     Unknown,
@@ -200,8 +200,8 @@ const LEAD: u8 = 5;
 const MEET: u8 = 6;
 
 impl Change {
-    /// The node that the change applies to, if the change must not be applied to a later member with the same
-    /// number; `None` for other changes.
+    /// The node of a change that is void once that node was removed and added again; `None` for `Add`,
+    /// `Complete` and `Lead`.
     pub const fn member(&self) -> Option<NodeId> {
         match self {
             Self::Meet { node, .. } | Self::Promote(node) | Self::Remove(node) => Some(*node),
@@ -368,10 +368,10 @@ impl Members {
         Self { index, nodes }
     }
 
-    /// The membership after those changes in a log that are certainly committed. These are all but the last,
-    /// because a change is proposed only after the change before it was committed and made. They count even
-    /// if the disk does not record that they are committed: a replica with a membership from two changes ago
-    /// could elect a leader without a vote of the newest members.
+    /// The membership after those changes of a log that are certainly committed: all but the last, since a
+    /// change is proposed only after the one before it was committed. They count even if the disk does not
+    /// record their commit: a replica whose membership is two changes old could elect a leader without the
+    /// newest voters.
     #[must_use]
     pub fn catch_up(&self, changes: impl Iterator<Item = (LogIndex, Change)>) -> Self {
         let changes: Vec<_> = changes.filter(|(index, _)| *index > self.index).collect();

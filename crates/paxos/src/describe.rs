@@ -127,10 +127,9 @@ fn list(values: &[LogEntry]) -> String {
 /// A value: its slot, its round and its content.
 #[cfg(test)]
 pub(crate) fn value(value: &LogEntry) -> String {
-    let what = match (value.kind, change_of(value)) {
-        (EntryKind::Engine, Some(change)) => format!("{change:?}"),
-        (EntryKind::Engine, None) => "no-op".to_string(),
-        (EntryKind::Command, _) => {
+    let what = match special(value) {
+        Some(special) => special,
+        None => {
             let shown = value.payload.get(..SHOWN_MAX).unwrap_or(&value.payload);
             shown.escape_ascii().to_string()
         }

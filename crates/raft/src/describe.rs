@@ -88,9 +88,9 @@ fn granted(what: &str, is_rejected: bool) -> String {
     format!("{what} {}", if is_rejected { "rejected" } else { "granted" })
 }
 
-/// The entries of a message: `none`, `41`, `41..43`, and the kind of the first entry that is not a command.
+/// The entries of a message: `nothing`, `41`, `41..43`, and the kind of the first entry that is not a command.
 fn range(entries: &[Entry]) -> String {
-    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return "none".to_owned() };
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return "nothing".to_owned() };
     let mut text = first.index.to_string();
     if last.index != first.index {
         text = format!("{text}..{}", last.index);
@@ -186,7 +186,7 @@ mod tests {
     fn entries_and_their_confirmation() {
         let kind = MessageKind::Entries;
         let cases = [
-            (vec![], "none"),
+            (vec![], "nothing"),
             (vec![entry(41, b"one")], "41"),
             (vec![entry(41, b"one"), entry(42, b"two"), entry(43, b"three")], "41..43"),
             (vec![entry(41, b"")], "41 (first of term 3)"),

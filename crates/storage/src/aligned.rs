@@ -67,8 +67,8 @@ impl AlignedBuffer {
         self.size = end;
     }
 
-    /// Sets the size. Added bytes are zeros or left over from an earlier use: for buffers that a read is
-    /// about to fill.
+    /// Sets the size. The added bytes may be left over from an earlier use, so this is for a buffer that a
+    /// read is about to fill.
     pub fn resize_stale(&mut self, size: usize) {
         self.reserve(size);
         self.size = size;

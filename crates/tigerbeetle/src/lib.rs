@@ -1,10 +1,10 @@
 //! The bytes of TigerBeetle's client protocol, as its clients of the 0.17 line use it.
 //!
-//! A frame is a header of 256 bytes and a body of at most 1,048,320, back to back on plain TCP; all integers
-//! are little-endian ([`frame`]). A client sends pings and requests, a server pongs, replies and evictions
-//! ([`message`]). A request names an operation and carries its events, most of them in batches
-//! ([`operation`]). [`Client`] is the client's end of a session, for tests and measurements. It is as strict
-//! as the official clients.
+//! Frames follow each other on a plain TCP connection. Each has a header of 256 bytes and a body of at most
+//! 1,048,320 bytes; all integers are little-endian ([`frame`]). A client sends pings and requests; a server
+//! sends pongs, replies and evictions ([`message`]). A request names an operation and carries its events, most
+//! of them in batches ([`operation`]). [`Client`] is the client's end of a session, for tests and measurements.
+//! It is as strict as the official clients.
 //!
 //! What always holds: every parser here is total; bytes from a socket can cause an error, never a panic. This
 //! crate uses no socket and no clock, and does not know what an operation does.

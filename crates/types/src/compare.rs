@@ -6,8 +6,8 @@ use crate::{
     TransferFlags, TransferId, name_to_bytes,
 };
 
-/// Compares a request with the account that has its id, as the contract says: the first field that differs,
-/// or `exists`. Name and bounds are compared only when the request is extended and can carry them.
+/// Compares a request with the account that has its id. Returns the status of the first field that differs,
+/// in the order of the contract, or `exists`. Name and bounds are compared only when the request is extended.
 pub fn compare_accounts(
     sent: &ExtendedAccount,
     is_extended: bool,
@@ -26,16 +26,17 @@ pub fn compare_accounts(
     }
 }
 
-/// `is_unused`: the existing account has never had a transfer. `ignores_missing_import`: a request without
-/// the flag `imported` may match an imported account.
+/// Compares a request with the record of the account that has its id. `is_unused` is true when that account
+/// has never had a transfer. `ignores_missing_import` is true when a request without the flag `imported` may
+/// match an imported account.
 pub fn compare_account_records(
     account: &Account,
     existing: &Account,
     is_unused: bool,
     ignores_missing_import: bool,
 ) -> CreateAccountStatus {
-    // A transfer may have closed the account since it was created, so the flag `closed` is not part of the
-    // request. An account that was created closed has never had a transfer.
+    // A transfer may have closed the account since it was created. So the flag `closed` counts only on an
+    // account that has never had a transfer: that account was created closed.
     let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
     // A program that creates its accounts at each start need not know that they were imported.
     let differs_only_by_import =
@@ -57,9 +58,9 @@ pub fn compare_account_records(
     }
 }
 
-/// Compares a transfer with the recorded one that has its id, as the contract says: the first field that
-/// differs, or `exists`. `pending` returns the record of a pending transfer; it is called only for posts and
-/// voids.
+/// Compares a transfer with the recorded one that has its id. Returns the status of the first field that
+/// differs, in the order of the contract, or `exists`. `pending` returns the record of a pending transfer; it
+/// is called only for posts and voids.
 pub fn compare_transfers(
     transfer: &Transfer,
     existing: &Transfer,
@@ -105,7 +106,8 @@ pub fn compare_transfers(
     }
 }
 
-/// The comparison for a post or void: a field that is zero means the value of the pending transfer.
+/// The comparison for a post or void. A field of the request that is zero stands for the value of the pending
+/// transfer.
 fn check_exists_resolved(
     transfer: &Transfer,
     existing: &Transfer,

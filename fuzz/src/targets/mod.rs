@@ -1,5 +1,6 @@
 //! The parsers of bytes from outside, one target each.
 
+mod archive;
 mod checkpoint;
 mod codec;
 mod damage;
@@ -35,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     json::BODIES,
     json::QUERIES,
     json::CURSORS,
+    archive::FILES,
+    archive::LINES,
     tigerbeetle::FRAMES,
     tigerbeetle::BODIES,
     engine::RAFT,

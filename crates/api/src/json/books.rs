@@ -10,7 +10,7 @@ use crate::assets::AssetBook;
 /// Totals of the whole ledger.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BooksReply {
-    /// Cluster time of the last entry that was applied.
+    /// Cluster time of the last applied entry, in nanoseconds since 1970.
     pub time: Text64,
     /// Number of accounts.
     pub accounts: u64,

@@ -22,8 +22,7 @@ use crate::start::find_token;
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait if neither `--wait` nor `--timeout` is given.
 const WAIT_DEFAULT: Duration = Duration::from_mins(10);
-/// How long one look at the cluster may take: the longest timeout of one node, and how long failed looks are
-/// repeated.
+/// The longest wait for the answer of one node; and the time for which a look without any answer is repeated.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A node, and how long to wait.
@@ -91,8 +90,8 @@ pub(crate) struct ReplaceArgs {
 /// How long to wait, and the token that authorizes the caller.
 #[derive(Clone, Debug, Args)]
 struct WaitArgs {
-    /// How long to wait until the change is complete: 30s, 10m [default: --timeout, or 10m where there is
-    /// none]
+    /// How long to wait until the change is complete: 30s, 10m [default: the value of --timeout;
+    /// without it 10m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait: Option<Duration>,
     /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself. A node on loopback does not
@@ -188,7 +187,7 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// Waits before the next look; an error after the time to wait.
+    /// Waits before the next look; fails when the time to wait is over.
     async fn pause(&self, what: &str) -> Result<(), Failure> {
         if Instant::now() >= self.until {
             return Err(Failure::Unavailable(format!("{what}, and the time to wait is over")));
@@ -207,7 +206,7 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// Makes a change. `Ok(false)`: it was made before, maybe by a try of the client whose answer was lost.
+    /// Makes a change. Returns false if it was made before, perhaps by an earlier try whose answer was lost.
     /// The caller has checked that a node to remove was a member, so `NotFound` means that it is removed
     /// already.
     async fn change(&mut self, change: ClusterChange, node: u64, address: &str) -> Result<bool, Failure> {
@@ -232,8 +231,8 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// The status of the cluster as the leader reports it; without a leader, as the named node with the
-    /// highest applied index reports it.
+    /// The status of the cluster as the leader reports it. If none of the servers asked leads: as the one with
+    /// the highest applied index reports it.
     async fn look(&self) -> Result<ClusterReply, Failure> {
         let begun = Instant::now();
         loop {
@@ -300,8 +299,8 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// Waits until the last change is complete, a node leads, and the node is what it was to become. The
-    /// applied index alone is not enough: the index of a change that an earlier try made is not known here.
+    /// Waits until the last change is complete, a node leads, and the node has the wanted role. The applied
+    /// index alone does not show that: the index of a change that an earlier try made is not known here.
     async fn settle(&mut self, node: u64, wanted: Wanted) -> Result<ClusterReply, Failure> {
         loop {
             // Between two leaders there may be no answer for a moment.
@@ -336,7 +335,7 @@ impl<'global> Work<'global> {
                     "waits for node {node}: start it on its machine, on an empty folder, with the token of the cluster:\n  {line}"
                 ));
             }
-            self.pause(&format!("node {node} has not come yet")).await?;
+            self.pause(&format!("node {node} has not connected yet")).await?;
         }
         Ok(())
     }
@@ -382,8 +381,8 @@ fn enough_stay(members: &[ClusterNode], leaving: u64) -> bool {
     staying().filter(|node| node.connected).count() * 2 > staying().count()
 }
 
-/// The whole command that starts a new member; `None` while the node that answers does not have it in its
-/// list.
+/// The whole command that starts a new member; `None` while the member is not in the list of the node that
+/// answers.
 fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
     let address = &members.iter().find(|member| member.node == node)?.address;
     let (host, port) = address.rsplit_once(':')?;

@@ -11,12 +11,12 @@ use crate::exit::Failure;
 use crate::output::{self, Align, Format};
 use crate::session::{Global, SERVER_DEFAULT, addresses};
 
-/// How long one node may take to answer before it counts as unreachable, at most.
+/// The longest wait for the answer of one node. After it the node counts as unreachable.
 const TIMEOUT_MAX: Duration = Duration::from_secs(2);
 /// A larger difference between two clocks is reported.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 
-/// No arguments but those of the connection.
+/// No arguments beside those of the connection.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant cluster status --server a.example:7070,b.example:7070,c.example:7070
@@ -157,7 +157,7 @@ fn distance(offset: i64) -> String {
     format!("{span} {}", if offset < 0 { "earlier than" } else { "later than" })
 }
 
-/// The reasons why a node that answers does not work as a full member of the quorum.
+/// Everything that is wrong with a node, or with its connections, as the node itself reports it.
 fn troubles(status: &ClusterJson) -> Vec<String> {
     let node = status.node;
     let mut troubles = Vec::new();

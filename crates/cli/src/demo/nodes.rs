@@ -93,7 +93,7 @@ impl Nodes {
         anyhow!("{what}; the last log lines of the nodes:{}", lines.collect::<String>())
     }
 
-    /// An error when a node has ended that the demo did not end.
+    /// Fails when a node other than `except` has ended that the demo did not stop.
     fn ensure_running(&mut self, except: Option<usize>) -> Result<()> {
         for at in 0..self.all.len() {
             let node = &mut self.all[at];

@@ -1,6 +1,6 @@
 //! The details of an import's refusals: the account, the bound or flag, the requested and the actual value.
 //!
-//! Rows travel on the fast path, whose answer is a status alone. So the details of a batch's refusals are
+//! An import sends its rows in calls that answer with statuses alone. So the details of a batch's refusals are
 //! read after it, in a few calls for all of them together. A detail that cannot be read is left out: the
 //! refusal itself is known.
 
@@ -18,8 +18,8 @@ use bezant_ledger::{ExtendedAccount, name_to_bytes};
 
 use crate::session::Session;
 
-/// The most ids of a batch, used up by earlier refusals, that are looked up. Each takes a separate call,
-/// since no batch read returns them. The import reports how many others have no detail.
+/// How many ids of a batch that earlier refusals have used up are looked up, at most. Each takes a separate
+/// call, since no batch read returns them. The import reports how many others have no detail.
 pub(super) const USED_UP_MAX: usize = 100;
 
 /// A refused row of a batch: its index in the batch, the event that was sent, and the status.
@@ -63,8 +63,8 @@ pub(super) async fn transfers(
     cases
 }
 
-/// The server's explanation for an id that a refusal has used up. Such an id can never be created any more,
-/// so it is safe to send it again.
+/// The server's explanation for an id that a refusal has used up. No transfer can be created with such an
+/// id any more, so it is safe to send this one again.
 async fn first_refusal(session: &Session, new: &NewTransfer) -> Option<String> {
     let flags = new.transfer.flags.without(TransferFlags::LINKED);
     let new = NewTransfer { transfer: Transfer { flags, ..new.transfer }, ..*new };

@@ -22,14 +22,14 @@ use crate::session::Session;
   bezant verify --file ledger.jsonl
 
 Amounts are in minor units. Every line carries a checksum over itself and the line before, and \
-the last line counts the movements. JSON Lines also hold the accounts: of everything, they are \
-what `bezant import history` rebuilds a ledger from. CSV is for archives and spreadsheets.
+the last line counts the movements. JSON Lines also hold the accounts. `bezant import history` \
+rebuilds a ledger from an export of everything in JSON Lines. CSV is for archives and spreadsheets.
 
-FILE is replaced when the export is whole and on disk; one that is interrupted leaves it as it was.")]
+FILE is replaced when the export is whole and on disk; an interrupted export leaves FILE as it was.")]
 pub(crate) struct ExportArgs {
     /// Id or name; everything when not given
     account: Option<String>,
-    /// How to write it [default: by the ending of FILE, jsonl else]
+    /// Format [default: by the ending of FILE, otherwise jsonl]
     #[arg(long, value_enum)]
     format: Option<FormatArg>,
     /// File to write; stdout when not given
@@ -71,20 +71,20 @@ pub(crate) async fn run(session: &Session, args: &ExportArgs) -> Result<(), Fail
 
 async fn export(session: &Session, args: &ExportArgs, format: FileFormat) -> Result<(), Failure> {
     let before = session.client.books().await?.history.movements;
-    let whose = match &args.account {
+    let view = match &args.account {
         Some(text) => Some(session.account(text).await?),
         None => None,
     };
-    let account = whose.as_ref().map(|view| view.account.id);
+    let account = view.as_ref().map(|view| view.account.id);
     let sink = BufWriter::new(Sink::open(args.to.as_deref())?);
     let mut writer = ExportWriter::new(sink, format, account)?;
     // The rows of one account skip those of others, so the ledger's count is not the length of the export.
-    let bar = output::progress(if whose.is_some() { 0 } else { before }, "movements");
-    let (accounts, movements, last) = match &whose {
+    let bar = output::progress(if view.is_some() { 0 } else { before }, "movements");
+    let (accounts, movements, last) = match &view {
         Some(view) => one(session, view, &mut writer, &bar).await?,
         None => all(session, &mut writer, &bar).await?,
     };
-    let is_exact = match &whose {
+    let is_exact = match &view {
         Some(_) => session.client.books().await?.history.movements == before,
         None => last == before,
     };

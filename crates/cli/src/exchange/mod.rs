@@ -1,4 +1,4 @@
-//! Exports of a ledger's history, which `bezant_archive` writes and verifies, and imports.
+//! Exports and imports of a ledger's history. `bezant_archive` writes and verifies the files of an export.
 
 mod event;
 mod explain;

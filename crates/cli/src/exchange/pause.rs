@@ -66,7 +66,9 @@ impl Pause {
         Ok(())
     }
 
-    /// Turns the import's result into the command's: resumes expiry after a final failure, else adds a hint.
+    /// Resumes expiry after a failure that the same import would have again. After another failure it says how
+    /// to go on ([`STATE`]), unless the failure is one of the server or of the connection: for those, [`send`]
+    /// has recorded that text already.
     pub(super) async fn settle<T>(self, session: &Session, result: Result<T, Failure>) -> Result<T, Failure> {
         match result {
             Err(failure) if self.is_on && is_final(&failure) => {

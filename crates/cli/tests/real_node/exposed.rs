@@ -114,7 +114,12 @@ fn changes_of_an_exposed_cluster_need_the_token() {
     let answer = node.change(&format!("authorization: Bearer {TOKEN}\r\n"));
     assert!(!answer.starts_with("HTTP/1.1 401"), "{answer}");
     let added = node.run(&[&add[..], &["--token-file", token]].concat());
-    assert!(added.code == 8 && added.stderr.contains("has not come yet"), "{}{}", added.stdout, added.stderr);
+    assert!(
+        added.code == 8 && added.stderr.contains("has not connected yet"),
+        "{}{}",
+        added.stdout,
+        added.stderr
+    );
     let status = node.run(&["cluster", "status", "-o", "json"]);
     assert!(status.stdout.contains("127.0.0.1:1\""), "{}", status.stdout);
     let log = std::fs::read_to_string(folder.path().join("err")).expect("its log");

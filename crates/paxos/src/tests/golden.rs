@@ -32,7 +32,7 @@ use std::vec::Vec;
 use std::error::Error;
 use std::fmt::Write as _;
 
-use bezant_consensus::{Change, Engine, Input, Role};
+use bezant_consensus::{Change, ChangeError, Engine, Input, Role};
 use bezant_types::NodeId;
 use goldenscript::{Command, Context};
 
@@ -82,7 +82,12 @@ impl Runner {
     fn change(&mut self, arguments: &Arguments, change: Change) -> Result<(), Box<dyn Error>> {
         let node = arguments.node()?;
         let made = self.net.engine(node).change(change);
-        self.net.note(|| format!("{made:?}"));
+        self.net.note(|| match made {
+            Ok(Some(index)) => format!("{node} proposes entry {index}"),
+            Ok(None) => format!("{node} proposes nothing"),
+            Err(ChangeError::Leads) => "refused: it leads".to_owned(),
+            Err(error) => format!("refused: {error:?}"),
+        });
         self.net.drain(node);
         Ok(())
     }

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
-use bezant_consensus::{Change, Role};
+use bezant_consensus::{Change, ChangeError, Role};
 use goldenscript::{Command, Context};
 
 use super::*;
@@ -195,7 +195,12 @@ impl Runner {
     fn change(&mut self, arguments: &Arguments, change: Change) -> Result<(), Box<dyn Error>> {
         let at = arguments.node()?;
         let made = self.net.replicas[at].engine.change(change);
-        self.net.note(|| format!("{made:?}"));
+        self.net.note(|| match made {
+            Ok(Some(index)) => format!("{} proposes entry {index}", at + 1),
+            Ok(None) => format!("{} proposes nothing", at + 1),
+            Err(ChangeError::Leads) => "refused: it leads".to_owned(),
+            Err(error) => format!("refused: {error:?}"),
+        });
         self.net.drain(at);
         Ok(())
     }

@@ -123,10 +123,12 @@ impl Net {
             match output {
                 Output::Persist(write) => {
                     if write.vote.is_some() && self.full.contains(&at) {
+                        self.note(|| format!("{} has the vote on disk", at + 1));
+                        let replica = &mut self.replicas[at];
                         replica.vote = write.vote;
                         replica.engine.handle(Input::VoteKept(write.number));
                     }
-                    replica.unsynced.push_back(write);
+                    self.replicas[at].unsynced.push_back(write);
                 }
                 Output::Commit(entry) => {
                     let mut log = replica.log.iter().rev();
@@ -271,7 +273,10 @@ fn shown(output: &Output) -> Option<String> {
         Output::Readable { read, index } => format!("may answer read {} at {index}", read.0),
         Output::Install { from, index } => format!("fetches a checkpoint of {index} from {from}"),
         Output::Members(members) => {
-            let parts = members.nodes.iter().map(|it| format!("{} {:?}", it.node, it.part));
+            let parts = members
+                .nodes
+                .iter()
+                .map(|it| format!("{} {}", it.node, format!("{:?}", it.part).to_lowercase()));
             format!("has the members of {}: {}", members.index, parts.collect::<Vec<_>>().join(", "))
         }
         Output::CaughtUp => "has caught up".to_owned(),

@@ -183,11 +183,12 @@ impl Net {
             }
             Output::Send { to, message } => self.messages.push_back((node, to, message)),
             Output::Fetch { index, term, prefetch } => {
-                self.note(node, &format!("fetches row {:?} for entry {index}", prefetch.keys));
+                let keys: Vec<_> = prefetch.keys.iter().map(u64::to_string).collect();
+                self.note(node, &format!("fetches row {} for entry {index}", keys.join(", ")));
                 self.machine(node).done.push_back(Input::Fetched { index, term, found: Found });
             }
             Output::Rows(rows) => {
-                self.note(node, &format!("has applied {rows} events"));
+                self.note(node, &format!("passes rows up to {rows} to the history"));
                 self.machine(node).disk.rows = rows;
             }
             Output::CheckpointBegin { index, term } => {
@@ -312,7 +313,7 @@ fn written(write: &Write) -> String {
             |_| "first of the term".to_owned(),
             |entry| {
                 let checkpoint = if entry.checkpoint { " and a checkpoint" } else { "" };
-                format!("{} commands at {}{checkpoint}", entry.commands.len(), entry.time)
+                format!("{} at {}{checkpoint}", counted(entry.commands.len(), "command"), entry.time)
             },
         );
         format!("{}@{} ({content})", entry.index, entry.term)
@@ -328,7 +329,7 @@ fn answer(node: NodeId, output: &Output<Counter>) -> Option<String> {
         }
         Output::Refuse { ticket, refusal } => format!("{node}: refuses {}: {}", ticket.0, reason(refusal)),
         Output::QueryAnswer { ticket, index, answer } => {
-            format!("{node}: answers {}: {answer} events after entry {index}", ticket.0)
+            format!("{node}: answers {}: {} after entry {index}", ticket.0, counted(answer, "event"))
         }
         Output::BarrierPassed { ticket, index, position } => {
             format!(
@@ -342,9 +343,14 @@ fn answer(node: NodeId, output: &Output<Counter>) -> Option<String> {
         Output::Unreadable { from, index, reason } => {
             format!("{node}: cannot read checkpoint {index} of {from}: {reason}")
         }
-        Output::Differs { index, others } => format!("{node}: differs after entry {index} from {others:?}"),
+        Output::Differs { index, others } => {
+            let others: Vec<_> = others.iter().map(|other| format!("node {other}")).collect();
+            format!("{node}: differs after entry {index} from {}", others.join(", "))
+        }
         Output::Diverged { index, is_outvoted, .. } => {
-            format!("{node}: has diverged after entry {index}, outvoted: {is_outvoted}")
+            let by =
+                if *is_outvoted { "outvoted by the majority" } else { "without a majority of equal states" };
+            format!("{node}: has diverged after entry {index}, {by}")
         }
         _ => return None,
     })
@@ -354,13 +360,20 @@ fn reason(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Overloaded => "overloaded".to_owned(),
         Refusal::ReadOnly(reason) => {
-            format!("read-only: {}", reason.split(". ").next().unwrap_or_default())
+            format!("read-only, outcome unknown: {}", reason.split(". ").next().unwrap_or_default())
         }
         Refusal::NotTaken(reason) => format!("nothing was done: {reason}"),
         Refusal::NoLeader => "no leader, nothing was done".to_owned(),
         Refusal::Interrupted => "interrupted, outcome unknown".to_owned(),
         Refusal::NoState(why) => format!("no state: {why}"),
     }
+}
+
+/// A number with its noun: `1 command`, `2 commands`.
+fn counted(count: impl std::fmt::Display, noun: &str) -> String {
+    let count = count.to_string();
+    let end = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{end}")
 }
 
 /// A client's command of that many events.

@@ -16,12 +16,12 @@ const WAIT_UNREACHABLE: Duration = Duration::from_millis(500);
 /// The wait after a member has noted the request for admission.
 const WAIT_ASKED: Duration = Duration::from_millis(200);
 
-/// How often it checks whether to give up.
+/// The interval at which a wait checks whether to give up.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Asks the members at these addresses in turn, until one of them returns a list that contains this node;
-/// also returns their engine. Blocks until then, and logs what it waits for. `Err` when the caller told it to
-/// give up; the text is what it waited for.
+/// Asks the members at these addresses in turn, until one of them returns a list that contains this node.
+/// Returns that list and the cluster's engine. Blocks until then, and logs what it waits for. When `give_up`
+/// is set, it returns what it waited for as an error.
 pub(crate) fn join(
     own: &Own,
     addresses: &[String],
