@@ -65,9 +65,12 @@ fn correct() -> Vec<Command> {
     });
     let tagged = TaggedTransfer::write_all(&tagged);
     let keyed = |guard, operation, events: &[u8]| {
-        KeyedHead { guard: TransferId(guard), witness: TransferId(guard + 1), operation }.command(events).unwrap()
+        KeyedHead { guard: TransferId(guard), witness: TransferId(guard + 1), operation }
+            .command(events)
+            .unwrap()
     };
-    let request = |client| SessionRequest { client: ClientId(client), release: 1, ..SessionRequest::default() };
+    let request =
+        |client| SessionRequest { client: ClientId(client), release: 1, ..SessionRequest::default() };
     let session = |client, batches| SessionHead {
         request: request(client),
         batches,
@@ -135,7 +138,8 @@ fn commands_that_no_client_has_are_not_accepted() {
     for cut in [0, 127] {
         let body = body.slice(..cut);
         for events in [0, 1] {
-            let command = Command { operation: Operation::CreateTransfers as u16, events, body: body.clone() };
+            let command =
+                Command { operation: Operation::CreateTransfers as u16, events, body: body.clone() };
             assert!(!Ledger::accepts(&command), "{cut} bytes");
         }
     }
