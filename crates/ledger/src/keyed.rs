@@ -21,10 +21,12 @@
 //! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
 use bezant_codec::KeyedHead;
+use bezant_rsm::Command;
 use bezant_types::{AccountId, CreateTransferStatus, FetchKey, Nanos, Refusal};
 use bytes::Bytes;
 
 use crate::Ledger;
+use crate::command::has_events;
 use crate::found::Found;
 
 impl Ledger {
@@ -38,11 +40,10 @@ impl Ledger {
     }
 
     /// Applies a keyed request; `first` is the timestamp of its first event.
-    pub(crate) fn apply_keyed(&mut self, body: &[u8], first: Nanos, found: &Found) -> Bytes {
-        let Ok((head, events)) = KeyedHead::decode(body) else { return Bytes::new() };
-        // The marks are stored only with events that are applied: see `apply_tagged`.
-        let is_applied = self.rules.has(head.operation) && head.operation.count(events).is_ok();
-        if head.operation.is_tagged() && !is_applied {
+    pub(crate) fn apply_keyed(&mut self, command: &Command, first: Nanos, found: &Found) -> Bytes {
+        let Ok((head, events)) = KeyedHead::decode(&command.body) else { return Bytes::new() };
+        // The marks are stored only with events that are applied: see `apply_command` and `apply_tagged`.
+        if !self.rules.has(head.operation) || !has_events(head.operation, events, command.events) {
             return Bytes::new();
         }
         let is_known = |id| {

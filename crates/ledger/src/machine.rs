@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bezant_codec::{Creates, KeyedHead, Operation, TaggedAccount, TaggedTransfer, records};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
-use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
+use bezant_types::limits::{ENTRY_EVENTS_MAX, EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
     Account, Asset, ChangeBounds, ExtendedAccount, ExtendedTransfer, FetchKey, Fetched, HistoryPosition,
     HistoryRows, LogIndex, Nanos, SetBounds, SetExpiry, SetName, Transfer, TransferFlags,
@@ -15,6 +15,7 @@ use crate::accounts::Accounts;
 use crate::assets::Assets;
 use crate::batch::BatchEvent;
 use crate::checkpoint::Cut;
+use crate::command::{count, has_events};
 use crate::found::Found;
 use crate::pending::PendingTransfers;
 use crate::query::{LedgerAnswer, LedgerQuery};
@@ -69,24 +70,28 @@ impl Ledger {
         }
     }
 
+    /// Applies a command; `first` is the timestamp of its first event. A command whose number of events does
+    /// not match its body does nothing and has no results: this program never proposes one (see `command`).
     fn apply_command(&mut self, index: LogIndex, command: &Command, first: Nanos, found: &Found) -> Bytes {
-        let body = &command.body;
+        let Command { events, ref body, .. } = *command;
         match Operation::from_number(command.operation) {
             Some(Operation::Expire) => {
-                self.expire(first, usize::try_from(command.events).unwrap_or(EXPIRE_MAX));
+                self.expire(first, usize::try_from(events).unwrap_or(EXPIRE_MAX));
                 Bytes::new()
             }
             Some(
                 operation @ (Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply),
             ) => self.apply_session(operation, index, command, first, found),
-            Some(Operation::CreateKeyed) => self.apply_keyed(body, first, found),
+            Some(Operation::CreateKeyed) => self.apply_keyed(command, first, found),
+            Some(operation) if !has_events(operation, body, events) => Bytes::new(),
             Some(operation) => self.apply_events(operation, body, first, found),
             // Written by a later version of the program. Every replica of this version ignores it.
             None => Bytes::new(),
         }
     }
 
-    /// Applies the events of a client; `first` is the timestamp of the first of them.
+    /// Applies the events of a client; `first` is the timestamp of the first of them. They were
+    /// [counted](has_events).
     pub(crate) fn apply_events(
         &mut self,
         operation: Operation,
@@ -122,8 +127,8 @@ impl Ledger {
         }
     }
 
-    /// Applies events with tagged fields. Does nothing when one of them is malformed, which this program never
-    /// proposes, or when the program that proposed the entry did not have the operation.
+    /// Applies events with tagged fields. Does nothing when the program that proposed the entry did not have
+    /// the operation.
     fn apply_tagged<E: BatchEvent>(
         &mut self,
         operation: Operation,
@@ -131,7 +136,7 @@ impl Ledger {
         first: Nanos,
         found: &Found,
     ) -> Bytes {
-        if !self.rules.has(operation) || operation.count(body).is_err() {
+        if !self.rules.has(operation) {
             return Bytes::new();
         }
         self.apply_command_batch::<E>(body, first, found)
@@ -230,7 +235,8 @@ impl StateMachine for Ledger {
         assert!(entry.time.0 >= self.time.0 + events, "time never goes back: the log is damaged");
         self.time = entry.time;
         self.rules = Rules::new(entry.rules);
-        self.window.begin_entry(usize::try_from(events).unwrap_or(0));
+        // The number of events is not yet compared with the bodies, so the memory for rows is limited.
+        self.window.begin_entry(usize::try_from(events).map_or(0, |events| events.min(ENTRY_EVENTS_MAX)));
         let found = Found::from(fetched);
         let mut first = Nanos(entry.time.0 - events + 1);
         let mut results = Vec::with_capacity(entry.commands.len());
@@ -242,6 +248,10 @@ impl StateMachine for Ledger {
         assert!(self.last_movement_timestamp <= self.time, "no movement is later than its entry");
         let (movements, refusals) = self.window.finish_entry();
         Some(Applied { results, rows: HistoryRows { movements, refusals } })
+    }
+
+    fn accepts(command: &Command) -> bool {
+        count(command) == Ok(command.events)
     }
 
     fn due(&self, now: Nanos) -> Option<Command> {

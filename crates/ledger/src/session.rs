@@ -280,16 +280,21 @@ impl Ledger {
         let body = &command.body;
         let mut reader = Reader::new(body);
         // This program proposes these commands only after it has decoded them, so an invalid one is never
-        // applied.
+        // applied. It does nothing, like one whose number of events does not match: see `apply_command`.
         let Ok(head) = SessionHead::from_reader(&mut reader) else { return Bytes::new() };
+        let create = (operation == Operation::SessionCreate).then(|| SessionCreate::decode(body));
+        let Ok(create) = create.transpose() else { return Bytes::new() };
+        let events = create.map_or(0, |create| create.events_count());
+        if u32::try_from(events) != Ok(command.events) {
+            return Bytes::new();
+        }
         let time = Nanos((first.0 + u64::from(command.events)).saturating_sub(1).max(1));
         let answer = SessionAnswer { outcome: SessionOutcome::Reply, view: head.view, index, time };
         if let Some(refused) = answer_of(self.sessions.admit(&head.request)) {
             return refused;
         }
         let mut context = answer.context();
-        let reply = if operation == Operation::SessionCreate {
-            let Ok(create) = SessionCreate::decode(body) else { return Bytes::new() };
+        let reply = if let Some(create) = create {
             let mut results = Results::with_head(&answer.to_bytes(), create.results_size());
             match create.creates {
                 Creates::Accounts => self.apply_batches::<Account>(&create, first, found, &mut results),

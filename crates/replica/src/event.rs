@@ -157,7 +157,8 @@ pub enum Refusal {
     Overloaded,
     /// The replica takes no writes, for this reason. It is not known whether the command was done.
     ReadOnly(String),
-    /// The leader takes no writes for now, for this reason. Nothing was done.
+    /// The leader does not take the command, for this reason: it takes none for now, or this one is malformed
+    /// or too large. Nothing was done.
     NotTaken(String),
     /// No replica leads: a majority of them cannot be reached. Nothing was done.
     NoLeader,

@@ -1,13 +1,23 @@
-//! Commands of this node's clients that were forwarded to the leader, until their outcome arrives.
+//! Commands of this node's clients that were forwarded to the leader, until their outcome arrives; and what
+//! the leader does with such a command.
+//!
+//! A forwarded command is bytes from a peer. So the leader checks it before it proposes it: a committed entry
+//! that no replica can apply would stop all of them, at every start.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use bezant_rsm::Command;
+use bezant_consensus::Engine;
+use bezant_rsm::{Command, StateMachine};
+use bezant_types::NodeId;
 use bezant_types::limits::{REQUEST_BYTES_WAITING_MAX, REQUESTS_WAITING_MAX};
 
 use crate::Ticket;
-use crate::message::ForwardNumber;
+use crate::change::CHANGE_OPERATION;
+use crate::event::Refusal;
+use crate::message::{ForwardNumber, Outcome};
+use crate::queue::Origin;
+use crate::replica::Replica;
 
 /// Ticks after which the outcome of a forwarded command counts as unknown: the message or its answer was
 /// lost.
@@ -90,5 +100,31 @@ impl Forwards {
             expired.push(forwarded.ticket);
         }
         expired
+    }
+}
+
+/// True when the leader may propose that command of a peer. A change of the membership is checked when it is
+/// made.
+pub(crate) fn accepts<M: StateMachine>(command: &Command) -> bool {
+    command.operation == CHANGE_OPERATION || M::accepts(command)
+}
+
+impl<M: StateMachine, E: Engine> Replica<M, E> {
+    /// A peer forwarded a command of its client. Nothing is done with one that is malformed.
+    pub(crate) fn handle_forward(&mut self, from: NodeId, number: ForwardNumber, command: Command) {
+        let origin = Origin::Peer(from, number);
+        if !self.engine.is_leader() {
+            self.send_outcome(from, number, Outcome::NotDone);
+        } else if accepts::<M>(&command) {
+            self.handle_request(origin, command);
+        } else {
+            let Command { operation, events, body } = command;
+            let reason = alloc::format!(
+                "the leader cannot read the command that node {from} forwarded (operation {operation}, {} bytes, number of \
+                 events {events}); nothing was done. Does one of the two nodes run another version?",
+                body.len()
+            );
+            self.refuse(origin, Refusal::NotTaken(reason));
+        }
     }
 }

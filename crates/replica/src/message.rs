@@ -48,7 +48,8 @@ pub enum Outcome {
     Overloaded,
     /// The leader takes no writes, for this reason.
     ReadOnly(String),
-    /// The leader takes no writes for now, for this reason. Nothing was done.
+    /// The leader does not take the command, for this reason: it takes none for now, or this one is malformed
+    /// or too large. Nothing was done.
     NotTaken(String),
     /// It was not done, and will not be. The sender may forward it again, to the present leader.
     NotDone,

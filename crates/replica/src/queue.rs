@@ -18,6 +18,9 @@ use crate::message::ForwardNumber;
 /// its sender gives it up. Otherwise the client would not be told that nothing was done.
 const WAIT_TICKS_MAX: u64 = 300;
 
+/// Bytes of an entry that its commands leave free: more than its head.
+const ENTRY_HEAD_SIZE_MAX: usize = 64;
+
 const _: () =
     assert!(WAIT_TICKS_MAX < crate::forward::TICKS_MAX, "the leader must refuse before the sender gives up");
 
@@ -100,9 +103,7 @@ impl Queue {
         while let Some((_, command, _)) = self.commands.front() {
             events += command.events as usize;
             size += Entry::command_size(command.body.len());
-            let fits = events <= ENTRY_EVENTS_MAX
-                && size <= ENTRY_SIZE_MAX - 64
-                && commands.len() < ENTRY_REQUESTS_MAX;
+            let fits = fit(events, size) && commands.len() < ENTRY_REQUESTS_MAX;
             if !fits && !commands.is_empty() {
                 break;
             }
@@ -138,6 +139,15 @@ impl Queue {
         }
         taken
     }
+}
+
+/// True when an entry can hold that command. An engine does not take an entry above the limits.
+pub(crate) fn fits(command: &Command) -> bool {
+    fit(command.events as usize, Entry::command_size(command.body.len()))
+}
+
+const fn fit(events: usize, size: usize) -> bool {
+    events <= ENTRY_EVENTS_MAX && size <= ENTRY_SIZE_MAX - ENTRY_HEAD_SIZE_MAX
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use crate::begin::{ReplicaOptions, Restored};
 use crate::checkpoint::Checkpoints;
 use crate::digests::Digests;
 use crate::event::{Consistency, Input, Now, Output, Refusal, Ticket};
-use crate::forward::Forwards;
+use crate::forward::{Forwards, accepts};
 use crate::install::Install;
 use crate::message::{ChunkHead, Outcome, PeerMessage};
 use crate::pipeline::{InFlight, Pipeline, Written};
-use crate::queue::{Origin, Queue};
+use crate::queue::{Origin, Queue, fits};
 use crate::reads::{Read, Reads, Wanted};
 
 /// The time between two [`Input::Tick`]s: 10 ms.
@@ -211,7 +211,10 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// Handles one input.
     pub fn handle(&mut self, now: Now, input: Input<M>) {
         match input {
-            Input::Request { ticket, command } => self.handle_request(Origin::Client(ticket), command),
+            Input::Request { ticket, command } => {
+                debug_assert!(accepts::<M>(&command), "this node makes only commands that a leader accepts");
+                self.handle_request(Origin::Client(ticket), command);
+            }
             Input::Query { ticket, query, consistency } => {
                 self.handle_read(ticket, Wanted::Query(query), consistency);
             }
@@ -247,10 +250,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     fn handle_message(&mut self, from: NodeId, message: PeerMessage) {
         match message {
             PeerMessage::Engine(bytes) => self.pass_to_engine(EngineInput::Message { from, bytes }),
-            PeerMessage::Forward(number, command) if self.engine.is_leader() => {
-                self.handle_request(Origin::Peer(from, number), command);
-            }
-            PeerMessage::Forward(number, _) => self.send_outcome(from, number, Outcome::NotDone),
+            PeerMessage::Forward(number, command) => self.handle_forward(from, number, command),
             PeerMessage::Outcome(number, outcome) => self.handle_outcome(number, outcome),
             PeerMessage::Pull(_) if self.failed.is_some() => {}
             PeerMessage::Pull(pull) => self.outputs.push_back(Output::Serve { to: from, pull }),
@@ -388,6 +388,9 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             self.refuse(origin, refusal);
         } else if self.is_cut_off() {
             self.refuse(origin, Refusal::NoLeader);
+        } else if !fits(&command) {
+            let reason = "the command is larger than an entry of the log may be; nothing was done";
+            self.refuse(origin, Refusal::NotTaken(reason.into()));
         } else if !self.queue.push(origin, command, self.ticks) {
             self.refuse(origin, Refusal::Overloaded);
         }

@@ -64,6 +64,10 @@ impl StateMachine for Counter {
         Some(Applied { results, rows: () })
     }
 
+    fn accepts(command: &Command) -> bool {
+        command.events == 1
+    }
+
     fn due(&self, _: Nanos) -> Option<Command> {
         None
     }
@@ -568,4 +572,28 @@ fn a_stopped_replica_serves_its_state() {
     replica.handle(NOW, Input::Stopped(conflict));
     drain(&mut replica);
     assert_eq!(replica.no_state(), None);
+}
+
+#[test]
+fn a_malformed_command_of_a_peer_is_refused_and_never_proposed() {
+    let too_large = vec![0; bezant_types::limits::ENTRY_SIZE_MAX];
+    for (events, body, reason) in [(3, vec![0], "node 2"), (1, too_large, "larger than an entry")] {
+        let engine = Scripted::new();
+        engine.script.borrow_mut().leads = true;
+        let (mut follower, mut leader) = (replica(&Scripted::new()), replica(&engine));
+        request(&mut follower, 7);
+        let number = forwards(&drain(&mut follower))[0];
+        let command = Command { operation: 1, events, body: Bytes::from(body) };
+        leader.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Forward(number, command) });
+        leader.propose(NOW);
+        assert_eq!(engine.script.borrow().last, 0, "nothing is proposed");
+        for output in drain(&mut leader) {
+            if let Output::Send { to: TWO, message } = output {
+                follower.handle(NOW, Input::Message { from: TWO, message });
+            }
+        }
+        let outputs = drain(&mut follower);
+        let [(7, Refusal::NotTaken(text))] = refusals(&outputs)[..] else { panic!("{outputs:?}") };
+        assert!(text.contains(reason) && text.contains("nothing was done"), "{text}");
+    }
 }

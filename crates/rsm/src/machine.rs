@@ -87,6 +87,21 @@ pub trait StateMachine: Sized + fmt::Debug {
     /// Applies an entry. `None`, and no change, when `found` is too old: see the trait.
     fn apply(&mut self, index: LogIndex, entry: &Entry, found: Self::Found) -> Option<Applied<Self::Rows>>;
 
+    /// True when a peer may forward the command on behalf of a client. The leader calls this before it
+    /// proposes the command, because the bytes of a peer are not trusted: a committed entry is applied by
+    /// every replica, at every start.
+    ///
+    /// The answer must be true for every command that a correct program of this version forwards. It is false
+    /// for a command whose [`events`](Command::events) do not match its body, and for one that only the leader
+    /// itself proposes ([`due`](Self::due)). The replica limits the size and the number of events itself. The
+    /// default accepts every command, which is right for a machine that can apply any bytes and any number of
+    /// events.
+    ///
+    /// [`apply`](Self::apply) must not rely on this: the log may contain what another version accepted.
+    fn accepts(_: &Command) -> bool {
+        true
+    }
+
     /// The command that must be proposed because of the time, for example an expiry; `None` when there is
     /// none.
     fn due(&self, now: Nanos) -> Option<Command>;

@@ -22,7 +22,8 @@ pub enum ExecuteError {
         /// What happened, and what helps.
         reason: String,
     },
-    /// The leader takes no writes for now, because its clock is wrong or its disk full. Nothing was done.
+    /// The leader takes no writes for now, because its clock is wrong or its disk full; or it cannot take this
+    /// command, which is too large, or was forwarded by another version. Nothing was done.
     #[error("the node takes no writes: {reason}")]
     NotTaken {
         /// What is wrong, and what helps.

@@ -345,6 +345,10 @@ impl StateMachine for FlawedLedger {
         self.ledger.apply(index, entry, found)
     }
 
+    fn accepts(command: &Command) -> bool {
+        Ledger::accepts(command)
+    }
+
     fn due(&self, now: Nanos) -> Option<Command> {
         self.ledger.due(now)
     }

@@ -9,6 +9,7 @@ mod checkpoint;
 mod contradiction;
 mod history;
 mod keyed;
+mod miscounted;
 mod model;
 mod prefetch;
 mod property;

@@ -112,6 +112,16 @@ fn an_unknown_command_changes_nothing() {
 }
 
 #[test]
+fn a_peer_forwards_one_event_at_a_time() {
+    for command in [crate::command::open(), add(1, 1, 5)] {
+        assert!(Hosted::<Sum>::accepts(&command));
+        for events in [0, 2, u32::MAX] {
+            assert!(!Hosted::<Sum>::accepts(&Command { events, ..command.clone() }), "{events}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_that_is_too_large_is_reported() {
     let mut replica = Replica::default();
     let session = replica.open();
