@@ -24,17 +24,15 @@ use bezant_codec::{
 use bezant_rsm::{Context, RestoreError, Session, Sessions};
 use bezant_types::limits::{NAME_SIZE_MAX, RECORD_SIZE};
 use bezant_types::{
-    Asset, Bounds, Chain, ClientId, Head, HistoryPosition, LedgerTotals, Nanos, SessionNumber, TransferId,
-    name_from_bytes,
+    Asset, Bounds, Chain, ClientId, Head, HistoryPosition, LedgerTotals, Nanos, SessionNumber, Transfer,
+    TransferId, name_from_bytes,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::Ledger;
 use crate::accounts::{AccountState, Accounts, Name};
 use crate::assets::Assets;
-use crate::hash::FixedHashMap;
 use crate::pending::PendingTransfers;
-use crate::query::totals;
 use crate::rules::Rules;
 use crate::window::Window;
 use bezant_codec::{Event, Operation};
@@ -171,16 +169,15 @@ impl Ledger {
         let accounts =
             read_all(reader, head.accounts, ACCOUNT_SIZE, read_account).map_err(section("accounts"))?;
         let places = accounts.len();
-        let is_valid = head.has_times_of(&accounts) && is_balanced(&accounts);
-        let accounts = is_valid.then(|| Accounts::restore(accounts)).flatten();
-        let mut accounts = accounts.ok_or(RestoreError { section: "accounts" })?;
+        let accounts = head.has_times_of(&accounts).then(|| Accounts::restore(accounts)).flatten();
+        let mut accounts = accounts.filter(is_balanced).ok_or(RestoreError { section: "accounts" })?;
         let names = read_all(reader, head.names, 8 + NAME_SIZE_MAX, |reader| read_name(reader, places))
             .map_err(section("names"))?;
         accounts.restore_names(names).ok_or(RestoreError { section: "names" })?;
         let pending = read_all(reader, head.pending, RECORD_SIZE, |it| Ok(transfer_from_bytes(&it.array()?)))
             .map_err(section("pending"))?;
         let pending = PendingTransfers::restore(pending)
-            .filter(|pending| head.has_time_of(pending) && are_reserved(pending, &accounts))
+            .filter(|pending| head.has_time_of(pending) && are_reserved(pending, &mut accounts))
             .ok_or(RestoreError { section: "pending" })?;
         let assets =
             read_all(reader, head.assets, Operation::RegisterAssets.event_size(), Asset::from_reader)
@@ -265,27 +262,33 @@ impl Heading {
 }
 
 /// True when debits equal credits in every ledger, posted and pending.
-fn is_balanced(accounts: &[AccountState]) -> bool {
-    totals(accounts).values().all(LedgerTotals::is_balanced)
+fn is_balanced(accounts: &Accounts) -> bool {
+    accounts.totals().rows().all(LedgerTotals::is_balanced)
 }
 
-/// True when the pending debits and credits of every account are those of its pending transfers.
-fn are_reserved(pending: &PendingTransfers, accounts: &Accounts) -> bool {
-    let mut reserves: FixedHashMap<usize, (u128, u128)> = FixedHashMap::default();
+/// True when the pending debits and credits of every account are those of its pending transfers. Takes each
+/// transfer from its accounts, where nothing may be left, and gives it back: that needs no further memory.
+fn are_reserved(pending: &PendingTransfers, accounts: &mut Accounts) -> bool {
+    let places_of = |accounts: &Accounts, transfer: &Transfer| {
+        Some((accounts.find(transfer.debit_account_id)?, accounts.find(transfer.credit_account_id)?))
+    };
     for transfer in pending.iter() {
-        let places = (accounts.find(transfer.debit_account_id), accounts.find(transfer.credit_account_id));
-        let (Some(debit), Some(credit)) = places else { return false };
-        for (place, debits, credits) in [(debit, transfer.amount, 0), (credit, 0, transfer.amount)] {
-            let reserve = reserves.entry(place).or_default();
-            let sums = (reserve.0.checked_add(debits), reserve.1.checked_add(credits));
-            let (Some(debits), Some(credits)) = sums else { return false };
-            *reserve = (debits, credits);
-        }
+        let Some((debit, credit)) = places_of(accounts, transfer) else { return false };
+        let debits = &mut accounts.change(debit).account.debits_pending;
+        let Some(left) = debits.checked_sub(transfer.amount) else { return false };
+        *debits = left;
+        let credits = &mut accounts.change(credit).account.credits_pending;
+        let Some(left) = credits.checked_sub(transfer.amount) else { return false };
+        *credits = left;
     }
-    accounts.all().iter().enumerate().all(|(place, state)| {
-        let reserve = reserves.get(&place).copied().unwrap_or_default();
-        reserve == (state.account.debits_pending, state.account.credits_pending)
-    })
+    let is_empty = |state: &AccountState| state.account.debits_pending | state.account.credits_pending == 0;
+    let are_empty = accounts.all().iter().all(is_empty);
+    for transfer in pending.iter() {
+        let Some((debit, credit)) = places_of(accounts, transfer) else { return false };
+        accounts.change(debit).account.debits_pending += transfer.amount;
+        accounts.change(credit).account.credits_pending += transfer.amount;
+    }
+    are_empty
 }
 
 fn read_paused(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {

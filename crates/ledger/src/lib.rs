@@ -35,6 +35,7 @@ mod rules;
 mod scope;
 mod session;
 mod snapshot;
+mod totals;
 mod two_phase;
 mod window;
 

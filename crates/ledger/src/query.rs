@@ -1,6 +1,5 @@
 //! The queries that the ledger answers from memory. The history on disk answers all others.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -8,12 +7,12 @@ use bezant_rsm::{Progress, SessionRequest};
 use bytes::Bytes;
 
 use crate::Ledger;
-use crate::accounts::{AccountScan, AccountState};
+use crate::accounts::AccountScan;
 use crate::assets::is_built_in;
 use crate::session;
 use bezant_types::{
-    Account, AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter,
-    Transfer, limits, name_to_bytes,
+    AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter, Transfer,
+    limits, name_to_bytes,
 };
 
 /// Accounts that one step of a scan reads: about a millisecond.
@@ -98,17 +97,6 @@ pub enum LedgerAnswer {
     Session(Option<Bytes>),
 }
 
-/// The sums over the accounts of each ledger.
-pub(crate) fn totals(accounts: &[AccountState]) -> BTreeMap<LedgerNumber, LedgerTotals> {
-    let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
-    for state in accounts {
-        let ledger = state.account.ledger;
-        let empty = || LedgerTotals { ledger, ..LedgerTotals::default() };
-        add(ledgers.entry(ledger).or_insert_with(empty), &state.account);
-    }
-    ledgers
-}
-
 impl Ledger {
     pub(crate) fn answer_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {
         let views = |places: &mut dyn Iterator<Item = usize>| {
@@ -170,13 +158,9 @@ impl Ledger {
     }
 
     fn totals_of(&self, ledger: LedgerNumber) -> Option<LedgerTotals> {
-        let mut totals = LedgerTotals { ledger, ..LedgerTotals::default() };
-        if !self.accounts.has_ledger(ledger) {
-            return self.assets.all().iter().any(|asset| asset.ledger == ledger).then_some(totals);
-        }
-        let accounts = self.accounts.all().iter().map(|state| &state.account);
-        accounts.filter(|account| account.ledger == ledger).for_each(|account| add(&mut totals, account));
-        Some(totals)
+        let kept = self.accounts.totals().get(ledger).copied();
+        let is_known = || self.assets.all().iter().any(|asset| asset.ledger == ledger);
+        kept.or_else(|| is_known().then(|| LedgerTotals { ledger, ..LedgerTotals::default() }))
     }
 
     fn books(&self) -> Books {
@@ -186,16 +170,7 @@ impl Ledger {
             accounts: self.accounts.len() as u64,
             pending: self.pending.len() as u64,
             expiry_is_paused: self.expiry_is_paused,
-            ledgers: totals(self.accounts.all()).into_values().collect(),
+            ledgers: self.accounts.totals().rows().copied().collect(),
         }
     }
-}
-
-/// Adds an account to the totals of its ledger.
-fn add(totals: &mut LedgerTotals, account: &Account) {
-    totals.accounts += 1;
-    totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
-    totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
-    totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
-    totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
 }

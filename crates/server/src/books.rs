@@ -57,7 +57,9 @@ impl Service {
         };
         reserved.settle(1);
         let totals = totals.ok_or_else(|| {
-            let detail = format!("ledger {number} has neither an account nor an asset: see /v1/assets");
+            let detail = format!(
+                "ledger {number} has neither an account nor an asset; the list of assets shows those that exist"
+            );
             Failure::new(ErrorCode::LedgerNotFound, detail)
         })?;
         Ok((totals, self.assets_for([number].into_iter(), context).await))

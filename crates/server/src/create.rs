@@ -1,9 +1,9 @@
 //! Creation of accounts and transfers, for the typed calls of gRPC and REST.
 //!
 //! A request becomes one command. Its results are then interpreted for the client: a linked chain that exists
-//! already is reported as existing (`bezant_api::settle`), a key that belongs to another request is refused (`keyed`),
-//! and details explain the first few refusals (`explain`). All of that happens after the command, and only
-//! where an event was not created. A transfer that succeeds costs none of it.
+//! already is reported as existing (`bezant_api::settle`), a key that belongs to another request is refused
+//! (`keyed`), and details explain the first few refusals (`explain`). All of that happens after the command, and
+//! only where an event was not created. A transfer that succeeds costs none of it.
 
 use bezant_api::idempotency::{IdKind, marks};
 use bezant_api::settle::{accounts_to_read, settle_accounts, settle_transfers, transfers_to_read};
@@ -15,7 +15,7 @@ use bezant_ledger::{
 use bezant_runtime::{Committed, Consistency};
 use bezant_storage::HistoryQuery;
 use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::context::RequestContext;
 use crate::failure;
@@ -59,8 +59,8 @@ pub(crate) struct Key<'request> {
 }
 
 impl Service {
-    /// Creates accounts. Uses the records of 128 bytes when no draft has a name or bounds, else the extended
-    /// ones.
+    /// Creates accounts. Uses the records of 128 bytes when no draft has a name or bounds, else those with
+    /// tagged fields.
     pub(crate) async fn create_accounts(
         &self,
         drafts: Vec<AccountDraft>,
@@ -84,16 +84,16 @@ impl Service {
         let (operation, records) = if is_extended {
             (
                 Operation::CreateAccountsTagged,
-                bytes_of(&events.iter().copied().map(TaggedAccount).collect::<Vec<_>>()),
+                TaggedAccount::write_all(&events.iter().copied().map(TaggedAccount).collect::<Vec<_>>()),
             )
         } else {
             let accounts: Vec<_> = events.iter().map(|event| event.account).collect();
-            (Operation::CreateAccounts, bytes_of(&accounts))
+            (Operation::CreateAccounts, Event::write_all(&accounts))
         };
         let ids = || events.iter().map(|event| event.account.id.0);
         let key = key.map(|text| Key { text, kind: IdKind::Account });
         let first_form = || match operation {
-            Operation::CreateAccountsTagged => (Operation::CreateAccountsExtended, bytes_of(&events)),
+            Operation::CreateAccountsTagged => (Operation::CreateAccountsExtended, Event::write_all(&events)),
             operation => (operation, records.clone()),
         };
         let marks = key.map(|key| marks_of(key, operation, &first_form()));
@@ -111,8 +111,8 @@ impl Service {
         Ok(outcomes)
     }
 
-    /// Creates transfers. Uses the records of 128 bytes when no draft has a `prev_hash`, else the extended
-    /// ones.
+    /// Creates transfers. Uses the records of 128 bytes when no draft has a `prev_hash`, else those with
+    /// tagged fields.
     pub(crate) async fn create_transfers(
         &self,
         drafts: Vec<TransferDraft>,
@@ -122,11 +122,11 @@ impl Service {
         let events = self.transfers_of(drafts, context).await?;
         let transfers: Vec<_> = events.iter().map(|event| event.transfer).collect();
         let (operation, records) = if events.iter().all(|event| event.prev_hash == Head::NONE) {
-            (Operation::CreateTransfers, bytes_of(&transfers))
+            (Operation::CreateTransfers, Event::write_all(&transfers))
         } else {
             (
                 Operation::CreateTransfersTagged,
-                bytes_of(&events.iter().copied().map(TaggedTransfer).collect::<Vec<_>>()),
+                TaggedTransfer::write_all(&events.iter().copied().map(TaggedTransfer).collect::<Vec<_>>()),
             )
         };
         let ids = || transfers.iter().map(|transfer| transfer.id.0);
@@ -134,7 +134,9 @@ impl Service {
         // A single transfer needs no marks: the record under its id shows whether another request made it.
         let marked = key.filter(|_| transfers.len() > 1);
         let first_form = || match operation {
-            Operation::CreateTransfersTagged => (Operation::CreateTransfersExtended, bytes_of(&events)),
+            Operation::CreateTransfersTagged => {
+                (Operation::CreateTransfersExtended, Event::write_all(&events))
+            }
             operation => (operation, records.clone()),
         };
         let marks = marked.map(|key| marks_of(key, operation, &first_form()));
@@ -232,12 +234,6 @@ fn marks_of(key: Key<'_>, operation: Operation, first: &(Operation, Bytes)) -> K
     KeyedHead { operation, ..marks(key.kind, key.text, first.0, &first.1) }
 }
 
-fn bytes_of<E: Event>(events: &[E]) -> Bytes {
-    let mut records = BytesMut::new();
-    events.iter().for_each(|event| event.write(&mut records));
-    records.freeze()
-}
-
 /// The failure of a write that was done while its outcome cannot be read.
 fn unread(failure: &Failure) -> Failure {
     let detail =
@@ -253,8 +249,9 @@ mod tests {
     fn a_retry_has_the_marks_that_version_0_1_wrote() {
         let events = [ExtendedTransfer { transfer: Transfer::default(), prev_hash: Head([1; 32]) }; 2];
         let key = Key { text: "order-1", kind: IdKind::Transfer };
-        let before = marks(key.kind, key.text, Operation::CreateTransfersExtended, &bytes_of(&events));
-        let first = (Operation::CreateTransfersExtended, bytes_of(&events));
+        let before =
+            marks(key.kind, key.text, Operation::CreateTransfersExtended, &Event::write_all(&events));
+        let first = (Operation::CreateTransfersExtended, Event::write_all(&events));
         let now = marks_of(key, Operation::CreateTransfersTagged, &first);
         assert_eq!((now.guard, now.witness), (before.guard, before.witness));
         assert_eq!(now.operation, Operation::CreateTransfersTagged, "of the events that follow");

@@ -11,6 +11,8 @@ use http::{HeaderValue, StatusCode, header};
 use tonic::Status;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::limits::BODY_SIZE_MAX;
+
 /// The value of `domain` in gRPC's `ErrorInfo`.
 const ERROR_DOMAIN: &str = "bezant";
 
@@ -58,7 +60,7 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
 /// The failure for records that do not decode.
 pub(crate) fn of_records(error: DecodeError, operation: Operation) -> Failure {
     let size = if operation.is_tagged() {
-        "with their tagged fields".to_owned()
+        format!("with their tagged fields, in a message of at most {BODY_SIZE_MAX} bytes")
     } else {
         format!("of {} bytes each", operation.event_size())
     };

@@ -76,6 +76,8 @@ pub struct Limits {
 
 /// Bytes of the framing of gRPC and HTTP around 1 MiB of records.
 const BODY_SLACK: usize = 4096;
+/// Bytes of the body of a request, unless the limits say otherwise.
+pub(crate) const BODY_SIZE_MAX: usize = REQUEST_SIZE_MAX + BODY_SLACK;
 /// HTTP/2: bytes that a peer may send on one stream and on one connection before it must wait. Four full
 /// requests, so that flow control never stops a batch half-way.
 pub(crate) const WINDOW_SIZE: u32 = 4 << 20;
@@ -107,7 +109,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_size_max: REQUEST_SIZE_MAX + BODY_SLACK,
+            body_size_max: BODY_SIZE_MAX,
             body_bytes_max: REQUEST_BYTES_WAITING_MAX,
             answer_bytes_max: 256 << 20,
             requests_max: REQUESTS_WAITING_MAX,
@@ -133,5 +135,4 @@ impl Default for Limits {
     }
 }
 
-const _: () =
-    assert!(WINDOW_SIZE as usize > REQUEST_SIZE_MAX + BODY_SLACK, "a full request fits in the window");
+const _: () = assert!(WINDOW_SIZE as usize > BODY_SIZE_MAX, "a full request fits in the window");

@@ -168,7 +168,13 @@ impl Workload {
         let transfer = self.payment(random);
         let seen = self.heads.get(&transfer.debit_account_id).copied();
         let prev_hash = if random.per_mille(800) { seen.unwrap_or(Head::NONE) } else { Head::NONE };
-        command(Operation::CreateTransfersTagged, &[TaggedTransfer(ExtendedTransfer { transfer, prev_hash })])
+        let event = ExtendedTransfer { transfer, prev_hash };
+        // Version 0.1 wrote the first form. Both are applied.
+        if random.per_mille(500) {
+            command(Operation::CreateTransfersExtended, &[event])
+        } else {
+            command(Operation::CreateTransfersTagged, &[TaggedTransfer(event)])
+        }
     }
 
     /// Either transfers with imported timestamps, or a change of the pause of expiry. The transfers are
@@ -252,7 +258,12 @@ fn named(random: &mut Random) -> Command {
     let id = named_id(random);
     let account = Account { id: AccountId(id), ledger: LedgerNumber(1), code: 2, ..Account::default() };
     let (bounds, name) = (random_bounds(random), random_name(random));
-    command(Operation::CreateAccountsTagged, &[TaggedAccount(ExtendedAccount { account, bounds, name })])
+    let event = ExtendedAccount { account, bounds, name };
+    if random.per_mille(500) {
+        command(Operation::CreateAccountsExtended, &[event])
+    } else {
+        command(Operation::CreateAccountsTagged, &[TaggedAccount(event)])
+    }
 }
 
 fn bounds(random: &mut Random) -> Command {

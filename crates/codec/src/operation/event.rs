@@ -25,7 +25,7 @@ pub trait Event: Sized {
 
     /// Number of the events in a body that was checked.
     fn count(body: &[u8]) -> usize {
-        body.len() / Self::SIZE
+        if Self::IS_TAGGED { events(body, Self::size_at_start).count() } else { body.len() / Self::SIZE }
     }
 
     /// The id in the bytes of an event, which most events begin with; `None` where an event has none.
@@ -55,6 +55,19 @@ pub trait Event: Sized {
         events.iter().for_each(|event| event.write(&mut bytes));
         bytes.freeze()
     }
+}
+
+/// The events in a body, up to the first that is cut.
+pub(super) fn events(
+    body: &[u8],
+    size_at_start: fn(&[u8]) -> Result<usize, DecodeError>,
+) -> impl Iterator<Item = &[u8]> {
+    let mut rest = body;
+    core::iter::from_fn(move || {
+        let (event, after) = rest.split_at_checked(size_at_start(rest).ok()?)?;
+        rest = after;
+        Some(event)
+    })
 }
 
 impl Event for Account {

@@ -16,7 +16,7 @@ pub struct KeyedHead {
     pub guard: TransferId,
     /// Derived from the key and the events.
     pub witness: TransferId,
-    /// The operation of the events: one of the four that create.
+    /// The operation of the events: one of the six that create.
     pub operation: Operation,
 }
 

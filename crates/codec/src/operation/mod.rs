@@ -16,7 +16,7 @@
 //! | open session | 9 | 0 | see `bezant_ledger`; only protocols with sessions send this and the next two |
 //! | session create | 10 | 0 | a head, then accounts or transfers in batches |
 //! | session reply | 11 | 0 | a head, then the reply to a read |
-//! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
+//! | create keyed | 12 | 0 | see `keyed`: a head, then the events of an operation that creates |
 //! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, changed bounds (bit 0 minimum, bit 1 maximum) u8, zero 15 |
 //! | set expiry | 14 | 16 | paused u8 (0 = expiry runs), zero 7, movements u64 (0 when it runs) |
 //! | create accounts, tagged | 15 | 130 to 450 | see `tagged`: record 128, then the fields with their tags |
@@ -247,13 +247,7 @@ impl Operation {
 
     /// The events of a client in a body that was [counted](Self::count), one by one.
     pub fn events(self, body: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let size_at_start = self.row().size_at_start;
-        let mut rest = body;
-        core::iter::from_fn(move || {
-            let (event, after) = rest.split_at_checked(size_at_start(rest).ok()?)?;
-            rest = after;
-            Some(event)
-        })
+        event::events(body, self.row().size_at_start)
     }
 
     /// The ids of the events of a client, in order; of assets their ledger numbers. Changes of expiry have

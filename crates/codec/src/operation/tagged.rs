@@ -47,10 +47,6 @@ impl Event for TaggedAccount {
         size_at_start(bytes)
     }
 
-    fn count(body: &[u8]) -> usize {
-        events(body).count()
-    }
-
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let account = Account::from_reader(reader)?;
         let mut event = ExtendedAccount { account, bounds: Bounds::NONE, name: [0; NAME_SIZE_MAX] };
@@ -94,10 +90,6 @@ impl Event for TaggedTransfer {
         size_at_start(bytes)
     }
 
-    fn count(body: &[u8]) -> usize {
-        events(body).count()
-    }
-
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut event = ExtendedTransfer { transfer: Transfer::from_reader(reader)?, prev_hash: Head::NONE };
         read_fields(reader, |tag, value| match tag {
@@ -120,16 +112,7 @@ impl Event for TaggedTransfer {
     }
 }
 
-/// The events in a body, up to the first that is cut.
-fn events(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = body;
-    core::iter::from_fn(move || {
-        let (event, after) = rest.split_at_checked(size_at_start(rest).ok()?)?;
-        rest = after;
-        Some(event)
-    })
-}
-
+/// Size of the event at the start of `bytes`.
 fn size_at_start(bytes: &[u8]) -> Result<usize, DecodeError> {
     let mut reader = Reader::new(bytes);
     reader.take(RECORD_SIZE)?;

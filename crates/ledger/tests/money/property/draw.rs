@@ -368,7 +368,7 @@ fn accounts_body(all: Vec<ExtendedAccount>, is_extended: bool) -> (Operation, By
         let records: Vec<Account> = all.iter().map(|extended| extended.account).collect();
         return (Operation::CreateAccounts, Account::write_all(&records));
     }
-    if all.len().is_multiple_of(2) {
+    if all.first().is_some_and(|first| first.account.id.0.is_multiple_of(2)) {
         let tagged: Vec<TaggedAccount> = all.into_iter().map(TaggedAccount).collect();
         return (Operation::CreateAccountsTagged, TaggedAccount::write_all(&tagged));
     }
@@ -381,7 +381,7 @@ fn transfers_body(all: Vec<ExtendedTransfer>, is_extended: bool) -> (Operation, 
         let records: Vec<Transfer> = all.iter().map(|extended| extended.transfer).collect();
         return (Operation::CreateTransfers, Transfer::write_all(&records));
     }
-    if all.len().is_multiple_of(2) {
+    if all.first().is_some_and(|first| first.transfer.id.0.is_multiple_of(2)) {
         let tagged: Vec<TaggedTransfer> = all.into_iter().map(TaggedTransfer).collect();
         return (Operation::CreateTransfersTagged, TaggedTransfer::write_all(&tagged));
     }
