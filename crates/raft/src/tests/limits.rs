@@ -20,7 +20,7 @@ fn offer(term: u64, index: u64, of: u64) -> Message {
 }
 
 /// A replica with the entries 1 to 4 of term 2, of which 3 are committed; its term is 5.
-fn follower() -> Raft {
+pub(super) fn follower() -> Raft {
     let entries = (1..=4).map(|index| log_entry(index, 2, 1)).collect();
     let vote = Some(Vote { term: Term(5), voted_for: NodeId(2) });
     let state = EngineState { vote, entries, committed: LogIndex(3), ..EngineState::default() };
@@ -290,4 +290,15 @@ fn a_disk_is_met_in_both_halves_of_a_change() {
     assert!(met(ConfChangeType::AddLearnerNode, &[4]) && met(ConfChangeType::AddNode, &[4]));
     assert!(!met(ConfChangeType::RemoveNode, &[4]) && !met(ConfChangeType::AddNode, &[5]));
     assert!(!met(ConfChangeType::AddNode, &[]) && !met(ConfChangeType::AddNode, &[4, 4]));
+}
+
+#[test]
+fn only_a_leader_transfers_its_leadership() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.propose(leader, b"x");
+    net.tick();
+    net.replicas[(leader + 1) % 3].engine.transfer_leadership();
+    net.settle();
+    assert_eq!(net.leader(), Some(leader));
 }
