@@ -302,3 +302,19 @@ fn only_a_leader_transfers_its_leadership() {
     net.settle();
     assert_eq!(net.leader(), Some(leader));
 }
+
+#[test]
+fn a_candidate_installs_the_checkpoint_that_it_fetched() {
+    let mut engine = follower();
+    while engine.standing().role == Role::Follower {
+        engine.handle(Input::Tick);
+    }
+    let term = engine.standing().term;
+    let message = Input::Message { from: NodeId(2), bytes: encode(&offer(term.0, 10, 5)) };
+    engine.handle(message);
+    let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll()).collect();
+    assert!(outputs.iter().any(|output| matches!(output, Output::Install { .. })));
+    engine.handle(Input::Installed { index: LogIndex(10), term: Term(5), members: Members::default() });
+    let standing = engine.standing();
+    assert_eq!((standing.role, standing.term, standing.committed), (Role::Follower, term, LogIndex(10)));
+}
