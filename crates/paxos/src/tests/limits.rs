@@ -39,7 +39,7 @@ fn deliver(net: &mut Net, from: NodeId, to: NodeId, message: &Message) {
     net.handle(to, Input::Message { from, bytes: encode(message) });
 }
 
-/// Node 2 accepts that many values of node 1 that nobody decides. Returns the slot before them.
+/// Node 2 accepts values of node 1 that no other node receives. Returns the slot before them.
 fn accept_undecided(net: &mut Net, values: Vec<LogEntry>) -> LogIndex {
     let (ballot, after) = (ballot_of_one(net), net.end(TWO));
     let decided = net.engine(TWO).standing().committed;
