@@ -3,6 +3,7 @@
 
 mod floor;
 mod golden;
+mod limits;
 mod model;
 mod net;
 mod parts;

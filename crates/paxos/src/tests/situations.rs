@@ -535,6 +535,7 @@ fn a_leader_announces_its_own_removal() {
         }
     }
     assert_eq!(net.engine(TWO).members().get(TWO), None);
+    assert_eq!(net.engine(TWO).standing().role, Role::Follower, "it leads no longer");
     // From here on node 2 has no connections, and node 1 needs none.
     net.cut.insert(TWO);
     assert_eq!(net.elect(), ONE);

@@ -20,7 +20,7 @@ fn offer(term: u64, index: u64, of: u64) -> Message {
 }
 
 /// A replica with the entries 1 to 4 of term 2, of which 3 are committed; its term is 5.
-fn follower() -> Raft {
+pub(super) fn follower() -> Raft {
     let entries = (1..=4).map(|index| log_entry(index, 2, 1)).collect();
     let vote = Some(Vote { term: Term(5), voted_for: NodeId(2) });
     let state = EngineState { vote, entries, committed: LogIndex(3), ..EngineState::default() };
@@ -290,4 +290,31 @@ fn a_disk_is_met_in_both_halves_of_a_change() {
     assert!(met(ConfChangeType::AddLearnerNode, &[4]) && met(ConfChangeType::AddNode, &[4]));
     assert!(!met(ConfChangeType::RemoveNode, &[4]) && !met(ConfChangeType::AddNode, &[5]));
     assert!(!met(ConfChangeType::AddNode, &[]) && !met(ConfChangeType::AddNode, &[4, 4]));
+}
+
+#[test]
+fn only_a_leader_transfers_its_leadership() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.propose(leader, b"x");
+    net.tick();
+    net.replicas[(leader + 1) % 3].engine.transfer_leadership();
+    net.settle();
+    assert_eq!(net.leader(), Some(leader));
+}
+
+#[test]
+fn a_candidate_installs_the_checkpoint_that_it_fetched() {
+    let mut engine = follower();
+    while engine.standing().role == Role::Follower {
+        engine.handle(Input::Tick);
+    }
+    let term = engine.standing().term;
+    let message = Input::Message { from: NodeId(2), bytes: encode(&offer(term.0, 10, 5)) };
+    engine.handle(message);
+    let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll()).collect();
+    assert!(outputs.iter().any(|output| matches!(output, Output::Install { .. })));
+    engine.handle(Input::Installed { index: LogIndex(10), term: Term(5), members: Members::default() });
+    let standing = engine.standing();
+    assert_eq!((standing.role, standing.term, standing.committed), (Role::Follower, term, LogIndex(10)));
 }

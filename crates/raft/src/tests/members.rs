@@ -279,3 +279,40 @@ fn leadership_is_transferred_to_the_requested_node() {
     assert_eq!(net.change(leader, &Change::Lead(NodeId(wanted as u64 + 1))), Ok(None));
     assert_eq!(net.leader(), Some(wanted));
 }
+
+#[test]
+fn a_learner_does_not_campaign_when_its_leader_is_lost() {
+    let (mut net, leader) = Net::with_learner();
+    let learner = &mut net.replicas[3].engine;
+    assert!(learner.may_vote(), "it has caught up");
+    learner.handle(Input::Lost(NodeId(leader as u64 + 1)));
+    for tick in 0..60 {
+        learner.handle(Input::Tick);
+        assert_eq!(learner.standing().role, Role::Follower, "tick {tick}");
+    }
+}
+
+#[test]
+fn a_leader_that_commits_its_own_removal_steps_down() {
+    let mut net = Net::new(2);
+    let leader = net.elect();
+    let other = 1 - leader;
+    let node = NodeId(other as u64 + 1);
+    net.ticks(4);
+    net.replicas[leader].engine.change(Change::Remove(node)).unwrap();
+    // The leader proposes both steps, and crashes before the second is committed.
+    let steps = |net: &Net| net.replicas[other].log.iter().filter_map(crate::members::change_in).count();
+    net.settle_while(|net| steps(net) < 2);
+    assert_eq!(steps(&net), 2);
+    net.messages.clear();
+    net.restart(leader, 9);
+    for _ in 0..100 {
+        net.replicas[other].engine.handle(Input::Tick);
+        net.settle();
+        if net.replicas[other].engine.members().get(node).is_none() {
+            break;
+        }
+    }
+    assert_eq!(net.parts(other), [(leader as u64 + 1, Part::Voter)]);
+    assert_eq!(net.replicas[other].engine.standing().role, Role::Follower);
+}

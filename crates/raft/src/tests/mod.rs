@@ -1,6 +1,7 @@
 //! A few replicas in one thread. The tests deliver messages and sync disks explicitly, so that each test
 //! decides which messages are lost and when writes are durable.
 
+mod checks;
 mod floor;
 mod golden;
 mod limits;
