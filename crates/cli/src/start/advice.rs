@@ -94,7 +94,7 @@ fn names_folder(error: &StartError, folder: &str) -> bool {
 
 /// The error and its causes, the outermost first.
 fn causes<'error>(error: &'error StartError) -> impl Iterator<Item = &'error (dyn Error + 'static)> {
-    std::iter::successors(Some(error as &(dyn Error + 'static)), |error| error.source())
+    std::iter::successors(Some(error as &(dyn Error + 'static)), |error| (*error).source())
 }
 
 /// The message of a start that failed, with the flags and commands that help.
