@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use anyhow::{Context, Result};
 
 use crate::rules::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, SERVER_NEVER_NAMES, STORAGE_NEVER_NAMES};
-use crate::{flags, words};
+use crate::{flags, sections, words};
 
 /// Maximum number of lines of a source file.
 const LINES_MAX: usize = 600;
@@ -34,6 +34,11 @@ pub(crate) fn check_tree(root: &Path) -> Result<Vec<String>> {
                 let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
                 let place = path.strip_prefix(root).unwrap_or(&path);
                 findings.extend(check_text(place, &text));
+                if place.starts_with("crates") && place.extension().is_some_and(|extension| extension == "rs")
+                {
+                    let read = |file: &str| fs::read_to_string(root.join(file)).ok();
+                    sections::check(&place.display(), &text, &read, &mut findings);
+                }
             }
         }
     }

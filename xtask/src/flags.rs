@@ -1,8 +1,13 @@
 //! Crates below `cli` name no flag and no command: their messages also reach programs that have no command
 //! line. They name settings, and `cli` adds the flag of each.
+//!
+//! The doc comments of codes and statuses are messages too: answers and tables show them.
 
 /// The crate that owns the flags.
 const OWNER: &str = "cli";
+
+/// Modules whose doc comments are shown in messages.
+const SHOWN_DOCS: [&str; 2] = ["crates/api/src/error.rs", "crates/types/src/status.rs"];
 
 /// Adds a finding for each string literal of `code`, a module of the crate `name`, that names a flag such as
 /// `--join`, or a command of `bezant`.
@@ -10,7 +15,8 @@ pub(crate) fn check(shown: &dyn std::fmt::Display, name: &str, code: &str, findi
     if name == OWNER {
         return;
     }
-    for (line, text) in strings(code) {
+    let docs = if SHOWN_DOCS.contains(&&*shown.to_string()) { docs(code) } else { Vec::new() };
+    for (line, text) in strings(code).into_iter().chain(docs) {
         if let Some(word) = flag_in(&text).or_else(|| command_in(&text)) {
             findings.push(format!(
                 "{shown}:{line}: a message below {OWNER} names {word}: name the setting, and let {OWNER} add its flag"
@@ -35,8 +41,14 @@ fn command_in(text: &str) -> Option<&str> {
     text.contains("`bezant ").then_some("a command of bezant")
 }
 
+/// The doc comments of items in Rust code, and their lines.
+fn docs(code: &str) -> Vec<(usize, String)> {
+    let lines = (1..).zip(code.lines());
+    lines.filter_map(|(line, text)| Some((line, text.trim_start().strip_prefix("///")?.to_owned()))).collect()
+}
+
 /// The string literals of Rust code, and the line on which each begins. Comments have none.
-fn strings(code: &str) -> Vec<(usize, String)> {
+pub(crate) fn strings(code: &str) -> Vec<(usize, String)> {
     let letters: Vec<char> = code.chars().collect();
     let at = |index: usize| letters.get(index).copied().unwrap_or('\0');
     let mut found = Vec::new();
@@ -111,6 +123,19 @@ mod tests {
         ] {
             assert_eq!(found("runtime", code).len(), 1, "{code}");
             assert_eq!(found("cli", code), [""; 0], "{code}");
+        }
+    }
+
+    #[test]
+    fn a_doc_comment_that_is_shown_is_a_message() {
+        let code = "    /// See the setting.\n    /// See --allowed-hosts.\n    One,\n";
+        for (place, count) in
+            [("crates/api/src/error.rs", 1), ("crates/types/src/status.rs", 1), ("crates/api/src/lib.rs", 0)]
+        {
+            let mut findings = Vec::new();
+            check(&place, "api", code, &mut findings);
+            assert_eq!(findings.len(), count, "{findings:?}");
+            assert!(findings.iter().all(|finding| finding.contains(":2: ")), "{findings:?}");
         }
     }
 

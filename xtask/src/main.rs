@@ -12,6 +12,7 @@ mod files;
 mod flags;
 mod graph;
 mod rules;
+mod sections;
 mod words;
 
 use std::path::{Path, PathBuf};

@@ -111,6 +111,8 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     (
         "load",
         &[
+            "rsm",
+            "ledger",
             "consensus",
             "raft",
             "paxos",
@@ -121,6 +123,7 @@ pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
             "sim",
             "runtime",
             "server",
+            "daemon",
         ],
         "it measures a server from outside, as a client",
     ),
@@ -161,8 +164,23 @@ pub(crate) const CORE: &[&str] =
 pub(crate) const NO_STD: &[&str] = &["types", "rsm", "ledger", "consensus", "paxos"];
 
 /// Crates without float arithmetic. Each must contain the attribute that makes clippy refuse it.
-pub(crate) const NO_FLOAT: &[&str] =
-    &["types", "codec", "rsm", "ledger", "consensus", "paxos", "storage", "replica", "recovery"];
+pub(crate) const NO_FLOAT: &[&str] = &[
+    "types",
+    "codec",
+    "archive",
+    "rsm",
+    "ledger",
+    "consensus",
+    "paxos",
+    "engines",
+    "storage",
+    "replica",
+    "recovery",
+    "runtime",
+    "api",
+    "client",
+    "load",
+];
 
 /// Names that the source of a core crate must not contain outside of its tests.
 pub(crate) const CORE_NEVER_NAMES: &[&str] = &[

@@ -28,6 +28,7 @@
 
 mod error;
 mod lines;
+#[doc(hidden)]
 pub mod packed;
 mod rows;
 mod verify;

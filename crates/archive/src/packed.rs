@@ -1,7 +1,8 @@
 //! Compressed files: gzip is unpacked while it is read; for any other format the error names the program that
 //! unpacks it.
 //!
-//! Imports of rows read their files in the same way as exports, so this is public.
+//! The command line's imports of rows read their files in the same way as exports, so this is public. It is
+//! hidden in the documentation, because it may change with them.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 

@@ -98,7 +98,7 @@ pub struct Covered {
     pub movements: u64,
     /// Number of rows that are transfers; the others are expiries.
     pub transfers: u64,
-    /// Number of accounts that were compared with another source.
+    /// Number of accounts that were compared: with the accounts of the file, or of another source.
     pub accounts: u64,
 }
 

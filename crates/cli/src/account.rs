@@ -6,13 +6,13 @@ use bezant_client::{
 };
 use clap::{ArgGroup, Args, Subcommand};
 
-use crate::change::Change;
 use crate::exit::Failure;
 use crate::flags::parse_account_flags;
 use crate::json::{AccountJson, BalanceJson, MovementJson, moment};
 use crate::listing::{LimitArgs, RangeArgs, Shown, parse_time};
 use crate::money::Unit;
 use crate::output::{Align, Format};
+use crate::pending_change::Change;
 use crate::session::{Session, parse_account_id, parse_u128};
 use crate::{output, transfer};
 

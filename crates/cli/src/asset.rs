@@ -3,12 +3,12 @@
 use bezant_client::{Asset, AssetStatus, LedgerNumber, LedgerTotals};
 use clap::{Args, Subcommand};
 
-use crate::change::Change;
 use crate::exit::Failure;
 use crate::json::{AssetJson, BooksJson, LedgerTotalsJson, moment};
 use crate::money::{Assets, Unit};
 use crate::output;
 use crate::output::{Align, Format};
+use crate::pending_change::Change;
 use crate::session::Session;
 
 /// The subcommands of `bezant asset`

@@ -2,7 +2,8 @@
 //!
 //! A command parses its arguments, asks the server, prints the answer and ends with an exit code for its
 //! outcome (`exit`). Answers go to stdout, everything else to stderr. Each command is in the module of its
-//! name; `session` holds the connection, `money` reads and writes amounts, `output` prints.
+//! name, except for `pay` (in `transfer`), `books` (in `asset`), `export` and `import` (in `exchange`).
+//! `session` holds the connection, `money` reads and writes amounts, `output` prints.
 //!
 //! It never holds an amount in a float, never decides about money (the ledger decides), and never sends one
 //! id for two intents.
@@ -11,7 +12,6 @@
 mod account;
 mod asset;
 mod bench;
-mod change;
 mod child;
 mod cluster;
 mod demo;
@@ -24,6 +24,7 @@ mod json;
 mod listing;
 mod money;
 mod output;
+mod pending_change;
 mod session;
 mod sim;
 mod start;

@@ -9,10 +9,10 @@ use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber,
 use bezant_daemon::is_address;
 use tokio::sync::OnceCell;
 
-use crate::change::Changes;
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
+use crate::pending_change::Changes;
 
 /// The default address of a server.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";

@@ -6,7 +6,6 @@ use bezant_client::{
 };
 use clap::{Args, Subcommand};
 
-use crate::change::Change;
 use crate::exit::Failure;
 use crate::flags::parse_transfer_flags;
 use crate::json::{TransferJson, moment};
@@ -14,6 +13,7 @@ use crate::listing::{LimitArgs, RangeArgs, Shown};
 use crate::money::{Assets, Unit, split_amount};
 use crate::output;
 use crate::output::{Align, Format};
+use crate::pending_change::Change;
 use crate::session::{Session, parse_seconds, parse_u128};
 
 /// The subcommands of `bezant transfer`

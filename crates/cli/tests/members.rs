@@ -145,7 +145,7 @@ async fn lose_a_disk(machines: &mut Machines, known: &Known, lost: usize) {
     std::fs::rename(machines.data(lost), &old).expect("the disk is gone");
     machines.start(lost, false);
     let number = (lost + 1).to_string();
-    machines.wait_for_words(lost, &format!("cluster replace {number}")).await;
+    machines.wait_for_words(lost, "replace the node in the cluster").await;
     wait_for_progress(known, "a disk was lost").await;
     machines.kill(lost);
     std::fs::remove_dir_all(machines.data(lost)).expect("it holds nothing");

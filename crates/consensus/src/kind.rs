@@ -40,8 +40,9 @@ pub struct UnknownEngine;
 
 impl fmt::Display for UnknownEngine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the engines are")?;
-        EngineKind::ALL.iter().try_for_each(|kind| write!(formatter, " {kind}"))
+        let [first, others @ ..] = EngineKind::ALL;
+        write!(formatter, "the engines are {first}")?;
+        others.iter().try_for_each(|kind| write!(formatter, ", {kind}"))
     }
 }
 

@@ -165,7 +165,7 @@ fn kinds_have_names_and_codes() {
     }
     assert_eq!((EngineKind::from_code(0), EngineKind::from_code(3)), (None, None));
     let unknown = "zab".parse::<EngineKind>().unwrap_err();
-    assert_eq!(unknown.to_string(), "the engines are raft paxos");
+    assert_eq!(unknown.to_string(), "the engines are raft, paxos");
 }
 
 #[test]

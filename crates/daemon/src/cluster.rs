@@ -40,13 +40,14 @@ impl ClusterSettings {
             given.nodes.clone()
         };
         let Some(node) = given.node else {
-            if given.engine.is_some() && nodes.is_empty() && given.join.is_empty() {
-                return Err(SettingsError::EngineAlone);
-            }
-            if nodes.is_empty() && given.join.is_empty() {
-                return Ok(None);
-            }
-            return Err(SettingsError::NodeMissing);
+            let is_alone = nodes.is_empty() && given.join.is_empty();
+            let has_engine = given.engine.is_some() || file.engine.is_some();
+            return match (is_alone, has_engine, &given.peer_listen) {
+                (false, ..) => Err(SettingsError::NodeMissing),
+                (true, true, _) => Err(SettingsError::EngineAlone),
+                (true, false, Some(_)) => Err(SettingsError::PeerListenAlone),
+                (true, false, None) => Ok(None),
+            };
         };
         if given.join.is_empty() {
             check(node, &nodes)?;
@@ -182,6 +183,18 @@ mod tests {
         assert_eq!((own.peer_listen.as_str(), own.join.len()), ("d:7", 2));
         assert!(matches!(joining(&["a:7"], None), Err(SettingsError::PeerListenMissing)));
         assert!(matches!(joining(&["a"], Some("d:7")), Err(SettingsError::Join { .. })));
+    }
+
+    #[test]
+    fn a_node_that_is_alone_has_no_setting_of_a_cluster() {
+        let alone = || given(None, &[]);
+        let with_engine = GivenSettings { engine: Some(EngineKind::Raft), ..alone() };
+        assert!(matches!(settings(&with_engine), Err(SettingsError::EngineAlone)));
+        let file = SettingsFile { engine: Some("raft".to_owned()), ..SettingsFile::default() };
+        assert!(matches!(ClusterSettings::new(&alone(), &file), Err(SettingsError::EngineAlone)));
+        assert!(ClusterSettings::new(&given(Some(1), &[(1, "a:7")]), &file).unwrap().is_some());
+        let with_address = GivenSettings { peer_listen: Some("a:7".to_owned()), ..alone() };
+        assert!(matches!(settings(&with_address), Err(SettingsError::PeerListenAlone)));
     }
 
     #[test]

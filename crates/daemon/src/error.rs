@@ -8,7 +8,8 @@ use bezant_server::{HostNameError, ServeError};
 use bezant_types::NodeId;
 use thiserror::Error;
 
-/// Why settings are refused. The messages name settings as the file does.
+/// Why settings are refused. The messages name the fields of [`GivenSettings`](crate::GivenSettings). The file
+/// has no `node`, `join`, `token_file` or `accept_clock`, and has `peer_listen` only within `nodes`.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SettingsError {
@@ -34,6 +35,9 @@ pub enum SettingsError {
     /// An engine, and no cluster.
     #[error("a node that is alone has no consensus engine: the setting engine requires nodes or join")]
     EngineAlone,
+    /// An address for other nodes, and no cluster.
+    #[error("a node that is alone has no other nodes: the setting peer_listen requires nodes or join")]
+    PeerListenAlone,
     /// A cluster, and no number of this node.
     #[error("the number of this node is missing: the setting node")]
     NodeMissing,

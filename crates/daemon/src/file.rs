@@ -23,7 +23,8 @@ pub struct SettingsFile {
     pub(crate) nodes: Vec<FileNode>,
 }
 
-/// A node in the file that all nodes share. A missing setting is taken from the top level of the file.
+/// A node in the file that all nodes share. A missing `listen`, `data_dir` or `tigerbeetle_listen` is taken
+/// from the top level of the file; a missing `peer_listen` is `peer`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileNode {

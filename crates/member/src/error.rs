@@ -159,9 +159,12 @@ impl From<StartError> for OpenError {
             StartError::OtherNode { found, wanted } => Self::OtherNode { found, wanted },
             StartError::OtherCluster { node } => Self::OtherToken { node },
             StartError::OtherEngine { found, wanted, .. } => Self::OtherEngine { found, wanted },
-            StartError::Removed(removal @ Removal::OtherDisk { .. }) => {
-                Self::Removed { reason: format!("{removal} (Member::remove)") }
-            }
+            StartError::Removed(Removal::OtherDisk { node }) => Self::Removed {
+                reason: format!(
+                    "the cluster knows node {node} with another disk. If that disk is lost, remove the node \
+                     (Member::remove), and let it join with an empty folder"
+                ),
+            },
             StartError::Removed(removal) => Self::Removed { reason: removal.to_string() },
             StartError::Clock { clock, ledger, problem } => Self::Clock { clock, ledger, problem },
             StartError::NoMembers { node, damage } => Self::NoMembers { node, damage },

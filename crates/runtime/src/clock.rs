@@ -294,8 +294,8 @@ mod tests {
             (year(356), "no correct clock"),
         ] {
             let error = check_alone(clock, today).unwrap_err().to_string();
-            let is_named =
-                [word, "accept_clock", &moment(clock), &moment(today)].map(|part| error.contains(part));
+            let is_named = [word, "with its clock accepted", &moment(clock), &moment(today)]
+                .map(|part| error.contains(part));
             assert_eq!(is_named, [true; 4], "{error}");
         }
         assert!(check_alone(year(356), Nanos(0)).is_err());

@@ -1,7 +1,8 @@
 //! Why a node's folder takes no part in its cluster, and why a peer is not admitted.
 //!
 //! The messages name what an operator does, and no command: a peer's refusal comes from another process, and
-//! a member of an embedding program has no command line. The program that shows one adds its own way.
+//! a member of an embedding program has no command line. The program that shows one adds its own way. Most of
+//! them are only in the log, so they name the section of the documentation that has the commands.
 
 use bezant_types::NodeId;
 use thiserror::Error;
@@ -12,8 +13,9 @@ use thiserror::Error;
 pub enum Removal {
     /// The node was removed, and its number was given to another folder.
     #[error(
-        "node {node} was removed from the cluster and added again, with another folder: the node on this folder \
-         takes part in nothing"
+        "node {node} was removed from the cluster and added again: this folder is an old one and takes part in \
+         nothing. Stop this node; the cluster's node {node} runs on the other folder; \
+         see \"Why a node is refused\" in docs/operations.md"
     )]
     AddedAgain {
         /// The node.
@@ -22,7 +24,8 @@ pub enum Removal {
     /// The cluster knows another disk under the number of the node.
     #[error(
         "the cluster knows node {node} with another disk: the node on this folder takes part in nothing. \
-         If the other disk is lost, remove the node from the cluster, and let it join with an empty folder"
+         If the other disk is lost, replace the node in the cluster, and let it join with an empty folder; \
+         see \"Why a node is refused\" in docs/operations.md"
     )]
     OtherDisk {
         /// The node.
@@ -31,7 +34,8 @@ pub enum Removal {
     /// The node was removed.
     #[error(
         "node {node} was removed from the cluster, and receives nothing new: to bring it back, let it join with an \
-         empty folder. If an operator adds the nodes, add it to the cluster first"
+         empty folder. If an operator adds the nodes, add it to the cluster first; see \"Why a node is refused\" \
+         in docs/operations.md"
     )]
     Removed {
         /// The node.
@@ -52,12 +56,12 @@ impl Removal {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum AdmitError {
     /// This node itself takes no part any more.
-    #[error(transparent)]
+    #[error("the node that refuses is no member itself: {0}")]
     Own(#[from] Removal),
     /// The list of members lacks the peer.
     #[error(
         "node {node} is not a member of the cluster (any more): let it join with an empty folder. If an operator adds \
-         the nodes, add it to the cluster first"
+         the nodes, add it to the cluster first; see \"Why a node is refused\" in docs/operations.md"
     )]
     NotMember {
         /// The peer.
@@ -65,7 +69,9 @@ pub(crate) enum AdmitError {
     },
     /// The peer's folder is from before it was removed.
     #[error(
-        "node {node} was removed from the cluster, and added again: start it on an empty folder, so that it joins"
+        "node {node} was removed from the cluster and added again: its folder is an old one and takes part in \
+         nothing. Stop that node; the cluster's node {node} runs on the other folder; \
+         see \"Why a node is refused\" in docs/operations.md"
     )]
     AddedAgain {
         /// The peer.
@@ -74,7 +80,8 @@ pub(crate) enum AdmitError {
     /// The peer has another disk than the one that has its number.
     #[error(
         "node {node} comes with another disk than the one that is known: start it on the folder that it had. If \
-         that folder is lost, remove the node from the cluster, and let it join with an empty one"
+         that folder is lost, replace the node in the cluster, and let it join with an empty folder; \
+         see \"Why a node is refused\" in docs/operations.md"
     )]
     OtherDisk {
         /// The peer.

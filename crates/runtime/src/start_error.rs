@@ -105,7 +105,7 @@ pub enum StartError {
     /// The identity of the folder is lost: its node may not vote or serve any more.
     #[error(
         "the folder holds the data of a node of a cluster, but not its identity (node.bzi is missing): restore the whole folder, or \
-         treat the node as lost: remove it from the cluster at another node, and start it on an empty folder so that it joins"
+         treat the node as lost: replace it in the cluster, and let it join with an empty folder"
     )]
     NoIdentity {
         /// The node that was started on it.
@@ -135,7 +135,7 @@ pub enum StartError {
     /// The clock does not fit the ledger, and there is no other node to compare it with.
     #[error(
         "this machine's clock shows {clock}, and the last entry of the ledger is of {ledger}: {problem}. Set the clock; if \
-         it is right, start the node with the setting accept_clock"
+         it is right, start the node once with its clock accepted; see \"The clock\" in docs/operations.md"
     )]
     Clock {
         /// The time that the clock shows.

@@ -114,7 +114,7 @@ impl Cluster {
             loop {
                 match create(&self.handle(*at), 999).await {
                     Err(ExecuteError::NotTaken { reason }) => {
-                        assert!(reason.contains("accept_clock"), "{reason}");
+                        assert!(reason.contains("with their clocks accepted"), "{reason}");
                         break;
                     }
                     Err(error) => assert!(Instant::now() < deadline, "another reason: {error}"),
@@ -377,7 +377,10 @@ async fn a_node_alone_refuses_a_clock_unlike_its_ledger() {
         match start(&options(&skew)) {
             Err(error @ StartError::Clock { .. }) => {
                 let text = error.to_string();
-                assert!(text.contains("accept_clock"), "{text}");
+                assert!(
+                    text.contains("start the node once with its clock accepted; see \"The clock\""),
+                    "{text}"
+                );
                 assert!(text.contains(word) || by == 2 * CENTURY, "{text}");
             }
             other => panic!("{by}: {other:?}"),

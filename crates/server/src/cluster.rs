@@ -137,7 +137,7 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ),
         ChangeError::Leads => (
             ErrorCode::NodeLeads,
-            format!("node {node} leads: transfer the leadership first (the change LEAD of another node)"),
+            format!("node {node} leads: transfer the leadership first (the change `lead` to another node)"),
         ),
         ChangeError::TooFew => (
             ErrorCode::ChangeRefused,
@@ -155,7 +155,9 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         }
         ChangeError::Alone => (
             ErrorCode::ChangeRefused,
-            "this node is standalone: a cluster is started on empty folders, with the settings node and nodes".into(),
+            "this node is alone and cannot become a cluster: a cluster is started on empty folders, with a number for \
+             each node and the list of all nodes"
+                .into(),
         ),
         ChangeError::NotLeading => (ErrorCode::NoLeader, "no node leads: try again".into()),
     };

@@ -50,9 +50,8 @@ const KNOWN_MAX: usize = 64;
 pub enum RecordAdvice {
     /// The node must not take part again: another one takes its place.
     #[error(
-        "a node without its vote or identity must not take part again. Treat it as lost: remove it from the cluster \
-         at another node, and start it on an empty folder so that it joins; see \"A damaged disk\" in \
-         docs/operations.md"
+        "a node without its vote or identity must not take part again. Treat it as lost: replace it in the \
+         cluster, and let it join with an empty folder; see \"A damaged disk\" in docs/operations.md"
     )]
     Replace,
     /// The other nodes have the same list.
@@ -71,7 +70,9 @@ pub enum RecordAdvice {
     #[error("restore the whole folder from a copy or a replica, or examine its files")]
     RestoreFolder,
     /// Nothing repairs the record.
-    #[error("keep the folder and examine it; the other nodes of the cluster continue without this one")]
+    #[error(
+        "the other nodes of the cluster continue without this one: keep the folder and examine its files"
+    )]
     Examine,
 }
 

@@ -12,9 +12,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::status;
-use crate::change::this_command;
 use crate::exit::Failure;
 use crate::output::{self, Format};
+use crate::pending_change::this_command;
 use crate::session::{Global, Session, parse_duration};
 use crate::start::find_token;
 
@@ -223,12 +223,19 @@ impl<'global> Work<'global> {
                         self.pause(&reason).await?;
                     }
                     "node_leads" => self.move_leadership(node).await?,
-                    _ => return Err(Failure::Refused(reason)),
+                    _ => return Err(self.refused(reason).await),
                 },
                 Err(ClientError::NotFound { .. }) if change == ClusterChange::Remove => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The failure for a change that was refused; a node that is alone gets the flags that start a cluster.
+    async fn refused(&self, reason: String) -> Failure {
+        let is_alone = self.look_once().await.is_ok_and(|cluster| cluster.nodes.is_empty());
+        let flags = if is_alone { " (`bezant start --node`, `--nodes`)" } else { "" };
+        Failure::Refused(format!("{reason}{flags}"))
     }
 
     /// The status of the cluster as the leader reports it. If none of the servers asked leads: as the one with
@@ -286,7 +293,9 @@ impl<'global> Work<'global> {
                 Err(ClientError::FailedPrecondition { code, reason }) if code == "node_behind" => {
                     self.note(&reason);
                 }
-                Err(ClientError::FailedPrecondition { reason, .. }) => return Err(Failure::Refused(reason)),
+                Err(ClientError::FailedPrecondition { reason, .. }) => {
+                    return Err(self.refused(reason).await);
+                }
                 Err(error) => return Err(error.into()),
             }
             // An election takes a moment, so the next request comes only after several looks.

@@ -9,6 +9,7 @@ use std::pin::pin;
 use bezant_daemon::{Daemon, GivenSettings, Settings, SettingsFile, StopSignals};
 use bezant_runtime::StartReport;
 use bezant_server::HostName;
+use bezant_types::NodeId;
 use clap::Args;
 
 use self::cluster::ClusterArgs;
@@ -96,6 +97,9 @@ pub(crate) async fn run(args: StartArgs) -> Result<(), Failure> {
     let usage = |error| Failure::Usage(advice::of_settings(&error));
     let file = args.config.as_deref().map(SettingsFile::read).transpose().map_err(usage)?;
     let settings = Settings::new(args.given()?, file.unwrap_or_default()).map_err(usage)?;
+    if let Some(note) = join_note(&settings) {
+        output::note(&note);
+    }
     // Signals are received from here on, so that a signal during recovery is not lost.
     let mut stop = StopSignals::new()?;
     let Some(daemon) = Daemon::start(settings, stop.next()).await.map_err(advice::of_daemon)? else {
@@ -106,6 +110,19 @@ pub(crate) async fn run(args: StartArgs) -> Result<(), Failure> {
         output::note(&warning);
     }
     serve(daemon, &mut stop).await
+}
+
+/// What a node that joins waits for; `None` for a folder that holds its members, and for a node that does not
+/// join.
+fn join_note(settings: &Settings) -> Option<String> {
+    let cluster = settings.cluster.as_ref().filter(|cluster| !cluster.join.is_empty())?;
+    let is_member = ["members.bzm", "members.copy"].iter().any(|file| settings.data_dir.join(file).exists());
+    let node = cluster.node;
+    (!is_member).then(|| {
+        format!(
+            "joins the cluster; if node {node} is not a member yet: `bezant cluster add {node}=HOST:PORT` at another node"
+        )
+    })
 }
 
 /// Serves until the first signal, then stops in good order. A second signal stops the node at once.
@@ -146,6 +163,14 @@ fn what_was_found(report: &StartReport, is_alone: bool) -> String {
     )
 }
 
+/// The node and the others of its cluster, in one line.
+fn place_in_cluster(node: NodeId, others: Vec<String>) -> String {
+    if others.is_empty() {
+        return format!("node {node}, the only one of its cluster");
+    }
+    format!("node {node} of a cluster with {}", others.join(", "))
+}
+
 fn greet(daemon: &Daemon) -> Result<(), Failure> {
     let (report, handle) = (daemon.report(), daemon.handle());
     let address = daemon.http_address()?;
@@ -159,8 +184,8 @@ fn greet(daemon: &Daemon) -> Result<(), Failure> {
     let cluster = handle.cluster();
     if !cluster.nodes.is_empty() {
         let others = cluster.nodes.iter().filter(|node| node.node != cluster.node);
-        let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
-        output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
+        let others = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
+        output::line(&place_in_cluster(cluster.node, others))?;
     }
     output::line(&what_was_found(report, cluster.nodes.is_empty()))?;
     let is_first_start = report.is_new && cluster.nodes.len() > 1;
@@ -205,6 +230,36 @@ fn suggest(server: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_joins_says_what_it_waits_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = |join: &[&str]| {
+            let given = GivenSettings {
+                data_dir: Some(folder.path().to_owned()),
+                node: Some(4),
+                nodes: vec![(NodeId(4), "d:7071".to_owned())],
+                join: join.iter().map(|text| (*text).to_owned()).collect(),
+                token: Some("a token of some length".to_owned()),
+                ..GivenSettings::default()
+            };
+            Settings::new(given, SettingsFile::default()).unwrap()
+        };
+        assert_eq!(join_note(&settings(&[])), None);
+        assert_eq!(
+            join_note(&settings(&["a:7071"])).unwrap(),
+            "joins the cluster; if node 4 is not a member yet: `bezant cluster add 4=HOST:PORT` at another node"
+        );
+        std::fs::write(folder.path().join("members.bzm"), "").unwrap();
+        assert_eq!(join_note(&settings(&["a:7071"])), None, "it is a member");
+    }
+
+    #[test]
+    fn a_cluster_of_one_has_no_others() {
+        assert_eq!(place_in_cluster(NodeId(1), Vec::new()), "node 1, the only one of its cluster");
+        let others = vec!["2 at b:1".to_owned(), "3 at c:1".to_owned()];
+        assert_eq!(place_in_cluster(NodeId(1), others), "node 1 of a cluster with 2 at b:1, 3 at c:1");
+    }
 
     #[test]
     fn only_a_new_ledger_is_called_new() {

@@ -153,6 +153,9 @@ fn an_error_is_one_line_and_an_exit_code() {
     fails_with(2, &["account", "name", "tokyo", "123"], &["digits"]);
     fails_with(2, &["account", "create", "", "--asset", "EUR"], &["empty name"]);
     fails_with(2, &["demo", "-o", "json"], &["only text"]);
+    let alone = ["cannot become a cluster", "(`bezant start --node`, `--nodes`)"];
+    fails_with(1, &["cluster", "add", "2=b.example:7071", "--wait", "1s"], &alone);
+    fails_with(1, &["cluster", "transfer-leader", "2", "--wait", "1s"], &alone);
     let bounds = json(&node.done(&["account", "bounds", "alice", "-o", "json"]));
     assert_eq!((&bounds["id"], &bounds["asset"]), (&Value::from("1"), &Value::from("EUR")));
     let no_server = Answer::new(program().args(["books", "--server", ""]).output());

@@ -243,7 +243,8 @@ fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
     {
         return Err(refused(&format!(
             "two nodes have different engines, {theirs} and {ours}: all nodes of a cluster have the \
-             same engine, for good; start the new node on an empty folder with the engine of the others (the setting engine)"
+             same engine, for good; start the new node on an empty folder with the engine of the others; see \"Why a node is \
+             refused\" in docs/operations.md"
         )));
     }
     let zero = LogIndex(0);

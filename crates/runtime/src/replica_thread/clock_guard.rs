@@ -117,7 +117,7 @@ impl ClockGuard {
         is_wrong.then(|| {
             format!(
                 "it shows {}, and the last entry of the ledger is of {}: no entry is stamped until the clock is set right; if \
-                 it is right now, start the node again with the setting accept_clock",
+                 it is right now, start the node once with its clock accepted; see \"The clock\" in docs/operations.md",
                 moment(own),
                 moment(ledger)
             )
@@ -144,8 +144,8 @@ impl ClockGuard {
             Counting::Unknown | Counting::AllAbsurd => (!self.is_accepted).then(|| {
                 format!(
                     "its clock shows {}, the last entry of the ledger is of {}, and no voter in contact has a clock that \
-                     can be right: no entry is stamped until a clock is set right; if the clocks are right, start the nodes again \
-                     with the setting accept_clock",
+                     can be right: no entry is stamped until a clock is set right; if the clocks are right, start the nodes once \
+                     with their clocks accepted; see \"The clock\" in docs/operations.md",
                     moment(own),
                     moment(ledger)
                 )
@@ -367,7 +367,11 @@ mod tests {
         // A third one was right, and is not in contact any more.
         let counts = counting(&[at(300), at(300)], 3, TODAY);
         let text = guard.judge(at(300), counts, TODAY, false).unwrap();
-        assert!(text.contains("accept_clock") && text.contains(&moment(TODAY)), "{text}");
+        assert!(
+            text.contains("start the nodes once with their clocks accepted; see \"The clock\"")
+                && text.contains(&moment(TODAY)),
+            "{text}"
+        );
         assert!(guard.judge(at(300), Counting::Unknown, TODAY, false).is_some());
         assert_eq!(guard.judge(TODAY, Counting::Unknown, TODAY, false), None);
         let accepting = ClockGuard::new(Clock::new(|| TODAY), true);
@@ -432,7 +436,9 @@ mod tests {
         ] {
             let reason = guard.judge_alone(clock, ledger);
             assert_eq!(
-                reason.is_some_and(|text| text.contains("accept_clock")),
+                reason
+                    .is_some_and(|text| text
+                        .contains("start the node once with its clock accepted; see \"The clock\"")),
                 is_wrong,
                 "{clock} {ledger}"
             );
