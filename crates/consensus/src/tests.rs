@@ -189,11 +189,11 @@ fn a_conflict_says_what_is_known() {
     assert_eq!(Conflict::decode(&invalid), None, "neither exact nor not exact");
     assert_eq!(Conflict::decode(&[&bytes[..], &[0]].concat()), None);
     let text = conflict.to_string();
-    assert!(text.contains("from entry 51 or earlier on: 1 committed entries"), "{text}");
+    assert!(text.contains("from entry 51 on or from an earlier one: it has 1 committed entries"), "{text}");
     assert!(!text.contains("may have been committed"), "{text}");
     let longer = Conflict { is_first_exact: true, last: LogIndex(52), ..conflict }.to_string();
     assert!(longer.contains("from entry 51 on"), "{longer}");
-    assert!(longer.contains("entries up to 52 are here as well"), "{longer}");
+    assert!(longer.contains("its entries up to 52 may have been committed as well"), "{longer}");
 }
 
 #[test]
