@@ -300,6 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_ends_with_the_transfers_without_a_timeout() {
+        // Three transfers with a timeout that were not imported, and two that were: sum and product differ.
+        let imported = |id| Transfer {
+            flags: TransferFlags::PENDING.union(TransferFlags::IMPORTED),
+            ..transfer(id, 5)
+        };
+        let mut pending = PendingTransfers::default();
+        [transfer(1, 5), transfer(2, 5), transfer(3, 5), imported(4), imported(5), transfer(6, 0)]
+            .into_iter()
+            .for_each(|it| pending.insert(it));
+        let mut seen = Vec::new();
+        let next = pending.scan(HoldPlace::default(), 100, |it| {
+            seen.push(it.id.0);
+            true
+        });
+        assert_eq!((seen, next), (vec![1, 2, 3, 4, 5, 6], None));
+    }
+
+    #[test]
     fn a_cut_is_not_affected_by_later_changes() {
         let mut pending = PendingTransfers::default();
         (1..=5).for_each(|id| pending.insert(transfer(id, 1)));

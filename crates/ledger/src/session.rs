@@ -374,6 +374,7 @@ mod tests {
             let outcome = SessionOutcome::from_number(number).unwrap();
             let answer = SessionAnswer { outcome, view: 1, index: LogIndex(2), time: Nanos(3) };
             assert_eq!(SessionAnswer::from_reader(&mut Reader::new(&answer.to_bytes())), Ok(answer));
+            assert_eq!(answer.context(), Context::new(LogIndex(2), Nanos(3)));
         }
         assert_eq!(SessionOutcome::from_number(5), None);
     }
@@ -392,6 +393,8 @@ mod tests {
         assert!(SessionHead::create(body(3, 2, &many)).is_err(), "the head says three batches");
         assert!(SessionHead::create(body(1, 2, &[0; 255])).is_err(), "half a record");
         assert!(SessionHead::create(body(1, 9, &[0; 128])).is_err(), "not an operation that creates");
+        let most = alloc::vec![0; EVENTS_MAX * RECORD_SIZE];
+        assert_eq!(SessionHead::create(body(1, 2, &most)).map(|it| it.events as usize), Ok(EVENTS_MAX));
         assert!(SessionHead::create(body(1, 2, &alloc::vec![0; 8190 * 128])).is_err(), "too many");
         assert!(SessionHead::create(Bytes::from_static(&[0; 79])).is_err(), "half a head");
     }

@@ -120,8 +120,9 @@ mod tests {
         *snapshot.change(2) = 30;
         *snapshot.change(2) = 31;
         snapshot.push(5);
+        *snapshot.change(4) = 50;
         assert!(!snapshot.poll_cut(9, |item| seen.push(*item)));
         assert_eq!(seen, [1, 2, 3, 4]);
-        assert_eq!(snapshot.items(), [10, 2, 31, 40, 5]);
+        assert_eq!(snapshot.items(), [10, 2, 31, 40, 50]);
     }
 }

@@ -1,10 +1,12 @@
 //! Checkpoints: invalid bytes are rejected, with the name of the section.
 
-use bezant_ledger::{Event, ExtendedAccount, Ledger, Operation, SetExpiry, ToCommand, name_to_bytes};
-use bezant_rsm::StateMachine;
+use bezant_ledger::{
+    Event, ExtendedAccount, Ledger, LedgerAnswer, LedgerQuery, Operation, SetExpiry, ToCommand, name_to_bytes,
+};
+use bezant_rsm::{Entry, StateMachine};
 use bezant_types::{
-    Account, AccountFlags, AccountId, Asset, Bounds, CreateAccountStatus, LedgerNumber, Nanos, Transfer,
-    TransferFlags, TransferId,
+    Account, AccountFlags, AccountId, Asset, Bounds, CreateAccountStatus, Fetched, LedgerNumber, LogIndex,
+    Nanos, Transfer, TransferFlags, TransferId,
 };
 
 use crate::twin::{Twin, compare, read_checkpoint};
@@ -119,7 +121,7 @@ fn a_pause_of_expiry_is_restored_only_in_version_3() {
     assert_eq!(restored.due(end).map(|it| it.events), Some(1), "the imported transfer does not expire");
     assert_eq!(whole[VERSION], 3);
     for (version, paused, is_read) in
-        [(3, 1, true), (3, 2, false), (2, 1, false), (2, 0, true), (4, 0, false)]
+        [(3, 1, true), (3, 2, false), (2, 1, false), (2, 0, true), (1, 1, false), (1, 0, true), (4, 0, false)]
     {
         let mut bytes = whole.clone();
         (bytes[VERSION], bytes[PAUSED]) = (version, paused);
@@ -169,4 +171,29 @@ fn a_piece_has_the_size_that_was_asked_for() {
             .collect();
         assert_eq!(sizes, expected, "pieces of {size}");
     }
+}
+
+#[test]
+fn a_restored_ledger_counts_the_accounts_of_each_currency() {
+    let mut ledger = Ledger::restore(&read_checkpoint(&mut filled().ledger, 1 << 20)).unwrap();
+    assert_eq!(ledger.time(), Nanos(100));
+    let accounts = |ledger: &Ledger| match ledger.query(LedgerQuery::Ledger(LedgerNumber(1))) {
+        LedgerAnswer::Ledger(totals) => totals.map(|totals| totals.accounts),
+        other => panic!("the answer is to another query: {other:?}"),
+    };
+    assert_eq!(accounts(&ledger), Some(2));
+    let account = |id, flags| Account {
+        id: AccountId(id),
+        ledger: LedgerNumber(1),
+        code: 1,
+        flags,
+        ..Account::default()
+    };
+    // The chain fails, and the account 3 is removed again.
+    let chain = [account(3, AccountFlags::LINKED), account(0, AccountFlags::NONE)];
+    let commands = vec![Operation::CreateAccounts.command(Account::write_all(&chain)).unwrap()];
+    let entry = Entry { time: Nanos(200), commands, checkpoint: false, rules: Ledger::RULES };
+    let fetched = Fetched::from(ledger.position());
+    ledger.apply(LogIndex(9), &entry, fetched).unwrap();
+    assert_eq!(accounts(&ledger), Some(2));
 }

@@ -182,3 +182,13 @@ fn accounts_have_keys_too() {
     let several = head.command(&Account::write_all(&[account(600, 1), account(601, 1)])).unwrap();
     assert!(bench.apply(several).is_empty());
 }
+
+#[test]
+fn marks_are_found_in_the_history_by_their_value() {
+    let mut bench = Bench::with_accounts();
+    assert_eq!(statuses(&bench.apply(keyed(900, 901, &[transfer(101, 10)]))), [CREATED]);
+    bench.restore();
+    assert!(bench.apply(keyed(900, 902, &[transfer(102, 10)])).is_empty(), "the key was used before");
+    let lower = keyed(800, 801, &[transfer(103, 10)]);
+    assert_eq!(statuses(&bench.apply(lower)), [CREATED], "new marks that are lower than the known ones");
+}

@@ -158,7 +158,7 @@ fn a_page_of_holds_has_as_many_as_its_limit() {
             other => panic!("not holds: {other:?}"),
         }
     };
-    for limit in [1, 2, 4_096, 4_097, 4_999, 5_000] {
+    for limit in [0, 1, 2, 4_096, 4_097, 4_999, 5_000] {
         assert_eq!(page(limit, 0), (1..=u128::from(limit)).collect::<Vec<_>>(), "limit {limit}");
     }
     assert_eq!(page(8_000, 1).len(), 5_000, "more than one step");

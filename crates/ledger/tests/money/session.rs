@@ -304,3 +304,15 @@ fn bounds_refuse_a_session_with_the_nearest_common_status() {
     let used_up = CreateTransferStatus::IdAlreadyFailed.number();
     assert_eq!(statuses(&bench.apply(command).0), [minimum, maximum, CREATED, minimum, used_up]);
 }
+
+#[test]
+fn a_payment_of_a_session_ends_a_pause_of_expiry() {
+    let (mut bench, mut client) = bench_with_accounts();
+    let pause = SetExpiry::write_all(&[SetExpiry::Paused { movements: 0 }]);
+    bench.apply(Operation::SetExpiry.command(pause).unwrap());
+    let is_paused = |bench: &Bench| bench.ledger.query(LedgerQuery::ExpiryIsPaused);
+    assert_eq!(is_paused(&bench), LedgerAnswer::ExpiryIsPaused(true));
+    let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
+    assert_eq!(statuses(&bench.apply(command).0), [CREATED]);
+    assert_eq!(is_paused(&bench), LedgerAnswer::ExpiryIsPaused(false));
+}

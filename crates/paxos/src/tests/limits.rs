@@ -214,6 +214,6 @@ fn the_mark_before_the_first_slot_contradicts_nothing() {
     assert!(!engine.stop_on_conflict(ONE, ballot, known, &[beyond]), "nothing is decided there");
     assert!(engine.stop_on_conflict(ONE, ballot, known, &[other]));
     net.drain(TWO);
-    let conflict = net.machine(TWO).conflicts[0].clone();
+    let conflict = net.machine(TWO).conflicts[0];
     assert_eq!((conflict.first, conflict.is_first_exact), (slot(2), true));
 }
