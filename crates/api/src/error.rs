@@ -87,7 +87,7 @@ codes! {
     ExpectationFailed = "expectation_failed" 417 InvalidArgument,
     /// A web page of another origin sent the request.
     ForbiddenOrigin = "forbidden_origin" 403 PermissionDenied,
-    /// The request names a host that this listener does not accept: see the setting allowed_hosts.
+    /// The request names a host that this listener does not accept: see the allowed hosts in its settings.
     MisdirectedRequest = "misdirected_request" 421 PermissionDenied,
     /// On a listener that other machines can reach, a change of the cluster needs the cluster's token.
     TokenRequired = "token_required" 401 Unauthenticated,

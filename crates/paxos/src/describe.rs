@@ -127,13 +127,10 @@ fn list(values: &[LogEntry]) -> String {
 /// A value: its slot, its round and its content.
 #[cfg(test)]
 pub(crate) fn value(value: &LogEntry) -> String {
-    let what = match special(value) {
-        Some(special) => special,
-        None => {
-            let shown = value.payload.get(..SHOWN_MAX).unwrap_or(&value.payload);
-            shown.escape_ascii().to_string()
-        }
-    };
+    let what = special(value).unwrap_or_else(|| {
+        let shown = value.payload.get(..SHOWN_MAX).unwrap_or(&value.payload);
+        shown.escape_ascii().to_string()
+    });
     format!("{}@{}={what}", value.index, value.term)
 }
 

@@ -164,7 +164,7 @@ fn what_was_found(report: &StartReport, is_alone: bool) -> String {
 }
 
 /// The node and the others of its cluster, in one line.
-fn place_in_cluster(node: NodeId, others: Vec<String>) -> String {
+fn place_in_cluster(node: NodeId, others: &[String]) -> String {
     if others.is_empty() {
         return format!("node {node}, the only one of its cluster");
     }
@@ -184,8 +184,8 @@ fn greet(daemon: &Daemon) -> Result<(), Failure> {
     let cluster = handle.cluster();
     if !cluster.nodes.is_empty() {
         let others = cluster.nodes.iter().filter(|node| node.node != cluster.node);
-        let others = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
-        output::line(&place_in_cluster(cluster.node, others))?;
+        let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
+        output::line(&place_in_cluster(cluster.node, &others))?;
     }
     output::line(&what_was_found(report, cluster.nodes.is_empty()))?;
     let is_first_start = report.is_new && cluster.nodes.len() > 1;
@@ -256,9 +256,9 @@ mod tests {
 
     #[test]
     fn a_cluster_of_one_has_no_others() {
-        assert_eq!(place_in_cluster(NodeId(1), Vec::new()), "node 1, the only one of its cluster");
-        let others = vec!["2 at b:1".to_owned(), "3 at c:1".to_owned()];
-        assert_eq!(place_in_cluster(NodeId(1), others), "node 1 of a cluster with 2 at b:1, 3 at c:1");
+        assert_eq!(place_in_cluster(NodeId(1), &[]), "node 1, the only one of its cluster");
+        let others = ["2 at b:1".to_owned(), "3 at c:1".to_owned()];
+        assert_eq!(place_in_cluster(NodeId(1), &others), "node 1 of a cluster with 2 at b:1, 3 at c:1");
     }
 
     #[test]

@@ -153,9 +153,6 @@ fn an_error_is_one_line_and_an_exit_code() {
     fails_with(2, &["account", "name", "tokyo", "123"], &["digits"]);
     fails_with(2, &["account", "create", "", "--asset", "EUR"], &["empty name"]);
     fails_with(2, &["demo", "-o", "json"], &["only text"]);
-    let alone = ["cannot become a cluster", "(`bezant start --node`, `--nodes`)"];
-    fails_with(1, &["cluster", "add", "2=b.example:7071", "--wait", "1s"], &alone);
-    fails_with(1, &["cluster", "transfer-leader", "2", "--wait", "1s"], &alone);
     let bounds = json(&node.done(&["account", "bounds", "alice", "-o", "json"]));
     assert_eq!((&bounds["id"], &bounds["asset"]), (&Value::from("1"), &Value::from("EUR")));
     let no_server = Answer::new(program().args(["books", "--server", ""]).output());
@@ -206,6 +203,17 @@ fn an_error_is_one_line_and_an_exit_code() {
     let arguments = ["start", "--listen", "127.0.0.1:0", "--data-dir"];
     let locked = Answer::new(program().args(arguments).arg(folder.path()).output());
     assert_eq!((locked.code, locked.stderr.lines().count()), (3, 1), "{}", locked.stderr);
+}
+
+#[test]
+fn a_change_of_a_node_that_is_alone_names_the_flags() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    for change in [&["add", "2=b.example:7071"][..], &["transfer-leader", "2"]] {
+        let line = node.fails(1, &[&["cluster"], change, &["--wait", "1s"]].concat());
+        assert!(line.contains("cannot become a cluster"), "{line}");
+        assert!(line.contains("(`bezant start --node`, `--nodes`)"), "{line}");
+    }
 }
 
 #[test]
