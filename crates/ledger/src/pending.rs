@@ -302,10 +302,8 @@ mod tests {
     #[test]
     fn a_scan_ends_with_the_transfers_without_a_timeout() {
         // Three transfers with a timeout that were not imported, and two that were: sum and product differ.
-        let imported = |id| Transfer {
-            flags: TransferFlags::PENDING.union(TransferFlags::IMPORTED),
-            ..transfer(id, 5)
-        };
+        let imported =
+            |id| Transfer { flags: TransferFlags::PENDING.union(TransferFlags::IMPORTED), ..transfer(id, 5) };
         let mut pending = PendingTransfers::default();
         [transfer(1, 5), transfer(2, 5), transfer(3, 5), imported(4), imported(5), transfer(6, 0)]
             .into_iter()
