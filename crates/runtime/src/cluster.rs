@@ -403,7 +403,7 @@ mod tests {
         for (file, word) in [
             ("README", "README"),
             ("log-0000000000000001.bzl", "alone"),
-            ("vote.bzv", "give the node up as lost"),
+            ("vote.bzv", "treat the node as lost"),
             ("members.bzm", "node.bzi is missing"),
             ("node.copy", "node.bzi is missing"),
         ] {

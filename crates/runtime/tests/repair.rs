@@ -468,7 +468,7 @@ async fn a_lost_vote_or_identity_is_refused_with_advice() {
         files.iter().for_each(|file| flip_bit(&folder, file, 50));
         let listener = listen_again(&cluster.nodes, DAMAGED);
         let error = cluster.try_start(DAMAGED, listener).expect_err("it is refused").to_string();
-        let words = [files[0], "remove it from the cluster", "docs/operations.md"];
+        let words = [files[0], "replace it in the cluster", "docs/operations.md"];
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
         for (file, bytes) in files.iter().zip(whole) {
             std::fs::write(folder.join(file), bytes).expect("it can be written");

@@ -149,7 +149,7 @@ mod tests {
     fn the_document_has_every_path_and_shape() {
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert!(paths.len() == 18, "{paths:?}");
+        assert!(paths.len() == 19, "{paths:?}");
         assert!(paths["/v1/transfers"]["post"]["requestBody"].is_object());
         let schemas = document["components"]["schemas"].as_object().unwrap();
         for name in ["AccountBody", "TransferBody", "AccountReply", "Problem", "EventReply", "BooksReply"] {
@@ -183,7 +183,7 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        assert!(of_router.len() == 24, "{of_router:?}");
+        assert!(of_router.len() == 25, "{of_router:?}");
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let mut of_document = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
@@ -230,7 +230,7 @@ mod tests {
                 assert_eq!(error["schema"]["$ref"], "#/components/schemas/Problem", "{method} {path}");
             }
         }
-        assert!(names.len() == 24, "{names:?}");
+        assert!(names.len() == 25, "{names:?}");
     }
 
     #[test]
