@@ -41,7 +41,7 @@ fn assert_damaged(disk: &MemoryDisk, file: &str, offset: usize, expected: u64, w
     };
     assert_eq!((at_file.as_str(), *at_offset, expected_index.0), (file, offset as u64, expected));
     assert!(reason.contains(why), "{reason}");
-    assert!(error.to_string().contains("bezant inspect"), "{error}");
+    assert!(error.to_string().contains("examine its files"), "{error}");
     let after: Vec<_> = disk.list().unwrap().into_iter().map(|name| disk.content(&name)).collect();
     assert!(before == after, "nothing was changed");
     assert_eq!(summary(disk).damage, [error]);
