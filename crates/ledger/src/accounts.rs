@@ -4,6 +4,7 @@
 //! Accounts are never removed, and each has a fixed place: its index in the order of creation, which is the
 //! order of the timestamps. An account takes 240 bytes, and about 8 in the index by id.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -18,7 +19,6 @@ use hashbrown::hash_table::Entry;
 
 use crate::hash::{FixedHashMap, hash_bytes, hash_id};
 use crate::snapshot::Snapshot;
-use crate::totals::{Booking, Totals};
 use bezant_types::name_from_bytes;
 
 /// An account in memory.
@@ -76,8 +76,8 @@ pub(crate) struct Accounts {
     by_name: HashTable<u32>,
     /// Index in `names`, by the place of the account.
     name_of: FixedHashMap<usize, usize>,
-    /// Sums over the accounts of each ledger.
-    totals: Totals,
+    /// Number of accounts in each ledger; a ledger without accounts has no entry.
+    ledgers: BTreeMap<LedgerNumber, usize>,
 }
 
 impl Accounts {
@@ -96,10 +96,10 @@ impl Accounts {
                 Entry::Vacant(entry) => entry.insert(place),
             };
         }
-        let mut totals = Totals::default();
-        states.iter().for_each(|state| totals.insert(&state.account));
+        let mut ledgers = BTreeMap::new();
+        states.iter().for_each(|state| *ledgers.entry(state.account.ledger).or_default() += 1);
         // The vector of accounts is moved, not copied: a copy would need as much memory again.
-        Some(Self { states: Snapshot::new(states), by_id, totals, ..Self::default() })
+        Some(Self { states: Snapshot::new(states), by_id, ledgers, ..Self::default() })
     }
 
     /// The names of a checkpoint, in the order given. `None` when an account has two names, or two accounts
@@ -158,42 +158,6 @@ impl Accounts {
         self.states.change_two(first, second)
     }
 
-    /// Changes the balances of the two accounts, which are of one ledger, and the totals of that ledger.
-    pub(crate) fn book(
-        &mut self,
-        debit: usize,
-        credit: usize,
-        booking: Booking,
-    ) -> (&mut AccountState, &mut AccountState) {
-        let (debit, credit) = self.states.change_two(debit, credit);
-        assert!(debit.account.ledger == credit.account.ledger, "both accounts are of one ledger");
-        match booking {
-            Booking::Reserve(amount) => {
-                debit.account.debits_pending += amount;
-                credit.account.credits_pending += amount;
-            }
-            Booking::Release(amount) => {
-                assert!(debit.account.debits_pending >= amount, "the debit account holds the reserve");
-                assert!(credit.account.credits_pending >= amount, "the credit account holds the reserve");
-                debit.account.debits_pending -= amount;
-                credit.account.credits_pending -= amount;
-            }
-            Booking::Post(amount) => {
-                debit.account.debits_posted += amount;
-                credit.account.credits_posted += amount;
-            }
-        }
-        self.totals.book(debit.account.ledger, booking);
-        (debit, credit)
-    }
-
-    /// Gives the account at `place` the state that it had before.
-    pub(crate) fn undo(&mut self, place: usize, before: AccountState) {
-        let state = self.states.change(place);
-        self.totals.replace(&state.account, &before.account);
-        *state = before;
-    }
-
     /// Adds an account whose id is new, and returns its place.
     pub(crate) fn insert(&mut self, state: AccountState) -> usize {
         let place = self.states.len();
@@ -202,7 +166,7 @@ impl Accounts {
             state.account.timestamp > self.last_timestamp(),
             "accounts are in the order of their timestamps"
         );
-        self.totals.insert(&state.account);
+        *self.ledgers.entry(state.account.ledger).or_default() += 1;
         self.states.push(state);
         let items = self.states.items();
         self.by_id.insert_unique(hash_id(state.account.id.0), small, |at| {
@@ -214,9 +178,13 @@ impl Accounts {
     /// Undoes the last `insert`.
     pub(crate) fn remove_last(&mut self) {
         let place = self.states.len() - 1;
-        let account = self.get(place).account;
-        let hash = hash_id(account.id.0);
-        self.totals.remove(&account);
+        let Account { id, ledger, .. } = self.get(place).account;
+        let hash = hash_id(id.0);
+        let count = self.ledgers.get_mut(&ledger).expect("invariant: the account was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.ledgers.remove(&ledger);
+        }
         let entry = self.by_id.find_entry(hash, |at| *at as usize == place);
         entry.expect("invariant: the account is found by its id").remove();
         if self.names.items().last().is_some_and(|name| name.place == place) {
@@ -247,11 +215,7 @@ impl Accounts {
 
     /// True when an account belongs to that ledger.
     pub(crate) fn has_ledger(&self, ledger: LedgerNumber) -> bool {
-        self.totals.get(ledger).is_some()
-    }
-
-    pub(crate) fn totals(&self) -> &Totals {
-        &self.totals
+        self.ledgers.contains_key(&ledger)
     }
 
     /// True when an account has exactly that timestamp.

@@ -33,6 +33,7 @@ use crate::Ledger;
 use crate::accounts::{AccountState, Accounts, Name};
 use crate::assets::Assets;
 use crate::pending::PendingTransfers;
+use crate::query::totals;
 use crate::rules::Rules;
 use crate::window::Window;
 use bezant_codec::{Event, Operation};
@@ -169,8 +170,9 @@ impl Ledger {
         let accounts =
             read_all(reader, head.accounts, ACCOUNT_SIZE, read_account).map_err(section("accounts"))?;
         let places = accounts.len();
-        let accounts = head.has_times_of(&accounts).then(|| Accounts::restore(accounts)).flatten();
-        let mut accounts = accounts.filter(is_balanced).ok_or(RestoreError { section: "accounts" })?;
+        let is_valid = head.has_times_of(&accounts) && is_balanced(&accounts);
+        let accounts = is_valid.then(|| Accounts::restore(accounts)).flatten();
+        let mut accounts = accounts.ok_or(RestoreError { section: "accounts" })?;
         let names = read_all(reader, head.names, 8 + NAME_SIZE_MAX, |reader| read_name(reader, places))
             .map_err(section("names"))?;
         accounts.restore_names(names).ok_or(RestoreError { section: "names" })?;
@@ -262,8 +264,8 @@ impl Heading {
 }
 
 /// True when debits equal credits in every ledger, posted and pending.
-fn is_balanced(accounts: &Accounts) -> bool {
-    accounts.totals().rows().all(LedgerTotals::is_balanced)
+fn is_balanced(accounts: &[AccountState]) -> bool {
+    totals(accounts).values().all(LedgerTotals::is_balanced)
 }
 
 /// True when the pending debits and credits of every account are those of its pending transfers. Takes each

@@ -17,7 +17,6 @@ use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
 use crate::rules::Rules;
-use crate::totals::Booking;
 
 impl BatchEvent for Transfer {
     const STATUSES: BatchStatuses = STATUSES;
@@ -332,16 +331,19 @@ impl Ledger {
     fn commit_move(&mut self, record: &Transfer, places: Places, is_pending: bool) {
         self.note_account(places.debit);
         self.note_account(places.credit);
-        let amount = record.amount;
-        let booking = if is_pending { Booking::Reserve(amount) } else { Booking::Post(amount) };
-        let (debit, credit) = self.accounts.book(places.debit, places.credit, booking);
+        let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
         if is_pending {
+            debit.account.debits_pending += record.amount;
+            credit.account.credits_pending += record.amount;
             if record.flags.contains(TransferFlags::CLOSING_DEBIT) {
                 debit.account.flags = debit.account.flags.union(bezant_types::AccountFlags::CLOSED);
             }
             if record.flags.contains(TransferFlags::CLOSING_CREDIT) {
                 credit.account.flags = credit.account.flags.union(bezant_types::AccountFlags::CLOSED);
             }
+        } else {
+            debit.account.debits_posted += record.amount;
+            credit.account.credits_posted += record.amount;
         }
         self.record_transfer(record, places);
         if is_pending {

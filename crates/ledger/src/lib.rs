@@ -35,7 +35,6 @@ mod rules;
 mod scope;
 mod session;
 mod snapshot;
-mod totals;
 mod two_phase;
 mod window;
 

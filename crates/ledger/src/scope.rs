@@ -49,7 +49,7 @@ impl Ledger {
         let scope = self.scope.take().expect("invariant: the chain that is undone is open");
         for change in scope.changes.into_iter().rev() {
             match change {
-                Change::Account(place, state) => self.accounts.undo(place, state),
+                Change::Account(place, state) => *self.accounts.change(place) = state,
                 Change::AccountInserted => self.accounts.remove_last(),
                 Change::PendingInserted(id) => {
                     let removed = self.pending.remove(id);

@@ -8,7 +8,6 @@ use bezant_types::{
 use crate::Ledger;
 use crate::create_transfers::Places;
 use crate::found::Found;
-use crate::totals::Booking;
 
 impl Ledger {
     /// Posts or voids a pending transfer.
@@ -57,7 +56,9 @@ impl Ledger {
         self.note_account(places.credit);
         self.release(&pending, places, is_void);
         if !is_void {
-            self.accounts.book(places.debit, places.credit, Booking::Post(amount));
+            let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
+            debit.account.debits_posted += amount;
+            credit.account.credits_posted += amount;
         }
         self.record_transfer(&record, places);
         let kind = MovementKind::of(record.flags);
@@ -90,8 +91,11 @@ impl Ledger {
     /// Releases the reserved amount. With `reopens`, also reopens the accounts that the pending transfer
     /// closed.
     fn release(&mut self, pending: &Transfer, places: Places, reopens: bool) {
-        let booking = Booking::Release(pending.amount);
-        let (debit, credit) = self.accounts.book(places.debit, places.credit, booking);
+        let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
+        assert!(debit.account.debits_pending >= pending.amount, "the debit account holds the reserve");
+        assert!(credit.account.credits_pending >= pending.amount, "the credit account holds the reserve");
+        debit.account.debits_pending -= pending.amount;
+        credit.account.credits_pending -= pending.amount;
         if reopens && pending.flags.contains(TransferFlags::CLOSING_DEBIT) {
             debit.account.flags = debit.account.flags.without(AccountFlags::CLOSED);
         }

@@ -21,14 +21,6 @@ impl Total {
         Self { high: if has_carry { self.high.saturating_add(1) } else { self.high }, low }
     }
 
-    /// This total without `amount`, which is part of it.
-    #[must_use]
-    pub const fn minus(self, amount: u128) -> Self {
-        let (low, has_borrow) = self.low.overflowing_sub(amount);
-        assert!(!has_borrow || self.high > 0, "only what is part of a total is taken from it");
-        Self { high: if has_borrow { self.high - 1 } else { self.high }, low }
-    }
-
     /// The sum; `None` when it does not fit in 128 bits.
     pub const fn to_u128(self) -> Option<u128> {
         if self.high == 0 { Some(self.low) } else { None }
@@ -84,8 +76,6 @@ mod tests {
         );
         assert_eq!((full.to_u128(), more.to_u128()), (Some(u128::MAX), None));
         assert!(more > full && more != Total::default());
-        assert_eq!((more.minus(1), more.minus(u128::MAX)), (full, Total::from(1)));
-        assert_eq!(full.plus(u128::MAX).minus(u128::MAX), full);
     }
 
     #[test]
