@@ -135,7 +135,9 @@ impl Service {
         // No results of a keyed request: its key belongs to another request. Otherwise each event has its result.
         let is_whole = committed.results.len() == size || (is_keyed && committed.results.is_empty());
         if !is_whole {
-            return Err(failure::internal("the ledger did not apply the request, and nothing was changed"));
+            return Err(failure::internal(
+                "the ledger returned another number of results than the request has events",
+            ));
         }
         context.freshness.note(committed.index);
         self.metrics.results(operation, &committed.results);
