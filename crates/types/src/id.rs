@@ -37,6 +37,11 @@ identifier! {
     LedgerNumber(u32)
 }
 identifier! {
+    /// Number of a group: the replicas that agree on one log. 0 is kept for the map of the cluster; people
+    /// choose from 1 to 255, and a node holds numbers up to 65,535.
+    GroupId(u32)
+}
+identifier! {
     /// Position of an entry in a group's log. The first entry is 1; 0 means "before the first".
     LogIndex(u64)
 }

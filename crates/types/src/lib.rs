@@ -37,7 +37,7 @@ pub use fetch::{
 pub use filter::{AccountFilter, AccountFilterFlags, HoldFilter, MovementFilter, QueryFilter};
 pub use hold::{Hold, HoldPlace, HoldState, TransferView};
 pub use id::{
-    AccountId, ClientId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, SessionNumber, Term,
+    AccountId, ClientId, GroupId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, SessionNumber, Term,
     TransferId,
 };
 pub use iso4217::ISO_4217;
