@@ -7,7 +7,7 @@ use bezant_replica::{ReplayError, replay};
 use bezant_rsm::{Prefetch, RestoreError};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::disk::{Disk, DiskError};
-use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
+use bezant_storage::log::{self, CutTail, Log, LogError, LogOptions};
 use bezant_storage::record::{Identity, RecordError, VoteStore, load_conflict, load_terms};
 use bezant_storage::repair::{DamageNote, is_only_voter};
 use bezant_storage::{History, HistoryError, HistoryReader};
@@ -68,7 +68,7 @@ pub struct Recovered<M> {
     pub log: Log,
     /// Stores later votes.
     pub votes: VoteStore,
-    /// The last vote; `None` when none was ever stored.
+    /// The last vote; `None` when this replica has not voted and knows of no term.
     pub vote: Option<Vote>,
     /// The checkpoint from which the state was restored, and the term of its last entry; zeros for none.
     pub checkpoint: (LogIndex, Term),
@@ -134,6 +134,14 @@ pub fn recover<M: Machine>(
     }
 }
 
+/// Stores the vote of a replica that has not voted. A new folder gets it before its log, so a log without a
+/// vote shows that the vote was lost. Only folders of version 0.1 may have an empty log without one.
+fn first_vote(votes: &mut VoteStore) -> Result<Vote, RecordError> {
+    let vote = Vote::default();
+    votes.save(vote)?;
+    Ok(vote)
+}
+
 /// False when this replica is the only voter of its group. True when its disk does not say who votes.
 fn has_others(disk: &dyn Disk) -> Result<bool, RecordError> {
     let Some(identity) = Identity::load(disk)? else { return Ok(true) };
@@ -148,7 +156,10 @@ fn read_back<M: Machine>(
     mode: Mode,
     checkpoint: &mut (LogIndex, Term),
 ) -> Result<Recovered<M>, RecoverError> {
-    let (votes, vote) = VoteStore::open(Arc::clone(disk))?;
+    let (mut votes, mut vote) = VoteStore::open(Arc::clone(disk))?;
+    if vote.is_none() && mode == Mode::Grouped && !log::has_files(&**disk)? {
+        vote = Some(first_vote(&mut votes)?);
+    }
     let conflict = if mode == Mode::Grouped { load_conflict(&**disk)? } else { None };
     if mode == Mode::Grouped
         && conflict.is_none()
@@ -187,8 +198,11 @@ fn read_back<M: Machine>(
         log_bytes += entry.payload.len();
         entries_replayed += 1;
     }
-    if vote.is_none() && !entries.is_empty() {
-        return Err(VoteStore::missing().into());
+    if vote.is_none() && mode == Mode::Grouped {
+        if checkpoint.0 > LogIndex(0) || !entries.is_empty() {
+            return Err(VoteStore::missing().into());
+        }
+        vote = Some(first_vote(&mut votes)?);
     }
     let cut = recovered.cut;
     let committed = recovered.committed.max(recovered.entries.committed()).min(log.last_index()).max(applied);
@@ -207,7 +221,7 @@ fn read_back<M: Machine>(
         history,
         log,
         votes,
-        vote,
+        vote: vote.filter(|vote| *vote != Vote::default()),
         checkpoint,
         applied,
         entries,

@@ -56,8 +56,8 @@ fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered<Ledger>, RecoverError
     recover(&disk, LOG, mode)
 }
 
-/// The disk of a replica with a checkpoint, and more than one segment of log after it.
-fn folder() -> MemoryDisk {
+/// A disk that has an identity and nothing else.
+fn new_disk() -> MemoryDisk {
     let disk = MemoryDisk::new();
     let identity = Identity {
         token: [1; 32],
@@ -69,6 +69,12 @@ fn folder() -> MemoryDisk {
         known: vec![PEER],
     };
     identity.store(&disk).unwrap();
+    disk
+}
+
+/// The disk of a replica with a checkpoint, and more than one segment of log after it.
+fn folder() -> MemoryDisk {
+    let disk = new_disk();
     let mut replica = open(&disk, Mode::Grouped).unwrap();
     replica.votes.save(Vote { term: TERM, voted_for: NodeId(1) }).unwrap();
     for index in 1..=LAST.0 {
@@ -233,12 +239,48 @@ fn a_folder_with_entries_and_no_vote_is_refused() {
         let disk = rot(damage);
         disk.remove("vote.bzv").unwrap();
         let error = open(&disk, Mode::Grouped).unwrap_err().to_string();
-        assert!(
-            error.contains("vote.bzv is damaged: it is missing, although the log has entries"),
-            "{error}"
-        );
+        assert!(error.contains("vote.bzv is damaged: it is missing, although there is a log"), "{error}");
         assert!(disk.content(&file(&disk, "checkpoint-", 0)).is_ok(), "nothing is dropped");
     }
+}
+
+#[test]
+fn a_folder_gets_a_vote_before_its_log_at_every_loss_of_power() {
+    for step in 1.. {
+        let disk = new_disk().restart();
+        disk.set_faults(FaultPlan { crash_at: Some(step), ..FaultPlan::default() });
+        let is_done = open(&disk, Mode::Grouped).is_ok();
+        for seed in 0..8 {
+            let disk = disk.crash(seed);
+            let has_log = disk.list().unwrap().iter().any(|file| file.starts_with("log-"));
+            assert!(!has_log || disk.content("vote.bzv").is_ok(), "step {step}, seed {seed}");
+            assert_eq!(open(&disk, Mode::Grouped).unwrap().vote, None, "step {step}, seed {seed}");
+        }
+        if is_done {
+            assert!(step > 3, "a first start writes");
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_empty_log_is_repaired() {
+    let disk = new_disk();
+    assert_eq!(open(&disk, Mode::Grouped).unwrap().vote, None);
+    flip(&disk, &file(&disk, "log-0", 0), 9);
+    let replica = open(&disk, Mode::Grouped).unwrap();
+    assert_eq!((replica.repairs.len(), replica.log.last_index()), (1, LogIndex(0)));
+    assert_eq!(replica.vote, Some(Vote { term: Term(1), voted_for: NodeId(0) }));
+    assert!(!Identity::load(&disk).unwrap().unwrap().is_admitted);
+}
+
+#[test]
+fn an_empty_log_of_version_0_1_without_a_vote_gets_one() {
+    let disk = new_disk();
+    open(&disk, Mode::Grouped).unwrap();
+    disk.remove("vote.bzv").unwrap();
+    assert_eq!(open(&disk, Mode::Grouped).unwrap().vote, None);
+    assert!(disk.content("vote.bzv").is_ok());
 }
 
 #[test]

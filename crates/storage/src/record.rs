@@ -318,10 +318,10 @@ impl VoteStore {
         Ok((Self { disk, failed: None }, vote))
     }
 
-    /// The error of a folder that lacks its vote though it has entries: a vote is durable before any entry of
-    /// its term.
+    /// The error of a folder that lacks its vote though it has a log: a vote is durable before the log of a new
+    /// folder, and before any entry of its term.
     pub fn missing() -> RecordError {
-        damaged(RecordKind::Vote, "it is missing, although the log has entries")
+        damaged(RecordKind::Vote, "it is missing, although there is a log")
     }
 
     /// Allocates disk space for the next vote, where that is missing; true when it is allocated. The other

@@ -68,6 +68,11 @@ use staging::Staging;
 pub use tail::CutTail;
 use walk::Walk;
 
+/// True when the folder has a file of a log, a damaged one included.
+pub fn has_files(disk: &dyn Disk) -> Result<bool, LogError> {
+    Ok(disk.list()?.iter().any(|name| name.starts_with("log-")))
+}
+
 /// Sizes that the log uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
