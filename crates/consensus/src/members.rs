@@ -477,6 +477,12 @@ mod tests {
         let joint = four.after(&meet(4), LogIndex(2)).after(&Change::Promote(NodeId(4)), LogIndex(3));
         assert!(!count(&joint, &[1, 2]), "a majority of the old voters, but not of the new voters");
         assert!(count(&joint, &[1, 2, 4]));
+        let voters = joint.after(&Change::Complete, LogIndex(4));
+        let joint = voters.after(&Change::Remove(NodeId(4)), LogIndex(5));
+        assert!(!count(&joint, &[1, 2]), "a majority of the new voters, but not of the old voters");
+        assert!(count(&joint, &[1, 2, 4]));
+        let five = Members::first((1..=5).map(|node| (NodeId(node), format!("host{node}:7"))));
+        assert!(count(&five, &[1, 3, 5]) && !count(&five, &[1, 3]));
     }
 
     #[test]

@@ -137,3 +137,42 @@ impl Ledger {
         AccountChangeStatus::Created
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bezant_codec::{records, result_from_bytes};
+
+    use super::*;
+
+    /// The results of a request with these bytes.
+    fn results<E: Change>(body: &[u8]) -> Bytes {
+        Ledger::new().apply_changes::<E>(body, Nanos(1))
+    }
+
+    fn statuses<E: Change>(body: &[u8]) -> Vec<u32> {
+        let results = results::<E>(body);
+        let results = records::<RESULT_SIZE>(&results).unwrap().iter().map(result_from_bytes);
+        results.map(|result| result.status).collect()
+    }
+
+    #[test]
+    fn bytes_that_are_no_change_are_refused_as_invalid() {
+        let bounds = AccountChangeStatus::BoundsInvalid.number();
+        let name = AccountChangeStatus::NameInvalid.number();
+        // Every whole event is a change of bounds or a name, so only a part of an event is none.
+        assert_eq!(statuses::<SetBounds>(&[0; 47]), [bounds]);
+        assert_eq!(statuses::<SetName>(&[0; 79]), [name]);
+        assert_eq!(statuses::<ChangeBounds>(&[0xff; 2 * ChangeBounds::SIZE]), [bounds; 2], "no such bound");
+        assert_eq!(statuses::<SetExpiry>(&[2; SetExpiry::SIZE]), [ExpiryStatus::ExpiryInvalid.number()]);
+        let code = AssetStatus::CodeInvalid.number();
+        let zero = AssetStatus::LedgerMustNotBeZero.number();
+        let assets = [[1; Asset::SIZE], [0; Asset::SIZE]].concat();
+        assert_eq!(statuses::<Asset>(&assets), [code, zero], "the ledger is checked before the code");
+    }
+
+    #[test]
+    fn memory_for_results_is_reserved_once() {
+        let results = results::<SetBounds>(&[0; 5 * SetBounds::SIZE]).try_into_mut().unwrap();
+        assert_eq!((results.len(), results.capacity()), (5 * RESULT_SIZE, 5 * RESULT_SIZE));
+    }
+}

@@ -393,5 +393,7 @@ mod tests {
             assert_eq!((items.len() as u64, items.capacity() as u64), (count, count));
         }
         assert!(read(7).is_err() && read(u64::MAX).is_err(), "more than there are bytes for");
+        let large = read_all(&mut Reader::new(&bytes[..7]), u64::MAX, 1 << 60, number);
+        assert!(large.is_err(), "no memory for items of which not even one fits");
     }
 }

@@ -5,10 +5,11 @@ use bezant_ledger::{
 };
 use bezant_rsm::{Entry, StateMachine};
 use bezant_types::{
-    Account, AccountFlags, AccountId, Asset, Bounds, CreateAccountStatus, Fetched, LedgerNumber, LogIndex,
-    Nanos, Transfer, TransferFlags, TransferId,
+    Account, AccountFlags, AccountId, Asset, Bounds, CreateAccountStatus, CreateTransferStatus, EventResult,
+    Fetched, LedgerNumber, LogIndex, Nanos, Transfer, TransferFlags, TransferId,
 };
 
+use crate::model::CREATED;
 use crate::twin::{Twin, compare, read_checkpoint};
 
 /// Offset of the version in the head.
@@ -86,6 +87,39 @@ fn a_restored_ledger_checks_timestamps_against_the_history() {
     let command = Operation::CreateAccounts.command(Account::write_all(&[account])).unwrap();
     let results = twin.submit(Nanos(200), vec![command]);
     assert_eq!(results[0][0].status, CreateAccountStatus::ImportedEventTimestampMustNotRegress.number());
+}
+
+fn statuses(results: &[Vec<EventResult>]) -> Vec<u32> {
+    results.iter().flatten().map(|result| result.status).collect()
+}
+
+#[test]
+fn a_restored_ledger_resolves_no_pending_transfer_twice() {
+    let mut twin = filled();
+    let void = |id, pending_id| Transfer {
+        id: TransferId(id),
+        pending_id: TransferId(pending_id),
+        flags: TransferFlags::VOID_PENDING,
+        ..Transfer::default()
+    };
+    let post = |id, pending_id| Transfer {
+        amount: u128::MAX,
+        flags: TransferFlags::POST_PENDING,
+        ..void(id, pending_id)
+    };
+    let hold = twin.model.pending[&TransferId(7)];
+    let transfers = [Transfer { id: TransferId(8), timestamp: Nanos(0), ..hold }, post(20, 7), void(21, 8)];
+    let command = Operation::CreateTransfers.command(Transfer::write_all(&transfers)).unwrap();
+    assert_eq!(statuses(&twin.submit(Nanos(200), vec![command])), [CREATED; 3]);
+    twin.begin_checkpoint();
+    while twin.restored_count == 0 {
+        twin.poll_checkpoint(1000);
+    }
+    let transfers = [post(22, 7), void(23, 7), post(24, 8), void(25, 8)];
+    let command = Operation::CreateTransfers.command(Transfer::write_all(&transfers)).unwrap();
+    let posted = CreateTransferStatus::PendingTransferAlreadyPosted.number();
+    let voided = CreateTransferStatus::PendingTransferAlreadyVoided.number();
+    assert_eq!(statuses(&twin.submit(Nanos(300), vec![command])), [posted, posted, voided, voided]);
 }
 
 #[test]

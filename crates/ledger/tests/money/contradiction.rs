@@ -169,6 +169,8 @@ fn pending_transfers_of_a_checkpoint_must_have_their_reserves() {
     );
     let extra = [(account(3) + DEBITS_PENDING, &thirty[..]), (account(4) + CREDITS_PENDING, &thirty)];
     assert_eq!(refused(&extra), Some("pending"), "a reserve without its transfer");
+    let both = [(account(3) + DEBITS_PENDING, &thirty[..]), (account(3) + CREDITS_PENDING, &thirty)];
+    assert_eq!(refused(&both), Some("pending"), "debits and credits of one account without their transfers");
     let overflow = [(pending(1) + AMOUNT, &number(u128::MAX)[..])];
     assert_eq!(refused(&overflow), Some("pending"), "more than fits");
 }

@@ -191,4 +191,5 @@ fn marks_are_found_in_the_history_by_their_value() {
     assert!(bench.apply(keyed(900, 902, &[transfer(102, 10)])).is_empty(), "the key was used before");
     let lower = keyed(800, 801, &[transfer(103, 10)]);
     assert_eq!(statuses(&bench.apply(lower)), [CREATED], "new marks that are lower than the known ones");
+    assert!(bench.apply(keyed(800, 802, &[transfer(104, 10)])).is_empty(), "they are known now");
 }

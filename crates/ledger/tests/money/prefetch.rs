@@ -138,6 +138,16 @@ fn every_operation_that_creates_transfers_fetches_their_rows() {
 }
 
 #[test]
+fn the_reply_to_a_read_fetches_no_rows() {
+    let restored = ledger(true);
+    // The reply has the bytes of transfers, and the head names an operation that creates them.
+    let found = Transfer::write_all(&[transfer(5, TransferFlags::NONE, 0)]);
+    let create = session(Operation::CreateTransfers, &found);
+    assert_eq!(keys(&restored, create.clone()), [row(5)]);
+    assert_eq!(keys(&restored, SessionHead::reply(create.body)), []);
+}
+
+#[test]
 fn every_operation_that_creates_accounts_fetches_imported_timestamps() {
     let twin = ledger(false);
     let imported = Account { flags: AccountFlags::IMPORTED, timestamp: Nanos(77), ..account(3) };

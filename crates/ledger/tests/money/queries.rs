@@ -3,7 +3,7 @@
 
 use bezant_ledger::ToCommand as _;
 use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, LedgerTotals, Operation};
-use bezant_rsm::StateMachine;
+use bezant_rsm::{Progress, StateMachine};
 use bezant_types::limits::RESULTS_MAX;
 use bezant_types::{
     Account, AccountId, HoldFilter, LedgerNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags,
@@ -161,8 +161,45 @@ fn a_page_of_holds_has_as_many_as_its_limit() {
     for limit in [0, 1, 2, 4_096, 4_097, 4_999, 5_000] {
         assert_eq!(page(limit, 0), (1..=u128::from(limit)).collect::<Vec<_>>(), "limit {limit}");
     }
+    let filter = HoldFilter { limit: 1, ..HoldFilter::default() };
+    let step = twin.ledger.query_step(LedgerQuery::Holds(filter));
+    let is_done = matches!(step, Progress::Done(LedgerAnswer::Holds(page)) if page.len() == 1);
+    assert!(is_done, "the transfers after a full page are not read");
     assert_eq!(page(8_000, 1).len(), 5_000, "more than one step");
     assert!(page(8_000, 3).is_empty(), "an account without holds");
+}
+
+#[test]
+fn the_sums_of_a_ledger_need_an_account_or_an_asset() {
+    let Twin { ledger, .. } = accounts();
+    let totals = |number| match ledger.query(LedgerQuery::Ledger(LedgerNumber(number))) {
+        LedgerAnswer::Ledger(totals) => totals,
+        other => panic!("not the sums of a ledger: {other:?}"),
+    };
+    let with = |number, accounts| {
+        Some(LedgerTotals { ledger: LedgerNumber(number), accounts, ..LedgerTotals::default() })
+    };
+    assert_eq!(totals(6), with(6, 1));
+    assert_eq!(totals(978), with(978, 0), "a currency without accounts");
+    assert_eq!(totals(5_000), None, "neither an account nor an asset");
+}
+
+#[test]
+fn a_query_says_how_many_rows_its_answer_may_have() {
+    let ids = vec![AccountId(1), AccountId(9), AccountId(2)];
+    let hold = |limit| LedgerQuery::Holds(HoldFilter { limit, ..HoldFilter::default() });
+    for (query, rows) in [
+        (LedgerQuery::Accounts(ids), 3),
+        (LedgerQuery::AccountsByName(vec!["alice".to_owned(), "bob".to_owned()]), 2),
+        (LedgerQuery::QueryAccounts(QueryFilter { limit: 7, ..any() }), 7),
+        (LedgerQuery::QueryAccounts(QueryFilter { limit: u32::MAX, ..any() }), RESULTS_MAX),
+        (hold(9), 9),
+        (hold(u32::MAX), RESULTS_MAX),
+        (LedgerQuery::Ledger(LedgerNumber(1)), 1),
+        (LedgerQuery::Books, 0),
+    ] {
+        assert_eq!(query.rows_max(), rows, "{query:?}");
+    }
 }
 
 #[test]

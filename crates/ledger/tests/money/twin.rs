@@ -197,7 +197,11 @@ pub(crate) fn compare(ledger: &Ledger, model: &Model) {
     assert_eq!(accounts(LedgerQuery::AccountsByName(names)), named, "accounts by name");
     let LedgerAnswer::Books(books) = ledger.query(LedgerQuery::Books) else { panic!("not books") };
     assert_eq!(books, model.books(), "books");
-    assert!(books.ledgers.iter().all(bezant_ledger::LedgerTotals::is_balanced), "{books:?}");
+    for totals in books.ledgers {
+        assert!(totals.is_balanced(), "{totals:?}");
+        let answer = ledger.query(LedgerQuery::Ledger(totals.ledger));
+        assert_eq!(answer, LedgerAnswer::Ledger(Some(totals)), "the sums of one ledger");
+    }
     let LedgerAnswer::Holds(holds) =
         ledger.query(LedgerQuery::Holds(HoldFilter { limit: 8189, ..HoldFilter::default() }))
     else {

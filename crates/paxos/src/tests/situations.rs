@@ -389,6 +389,26 @@ fn a_learner_without_a_value_of_the_leader_is_not_promoted() {
 }
 
 #[test]
+fn a_learner_with_the_leaders_first_value_is_promoted() {
+    let four = NodeId(4);
+    let mut net = with_leader();
+    change(&mut net, Change::Add { node: four, address: "host4:1".into() });
+    let members = net.newest_members();
+    net.add(four, Disk { members, ..Disk::default() });
+    change(&mut net, Change::Meet { node: four, disk: 4 });
+    ticks(&mut net, 20);
+    let before = net.end(ONE);
+    net.engine(ONE).transfer_leadership();
+    net.drain(ONE);
+    net.settle();
+    ticks(&mut net, 2);
+    assert_eq!(net.leader(), Some(TWO));
+    let first = net.end(four);
+    assert!(first.slot == before.slot.next() && first.round > before.round, "{first}: one value of node 2");
+    assert!(net.engine(TWO).change(Change::Promote(four)).is_ok_and(|slot| slot.is_some()));
+}
+
+#[test]
 fn a_promise_of_a_replaced_disk_does_not_count() {
     let (four, five) = (NodeId(4), NodeId(5));
     let mut net = Net::new(5, 5);

@@ -281,6 +281,22 @@ fn leadership_is_transferred_to_the_requested_node() {
 }
 
 #[test]
+fn a_transfer_in_progress_keeps_its_successor() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.ticks(5);
+    let wanted = (leader + 2) % 3;
+    net.slow = [wanted].into();
+    net.propose(leader, b"not yet on its disk");
+    assert_eq!(net.change(leader, &Change::Lead(NodeId(wanted as u64 + 1))), Ok(None));
+    assert_eq!(net.leader(), None, "the leader waits for its successor");
+    net.replicas[leader].engine.transfer_leadership();
+    net.slow.clear();
+    net.settle();
+    assert_eq!(net.leader(), Some(wanted), "not the voter that has the whole log");
+}
+
+#[test]
 fn a_learner_does_not_campaign_when_its_leader_is_lost() {
     let (mut net, leader) = Net::with_learner();
     let learner = &mut net.replicas[3].engine;
