@@ -157,7 +157,7 @@ fn read_back<M: Machine>(
     checkpoint: &mut (LogIndex, Term),
 ) -> Result<Recovered<M>, RecoverError> {
     let (mut votes, mut vote) = VoteStore::open(Arc::clone(disk))?;
-    if vote.is_none() && mode == Mode::Grouped && !log::has_files(&**disk)? {
+    if vote.is_none() && mode == Mode::Grouped && !log::has_segments(&**disk)? {
         vote = Some(first_vote(&mut votes)?);
     }
     let conflict = if mode == Mode::Grouped { load_conflict(&**disk)? } else { None };

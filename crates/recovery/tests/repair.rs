@@ -11,7 +11,7 @@ use bezant_replica::replay;
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_storage::disk::Disk;
 use bezant_storage::log::LogOptions;
-use bezant_storage::record::{Identity, KnownDisk, VoteStore, store_conflict, store_members};
+use bezant_storage::record::{Identity, KnownDisk, VoteStore, reserve_space, store_conflict, store_members};
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId, Term, Transfer, TransferId};
@@ -69,6 +69,7 @@ fn new_disk() -> MemoryDisk {
         known: vec![PEER],
     };
     identity.store(&disk).unwrap();
+    assert!(reserve_space(&disk).unwrap());
     disk
 }
 
@@ -252,7 +253,7 @@ fn a_folder_gets_a_vote_before_its_log_at_every_loss_of_power() {
         let is_done = open(&disk, Mode::Grouped).is_ok();
         for seed in 0..8 {
             let disk = disk.crash(seed);
-            let has_log = disk.list().unwrap().iter().any(|file| file.starts_with("log-"));
+            let has_log = disk.list().unwrap().iter().any(|file| file.starts_with("log-0"));
             assert!(!has_log || disk.content("vote.bzv").is_ok(), "step {step}, seed {seed}");
             assert_eq!(open(&disk, Mode::Grouped).unwrap().vote, None, "step {step}, seed {seed}");
         }

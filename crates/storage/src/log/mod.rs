@@ -68,9 +68,9 @@ use staging::Staging;
 pub use tail::CutTail;
 use walk::Walk;
 
-/// True when the folder has a file of a log, a damaged one included.
-pub fn has_files(disk: &dyn Disk) -> Result<bool, LogError> {
-    Ok(disk.list()?.iter().any(|name| name.starts_with("log-")))
+/// True when the folder has a segment of a log, also one that a repair has set aside.
+pub fn has_segments(disk: &dyn Disk) -> Result<bool, LogError> {
+    Ok(disk.list()?.iter().any(|name| name.starts_with("log-") && name.contains(".bzl")))
 }
 
 /// Sizes that the log uses.
