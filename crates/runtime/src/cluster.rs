@@ -13,7 +13,7 @@ use bezant_types::{LogIndex, NodeId, Term};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Reading;
-use crate::directory::removal;
+use crate::group::directory::removal;
 use crate::refusal::Removal;
 use crate::start_error::StartError;
 

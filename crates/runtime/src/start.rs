@@ -15,22 +15,22 @@ use bezant_types::{HistoryPosition, LogIndex, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
-use crate::checkpoint_thread::CheckpointThread;
 use crate::clock::{Clock, check_alone, warn_if_late};
 use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, identify};
-use crate::directory::Directory;
-use crate::fetch_thread;
-use crate::file_disk::FileDisk;
-use crate::find_members::find_members;
-use crate::handle::{Handle, Message, Shared};
-use crate::history_thread::{HistoryThread, Waiting, run_jobs};
-use crate::log_thread::{LogThread, Taken, run_preparer};
-use crate::membership::Membership;
-use crate::metrics::Metrics;
+use crate::group::checkpoint_thread::CheckpointThread;
+use crate::group::directory::Directory;
+use crate::group::fetch_thread;
+use crate::group::find_members::find_members;
+use crate::group::handle::{Handle, Message, Shared};
+use crate::group::history_thread::{HistoryThread, Waiting, run_jobs};
+use crate::group::log_thread::{LogThread, Taken, run_preparer};
+use crate::group::membership::Membership;
+use crate::group::metrics::Metrics;
+use crate::group::replica_thread::{ClockGuard, DrivenReplica, ReplicaThread, Workers};
+use crate::group::supply_thread::{self, Supply};
 use crate::peer::{PeerEvent, Peers};
-use crate::replica_thread::{ClockGuard, DrivenReplica, ReplicaThread, Workers};
+use crate::process::file_disk::FileDisk;
 use crate::start_error::StartError;
-use crate::supply_thread::{self, Supply};
 
 /// The data folder of a node and its settings.
 #[derive(Clone, Debug)]
@@ -495,7 +495,7 @@ fn spawn(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handle::Health;
+    use crate::group::handle::Health;
     use bezant_ledger::Ledger;
     use bezant_storage::{History, MemoryDisk};
 

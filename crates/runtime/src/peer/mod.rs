@@ -30,7 +30,7 @@ use bezant_types::{LogIndex, NodeId};
 use bytes::Bytes;
 
 use crate::clock::{Clock, Reading};
-use crate::directory::Directory;
+use crate::group::directory::Directory;
 use handshake::{HandshakeError, Met};
 use incarnation::{Dialed, Encounter, Incarnation, LastReceived, Verdict};
 use queue::Queue;

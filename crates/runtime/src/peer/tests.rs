@@ -10,7 +10,7 @@ use bezant_storage::record::Identity;
 use bezant_types::LogIndex;
 
 use super::*;
-use crate::directory::Claim;
+use crate::group::directory::Claim;
 
 /// The timeout of each step.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -17,9 +17,9 @@ use bezant_storage::record::{RecordError, VoteStore};
 use bezant_types::{LogIndex, Term};
 use thiserror::Error;
 
-use crate::handle::{Health, Message, Shared};
-use crate::metrics::gauge;
-use crate::replica_thread::observe;
+use crate::group::handle::{Health, Message, Shared};
+use crate::group::metrics::gauge;
+use crate::group::replica_thread::observe;
 
 /// After this time without work, the log records that all of it was acknowledged.
 const IDLE: Duration = Duration::from_millis(50);
@@ -386,7 +386,7 @@ fn confirm(reply: &mpsc::Sender<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::group::metrics::Metrics;
     use bezant_consensus::{EntryKind, LogEntry, Vote};
     use bezant_ledger::Ledger;
     use bezant_storage::log::LogOptions;

@@ -13,13 +13,13 @@ use bezant_types::{LogIndex, Nanos, NodeId};
 
 use crate::clock::{BACK_MAX, Clock, Reading};
 use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
-use crate::directory::Directory;
-use crate::growth::{self, Growth};
-use crate::handle::Shared;
-use crate::metrics::gauge;
+use crate::group::directory::Directory;
+use crate::group::growth::{self, Growth};
+use crate::group::handle::Shared;
+use crate::group::metrics::gauge;
+use crate::group::replica_thread::DrivenReplica;
+use crate::group::supply_thread::Supply;
 use crate::peer::Peers;
-use crate::replica_thread::DrivenReplica;
-use crate::supply_thread::Supply;
 
 /// Ticks between two updates of the cluster's status.
 const STATUS_TICKS: u64 = 5;

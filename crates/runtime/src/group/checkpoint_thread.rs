@@ -11,11 +11,11 @@ use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::record::{RecordError, store_terms};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
-use crate::handle::{Message, Shared};
-use crate::history_thread::HistoryWork;
-use crate::log_thread::LogWork;
-use crate::metrics::gauge;
-use crate::replica_thread::observe;
+use crate::group::handle::{Message, Shared};
+use crate::group::history_thread::HistoryWork;
+use crate::group::log_thread::LogWork;
+use crate::group::metrics::gauge;
+use crate::group::replica_thread::observe;
 
 /// Work for the checkpoint thread.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::cluster::{Acquaintance, ClusterStatus};
 use crate::error::{ExecuteError, ReadError};
-use crate::metrics::Metrics;
+use crate::group::metrics::Metrics;
 
 /// The outcome of a command that is durable and applied.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use bezant_storage::{Finished, History, HistoryError, Job, RowChunk};
 use bezant_types::{HistoryPosition, HistoryRows, MovementNumber};
 use bytes::Bytes;
 
-use crate::handle::{Message, Shared};
-use crate::log_thread::SPACE_RETRY;
-use crate::metrics::gauge;
+use crate::group::handle::{Message, Shared};
+use crate::group::log_thread::SPACE_RETRY;
+use crate::group::metrics::gauge;
 
 /// Work for the history thread.
 #[derive(Debug)]
@@ -243,7 +243,7 @@ pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<Histor
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::group::metrics::Metrics;
     use bezant_ledger::Ledger;
     use bezant_storage::{FaultPlan, MemoryDisk};
     use bezant_types::{Balances, Head, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId};

@@ -9,7 +9,7 @@ use bezant_rsm::Prefetch;
 use bezant_types::{FetchKey, LogIndex, Term};
 use tokio::runtime::Runtime;
 
-use crate::handle::{Message, Shared};
+use crate::group::handle::{Message, Shared};
 
 /// The rows that an entry needs.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ pub(crate) fn run<M: Machine>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history_thread::tests::movements;
-    use crate::metrics::Metrics;
+    use crate::group::history_thread::tests::movements;
+    use crate::group::metrics::Metrics;
     use bezant_ledger::Ledger;
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{HistoryPosition, MovementNumber, RowBatch, TransferId};

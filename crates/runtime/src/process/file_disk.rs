@@ -5,7 +5,7 @@
 //! counts as durable before a sync returned. A folder is made with mode 0700 and files with 0600.
 //!
 //! Two processes that write the same log would destroy it. So the folder itself is locked while it is open,
-//! and so is every file of the log that is open for writing ([`claim`](crate::claim)). Files are found
+//! and so is every file of the log that is open for writing ([`claim`](crate::process::claim)). Files are found
 //! through the folder's descriptor: a folder that replaces this one is never written to, and
 //! [`check_place`](Disk::check_place) reports the replacement.
 //!
@@ -26,7 +26,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::claim::{Claim, Claims, LOCK_NAME, hold_folder};
+use crate::process::claim::{Claim, Claims, LOCK_NAME, hold_folder};
 
 const PROBE_NAME: &str = "probe.tmp";
 const FILE_MODE: u32 = 0o600;

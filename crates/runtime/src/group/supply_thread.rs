@@ -7,7 +7,7 @@ use bezant_recovery::{Supplier, SupplyError};
 use bezant_replica::{PeerMessage, Pull};
 use bezant_types::NodeId;
 
-use crate::handle::Shared;
+use crate::group::handle::Shared;
 use crate::peer::Peers;
 
 /// A pull request of another replica.

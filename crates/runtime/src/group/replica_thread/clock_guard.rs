@@ -400,7 +400,7 @@ mod tests {
         let clock = Clock::new(move || Nanos(shows.load(std::sync::atomic::Ordering::Relaxed)));
         let options =
             bezant_replica::ReplicaOptions { is_alone: false, ..bezant_replica::ReplicaOptions::default() };
-        let mut thread = crate::replica_thread::tests::alone(options, clock);
+        let mut thread = crate::group::replica_thread::tests::alone(options, clock);
         let ask = |thread: &mut ReplicaThread<bezant_ledger::Ledger>, number| {
             let account = bezant_types::Account::default();
             let body = bezant_ledger::Event::write_all(&[account]);

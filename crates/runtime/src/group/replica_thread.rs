@@ -16,14 +16,14 @@ use bezant_replica::{Input, NoState, Output, PeerMessage, Refusal, Replica, TICK
 use bezant_types::{HistoryPosition, MovementNumber};
 use tokio::sync::oneshot;
 
-use crate::checkpoint_thread::CheckpointWork;
 use crate::error::{ExecuteError, ReadError};
-use crate::fetch_thread::Fetch;
-use crate::handle::{Admission, Committed, Health, Message, RETRY_AFTER, Read, Shared};
-use crate::history_thread::HistoryWork;
-use crate::log_thread::LogWork;
-use crate::membership::{Membership, is_needed};
-use crate::metrics::{gauge, seconds};
+use crate::group::checkpoint_thread::CheckpointWork;
+use crate::group::fetch_thread::Fetch;
+use crate::group::handle::{Admission, Committed, Health, Message, RETRY_AFTER, Read, Shared};
+use crate::group::history_thread::HistoryWork;
+use crate::group::log_thread::LogWork;
+use crate::group::membership::{Membership, is_needed};
+use crate::group::metrics::{gauge, seconds};
 
 pub(crate) use clock_guard::ClockGuard;
 
@@ -539,7 +539,7 @@ pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogr
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::metrics::Metrics;
+    use crate::group::metrics::Metrics;
     use bezant_consensus::{Solo, WriteNumber};
     use bezant_ledger::{Event, Ledger, Operation, ToCommand};
     use bezant_replica::{ReplicaOptions, Restored};

@@ -1,0 +1,4 @@
+//! What the groups of one process share: the data folder on the real disk.
+
+mod claim;
+pub(crate) mod file_disk;
