@@ -21,13 +21,16 @@ use crate::group::checkpoint_thread::CheckpointThread;
 use crate::group::directory::Directory;
 use crate::group::fetch_thread;
 use crate::group::find_members::find_members;
-use crate::group::handle::{Handle, Message, Shared};
+use crate::group::handle::Handle;
 use crate::group::history_thread::{HistoryThread, Waiting, run_jobs};
 use crate::group::log_thread::{LogThread, Taken, run_preparer};
 use crate::group::membership::Membership;
+use crate::group::message::Message;
 use crate::group::metrics::Metrics;
-use crate::group::replica_thread::{ClockGuard, DrivenReplica, ReplicaThread, Workers};
-use crate::group::supply_thread::{self, Supply};
+use crate::group::replica_thread::{ClockGuard, ReplicaThread};
+use crate::group::shared::{DrivenReplica, Shared};
+use crate::group::supply_thread;
+use crate::group::work::{Supply, Workers};
 use crate::peer::{PeerEvent, Peers};
 use crate::process::file_disk::FileDisk;
 use crate::start_error::StartError;
@@ -495,7 +498,7 @@ fn spawn(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::handle::Health;
+    use crate::group::shared::Health;
     use bezant_ledger::Ledger;
     use bezant_storage::{History, MemoryDisk};
 

@@ -9,32 +9,12 @@ use bezant_replica::{Input, Installable};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::record::{RecordError, store_terms};
-use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
+use bezant_types::{HistoryPosition, LogIndex, Term};
 
-use crate::group::handle::{Message, Shared};
-use crate::group::history_thread::HistoryWork;
-use crate::group::log_thread::LogWork;
+use crate::group::message::Message;
 use crate::group::metrics::gauge;
-use crate::group::replica_thread::observe;
-
-/// Work for the checkpoint thread.
-#[derive(Debug)]
-pub(crate) enum CheckpointWork {
-    /// The terms of the log, to be written before the next checkpoint.
-    Terms(Terms),
-    Begin {
-        index: LogIndex,
-        term: Term,
-    },
-    Piece(Vec<u8>),
-    End {
-        index: LogIndex,
-        time: Nanos,
-        position: HistoryPosition,
-    },
-    /// Replace this replica's state by a peer's checkpoint.
-    Install(Installable),
-}
+use crate::group::shared::{Shared, observe};
+use crate::group::work::{CheckpointWork, HistoryWork, LogWork};
 
 pub(crate) struct CheckpointThread<M: Machine> {
     pub(crate) store: CheckpointStore,

@@ -5,19 +5,11 @@ use std::sync::{Arc, mpsc};
 
 use bezant_recovery::{Machine, fetch};
 use bezant_replica::Input;
-use bezant_rsm::Prefetch;
-use bezant_types::{FetchKey, LogIndex, Term};
 use tokio::runtime::Runtime;
 
-use crate::group::handle::{Message, Shared};
-
-/// The rows that an entry needs.
-#[derive(Debug)]
-pub(crate) struct Fetch {
-    pub(crate) index: LogIndex,
-    pub(crate) term: Term,
-    pub(crate) prefetch: Prefetch<FetchKey>,
-}
+use crate::group::message::Message;
+use crate::group::shared::Shared;
+use crate::group::work::Fetch;
 
 /// Runs until every sender of work is dropped, or until the history cannot be read.
 pub(crate) fn run<M: Machine>(
@@ -52,8 +44,9 @@ mod tests {
     use crate::group::history_thread::tests::movements;
     use crate::group::metrics::Metrics;
     use bezant_ledger::Ledger;
+    use bezant_rsm::Prefetch;
     use bezant_storage::{History, MemoryDisk};
-    use bezant_types::{HistoryPosition, MovementNumber, RowBatch, TransferId};
+    use bezant_types::{FetchKey, HistoryPosition, LogIndex, MovementNumber, RowBatch, Term, TransferId};
     use std::time::Duration;
 
     #[test]

@@ -6,35 +6,13 @@ use rustix::process::setpriority_process;
 
 use bezant_recovery::Machine;
 use bezant_replica::Input;
-use bezant_storage::{Finished, History, HistoryError, Job, RowChunk};
-use bezant_types::{HistoryPosition, HistoryRows, MovementNumber};
-use bytes::Bytes;
+use bezant_storage::{History, HistoryError, Job, RowChunk};
+use bezant_types::{HistoryPosition, MovementNumber};
 
-use crate::group::handle::{Message, Shared};
-use crate::group::log_thread::SPACE_RETRY;
+use crate::group::message::Message;
 use crate::group::metrics::gauge;
-
-/// Work for the history thread.
-#[derive(Debug)]
-pub(crate) enum HistoryWork {
-    Rows(HistoryRows),
-    /// Rows from a peer; they begin at the end of the history.
-    Install {
-        from: HistoryPosition,
-        until: HistoryPosition,
-        bytes: Bytes,
-    },
-    /// Make all earlier rows durable; the reply is the position then.
-    Flush(mpsc::Sender<HistoryPosition>),
-    /// A checkpoint at that position is durable.
-    Checkpointed(HistoryPosition),
-    /// The disk is nearly full (true), or has space again.
-    Pressure(bool),
-    /// An index run was built, or failed.
-    Built(Result<Finished, HistoryError>),
-    /// The node has ended: no later work matters.
-    Stop,
-}
+use crate::group::shared::{SPACE_RETRY, Shared};
+use crate::group::work::HistoryWork;
 
 /// Work that waits for space on the disk.
 #[derive(Debug, Default)]
@@ -246,7 +224,9 @@ pub(crate) mod tests {
     use crate::group::metrics::Metrics;
     use bezant_ledger::Ledger;
     use bezant_storage::{FaultPlan, MemoryDisk};
-    use bezant_types::{Balances, Head, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId};
+    use bezant_types::{
+        Balances, Head, HistoryRows, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId,
+    };
 
     pub(crate) fn movements(numbers: std::ops::Range<u64>) -> RowBatch<Movement> {
         let movement = |number: u64| Movement {

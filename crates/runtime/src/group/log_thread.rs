@@ -14,34 +14,18 @@ use bezant_replica::Input;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{Log, LogError, Preparer};
 use bezant_storage::record::{RecordError, VoteStore};
-use bezant_types::{LogIndex, Term};
+use bezant_types::LogIndex;
 use thiserror::Error;
 
-use crate::group::handle::{Health, Message, Shared};
+use crate::group::message::Message;
 use crate::group::metrics::gauge;
-use crate::group::replica_thread::observe;
+use crate::group::shared::{Health, SPACE_RETRY, Shared, observe};
+use crate::group::work::LogWork;
 
 /// After this time without work, the log records that all of it was acknowledged.
 const IDLE: Duration = Duration::from_millis(50);
 /// The interval of the check of the disk's space.
 const SPACE_INTERVAL: Duration = Duration::from_millis(500);
-/// The interval of retries of work that waits for space.
-pub(crate) const SPACE_RETRY: Duration = Duration::from_millis(100);
-
-/// Work for the log thread.
-#[derive(Debug)]
-pub(crate) enum LogWork {
-    Persist(Write),
-    Release(LogIndex),
-    /// A checkpoint of a peer will be made durable, after which the log is void. Answered when this plan is
-    /// on disk.
-    PlanReset(LogIndex, Term, mpsc::Sender<()>),
-    /// The checkpoint will not become durable after all: the log continues as it was.
-    CancelReset,
-    /// The checkpoint is durable: the log begins again after it. Answered when that is on disk.
-    Reset(LogIndex, Term, mpsc::Sender<()>),
-}
-
 /// Why the log is closed.
 #[derive(Debug, Error)]
 enum WriteError {
@@ -391,7 +375,7 @@ mod tests {
     use bezant_ledger::Ledger;
     use bezant_storage::log::LogOptions;
     use bezant_storage::{FaultPlan, History, MemoryDisk};
-    use bezant_types::{HistoryPosition, NodeId};
+    use bezant_types::{HistoryPosition, NodeId, Term};
 
     /// The sender of the log's work, and the receiver of what it reports.
     type Channels = (mpsc::Sender<LogWork>, mpsc::Receiver<Message<Ledger>>);

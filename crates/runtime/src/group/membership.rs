@@ -15,10 +15,9 @@ use crate::clock::{BACK_MAX, Clock, Reading};
 use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
 use crate::group::directory::Directory;
 use crate::group::growth::{self, Growth};
-use crate::group::handle::Shared;
 use crate::group::metrics::gauge;
-use crate::group::replica_thread::DrivenReplica;
-use crate::group::supply_thread::Supply;
+use crate::group::shared::{DrivenReplica, Shared};
+use crate::group::work::Supply;
 use crate::peer::Peers;
 
 /// Ticks between two updates of the cluster's status.

@@ -4,6 +4,7 @@
 //! (`log_thread`), the history and its indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of
 //! old rows (`fetch_thread`), answers to lagging replicas (`supply_thread`).
 
+mod admission;
 pub(crate) mod checkpoint_thread;
 pub(crate) mod directory;
 pub(crate) mod fetch_thread;
@@ -13,6 +14,9 @@ pub(crate) mod handle;
 pub(crate) mod history_thread;
 pub(crate) mod log_thread;
 pub(crate) mod membership;
+pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod replica_thread;
+pub(crate) mod shared;
 pub(crate) mod supply_thread;
+pub(crate) mod work;

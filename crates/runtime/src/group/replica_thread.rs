@@ -10,20 +10,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bezant_consensus::{Engine, Role};
+use bezant_consensus::Role;
 use bezant_recovery::Machine;
-use bezant_replica::{Input, NoState, Output, PeerMessage, Refusal, Replica, TICK_NANOS, Ticket};
+use bezant_replica::{Input, NoState, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
 use bezant_types::{HistoryPosition, MovementNumber};
 use tokio::sync::oneshot;
 
 use crate::error::{ExecuteError, ReadError};
-use crate::group::checkpoint_thread::CheckpointWork;
-use crate::group::fetch_thread::Fetch;
-use crate::group::handle::{Admission, Committed, Health, Message, RETRY_AFTER, Read, Shared};
-use crate::group::history_thread::HistoryWork;
-use crate::group::log_thread::LogWork;
+use crate::group::admission::{Admission, RETRY_AFTER};
 use crate::group::membership::{Membership, is_needed};
-use crate::group::metrics::{gauge, seconds};
+use crate::group::message::{Committed, Message, Read};
+use crate::group::metrics::gauge;
+use crate::group::shared::{DrivenReplica, Health, Shared, observe};
+use crate::group::work::{CheckpointWork, Fetch, HistoryWork, LogWork, Workers};
 
 pub(crate) use clock_guard::ClockGuard;
 
@@ -38,18 +37,6 @@ const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
 const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A replica with any engine.
-pub(crate) type DrivenReplica<M> = Replica<M, Box<dyn Engine + Send>>;
-
-/// The senders to the other threads.
-#[derive(Debug)]
-pub(crate) struct Workers {
-    pub(crate) log: mpsc::Sender<LogWork>,
-    pub(crate) fetch: mpsc::Sender<Fetch>,
-    pub(crate) history: mpsc::Sender<HistoryWork>,
-    pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
-}
 
 /// Ticks between two removals of readers that no longer wait.
 const DROP_READS_TICKS: u64 = 10;
@@ -530,19 +517,14 @@ fn send<T>(worker: &mpsc::Sender<T>, work: T) {
     drop(worker.send(work));
 }
 
-/// Adds the time that has passed since `since` to a metric.
-pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
-    histogram.observe(seconds(since.elapsed()));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::group::metrics::Metrics;
-    use bezant_consensus::{Solo, WriteNumber};
+    use bezant_consensus::{Engine, Solo, WriteNumber};
     use bezant_ledger::{Event, Ledger, Operation, ToCommand};
-    use bezant_replica::{ReplicaOptions, Restored};
+    use bezant_replica::{Replica, ReplicaOptions, Restored};
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{LogIndex, NodeId};
 

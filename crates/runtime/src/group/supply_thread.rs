@@ -4,18 +4,11 @@
 use std::sync::{Arc, mpsc};
 
 use bezant_recovery::{Supplier, SupplyError};
-use bezant_replica::{PeerMessage, Pull};
-use bezant_types::NodeId;
+use bezant_replica::PeerMessage;
 
-use crate::group::handle::Shared;
+use crate::group::shared::Shared;
+use crate::group::work::Supply;
 use crate::peer::Peers;
-
-/// A pull request of another replica.
-#[derive(Debug)]
-pub(crate) struct Supply {
-    pub(crate) to: NodeId,
-    pub(crate) pull: Pull,
-}
 
 /// Runs until every sender of work is dropped.
 pub(crate) fn run(
