@@ -2,3 +2,4 @@
 
 mod claim;
 pub(crate) mod file_disk;
+mod os_error;
