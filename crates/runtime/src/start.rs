@@ -410,7 +410,6 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
         shared.cluster.send_replace(membership.status());
     }
     let thread = ReplicaThread::new(replica, membership, shared, workers, clock);
-    thread.publish_health();
     let mut threads = vec![
         spawn("log", Urgency::Request, move || log.run())?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
