@@ -9,7 +9,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod clock;
-mod cluster;
+mod draw;
 mod error;
 mod group;
 mod peer;
@@ -22,12 +22,13 @@ pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
 pub use bezant_recovery::Machine;
 pub use bezant_replica::{Consistency, NoState, ReplicaOptions};
 pub use clock::Clock;
-pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use error::{ExecuteError, ReadError};
 pub use group::handle::Handle;
 pub use group::message::{Committed, Read};
 pub use group::shared::Health;
+pub use group::status::{ClusterStatus, NodeStatus};
 pub use process::file_disk::FileDisk;
+pub use process::options::{ClusterOptions, Options};
 pub use refusal::Removal;
-pub use start::{Options, Running, StartReport, start, start_member, start_member_on, start_on};
+pub use start::{Running, StartReport, start, start_member, start_member_on, start_on};
 pub use start_error::StartError;

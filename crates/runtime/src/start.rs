@@ -1,6 +1,6 @@
 //! Starting and stopping a node: the state is recovered from the disk (`recover`), then the threads start.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use bezant_consensus::{Engine, EngineOptions, EngineState, Role, Solo};
 use bezant_recovery::{Machine, Mode, Recovered, Repair, Supplier, recover};
 use bezant_replica::{Input, NoState, PeerMessage, Replica, ReplicaOptions, Restored};
 use bezant_storage::disk::{Disk, DiskError};
-use bezant_storage::log::{CutTail, LogOptions};
+use bezant_storage::log::CutTail;
 use bezant_storage::record::{reserve_space, restore_records};
 use bezant_types::{HistoryPosition, LogIndex, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
 use crate::clock::{Clock, check_alone, warn_if_late};
-use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, identify};
+use crate::draw::draw;
 use crate::group::checkpoint_thread::CheckpointThread;
 use crate::group::directory::Directory;
 use crate::group::fetch_thread;
@@ -25,50 +25,18 @@ use crate::group::handle::Handle;
 use crate::group::history_thread::{HistoryThread, Waiting, run_jobs};
 use crate::group::log_thread::{LogThread, Taken, run_preparer};
 use crate::group::membership::Membership;
-use crate::group::message::Message;
+use crate::group::message::{Acquaintance, Message};
 use crate::group::metrics::Metrics;
 use crate::group::replica_thread::{ClockGuard, ReplicaThread};
 use crate::group::shared::{DrivenReplica, Shared};
+use crate::group::status::ClusterStatus;
 use crate::group::supply_thread;
 use crate::group::work::{Supply, Workers};
 use crate::peer::{PeerEvent, Peers};
 use crate::process::file_disk::FileDisk;
+use crate::process::identity::identify;
+use crate::process::options::{ClusterOptions, Options};
 use crate::start_error::StartError;
-
-/// The data folder of a node and its settings.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The folder with everything that the node keeps; created if it does not exist.
-    pub data_dir: PathBuf,
-    /// The options of the replica.
-    pub node: ReplicaOptions,
-    /// The options of the log.
-    pub log: LogOptions,
-    /// Bytes of free space on the disk below which the node takes no writes, so that it stops before the disk
-    /// is full.
-    pub space_kept: u64,
-    /// The source of the node's wall-clock time: the machine's clock, except in tests.
-    pub clock: Clock,
-    /// True when the operator has accepted the clock, though it does not fit the ledger.
-    pub is_clock_accepted: bool,
-}
-
-/// Enough for the entries in flight, their rows, a checkpoint of a million accounts and a new segment.
-const SPACE_KEPT: u64 = 512 << 20;
-
-impl Options {
-    /// The defaults, in that folder.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            node: ReplicaOptions::default(),
-            log: LogOptions::default(),
-            space_kept: SPACE_KEPT,
-            clock: Clock::system(),
-            is_clock_accepted: false,
-        }
-    }
-}
 
 /// What a start found.
 #[derive(Clone, Debug)]

@@ -17,11 +17,11 @@ use bezant_types::{
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 
-use crate::cluster::ClusterStatus;
 use crate::error::{ExecuteError, ReadError};
 use crate::group::admission::{Admission, RETRY_AFTER, ReadAdmission};
 use crate::group::message::{Committed, Message, Read};
 use crate::group::shared::{Health, Shared};
+use crate::group::status::ClusterStatus;
 
 /// A running node.
 #[derive(Debug)]

@@ -12,11 +12,12 @@ use bezant_rsm::Command;
 use bezant_types::{LogIndex, Nanos, NodeId};
 
 use crate::clock::{BACK_MAX, Clock, Reading};
-use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
 use crate::group::directory::Directory;
 use crate::group::growth::{self, Growth};
+use crate::group::message::Acquaintance;
 use crate::group::metrics::gauge;
 use crate::group::shared::{DrivenReplica, Shared};
+use crate::group::status::{ClusterStatus, NodeStatus};
 use crate::group::work::Supply;
 use crate::peer::Peers;
 

@@ -7,7 +7,7 @@ use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::cluster::Acquaintance;
+use crate::clock::Reading;
 use crate::error::{ExecuteError, ReadError};
 use crate::group::admission::Admission;
 
@@ -29,6 +29,14 @@ pub struct Read<Answer> {
     pub index: LogIndex,
     /// What was found.
     pub answer: Answer,
+}
+
+/// What a peer reported of itself in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acquaintance {
+    pub(crate) is_fresh: bool,
+    /// The reading of its clock.
+    pub(crate) clock: Reading,
 }
 
 /// A message to the replica's thread.

@@ -18,5 +18,6 @@ pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod replica_thread;
 pub(crate) mod shared;
+pub(crate) mod status;
 pub(crate) mod supply_thread;
 pub(crate) mod work;

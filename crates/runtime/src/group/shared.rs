@@ -13,8 +13,8 @@ use bezant_types::{LogIndex, MovementNumber};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Semaphore, watch};
 
-use crate::cluster::ClusterStatus;
 use crate::group::metrics::{Metrics, seconds};
+use crate::group::status::ClusterStatus;
 
 /// A replica with any engine.
 pub(crate) type DrivenReplica<M> = Replica<M, Box<dyn Engine + Send>>;

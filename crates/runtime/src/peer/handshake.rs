@@ -26,7 +26,7 @@ use thiserror::Error;
 use super::frame;
 use super::incarnation::Incarnation;
 use crate::clock::{Clock, Reading};
-use crate::cluster::draw;
+use crate::draw::draw;
 use crate::group::directory::Claim;
 
 /// The version of the protocol between nodes; nodes of different versions refuse each other.

@@ -2,4 +2,6 @@
 
 mod claim;
 pub(crate) mod file_disk;
+pub(crate) mod identity;
+pub(crate) mod options;
 mod os_error;
