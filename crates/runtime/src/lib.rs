@@ -1,8 +1,8 @@
 //! The threads, the disk and the clock that drive a replica, for any state machine.
 //!
 //! [`start`] opens a data folder and starts its node. [`Running::handle`] returns a [`Handle`], the only way
-//! to the replica. The threads that drive the replica are in `group`, the data folder is in `process`, and the
-//! connections to other nodes are in `peer`.
+//! to the replica. `process` has the node and its data folder, `group` the replica and the threads that drive
+//! it, `peer` the connections to other nodes.
 //!
 //! Always holds: the replica's thread never waits for the network, and never for the disk, except to store a
 //! small record (a list of members, the right to vote, a conflict). A failed write stops all writes for good.
@@ -15,7 +15,6 @@ mod group;
 mod peer;
 mod process;
 mod refusal;
-mod start;
 mod start_error;
 
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
@@ -23,12 +22,13 @@ pub use bezant_recovery::Machine;
 pub use bezant_replica::{Consistency, NoState, ReplicaOptions};
 pub use clock::Clock;
 pub use error::{ExecuteError, ReadError};
+pub use group::StartReport;
 pub use group::handle::Handle;
 pub use group::message::{Committed, Read};
 pub use group::shared::Health;
 pub use group::status::{ClusterStatus, NodeStatus};
 pub use process::file_disk::FileDisk;
 pub use process::options::{ClusterOptions, Options};
+pub use process::{Running, start, start_member, start_member_on, start_on};
 pub use refusal::Removal;
-pub use start::{Running, StartReport, start, start_member, start_member_on, start_on};
 pub use start_error::StartError;

@@ -1,23 +1,279 @@
 //! One group on this node: its replica, and the threads that drive it.
 //!
-//! Each thread owns one thing and communicates by messages: the replica (`replica_thread`), the log
-//! (`log_thread`), the history and its indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of
-//! old rows (`fetch_thread`), answers to lagging replicas (`supply_thread`).
+//! [`start`] recovers the state from the disk (`recover`) and starts the threads. Each thread owns one thing
+//! and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history and its
+//! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_thread`), answers
+//! to lagging replicas (`supply_thread`).
+//!
+//! Always holds: what these threads send to each other is in `message` and `work`, and what they share is in
+//! `shared`. No file of a thread names another.
 
 mod admission;
-pub(crate) mod checkpoint_thread;
+mod checkpoint_thread;
 pub(crate) mod directory;
-pub(crate) mod fetch_thread;
-pub(crate) mod find_members;
+mod fetch_thread;
+mod find_members;
 mod growth;
 pub(crate) mod handle;
-pub(crate) mod history_thread;
-pub(crate) mod log_thread;
-pub(crate) mod membership;
+mod history_thread;
+mod link;
+mod log_thread;
+mod membership;
 pub(crate) mod message;
 pub(crate) mod metrics;
-pub(crate) mod replica_thread;
+mod replica_thread;
 pub(crate) mod shared;
 pub(crate) mod status;
-pub(crate) mod supply_thread;
-pub(crate) mod work;
+mod supply_thread;
+mod work;
+
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bezant_consensus::{Engine, EngineOptions, EngineState, Solo};
+use bezant_recovery::{Machine, Mode, Recovered, Repair, Supplier, recover};
+use bezant_replica::{Input, Replica, ReplicaOptions, Restored};
+use bezant_storage::disk::Disk;
+use bezant_storage::log::CutTail;
+use bezant_storage::record::{reserve_space, restore_records};
+use bezant_types::{HistoryPosition, LogIndex};
+
+use crate::clock::{check_alone, warn_if_late};
+use crate::draw::draw;
+use crate::peer::Peers;
+use crate::process::identity::identify;
+use crate::process::options::{ClusterOptions, Options};
+use crate::process::thread::{Urgency, spawn};
+use crate::start_error::StartError;
+use checkpoint_thread::CheckpointThread;
+use directory::Directory;
+use find_members::find_members;
+use handle::Handle;
+use history_thread::{HistoryThread, Waiting, run_jobs};
+use link::{Link, connect};
+use log_thread::{LogThread, Taken, run_preparer};
+use message::Message;
+use metrics::Metrics;
+use replica_thread::{ClockGuard, ReplicaThread};
+use shared::{DrivenReplica, Shared};
+use work::Workers;
+
+/// What a start found.
+#[derive(Clone, Debug)]
+pub struct StartReport {
+    /// True when nothing was ever on this disk, and the node is alone or belongs to a cluster that begins.
+    pub is_new: bool,
+    /// The checkpoint that the state began with; 0 = none.
+    pub checkpoint: LogIndex,
+    /// Log entries applied again after it.
+    pub entries_replayed: u64,
+    /// Rows of the history.
+    pub history: HistoryPosition,
+    /// The end of the log that a crash had torn, and that was never acknowledged.
+    pub cut: Option<CutTail>,
+    /// What was damaged and is fetched from the other nodes.
+    pub repairs: Vec<Repair>,
+    /// True when writes of the log bypass the page cache.
+    pub is_direct: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A group that was started.
+pub(crate) struct Started<M: Machine> {
+    pub(crate) handle: Handle<M>,
+    pub(crate) report: StartReport,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+    /// The connections to the other nodes; `None` for a node that is alone.
+    pub(crate) peers: Option<Arc<Peers>>,
+}
+
+/// Starts a group on its disk: the state is recovered, then the connections and the threads begin.
+pub(crate) fn start<M: Machine>(
+    disk: Arc<dyn Disk>,
+    options: &Options,
+    cluster: Option<ClusterOptions>,
+) -> Result<Started<M>, StartError> {
+    let begin = Instant::now();
+    if cluster.is_some() {
+        for file in restore_records(&*disk)? {
+            tracing::warn!("the disk of this node was damaged: {file} is written again from its copy");
+        }
+    }
+    let mut identity = identify(&disk, cluster.as_ref())?;
+    let members = match (&cluster, &mut identity) {
+        (Some(cluster), Some(identity)) => Some(find_members(&disk, cluster, identity, &options.clock)?),
+        _ => None,
+    };
+    let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
+    if cluster.is_some() && !reserve_space(&*disk)? {
+        tracing::warn!("the disk is full: no space can be kept for votes and lists of members");
+    }
+    let recovered: Recovered<M> = recover(&disk, options.log, mode)?;
+    for repair in &recovered.repairs {
+        tracing::warn!("the disk of this node was damaged: {repair}");
+    }
+    // A repair records in the identity that this disk is no longer admitted, so the identity is read again.
+    let identity = if recovered.repairs.is_empty() { identity } else { identify(&disk, cluster.as_ref())? };
+    // A disk that was repaired has a vote, though it may hold no entry.
+    let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
+    let is_beginning = members.as_ref().is_none_or(|members| members.index == LogIndex(0));
+    let report = StartReport {
+        is_new: is_fresh && is_beginning && recovered.repairs.is_empty(),
+        checkpoint: recovered.checkpoint.0,
+        entries_replayed: recovered.entries_replayed.max(recovered.entries.len() as u64),
+        history: recovered.machine.position(),
+        cut: recovered.cut.clone(),
+        repairs: recovered.repairs.clone(),
+        is_direct: false,
+        elapsed: begin.elapsed(),
+    };
+    let shared = Arc::new(Shared::new(Metrics::new(), recovered.history.reader()));
+    if cluster.is_some() {
+        shared.repair_from_others(Arc::clone(&disk));
+    }
+    let (to_replica, messages) = mpsc::channel();
+    let link = match (cluster, identity, members) {
+        (Some(cluster), Some(identity), Some(members)) => {
+            let addresses = cluster.nodes.iter().cloned();
+            let directory = Directory::new(Arc::clone(&disk), identity, members, addresses, is_fresh);
+            Some(connect(cluster, Arc::new(directory), &options.clock, &to_replica)?)
+        }
+        _ => None,
+    };
+    spawn_all(Parts { disk, options, recovered, report, shared, to_replica, messages, link })
+}
+
+/// Everything that the threads need.
+struct Parts<'options, M: Machine> {
+    disk: Arc<dyn Disk>,
+    options: &'options Options,
+    recovered: Recovered<M>,
+    report: StartReport,
+    shared: Arc<Shared>,
+    to_replica: mpsc::Sender<Message<M>>,
+    messages: mpsc::Receiver<Message<M>>,
+    link: Option<Link>,
+}
+
+/// Makes the engine, and the replica with the recovered state.
+fn make_replica<M: Machine>(
+    recovered: &mut Recovered<M>,
+    options: &Options,
+    link: Option<&Link>,
+) -> Result<DrivenReplica<M>, StartError> {
+    let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
+    let machine = std::mem::take(&mut recovered.machine);
+    let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
+    let Some(link) = link else {
+        let engine: Box<dyn Engine + Send> = Box::new(Solo::new(options.node.node, applied));
+        return Ok(Replica::new(restored, engine, options.node.clone()));
+    };
+    let entries = std::mem::take(&mut recovered.entries);
+    let restored = restored.with_floor(recovered.committed, std::mem::take(&mut recovered.terms));
+    let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
+    let incarnation = draw();
+    let (node, directory) = (link.cluster.node, &link.directory);
+    let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), incarnation);
+    let state = EngineState { vote: recovered.vote, checkpoint, entries, committed: recovered.committed };
+    let engine = bezant_engines::begin(directory.engine(), &engine_options, state);
+    let engine = engine.ok_or(StartError::Entries)?;
+    let node_options = ReplicaOptions { node, is_alone: false, incarnation, ..options.node.clone() };
+    let mut replica = Replica::new(restored, engine, node_options);
+    if let Some(conflict) = recovered.conflict {
+        replica.handle(options.clock.now(), Input::Stopped(conflict));
+        tracing::error!("{}", replica.read_only_reason().unwrap_or_default());
+    }
+    Ok(replica)
+}
+
+fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> {
+    let Parts { disk, options, mut recovered, report, shared, to_replica, messages, link } = parts;
+    let replica = make_replica(&mut recovered, options, link.as_ref())?;
+    let clock = check_clock(&replica, options, link.as_ref())?;
+    let Recovered { store, history, log, votes, .. } = recovered;
+    let (to_log, log_work) = mpsc::channel();
+    let (to_fetch, fetches) = mpsc::channel();
+    let ((to_history, history_work), (to_checkpoint, checkpoint_work)) = (mpsc::channel(), mpsc::channel());
+    let ((to_jobs, jobs), (to_supply, supplies)) = (mpsc::channel(), mpsc::channel());
+    let handle = Handle { replica: to_replica.clone(), shared: Arc::clone(&shared) };
+
+    let (prepare, prepare_requests) = mpsc::sync_channel(1);
+    let preparer = log.preparer();
+    let supplier = Supplier::new(Arc::clone(&disk), store.clone(), history.reader());
+
+    let log = LogThread {
+        log,
+        votes,
+        disk: Arc::clone(&disk),
+        shared: Arc::clone(&shared),
+        replica: to_replica.clone(),
+        prepare,
+        space_kept: options.space_kept,
+        is_pressed: false,
+        is_member: link.is_some(),
+        work: log_work,
+        taken: Taken::default(),
+    };
+    let history = HistoryThread {
+        history,
+        shared: Arc::clone(&shared),
+        replica: to_replica.clone(),
+        jobs: to_jobs,
+        is_pressed: false,
+        waiting: Waiting::default(),
+    };
+    let checkpoint = CheckpointThread {
+        store,
+        disk,
+        terms: None,
+        shared: Arc::clone(&shared),
+        replica: to_replica.clone(),
+        history: to_history.clone(),
+        log: to_log.clone(),
+    };
+    let workers =
+        Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
+    let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
+    let (for_fetch, for_supply) = ((Arc::clone(&shared), to_replica), Arc::clone(&shared));
+    let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
+    let membership = link.map(|link| link.into_membership(to_supply, replica.no_state(), &options.clock));
+    if let Some(membership) = &membership {
+        shared.cluster.send_replace(membership.status());
+    }
+    let thread = ReplicaThread::new(replica, membership, shared, workers, clock);
+    let mut threads = vec![
+        spawn("log", Urgency::Request, move || log.run())?,
+        spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
+        spawn("fetch", Urgency::Request, move || {
+            fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1);
+        })?,
+        spawn("history", Urgency::Soon, move || history.run(&history_work))?,
+        spawn("index", Urgency::Later, move || run_jobs(&jobs, &to_history))?,
+        spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
+        spawn("node", Urgency::Request, move || thread.run(&messages))?,
+    ];
+    if let Some(peers) = peers.clone() {
+        threads.push(spawn("supply", Urgency::Later, move || {
+            supply_thread::run(supplier, &for_supply, &peers, &supplies);
+        })?);
+    }
+    Ok(Started { handle, report, threads, peers })
+}
+
+/// Compares the clock with the ledger, for a node that is alone or the only voter: there is no other clock to
+/// compare with.
+fn check_clock(
+    replica: &DrivenReplica<impl Machine>,
+    options: &Options,
+    link: Option<&Link>,
+) -> Result<ClockGuard, StartError> {
+    let (clock, ledger) = (options.clock.now().wall, replica.time());
+    let is_alone = link.is_none_or(|link| replica.members().voters().eq([link.cluster.node]));
+    if is_alone && !options.is_clock_accepted {
+        check_alone(clock, ledger)?;
+    }
+    warn_if_late(clock, ledger);
+    Ok(ClockGuard::new(options.clock.clone(), options.is_clock_accepted))
+}

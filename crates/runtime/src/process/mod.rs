@@ -1,7 +1,172 @@
-//! What the groups of one process share: the data folder on the real disk.
+//! A node of this process: started on its data folder, and stopped.
+//!
+//! What the groups of a process share is here: the data folder on the real disk, its identity, the options,
+//! and how threads are started. A process has one group today.
 
 mod claim;
 pub(crate) mod file_disk;
 pub(crate) mod identity;
 pub(crate) mod options;
 mod os_error;
+pub(crate) mod thread;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bezant_recovery::Machine;
+use bezant_storage::disk::{Disk, DiskError};
+
+use crate::group::handle::Handle;
+use crate::group::message::Message;
+use crate::group::{self, StartReport, Started};
+use crate::peer::Peers;
+use crate::start_error::StartError;
+use file_disk::FileDisk;
+use options::{ClusterOptions, Options};
+
+/// A node with its threads. Dropping it stops the node; [`stop`](Self::stop) also waits until it has ended.
+#[derive(Debug)]
+pub struct Running<M: Machine> {
+    handle: Handle<M>,
+    report: StartReport,
+    threads: Vec<JoinHandle<()>>,
+    peers: Option<Arc<Peers>>,
+}
+
+impl<M: Machine> Running<M> {
+    /// The handle of the node.
+    pub fn handle(&self) -> Handle<M> {
+        self.handle.clone()
+    }
+
+    /// What the start found.
+    pub const fn report(&self) -> &StartReport {
+        &self.report
+    }
+
+    /// Finishes what is in flight, ends all threads and unlocks the folder. Blocks for up to about ten
+    /// seconds; requests meanwhile are refused with the reason that the node is stopping.
+    pub fn stop(mut self) {
+        self.announce_stop();
+        for thread in std::mem::take(&mut self.threads) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the node ended by a panic");
+            }
+        }
+        if let Some(peers) = self.peers.take() {
+            peers.stop();
+        }
+    }
+
+    /// Announces the stop in the shared state and to the replica's thread. If that thread has ended already,
+    /// the log's thread may still wait for space; it reads the shared state.
+    fn announce_stop(&self) {
+        self.handle.shared.announce_stop();
+        drop(self.handle.replica.send(Message::Stop));
+    }
+}
+
+impl<M: Machine> Drop for Running<M> {
+    fn drop(&mut self) {
+        self.announce_stop();
+    }
+}
+
+/// Starts a node that is alone on a folder; returns when it is ready.
+pub fn start<M: Machine>(options: &Options) -> Result<Running<M>, StartError> {
+    start_in(options, None)
+}
+
+/// Starts one node of a cluster on a folder; returns when it has begun to dial the others.
+pub fn start_member<M: Machine>(
+    options: &Options,
+    cluster: ClusterOptions,
+) -> Result<Running<M>, StartError> {
+    start_in(options, Some(cluster))
+}
+
+fn start_in<M: Machine>(
+    options: &Options,
+    cluster: Option<ClusterOptions>,
+) -> Result<Running<M>, StartError> {
+    let begin = Instant::now();
+    let disk = Arc::new(open_disk(&options.data_dir)?);
+    let is_direct = disk.is_direct();
+    let mut running = group_on(disk, options, cluster)?;
+    running.report.is_direct = is_direct;
+    running.report.elapsed = begin.elapsed();
+    Ok(running)
+}
+
+/// How long a stopped node of this process may keep its folder locked: a read may still be under way.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the folder, after an earlier node of this process has released it.
+fn open_disk(folder: &Path) -> Result<FileDisk, DiskError> {
+    let begun = Instant::now();
+    loop {
+        match FileDisk::open(folder) {
+            Err(DiskError::Locked { holder: Some(holder), .. })
+                if holder == std::process::id() && begun.elapsed() < RELEASE_TIMEOUT =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Starts a node that is alone on any disk, for example a faulty one; the folder of the options is not used.
+pub fn start_on<M: Machine>(disk: Arc<dyn Disk>, options: &Options) -> Result<Running<M>, StartError> {
+    group_on(disk, options, None)
+}
+
+/// Starts one node of a cluster on any disk; the folder of the options is not used.
+pub fn start_member_on<M: Machine>(
+    disk: Arc<dyn Disk>,
+    options: &Options,
+    cluster: ClusterOptions,
+) -> Result<Running<M>, StartError> {
+    group_on(disk, options, Some(cluster))
+}
+
+fn group_on<M: Machine>(
+    disk: Arc<dyn Disk>,
+    options: &Options,
+    cluster: Option<ClusterOptions>,
+) -> Result<Running<M>, StartError> {
+    let Started { handle, report, threads, peers } = group::start(disk, options, cluster)?;
+    Ok(Running { handle, report, threads, peers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::metrics::Metrics;
+    use crate::group::shared::{Health, Shared};
+    use bezant_ledger::Ledger;
+    use bezant_storage::{History, MemoryDisk};
+    use bezant_types::{HistoryPosition, LogIndex};
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_stop_is_announced_after_the_replicas_thread_ended() {
+        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let handle = Handle::<Ledger> { replica: mpsc::channel().0, shared: Arc::clone(&shared) };
+        let report = StartReport {
+            is_new: true,
+            checkpoint: LogIndex(0),
+            entries_replayed: 0,
+            history: HistoryPosition::default(),
+            cut: None,
+            repairs: Vec::new(),
+            is_direct: false,
+            elapsed: Duration::ZERO,
+        };
+        Running { handle, report, threads: Vec::new(), peers: None }.stop();
+        assert_eq!(*shared.health.borrow(), Health::Stopping);
+    }
+}
