@@ -6,8 +6,12 @@
 mod claim;
 pub(crate) mod file_disk;
 pub(crate) mod identity;
+#[expect(dead_code, reason = "the tasks come to it one by one")]
+pub(crate) mod mailbox;
 pub(crate) mod options;
 mod os_error;
+#[expect(dead_code, reason = "the tasks come to it one by one")]
+pub(crate) mod pool;
 pub(crate) mod thread;
 
 use std::path::Path;
