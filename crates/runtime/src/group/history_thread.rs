@@ -133,7 +133,7 @@ impl<M: Machine> HistoryThread<M> {
                 // Readers see the rows even when they could not be written.
                 let position = self.shared.reader.position();
                 metrics.history_movements.set(gauge(position.movements));
-                self.shared.visible.send_replace(MovementNumber(position.movements));
+                self.shared.show_rows(MovementNumber(position.movements));
                 self.note_written(appended, count)?;
             }
             HistoryWork::Install { from, until, bytes } => {

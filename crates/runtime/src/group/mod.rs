@@ -2,7 +2,7 @@
 //!
 //! [`start`] recovers the state from the disk (`recover`) and starts the threads. Each thread owns one thing
 //! and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history and its
-//! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_thread`), answers
+//! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_task`), answers
 //! to lagging replicas (`supply_thread`).
 //!
 //! Always holds: what these threads send to each other is in `message` and `work`, and what they share is in
@@ -11,7 +11,7 @@
 mod admission;
 mod checkpoint_thread;
 pub(crate) mod directory;
-mod fetch_thread;
+mod fetch_task;
 mod find_members;
 mod growth;
 pub(crate) mod handle;
@@ -43,11 +43,14 @@ use crate::clock::{check_alone, warn_if_late};
 use crate::draw::draw;
 use crate::peer::Peers;
 use crate::process::identity::identify;
+use crate::process::mailbox::mailbox;
 use crate::process::options::{ClusterOptions, Options};
+use crate::process::pool::{Place, Pools, Slot};
 use crate::process::thread::{Urgency, spawn};
 use crate::start_error::StartError;
 use checkpoint_thread::CheckpointThread;
 use directory::Directory;
+use fetch_task::FetchTask;
 use find_members::find_members;
 use handle::Handle;
 use history_thread::{HistoryThread, Waiting, run_jobs};
@@ -84,6 +87,8 @@ pub struct StartReport {
 pub(crate) struct Started<M: Machine> {
     pub(crate) handle: Handle<M>,
     pub(crate) report: StartReport,
+    /// The tasks, in the order in which they end.
+    pub(crate) tasks: Vec<Arc<Slot>>,
     pub(crate) threads: Vec<JoinHandle<()>>,
     /// The connections to the other nodes; `None` for a node that is alone.
     pub(crate) peers: Option<Arc<Peers>>,
@@ -91,6 +96,7 @@ pub(crate) struct Started<M: Machine> {
 
 /// Starts a group on its disk: the state is recovered, then the connections and the threads begin.
 pub(crate) fn start<M: Machine>(
+    pools: &Pools,
     disk: Arc<dyn Disk>,
     options: &Options,
     cluster: Option<ClusterOptions>,
@@ -142,13 +148,14 @@ pub(crate) fn start<M: Machine>(
         }
         _ => None,
     };
-    spawn_all(Parts { disk, options, recovered, report, shared, to_replica, messages, link })
+    spawn_all(Parts { pools, disk, options, recovered, report, shared, to_replica, messages, link })
 }
 
 /// Everything that the threads need.
-struct Parts<'options, M: Machine> {
+struct Parts<'process, M: Machine> {
+    pools: &'process Pools,
     disk: Arc<dyn Disk>,
-    options: &'options Options,
+    options: &'process Options,
     recovered: Recovered<M>,
     report: StartReport,
     shared: Arc<Shared>,
@@ -189,12 +196,14 @@ fn make_replica<M: Machine>(
 }
 
 fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> {
-    let Parts { disk, options, mut recovered, report, shared, to_replica, messages, link } = parts;
+    let Parts { pools, disk, options, mut recovered, report, shared, to_replica, messages, link } = parts;
     let replica = make_replica(&mut recovered, options, link.as_ref())?;
     let clock = check_clock(&replica, options, link.as_ref())?;
     let Recovered { store, history, log, votes, .. } = recovered;
     let (to_log, log_work) = mpsc::channel();
-    let (to_fetch, fetches) = mpsc::channel();
+    let fetch_slot = pools.slot(Place::Read);
+    let (to_fetch, fetches) = mailbox(&fetch_slot);
+    shared.wake_on_rows(&fetch_slot);
     let ((to_history, history_work), (to_checkpoint, checkpoint_work)) = (mpsc::channel(), mpsc::channel());
     let ((to_jobs, jobs), (to_supply, supplies)) = (mpsc::channel(), mpsc::channel());
     let handle = Handle { replica: to_replica.clone(), shared: Arc::clone(&shared) };
@@ -235,8 +244,8 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     };
     let workers =
         Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
-    let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
-    let (for_fetch, for_supply) = ((Arc::clone(&shared), to_replica), Arc::clone(&shared));
+    let fetch = FetchTask::new(Arc::clone(&shared), fetches, to_replica);
+    let for_supply = Arc::clone(&shared);
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
     let membership = link.map(|link| link.into_membership(to_supply, replica.no_state(), &options.clock));
     if let Some(membership) = &membership {
@@ -246,9 +255,6 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let mut threads = vec![
         spawn("log", Urgency::Request, move || log.run())?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
-        spawn("fetch", Urgency::Request, move || {
-            fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1);
-        })?,
         spawn("history", Urgency::Soon, move || history.run(&history_work))?,
         spawn("index", Urgency::Later, move || run_jobs(&jobs, &to_history))?,
         spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
@@ -259,7 +265,8 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
             supply_thread::run(supplier, &for_supply, &peers, &supplies);
         })?);
     }
-    Ok(Started { handle, report, threads, peers })
+    fetch_slot.begin(Box::new(fetch))?;
+    Ok(Started { handle, report, tasks: vec![fetch_slot], threads, peers })
 }
 
 /// Compares the clock with the ledger, for a node that is alone or the only voter: there is no other clock to

@@ -243,7 +243,7 @@ impl<M: Machine> ReplicaThread<M> {
         if is_installed {
             // Readers that wait for the rows of a peer's checkpoint see them from now on.
             let position = self.driven.shared.reader.position();
-            self.driven.shared.visible.send_replace(MovementNumber(position.movements));
+            self.driven.shared.show_rows(MovementNumber(position.movements));
         }
         if changes_health {
             self.driven.publish_health();
@@ -304,7 +304,7 @@ impl<M: Machine> ReplicaThread<M> {
             Output::Fetch { index, term, prefetch } => {
                 self.driven.shared.metrics.fetches.inc();
                 self.driven.shared.metrics.fetched_keys.inc_by(prefetch.keys.len() as u64);
-                send(&self.workers.fetch, Fetch { index, term, prefetch });
+                drop(self.workers.fetch.send(Fetch { index, term, prefetch }));
             }
             Output::Rows(rows) => {
                 self.driven.shared.metrics.entries.inc();
@@ -494,6 +494,8 @@ mod tests {
     use crate::clock::{AHEAD_MAX, Clock};
     use crate::group::metrics::Metrics;
     use crate::group::shared::Health;
+    use crate::process::mailbox::mailbox;
+    use crate::process::pool::tests::detached;
     use bezant_consensus::{Engine, Solo, WriteNumber};
     use bezant_ledger::{Event, Ledger, Operation, ToCommand};
     use bezant_replica::{Replica, ReplicaOptions, Restored};
@@ -513,7 +515,7 @@ mod tests {
         let replica = Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, options);
         let workers = Workers {
             log: mpsc::channel().0,
-            fetch: mpsc::channel().0,
+            fetch: mailbox(&detached()).0,
             history: mpsc::channel().0,
             checkpoint: mpsc::channel().0,
         };

@@ -1,7 +1,7 @@
 //! The state that the handles and threads of one group share, and the names that several of them use.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::Engine;
@@ -9,12 +9,13 @@ use bezant_replica::{NoState, Replica};
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{HistoryError, HistoryReader};
-use bezant_types::{LogIndex, MovementNumber};
+use bezant_types::{HistoryPosition, LogIndex, MovementNumber};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Semaphore, watch};
 
 use crate::group::metrics::{Metrics, seconds};
 use crate::group::status::ClusterStatus;
+use crate::process::pool::Slot;
 
 /// A replica with any engine.
 pub(crate) type DrivenReplica<M> = Replica<M, Box<dyn Engine + Send>>;
@@ -58,6 +59,10 @@ pub(crate) struct Shared {
     /// The node's view of the cluster.
     pub(crate) cluster: watch::Sender<ClusterStatus>,
     pub(crate) reader: HistoryReader,
+    /// The task that waits for rows of the history.
+    row_waiter: OnceLock<Arc<Slot>>,
+    /// True while it waits.
+    awaits_rows: AtomicBool,
     /// Commands sent to the replica's thread and not answered, and the bytes of their bodies.
     pub(super) commands: AtomicUsize,
     pub(super) bytes: AtomicUsize,
@@ -82,6 +87,8 @@ impl Shared {
             applied: watch::Sender::new(LogIndex(0)),
             cluster: watch::Sender::new(ClusterStatus::alone()),
             reader,
+            row_waiter: OnceLock::new(),
+            awaits_rows: AtomicBool::new(false),
             commands: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             rows_without_space: AtomicUsize::new(0),
@@ -107,6 +114,35 @@ impl Shared {
     /// replica's thread has ended.
     pub(crate) fn announce_stop(&self) {
         self.health.send_replace(Health::Stopping);
+    }
+
+    /// From now on, the task in this slot runs when rows come for which it waits: see
+    /// [`has_rows`](Self::has_rows). One task only.
+    pub(crate) fn wake_on_rows(&self, slot: &Arc<Slot>) {
+        let is_first = self.row_waiter.set(Arc::clone(slot)).is_ok();
+        assert!(is_first, "one task waits for rows");
+    }
+
+    /// True when readers see the rows up to this position. If not, the task that waits for rows runs again when
+    /// there are more.
+    pub(crate) fn has_rows(&self, position: HistoryPosition) -> bool {
+        if self.reader.position().reaches(position) {
+            return true;
+        }
+        self.awaits_rows.store(true, Ordering::Release);
+        // The reader's lock orders this look and an append: rows that it does not see are shown after the flag.
+        self.reader.position().reaches(position)
+    }
+
+    /// Shows rows to readers that wait for them; the history has them already.
+    pub(crate) fn show_rows(&self, movements: MovementNumber) {
+        self.visible.send_replace(movements);
+        if self.awaits_rows.load(Ordering::Acquire)
+            && self.awaits_rows.swap(false, Ordering::AcqRel)
+            && let Some(slot) = self.row_waiter.get()
+        {
+            slot.wake();
+        }
     }
 
     /// Sets the number of rows of the history that wait for space.

@@ -9,11 +9,13 @@ use bezant_storage::{Finished, HistoryError};
 use bezant_types::{FetchKey, HistoryPosition, HistoryRows, LogIndex, Nanos, NodeId, Term};
 use bytes::Bytes;
 
-/// The senders of the replica's thread to the other threads.
+use crate::process::mailbox::Sender;
+
+/// The senders of the replica's thread to the other threads and tasks.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pub(crate) log: mpsc::Sender<LogWork>,
-    pub(crate) fetch: mpsc::Sender<Fetch>,
+    pub(crate) fetch: Sender<Fetch>,
     pub(crate) history: mpsc::Sender<HistoryWork>,
     pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
 }

@@ -6,7 +6,6 @@
 mod claim;
 pub(crate) mod file_disk;
 pub(crate) mod identity;
-#[expect(dead_code, reason = "the tasks come to it one by one")]
 pub(crate) mod mailbox;
 pub(crate) mod options;
 mod os_error;
@@ -29,14 +28,18 @@ use crate::peer::Peers;
 use crate::start_error::StartError;
 use file_disk::FileDisk;
 use options::{ClusterOptions, Options};
+use pool::{Pools, Slot};
 
 /// A node with its threads. Dropping it stops the node; [`stop`](Self::stop) also waits until it has ended.
 #[derive(Debug)]
 pub struct Running<M: Machine> {
     handle: Handle<M>,
     report: StartReport,
+    tasks: Vec<Arc<Slot>>,
     threads: Vec<JoinHandle<()>>,
     peers: Option<Arc<Peers>>,
+    /// The threads that run the tasks; `None` after the stop.
+    pools: Option<Pools>,
 }
 
 impl<M: Machine> Running<M> {
@@ -54,6 +57,7 @@ impl<M: Machine> Running<M> {
     /// seconds; requests meanwhile are refused with the reason that the node is stopping.
     pub fn stop(mut self) {
         self.announce_stop();
+        self.tasks.iter().for_each(|task| task.join());
         for thread in std::mem::take(&mut self.threads) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the node ended by a panic");
@@ -61,6 +65,9 @@ impl<M: Machine> Running<M> {
         }
         if let Some(peers) = self.peers.take() {
             peers.stop();
+        }
+        if let Some(pools) = self.pools.take() {
+            pools.stop();
         }
     }
 
@@ -141,8 +148,9 @@ fn group_on<M: Machine>(
     options: &Options,
     cluster: Option<ClusterOptions>,
 ) -> Result<Running<M>, StartError> {
-    let Started { handle, report, threads, peers } = group::start(disk, options, cluster)?;
-    Ok(Running { handle, report, threads, peers })
+    let pools = Pools::new();
+    let Started { handle, report, tasks, threads, peers } = group::start(&pools, disk, options, cluster)?;
+    Ok(Running { handle, report, tasks, threads, peers, pools: Some(pools) })
 }
 
 #[cfg(test)]
@@ -170,7 +178,7 @@ mod tests {
             is_direct: false,
             elapsed: Duration::ZERO,
         };
-        Running { handle, report, threads: Vec::new(), peers: None }.stop();
+        Running { handle, report, tasks: Vec::new(), threads: Vec::new(), peers: None, pools: None }.stop();
         assert_eq!(*shared.health.borrow(), Health::Stopping);
     }
 }
