@@ -14,6 +14,7 @@ use crate::group::message::{Acquaintance, Message};
 use crate::group::status::ClusterStatus;
 use crate::group::work::Supply;
 use crate::peer::{PeerEvent, Peers};
+use crate::process::mailbox::Sender;
 use crate::process::options::ClusterOptions;
 use crate::start_error::StartError;
 
@@ -28,7 +29,7 @@ impl Link {
     /// The membership with which a node starts.
     pub(super) fn into_membership(
         self,
-        to_supply: mpsc::Sender<Supply>,
+        to_supply: Sender<Supply>,
         no_state: Option<NoState>,
         clock: &Clock,
     ) -> Membership {

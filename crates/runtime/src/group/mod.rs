@@ -3,7 +3,7 @@
 //! [`start`] recovers the state from the disk (`recover`) and starts the threads. Each thread owns one thing
 //! and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history and its
 //! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_task`), answers
-//! to lagging replicas (`supply_thread`).
+//! to lagging replicas (`supply_task`).
 //!
 //! Always holds: what these threads send to each other is in `message` and `work`, and what they share is in
 //! `shared`. No file of a thread names another.
@@ -24,7 +24,7 @@ pub(crate) mod metrics;
 mod replica_thread;
 pub(crate) mod shared;
 pub(crate) mod status;
-mod supply_thread;
+mod supply_task;
 mod work;
 
 use std::sync::{Arc, mpsc};
@@ -60,6 +60,7 @@ use message::Message;
 use metrics::Metrics;
 use replica_thread::{ClockGuard, ReplicaThread};
 use shared::{DrivenReplica, Shared};
+use supply_task::SupplyTask;
 use work::Workers;
 
 /// What a start found.
@@ -205,7 +206,9 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let (to_fetch, fetches) = mailbox(&fetch_slot);
     shared.wake_on_rows(&fetch_slot);
     let ((to_history, history_work), (to_checkpoint, checkpoint_work)) = (mpsc::channel(), mpsc::channel());
-    let ((to_jobs, jobs), (to_supply, supplies)) = (mpsc::channel(), mpsc::channel());
+    let (to_jobs, jobs) = mpsc::channel();
+    let supply_slot = pools.slot(Place::Later);
+    let (to_supply, supplies) = mailbox(&supply_slot);
     let handle = Handle { replica: to_replica.clone(), shared: Arc::clone(&shared) };
 
     let (prepare, prepare_requests) = mpsc::sync_channel(1);
@@ -252,7 +255,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
         shared.cluster.send_replace(membership.status());
     }
     let thread = ReplicaThread::new(replica, membership, shared, workers, clock);
-    let mut threads = vec![
+    let threads = vec![
         spawn("log", Urgency::Request, move || log.run())?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
         spawn("history", Urgency::Soon, move || history.run(&history_work))?,
@@ -260,13 +263,12 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
         spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
         spawn("node", Urgency::Request, move || thread.run(&messages))?,
     ];
+    let mut tasks = vec![fetch_slot.begin(Box::new(fetch))?];
     if let Some(peers) = peers.clone() {
-        threads.push(spawn("supply", Urgency::Later, move || {
-            supply_thread::run(supplier, &for_supply, &peers, &supplies);
-        })?);
+        let task = SupplyTask { supplier, shared: for_supply, peers, work: supplies };
+        tasks.push(supply_slot.begin(Box::new(task))?);
     }
-    fetch_slot.begin(Box::new(fetch))?;
-    Ok(Started { handle, report, tasks: vec![fetch_slot], threads, peers })
+    Ok(Started { handle, report, tasks, threads, peers })
 }
 
 /// Compares the clock with the ledger, for a node that is alone or the only voter: there is no other clock to

@@ -167,18 +167,20 @@ impl Slot {
         })
     }
 
-    /// Begins the task of this slot, which then runs for the first time.
+    /// Begins the task of this slot, which then runs for the first time; returns the slot.
     ///
     /// # Errors When the pool has no thread yet and none can be started; the task is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, task: Box<dyn Task>) -> Result<(), StartError> {
+    pub(crate) fn begin(self: &Arc<Self>, task: Box<dyn Task>) -> Result<Arc<Self>, StartError> {
         let before = self.task.lock().unwrap_or_else(PoisonError::into_inner).replace(task);
         assert!(before.is_none(), "a slot has one task");
-        let begun = self.pool.add(self);
-        if begun.is_err() {
-            // Dropped without a lock: a task that is dropped may wake others.
-            drop(self.take());
+        match self.pool.add(self) {
+            Ok(()) => Ok(Arc::clone(self)),
+            Err(error) => {
+                // Dropped without a lock: a task that is dropped may wake others.
+                drop(self.take());
+                Err(error)
+            }
         }
-        begun
     }
 
     /// Schedules the task, unless a run that has not begun yet is scheduled already.
