@@ -15,6 +15,7 @@ use crate::group::message::Message;
 use crate::group::metrics::gauge;
 use crate::group::shared::{Shared, observe};
 use crate::group::work::{CheckpointWork, HistoryWork, LogWork};
+use crate::process::mailbox::Sender;
 
 pub(crate) struct CheckpointThread<M: Machine> {
     pub(crate) store: CheckpointStore,
@@ -23,7 +24,7 @@ pub(crate) struct CheckpointThread<M: Machine> {
     pub(crate) terms: Option<Terms>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) replica: mpsc::Sender<Message<M>>,
-    pub(crate) history: mpsc::Sender<HistoryWork>,
+    pub(crate) history: Sender<HistoryWork>,
     pub(crate) log: mpsc::Sender<LogWork>,
 }
 
@@ -162,7 +163,7 @@ impl<M: Machine> CheckpointThread<M> {
         answer.recv().ok()
     }
 
-    /// `None` when the history's thread has ended: it has reported why.
+    /// `None` when the history has failed, or its task has ended: it has reported why.
     fn flush_history(&self) -> Option<HistoryPosition> {
         let (reply, answer) = mpsc::channel();
         self.history.send(HistoryWork::Flush(reply)).ok()?;

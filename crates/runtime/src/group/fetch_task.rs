@@ -70,7 +70,7 @@ impl<M: Machine> Task for FetchTask<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::history_thread::tests::movements;
+    use crate::group::history_task::tests::movements;
     use crate::group::metrics::Metrics;
     use crate::process::mailbox::mailbox;
     use crate::process::pool::{Place, Pools};

@@ -2,7 +2,7 @@
 //!
 //! [`start`] recovers the state from the disk (`recover`) and starts the threads. Each thread owns one thing
 //! and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history and its
-//! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_task`), answers
+//! indexes (`history_task`, `index_task`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_task`), answers
 //! to lagging replicas (`supply_task`).
 //!
 //! Always holds: what these threads send to each other is in `message` and `work`, and what they share is in
@@ -15,7 +15,8 @@ mod fetch_task;
 mod find_members;
 mod growth;
 pub(crate) mod handle;
-mod history_thread;
+mod history_task;
+mod index_task;
 mod link;
 mod log_thread;
 mod membership;
@@ -53,7 +54,8 @@ use directory::Directory;
 use fetch_task::FetchTask;
 use find_members::find_members;
 use handle::Handle;
-use history_thread::{HistoryThread, Waiting, run_jobs};
+use history_task::HistoryTask;
+use index_task::IndexTask;
 use link::{Link, connect};
 use log_thread::{LogThread, Taken, run_preparer};
 use message::Message;
@@ -205,8 +207,10 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let fetch_slot = pools.slot(Place::Read);
     let (to_fetch, fetches) = mailbox(&fetch_slot);
     shared.wake_on_rows(&fetch_slot);
-    let ((to_history, history_work), (to_checkpoint, checkpoint_work)) = (mpsc::channel(), mpsc::channel());
-    let (to_jobs, jobs) = mpsc::channel();
+    let (history_slot, index_slot) = (pools.slot(Place::Soon), pools.slot(Place::Later));
+    let (to_history, history_work) = mailbox(&history_slot);
+    let (to_index, jobs) = mailbox(&index_slot);
+    let (to_checkpoint, checkpoint_work) = mpsc::channel();
     let supply_slot = pools.slot(Place::Later);
     let (to_supply, supplies) = mailbox(&supply_slot);
     let handle = Handle { replica: to_replica.clone(), shared: Arc::clone(&shared) };
@@ -228,14 +232,8 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
         work: log_work,
         taken: Taken::default(),
     };
-    let history = HistoryThread {
-        history,
-        shared: Arc::clone(&shared),
-        replica: to_replica.clone(),
-        jobs: to_jobs,
-        is_pressed: false,
-        waiting: Waiting::default(),
-    };
+    let history = HistoryTask::new(history, Arc::clone(&shared), to_replica.clone(), to_index, history_work);
+    let index = IndexTask { jobs, history: to_history.clone() };
     let checkpoint = CheckpointThread {
         store,
         disk,
@@ -245,8 +243,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
         history: to_history.clone(),
         log: to_log.clone(),
     };
-    let workers =
-        Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
+    let workers = Workers { log: to_log, fetch: to_fetch, history: to_history, checkpoint: to_checkpoint };
     let fetch = FetchTask::new(Arc::clone(&shared), fetches, to_replica);
     let for_supply = Arc::clone(&shared);
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
@@ -258,12 +255,14 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let threads = vec![
         spawn("log", Urgency::Request, move || log.run())?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
-        spawn("history", Urgency::Soon, move || history.run(&history_work))?,
-        spawn("index", Urgency::Later, move || run_jobs(&jobs, &to_history))?,
         spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
         spawn("node", Urgency::Request, move || thread.run(&messages))?,
     ];
-    let mut tasks = vec![fetch_slot.begin(Box::new(fetch))?];
+    let mut tasks = vec![
+        fetch_slot.begin(Box::new(fetch))?,
+        history_slot.begin(Box::new(history))?,
+        index_slot.begin(Box::new(index))?,
+    ];
     if let Some(peers) = peers.clone() {
         let task = SupplyTask { supplier, shared: for_supply, peers, work: supplies };
         tasks.push(supply_slot.begin(Box::new(task))?);

@@ -98,9 +98,8 @@ impl<M: Machine> ReplicaThread<M> {
         self.serve(messages);
         // A handle may outlive the node.
         self.driven.shared.release_disk();
-        // The history thread and the index thread hold senders to each other, so one of them must receive a
-        // stop.
-        send(&self.workers.history, HistoryWork::Stop);
+        // The history's task and the index task hold senders to each other, so one of them must receive a stop.
+        drop(self.workers.history.send(HistoryWork::Stop));
     }
 
     fn serve(&mut self, messages: &mpsc::Receiver<Message<M>>) {
@@ -233,7 +232,7 @@ impl<M: Machine> ReplicaThread<M> {
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
         let is_installed = matches!(input, Input::Installed);
         if let Input::Pressure(reason) = &input {
-            send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
+            drop(self.workers.history.send(HistoryWork::Pressure(reason.is_some())));
         }
         let (applied_before, start) = (self.driven.replica.applied(), Instant::now());
         self.driven.handle(input);
@@ -310,7 +309,7 @@ impl<M: Machine> ReplicaThread<M> {
                 self.driven.shared.metrics.entries.inc();
                 let count = rows.movements.len() + rows.refusals.len();
                 self.driven.shared.metrics.history_backlog.inc_by(gauge(count as u64));
-                send(&self.workers.history, HistoryWork::Rows(rows));
+                drop(self.workers.history.send(HistoryWork::Rows(rows)));
             }
             Output::Terms(terms) => send(&self.workers.checkpoint, CheckpointWork::Terms(terms)),
             Output::CheckpointBegin { index, term } => {
@@ -322,7 +321,7 @@ impl<M: Machine> ReplicaThread<M> {
             }
             Output::Release(index) => send(&self.workers.log, LogWork::Release(index)),
             Output::InstallRows { from, until, bytes } => {
-                send(&self.workers.history, HistoryWork::Install { from, until, bytes });
+                drop(self.workers.history.send(HistoryWork::Install { from, until, bytes }));
             }
             Output::InstallCheckpoint(installable) => {
                 send(&self.workers.checkpoint, CheckpointWork::Install(installable));
@@ -516,7 +515,7 @@ mod tests {
         let workers = Workers {
             log: mpsc::channel().0,
             fetch: mailbox(&detached()).0,
-            history: mpsc::channel().0,
+            history: mailbox(&detached()).0,
             checkpoint: mpsc::channel().0,
         };
         ReplicaThread::new(replica, None, shared, workers, ClockGuard::new(clock, false))

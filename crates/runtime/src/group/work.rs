@@ -16,7 +16,7 @@ use crate::process::mailbox::Sender;
 pub(crate) struct Workers {
     pub(crate) log: mpsc::Sender<LogWork>,
     pub(crate) fetch: Sender<Fetch>,
-    pub(crate) history: mpsc::Sender<HistoryWork>,
+    pub(crate) history: Sender<HistoryWork>,
     pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Fetch {
     pub(crate) prefetch: Prefetch<FetchKey>,
 }
 
-/// Work for the history thread.
+/// Work for the history's task.
 #[derive(Debug)]
 pub(crate) enum HistoryWork {
     Rows(HistoryRows),

@@ -1,8 +1,7 @@
-//! The threads that store what the applied log produced: one appends rows, the other builds index runs.
+//! The task that stores what the applied log produced: it appends rows, and sends index runs to be built.
 
 use std::sync::{Arc, mpsc};
-
-use rustix::process::setpriority_process;
+use std::time::Instant;
 
 use bezant_recovery::Machine;
 use bezant_replica::Input;
@@ -13,6 +12,11 @@ use crate::group::message::Message;
 use crate::group::metrics::gauge;
 use crate::group::shared::{SPACE_RETRY, Shared};
 use crate::group::work::HistoryWork;
+use crate::process::mailbox::{Mailbox, Sender};
+use crate::process::pool::{Next, Task};
+
+/// The most work that is done in one run.
+const WORK_MAX: usize = 4096;
 
 /// Work that waits for space on the disk.
 #[derive(Debug, Default)]
@@ -33,53 +37,69 @@ impl Waiting {
     }
 }
 
-pub(crate) struct HistoryThread<M: Machine> {
-    pub(crate) history: History,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) replica: mpsc::Sender<Message<M>>,
-    pub(crate) jobs: mpsc::Sender<Job>,
+/// Ends when it is sent a stop, or when every sender of work is dropped. When the disk fails, the rows of
+/// entries that were applied before the replica received the failure are still taken into memory, because
+/// readers wait for them.
+pub(crate) struct HistoryTask<M: Machine> {
+    history: History,
+    shared: Arc<Shared>,
+    replica: mpsc::Sender<Message<M>>,
+    jobs: Sender<Job>,
+    work: Mailbox<HistoryWork>,
     /// While true no index is built: merged runs need their space twice, until a checkpoint has passed them.
-    pub(crate) is_pressed: bool,
+    is_pressed: bool,
+    has_failed: bool,
     /// Work that is retried until there is space.
-    pub(crate) waiting: Waiting,
+    waiting: Waiting,
+    /// The time of the next retry, while work waits for space.
+    retry_at: Option<Instant>,
 }
 
-impl<M: Machine> HistoryThread<M> {
-    /// Runs until every sender of work is dropped. When the disk fails, the rows of entries that were applied
-    /// before the replica received the failure are still taken into memory, because readers wait for them.
-    pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
-        let mut has_failed = false;
-        self.send_jobs();
-        loop {
-            let taken = match self.next(work) {
-                Ok(HistoryWork::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                // Dropping the reply of a flush reports that there is none.
-                Ok(work) if has_failed && !matches!(work, HistoryWork::Rows(_)) => continue,
-                Ok(work) => self.take(work),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.try_again(),
-            };
-            if let Err(error) = taken
-                && !has_failed
-            {
-                has_failed = true;
-                self.waiting = Waiting::default();
-                self.shared.set_rows_without_space(0);
-                self.shared.note_damage(&error);
-                let reason = format!(
-                    "{error}. Reads still work; stop the node, repair the disk, and start the node again"
-                );
-                tracing::error!("the history failed: {reason}");
-                drop(self.replica.send(Message::Event(Input::Failed { reason })));
-            }
-        }
+impl<M: Machine> HistoryTask<M> {
+    /// The task, after it has sent the jobs that an earlier start left.
+    pub(crate) fn new(
+        history: History,
+        shared: Arc<Shared>,
+        replica: mpsc::Sender<Message<M>>,
+        jobs: Sender<Job>,
+        work: Mailbox<HistoryWork>,
+    ) -> Self {
+        let (waiting, is_pressed, has_failed) = (Waiting::default(), false, false);
+        let mut task =
+            Self { history, shared, replica, jobs, work, is_pressed, has_failed, waiting, retry_at: None };
+        task.send_jobs();
+        task
     }
 
-    /// The next work; a timeout when it is time to retry what waits for space.
-    fn next(&self, work: &mpsc::Receiver<HistoryWork>) -> Result<HistoryWork, mpsc::RecvTimeoutError> {
-        if self.waiting.is_empty() {
-            return work.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected);
+    /// What comes next when no work is left. Work that waits for space is retried when no other work came for a
+    /// while.
+    fn wait(&mut self, now: Instant, has_worked: bool) -> Next {
+        if has_worked {
+            self.retry_at = None;
+        } else if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            let retried = self.try_again();
+            self.note(retried);
         }
-        work.recv_timeout(SPACE_RETRY)
+        if self.waiting.is_empty() {
+            return Next::Wait;
+        }
+        Next::At(*self.retry_at.get_or_insert_with(|| Instant::now() + SPACE_RETRY))
+    }
+
+    /// Notes the result of some work; reports the first failure.
+    fn note(&mut self, done: Result<(), HistoryError>) {
+        let Err(error) = done else { return };
+        if std::mem::replace(&mut self.has_failed, true) {
+            return;
+        }
+        self.waiting = Waiting::default();
+        self.shared.set_rows_without_space(0);
+        self.shared.note_damage(&error);
+        let reason =
+            format!("{error}. Reads still work; stop the node, repair the disk, and start the node again");
+        tracing::error!("the history failed: {reason}");
+        drop(self.replica.send(Message::Event(Input::Failed { reason })));
     }
 
     /// Retries the work that waits for space.
@@ -202,19 +222,22 @@ impl<M: Machine> HistoryThread<M> {
     }
 }
 
-/// The niceness of the index thread, so that answers to clients go first.
-const INDEX_NICENESS: i32 = 10;
-
-/// Builds index runs until every sender of jobs is dropped.
-pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<HistoryWork>) {
-    // On Linux each thread has its own priority.
-    if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), INDEX_NICENESS) {
-        tracing::debug!("the index thread keeps its priority: {error}");
-    }
-    for job in jobs {
-        if history.send(HistoryWork::Built(job.run())).is_err() {
-            return;
+impl<M: Machine> Task for HistoryTask<M> {
+    fn run(&mut self, now: Instant) -> Next {
+        for count in 0..WORK_MAX {
+            match self.work.next() {
+                Some(HistoryWork::Stop) => return Next::End,
+                // Dropping the reply of a flush reports that there is none.
+                Some(work) if self.has_failed && !matches!(work, HistoryWork::Rows(_)) => drop(work),
+                Some(work) => {
+                    let done = self.take(work);
+                    self.note(done);
+                }
+                None if !self.work.has_senders() => return Next::End,
+                None => return self.wait(now, count > 0),
+            }
         }
+        Next::Again
     }
 }
 
@@ -222,6 +245,8 @@ pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<Histor
 pub(crate) mod tests {
     use super::*;
     use crate::group::metrics::Metrics;
+    use crate::process::mailbox::mailbox;
+    use crate::process::pool::tests::detached;
     use bezant_ledger::Ledger;
     use bezant_storage::{FaultPlan, MemoryDisk};
     use bezant_types::{
@@ -245,84 +270,75 @@ pub(crate) mod tests {
         HistoryWork::Rows(HistoryRows { movements: movements(numbers), refusals: RowBatch::default() })
     }
 
+    /// What a test receives from the task, and what it sends to it.
+    struct Ends {
+        shared: Arc<Shared>,
+        to_task: Sender<HistoryWork>,
+        jobs: Mailbox<Job>,
+        events: mpsc::Receiver<Message<Ledger>>,
+    }
+
+    /// A task on that disk, which the test runs.
+    fn task(disk: &MemoryDisk) -> (HistoryTask<Ledger>, Ends) {
+        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let (to_index, jobs) = mailbox(&detached());
+        let (to_task, work) = mailbox(&detached());
+        let (replica, events) = mpsc::channel();
+        let task = HistoryTask::new(history, Arc::clone(&shared), replica, to_index, work);
+        (task, Ends { shared, to_task, jobs, events })
+    }
+
     #[test]
     fn no_index_is_built_while_the_disk_is_nearly_full() {
-        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
-        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let (to_index, jobs) = mpsc::channel();
-        let replica = mpsc::channel().0;
-        let mut thread = HistoryThread::<Ledger> {
-            history,
-            shared,
-            replica,
-            jobs: to_index,
-            is_pressed: false,
-            waiting: Waiting::default(),
-        };
-        thread.take(HistoryWork::Pressure(true)).unwrap();
+        let (mut task, mut ends) = task(&MemoryDisk::new());
+        task.take(HistoryWork::Pressure(true)).unwrap();
         // The rows of a full run.
-        thread.take(rows(0..98_304)).unwrap();
-        assert!(jobs.try_recv().is_err(), "an index takes space");
-        thread.take(HistoryWork::Pressure(false)).unwrap();
-        jobs.try_recv().unwrap().run().map(drop).unwrap();
+        task.take(rows(0..98_304)).unwrap();
+        assert!(ends.jobs.next().is_none(), "an index takes space");
+        task.take(HistoryWork::Pressure(false)).unwrap();
+        ends.jobs.next().unwrap().run().map(drop).unwrap();
     }
 
     #[test]
     fn rows_of_a_peer_wait_for_space() {
         let disk = MemoryDisk::new();
-        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
-        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let (jobs, to_build) = mpsc::channel();
-        let (replica, _events) = mpsc::channel();
-        let waiting = Waiting::default();
-        let mut thread =
-            HistoryThread::<Ledger> { history, shared, replica, jobs, is_pressed: false, waiting };
+        let (mut task, mut ends) = task(&disk);
         // The rows of a full run, and more rows from a peer than one write holds, for which there is no
         // space.
-        thread.take(rows(0..98_304)).unwrap();
-        let finished = to_build.try_recv().unwrap().run();
+        task.take(rows(0..98_304)).unwrap();
+        let finished = ends.jobs.next().unwrap().run();
         let from = HistoryPosition { movements: 98_304, refusals: 0 };
         let chunk = RowChunk { from, movements: movements(98_304..104_304), refusals: RowBatch::default() };
         let until = HistoryPosition { movements: 104_304, refusals: 0 };
         let full = FaultPlan { capacity_bytes: Some(0), ..FaultPlan::default() };
         disk.set_faults(full);
-        thread.take(HistoryWork::Install { from, until, bytes: chunk.encode() }).unwrap();
-        assert!(!thread.waiting.is_empty());
+        task.take(HistoryWork::Install { from, until, bytes: chunk.encode() }).unwrap();
+        assert!(!task.waiting.is_empty());
         disk.set_faults(FaultPlan::default());
-        thread.take(HistoryWork::Built(finished)).unwrap();
-        assert!(!thread.waiting.is_empty(), "the rows still wait");
+        task.take(HistoryWork::Built(finished)).unwrap();
+        assert!(!task.waiting.is_empty(), "the rows still wait");
         disk.set_faults(full);
-        thread.try_again().unwrap();
-        assert!(!thread.waiting.is_empty(), "there is still no space");
+        task.try_again().unwrap();
+        assert!(!task.waiting.is_empty(), "there is still no space");
         disk.set_faults(FaultPlan::default());
-        thread.try_again().unwrap();
-        assert!(thread.waiting.is_empty());
+        task.try_again().unwrap();
+        assert!(task.waiting.is_empty());
     }
 
     #[test]
     fn acknowledged_rows_are_visible_after_the_disk_failed() {
         let disk = MemoryDisk::new();
-        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
-        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let (replica, events) = mpsc::channel();
-        let (jobs, _no_index) = mpsc::channel();
-        let thread = HistoryThread::<Ledger> {
-            history,
-            shared: Arc::clone(&shared),
-            replica,
-            jobs,
-            is_pressed: false,
-            waiting: Waiting::default(),
-        };
-        let (to_thread, work) = mpsc::channel();
+        let (mut task, Ends { shared, to_task, events, .. }) = task(&disk);
         let (reply, flushed) = mpsc::channel();
         // More rows than one write holds, and an entry that was applied before the replica received the
         // failure.
         disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
         for work in [rows(0..4000), rows(4000..4010), HistoryWork::Flush(reply), HistoryWork::Stop] {
-            to_thread.send(work).unwrap();
+            assert!(to_task.send(work).is_ok());
         }
-        thread.run(&work);
+        assert_eq!(task.run(Instant::now()), Next::End);
+        drop(task);
         assert_eq!(*shared.visible.borrow(), MovementNumber(4010));
         assert!(flushed.recv().is_err(), "nothing was made durable");
         let failures = events.iter().filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
