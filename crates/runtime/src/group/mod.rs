@@ -2,14 +2,14 @@
 //!
 //! [`start`] recovers the state from the disk (`recover`) and starts the threads. Each thread owns one thing
 //! and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history and its
-//! indexes (`history_task`, `index_task`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_task`), answers
+//! indexes (`history_task`, `index_task`), checkpoints (`checkpoint_task`), reads of old rows (`fetch_task`), answers
 //! to lagging replicas (`supply_task`).
 //!
 //! Always holds: what these threads send to each other is in `message` and `work`, and what they share is in
 //! `shared`. No file of a thread names another.
 
 mod admission;
-mod checkpoint_thread;
+mod checkpoint_task;
 pub(crate) mod directory;
 mod fetch_task;
 mod find_members;
@@ -49,7 +49,7 @@ use crate::process::options::{ClusterOptions, Options};
 use crate::process::pool::{Place, Pools, Slot};
 use crate::process::thread::{Urgency, spawn};
 use crate::start_error::StartError;
-use checkpoint_thread::CheckpointThread;
+use checkpoint_task::{CheckpointTask, Unfinished};
 use directory::Directory;
 use fetch_task::FetchTask;
 use find_members::find_members;
@@ -210,8 +210,8 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let (history_slot, index_slot) = (pools.slot(Place::Soon), pools.slot(Place::Later));
     let (to_history, history_work) = mailbox(&history_slot);
     let (to_index, jobs) = mailbox(&index_slot);
-    let (to_checkpoint, checkpoint_work) = mpsc::channel();
-    let supply_slot = pools.slot(Place::Later);
+    let (checkpoint_slot, supply_slot) = (pools.slot(Place::Later), pools.slot(Place::Later));
+    let (to_checkpoint, checkpoint_work) = mailbox(&checkpoint_slot);
     let (to_supply, supplies) = mailbox(&supply_slot);
     let handle = Handle { replica: to_replica.clone(), shared: Arc::clone(&shared) };
 
@@ -234,14 +234,15 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     };
     let history = HistoryTask::new(history, Arc::clone(&shared), to_replica.clone(), to_index, history_work);
     let index = IndexTask { jobs, history: to_history.clone() };
-    let checkpoint = CheckpointThread {
+    let checkpoint = CheckpointTask {
         store,
         disk,
-        terms: None,
         shared: Arc::clone(&shared),
         replica: to_replica.clone(),
         history: to_history.clone(),
         log: to_log.clone(),
+        work: checkpoint_work,
+        unfinished: Unfinished::default(),
     };
     let workers = Workers { log: to_log, fetch: to_fetch, history: to_history, checkpoint: to_checkpoint };
     let fetch = FetchTask::new(Arc::clone(&shared), fetches, to_replica);
@@ -255,13 +256,13 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let threads = vec![
         spawn("log", Urgency::Request, move || log.run())?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
-        spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
         spawn("node", Urgency::Request, move || thread.run(&messages))?,
     ];
     let mut tasks = vec![
         fetch_slot.begin(Box::new(fetch))?,
         history_slot.begin(Box::new(history))?,
         index_slot.begin(Box::new(index))?,
+        checkpoint_slot.begin(Box::new(checkpoint))?,
     ];
     if let Some(peers) = peers.clone() {
         let task = SupplyTask { supplier, shared: for_supply, peers, work: supplies };

@@ -311,20 +311,22 @@ impl<M: Machine> ReplicaThread<M> {
                 self.driven.shared.metrics.history_backlog.inc_by(gauge(count as u64));
                 drop(self.workers.history.send(HistoryWork::Rows(rows)));
             }
-            Output::Terms(terms) => send(&self.workers.checkpoint, CheckpointWork::Terms(terms)),
+            Output::Terms(terms) => drop(self.workers.checkpoint.send(CheckpointWork::Terms(terms))),
             Output::CheckpointBegin { index, term } => {
-                send(&self.workers.checkpoint, CheckpointWork::Begin { index, term });
+                drop(self.workers.checkpoint.send(CheckpointWork::Begin { index, term }));
             }
-            Output::CheckpointPiece(piece) => send(&self.workers.checkpoint, CheckpointWork::Piece(piece)),
+            Output::CheckpointPiece(piece) => {
+                drop(self.workers.checkpoint.send(CheckpointWork::Piece(piece)));
+            }
             Output::CheckpointEnd { index, time, position } => {
-                send(&self.workers.checkpoint, CheckpointWork::End { index, time, position });
+                drop(self.workers.checkpoint.send(CheckpointWork::End { index, time, position }));
             }
             Output::Release(index) => send(&self.workers.log, LogWork::Release(index)),
             Output::InstallRows { from, until, bytes } => {
                 drop(self.workers.history.send(HistoryWork::Install { from, until, bytes }));
             }
             Output::InstallCheckpoint(installable) => {
-                send(&self.workers.checkpoint, CheckpointWork::Install(installable));
+                drop(self.workers.checkpoint.send(CheckpointWork::Install(installable)));
             }
             Output::Send { to, message } => {
                 let undelivered =
@@ -516,7 +518,7 @@ mod tests {
             log: mpsc::channel().0,
             fetch: mailbox(&detached()).0,
             history: mailbox(&detached()).0,
-            checkpoint: mpsc::channel().0,
+            checkpoint: mailbox(&detached()).0,
         };
         ReplicaThread::new(replica, None, shared, workers, ClockGuard::new(clock, false))
     }

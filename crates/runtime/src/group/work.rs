@@ -17,7 +17,7 @@ pub(crate) struct Workers {
     pub(crate) log: mpsc::Sender<LogWork>,
     pub(crate) fetch: Sender<Fetch>,
     pub(crate) history: Sender<HistoryWork>,
-    pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
+    pub(crate) checkpoint: Sender<CheckpointWork>,
 }
 
 /// Work for the log thread.
@@ -64,7 +64,7 @@ pub(crate) enum HistoryWork {
     Stop,
 }
 
-/// Work for the checkpoint thread.
+/// Work for the task of checkpoints.
 #[derive(Debug)]
 pub(crate) enum CheckpointWork {
     /// The terms of the log, to be written before the next checkpoint.

@@ -1,4 +1,6 @@
-//! The thread that writes checkpoints: first the history is made durable up to the cut, then the checkpoint.
+//! The task that writes checkpoints: first the history is made durable up to the cut, then the checkpoint.
+//!
+//! It waits for the history and for the log, which never wait for a task of its pool.
 
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
@@ -9,94 +11,125 @@ use bezant_replica::{Input, Installable};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::record::{RecordError, store_terms};
-use bezant_types::{HistoryPosition, LogIndex, Term};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
 use crate::group::message::Message;
 use crate::group::metrics::gauge;
 use crate::group::shared::{Shared, observe};
 use crate::group::work::{CheckpointWork, HistoryWork, LogWork};
-use crate::process::mailbox::Sender;
+use crate::process::mailbox::{Mailbox, Sender};
+use crate::process::pool::{Next, Task};
 
-pub(crate) struct CheckpointThread<M: Machine> {
+/// Ends when every sender of work is dropped, or when the disk fails.
+pub(crate) struct CheckpointTask<M: Machine> {
     pub(crate) store: CheckpointStore,
     pub(crate) disk: Arc<dyn Disk>,
-    /// Terms that are not on disk yet.
-    pub(crate) terms: Option<Terms>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) replica: mpsc::Sender<Message<M>>,
     pub(crate) history: Sender<HistoryWork>,
     pub(crate) log: mpsc::Sender<LogWork>,
+    pub(crate) work: Mailbox<CheckpointWork>,
+    pub(crate) unfinished: Unfinished,
 }
 
-impl<M: Machine> CheckpointThread<M> {
-    /// Runs until every sender of work is dropped, or until the disk fails.
-    pub(crate) fn run(mut self, work: &mpsc::Receiver<CheckpointWork>) {
-        if let Err(error) = self.serve(work) {
-            let reason = format!(
-                "{error}. Reads still work; stop the node, repair the disk, and start the node again"
-            );
-            tracing::error!("the checkpoint failed: {reason}");
-            drop(self.replica.send(Message::Event(Input::Failed { reason })));
-        }
-    }
+/// A checkpoint that is not complete yet.
+#[derive(Default)]
+pub(crate) struct Unfinished {
+    /// Terms that are not on disk yet.
+    terms: Option<Terms>,
+    /// What is written so far; `None` also after the disk was full.
+    writer: Option<CheckpointWriter>,
+    begun: Option<Instant>,
+}
 
-    fn serve(&mut self, work: &mpsc::Receiver<CheckpointWork>) -> Result<(), CheckpointError> {
-        let mut writer: Option<CheckpointWriter> = None;
-        let mut start = Instant::now();
-        for work in work {
-            match work {
-                CheckpointWork::Terms(terms) => self.terms = Some(terms),
-                CheckpointWork::Begin { index, term } => {
-                    start = Instant::now();
-                    writer = self.begin(index, term)?;
-                }
-                CheckpointWork::Piece(piece) => {
-                    if let Some(unfinished) = &mut writer
-                        && self.unless_full(|_| unfinished.write(&piece))?.is_none()
-                    {
-                        writer = None;
-                    }
-                    drop(self.replica.send(Message::Event(Input::CheckpointPieceTaken)));
-                }
-                CheckpointWork::End { index, time, position } => {
-                    let Some(durable) = self.flush_history() else { return Ok(()) };
-                    assert!(
-                        durable.reaches(position),
-                        "the rows before the cut were sent to the history before it"
-                    );
-                    let written = match writer.take() {
-                        Some(unfinished) => self.unless_full(|_| unfinished.finish(position, time))?,
-                        None => None,
-                    };
-                    let Some(written) = written else {
-                        drop(self.replica.send(Message::Event(Input::CheckpointAbandoned(index))));
-                        continue;
-                    };
-                    self.shared.metrics.checkpoints.inc();
-                    self.shared.metrics.checkpoint_index.set(gauge(index.0));
-                    observe(&self.shared.metrics.checkpoint_seconds, start);
-                    drop(self.history.send(HistoryWork::Checkpointed(position)));
-                    let digest = written.digest;
-                    drop(self.replica.send(Message::Event(Input::CheckpointWritten { index, digest })));
-                }
-                CheckpointWork::Install(installable) => {
-                    writer = None;
-                    let Some(result) = self.install(&installable)? else { return Ok(()) };
-                    drop(self.replica.send(Message::Event(result)));
-                }
+impl<M: Machine> Task for CheckpointTask<M> {
+    /// Does one piece of work.
+    fn run(&mut self, _now: Instant) -> Next {
+        let Some(work) = self.work.next() else {
+            return if self.work.has_senders() { Next::Wait } else { Next::End };
+        };
+        match self.take(work) {
+            Ok(Some(())) => Next::Again,
+            Ok(None) => Next::End,
+            Err(error) => {
+                let reason = format!(
+                    "{error}. Reads still work; stop the node, repair the disk, and start the node again"
+                );
+                tracing::error!("the checkpoint failed: {reason}");
+                self.report(Input::Failed { reason });
+                Next::End
             }
         }
-        Ok(())
+    }
+}
+
+impl<M: Machine> CheckpointTask<M> {
+    /// `None` when the history or the log has failed or ended: it has reported why.
+    fn take(&mut self, work: CheckpointWork) -> Result<Option<()>, CheckpointError> {
+        match work {
+            CheckpointWork::Terms(terms) => self.unfinished.terms = Some(terms),
+            CheckpointWork::Begin { index, term } => {
+                self.unfinished.begun = Some(Instant::now());
+                self.unfinished.writer = self.begin(index, term)?;
+            }
+            CheckpointWork::Piece(piece) => {
+                if let Some(mut writer) = self.unfinished.writer.take()
+                    && self.unless_full(|_| writer.write(&piece))?.is_some()
+                {
+                    self.unfinished.writer = Some(writer);
+                }
+                self.report(Input::CheckpointPieceTaken);
+            }
+            CheckpointWork::End { index, time, position } => return self.end(index, time, position),
+            CheckpointWork::Install(installable) => {
+                self.unfinished.writer = None;
+                let Some(result) = self.install(&installable)? else { return Ok(None) };
+                self.report(result);
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// Finishes a checkpoint after the rows before it are durable.
+    fn end(
+        &mut self,
+        index: LogIndex,
+        time: Nanos,
+        position: HistoryPosition,
+    ) -> Result<Option<()>, CheckpointError> {
+        let Some(durable) = self.flush_history() else { return Ok(None) };
+        assert!(durable.reaches(position), "the rows before the cut were sent to the history before it");
+        let written = match self.unfinished.writer.take() {
+            Some(writer) => self.unless_full(|_| writer.finish(position, time))?,
+            None => None,
+        };
+        let Some(written) = written else {
+            self.report(Input::CheckpointAbandoned(index));
+            return Ok(Some(()));
+        };
+        self.shared.metrics.checkpoints.inc();
+        self.shared.metrics.checkpoint_index.set(gauge(index.0));
+        if let Some(begun) = self.unfinished.begun {
+            observe(&self.shared.metrics.checkpoint_seconds, begun);
+        }
+        drop(self.history.send(HistoryWork::Checkpointed(position)));
+        self.report(Input::CheckpointWritten { index, digest: written.digest });
+        Ok(Some(()))
+    }
+
+    fn report(&self, input: Input<M>) {
+        // A replica that has ended needs no report.
+        drop(self.replica.send(Message::Event(input)));
     }
 
     /// Begins a checkpoint after the terms of its log are on disk. `None` when the disk is full.
     fn begin(&mut self, index: LogIndex, term: Term) -> Result<Option<CheckpointWriter>, CheckpointError> {
-        if let Some(terms) = &self.terms
+        if let Some(terms) = &self.unfinished.terms
             && self.unless_full(|_| write_terms(&*self.disk, terms))?.is_none()
         {
             return Ok(None);
         }
-        self.terms = None;
+        self.unfinished.terms = None;
         self.unless_full(|store| store.begin(index, term))
     }
 
@@ -119,7 +152,7 @@ impl<M: Machine> CheckpointThread<M> {
 
     /// Replaces this replica's state by a peer's checkpoint. First the plan is recorded in the log, then the
     /// checkpoint is made durable, then the log is reset. So a crash at any point leaves the old state or the
-    /// new one. `None` when another thread has ended: that thread has reported why.
+    /// new one. `None` when the history or the log has ended: it has reported why.
     fn install(&mut self, installable: &Installable) -> Result<Option<Input<M>>, CheckpointError> {
         let Installable { index, term, time, position, .. } = *installable;
         let failed = |reason: &str| {
@@ -156,14 +189,14 @@ impl<M: Machine> CheckpointThread<M> {
         Ok(Some(Input::Installed))
     }
 
-    /// `None` when the log's thread has ended: it has reported why.
+    /// `None` when the log has failed: it has reported why.
     fn ask_log(&self, work: impl FnOnce(mpsc::Sender<()>) -> LogWork) -> Option<()> {
         let (reply, answer) = mpsc::channel();
         self.log.send(work(reply)).ok()?;
         answer.recv().ok()
     }
 
-    /// `None` when the history has failed, or its task has ended: it has reported why.
+    /// `None` when the history has failed: it has reported why.
     fn flush_history(&self) -> Option<HistoryPosition> {
         let (reply, answer) = mpsc::channel();
         self.history.send(HistoryWork::Flush(reply)).ok()?;
