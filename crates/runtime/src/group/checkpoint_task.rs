@@ -27,7 +27,7 @@ pub(crate) struct CheckpointTask<M: Machine> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) replica: mpsc::Sender<Message<M>>,
     pub(crate) history: Sender<HistoryWork>,
-    pub(crate) log: mpsc::Sender<LogWork>,
+    pub(crate) log: Sender<LogWork>,
     pub(crate) work: Mailbox<CheckpointWork>,
     pub(crate) unfinished: Unfinished,
 }

@@ -1,7 +1,7 @@
 //! One group on this node: its replica, and the threads that drive it.
 //!
 //! [`start`] recovers the state from the disk (`recover`) and starts the threads. Each thread owns one thing
-//! and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history and its
+//! and communicates by messages: the replica (`replica_thread`), the log (`log_task`, `prepare_task`), the history and its
 //! indexes (`history_task`, `index_task`), checkpoints (`checkpoint_task`), reads of old rows (`fetch_task`), answers
 //! to lagging replicas (`supply_task`).
 //!
@@ -18,10 +18,11 @@ pub(crate) mod handle;
 mod history_task;
 mod index_task;
 mod link;
-mod log_thread;
+mod log_task;
 mod membership;
 pub(crate) mod message;
 pub(crate) mod metrics;
+mod prepare_task;
 mod replica_thread;
 pub(crate) mod shared;
 pub(crate) mod status;
@@ -57,9 +58,10 @@ use handle::Handle;
 use history_task::HistoryTask;
 use index_task::IndexTask;
 use link::{Link, connect};
-use log_thread::{LogThread, Taken, run_preparer};
+use log_task::{Course, LogTask, Taken};
 use message::Message;
 use metrics::Metrics;
+use prepare_task::PrepareTask;
 use replica_thread::{ClockGuard, ReplicaThread};
 use shared::{DrivenReplica, Shared};
 use supply_task::SupplyTask;
@@ -203,7 +205,9 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let replica = make_replica(&mut recovered, options, link.as_ref())?;
     let clock = check_clock(&replica, options, link.as_ref())?;
     let Recovered { store, history, log, votes, .. } = recovered;
-    let (to_log, log_work) = mpsc::channel();
+    let (log_slot, prepare_slot) = (pools.slot(Place::Log), pools.slot(Place::Later));
+    let (to_log, log_work) = mailbox(&log_slot);
+    let (to_prepare, requests) = mailbox(&prepare_slot);
     let fetch_slot = pools.slot(Place::Read);
     let (to_fetch, fetches) = mailbox(&fetch_slot);
     shared.wake_on_rows(&fetch_slot);
@@ -215,22 +219,21 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     let (to_supply, supplies) = mailbox(&supply_slot);
     let handle = Handle { replica: to_replica.clone(), shared: Arc::clone(&shared) };
 
-    let (prepare, prepare_requests) = mpsc::sync_channel(1);
-    let preparer = log.preparer();
+    let prepare = PrepareTask { preparer: log.preparer(), requests };
     let supplier = Supplier::new(Arc::clone(&disk), store.clone(), history.reader());
 
-    let log = LogThread {
+    let log = LogTask {
         log,
         votes,
         disk: Arc::clone(&disk),
         shared: Arc::clone(&shared),
         replica: to_replica.clone(),
-        prepare,
+        prepare: to_prepare,
         space_kept: options.space_kept,
-        is_pressed: false,
         is_member: link.is_some(),
         work: log_work,
         taken: Taken::default(),
+        course: Course::begin(),
     };
     let history = HistoryTask::new(history, Arc::clone(&shared), to_replica.clone(), to_index, history_work);
     let index = IndexTask { jobs, history: to_history.clone() };
@@ -253,12 +256,10 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
         shared.cluster.send_replace(membership.status());
     }
     let thread = ReplicaThread::new(replica, membership, shared, workers, clock);
-    let threads = vec![
-        spawn("log", Urgency::Request, move || log.run())?,
-        spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &prepare_requests))?,
-        spawn("node", Urgency::Request, move || thread.run(&messages))?,
-    ];
+    let threads = vec![spawn("node", Urgency::Request, move || thread.run(&messages))?];
     let mut tasks = vec![
+        log_slot.begin(Box::new(log))?,
+        prepare_slot.begin(Box::new(prepare))?,
         fetch_slot.begin(Box::new(fetch))?,
         history_slot.begin(Box::new(history))?,
         index_slot.begin(Box::new(index))?,

@@ -24,6 +24,7 @@ use crate::group::message::{Committed, Message, Read};
 use crate::group::metrics::gauge;
 use crate::group::shared::{DrivenReplica, Shared, observe};
 use crate::group::work::{CheckpointWork, Fetch, HistoryWork, LogWork, Workers};
+use crate::process::mailbox::Sender;
 
 pub(crate) use clock_guard::ClockGuard;
 use driven::Driven;
@@ -99,7 +100,7 @@ impl<M: Machine> ReplicaThread<M> {
         // A handle may outlive the node.
         self.driven.shared.release_disk();
         // The history's task and the index task hold senders to each other, so one of them must receive a stop.
-        drop(self.workers.history.send(HistoryWork::Stop));
+        send(&self.workers.history, HistoryWork::Stop);
     }
 
     fn serve(&mut self, messages: &mpsc::Receiver<Message<M>>) {
@@ -232,7 +233,7 @@ impl<M: Machine> ReplicaThread<M> {
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
         let is_installed = matches!(input, Input::Installed);
         if let Input::Pressure(reason) = &input {
-            drop(self.workers.history.send(HistoryWork::Pressure(reason.is_some())));
+            send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
         }
         let (applied_before, start) = (self.driven.replica.applied(), Instant::now());
         self.driven.handle(input);
@@ -303,30 +304,30 @@ impl<M: Machine> ReplicaThread<M> {
             Output::Fetch { index, term, prefetch } => {
                 self.driven.shared.metrics.fetches.inc();
                 self.driven.shared.metrics.fetched_keys.inc_by(prefetch.keys.len() as u64);
-                drop(self.workers.fetch.send(Fetch { index, term, prefetch }));
+                send(&self.workers.fetch, Fetch { index, term, prefetch });
             }
             Output::Rows(rows) => {
                 self.driven.shared.metrics.entries.inc();
                 let count = rows.movements.len() + rows.refusals.len();
                 self.driven.shared.metrics.history_backlog.inc_by(gauge(count as u64));
-                drop(self.workers.history.send(HistoryWork::Rows(rows)));
+                send(&self.workers.history, HistoryWork::Rows(rows));
             }
-            Output::Terms(terms) => drop(self.workers.checkpoint.send(CheckpointWork::Terms(terms))),
+            Output::Terms(terms) => send(&self.workers.checkpoint, CheckpointWork::Terms(terms)),
             Output::CheckpointBegin { index, term } => {
-                drop(self.workers.checkpoint.send(CheckpointWork::Begin { index, term }));
+                send(&self.workers.checkpoint, CheckpointWork::Begin { index, term });
             }
             Output::CheckpointPiece(piece) => {
-                drop(self.workers.checkpoint.send(CheckpointWork::Piece(piece)));
+                send(&self.workers.checkpoint, CheckpointWork::Piece(piece));
             }
             Output::CheckpointEnd { index, time, position } => {
-                drop(self.workers.checkpoint.send(CheckpointWork::End { index, time, position }));
+                send(&self.workers.checkpoint, CheckpointWork::End { index, time, position });
             }
             Output::Release(index) => send(&self.workers.log, LogWork::Release(index)),
             Output::InstallRows { from, until, bytes } => {
-                drop(self.workers.history.send(HistoryWork::Install { from, until, bytes }));
+                send(&self.workers.history, HistoryWork::Install { from, until, bytes });
             }
             Output::InstallCheckpoint(installable) => {
-                drop(self.workers.checkpoint.send(CheckpointWork::Install(installable)));
+                send(&self.workers.checkpoint, CheckpointWork::Install(installable));
             }
             Output::Send { to, message } => {
                 let undelivered =
@@ -483,9 +484,8 @@ fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     drop(reply.send(value));
 }
 
-/// Sends work to a thread. A thread that has ended has reported why ([`Input::Failed`]); work for it is
-/// dropped.
-fn send<T>(worker: &mpsc::Sender<T>, work: T) {
+/// Sends work to a task. A task that has ended has reported why ([`Input::Failed`]); work for it is dropped.
+fn send<T>(worker: &Sender<T>, work: T) {
     drop(worker.send(work));
 }
 
@@ -515,7 +515,7 @@ mod tests {
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(NodeId(1), zero));
         let replica = Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, options);
         let workers = Workers {
-            log: mpsc::channel().0,
+            log: mailbox(&detached()).0,
             fetch: mailbox(&detached()).0,
             history: mailbox(&detached()).0,
             checkpoint: mailbox(&detached()).0,

@@ -14,13 +14,13 @@ use crate::process::mailbox::Sender;
 /// The senders of the replica's thread to the other threads and tasks.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    pub(crate) log: mpsc::Sender<LogWork>,
+    pub(crate) log: Sender<LogWork>,
     pub(crate) fetch: Sender<Fetch>,
     pub(crate) history: Sender<HistoryWork>,
     pub(crate) checkpoint: Sender<CheckpointWork>,
 }
 
-/// Work for the log thread.
+/// Work for the log's task.
 #[derive(Debug)]
 pub(crate) enum LogWork {
     Persist(Write),
