@@ -1,10 +1,10 @@
 //! The threads, the disk and the clock that drive a replica, for any state machine.
 //!
 //! [`start`] opens a data folder and starts its node. [`Running::handle`] returns a [`Handle`], the only way
-//! to the replica. `process` has the node and its data folder, `group` the replica and the threads that drive
-//! it, `peer` the connections to other nodes.
+//! to the replica. `process` has the node, its data folder and its threads, `group` the replica and the tasks
+//! that drive it, `peer` the connections to other nodes.
 //!
-//! Always holds: the replica's thread never waits for the network, and never for the disk, except to store a
+//! Always holds: the replica's task never waits for the network, and never for the disk, except to store a
 //! small record (a list of members, the right to vote, a conflict). A failed write stops all writes for good.
 #![deny(clippy::float_arithmetic)]
 

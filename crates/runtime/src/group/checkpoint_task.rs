@@ -25,7 +25,7 @@ pub(crate) struct CheckpointTask<M: Machine> {
     pub(crate) store: CheckpointStore,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) replica: mpsc::Sender<Message<M>>,
+    pub(crate) replica: Sender<Message<M>>,
     pub(crate) history: Sender<HistoryWork>,
     pub(crate) log: Sender<LogWork>,
     pub(crate) work: Mailbox<CheckpointWork>,

@@ -1,7 +1,7 @@
 //! The task that reads the old rows that entries need, while the log is being written. It is the only task that
 //! waits for the history to catch up.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bezant_recovery::{Machine, fetch};
@@ -10,7 +10,7 @@ use bezant_replica::Input;
 use crate::group::message::Message;
 use crate::group::shared::Shared;
 use crate::group::work::Fetch;
-use crate::process::mailbox::Mailbox;
+use crate::process::mailbox::{Mailbox, Sender};
 use crate::process::pool::{Next, Task};
 
 /// Ends when every sender of work is dropped, or when the history cannot be read.
@@ -19,11 +19,11 @@ pub(crate) struct FetchTask<M: Machine> {
     work: Mailbox<Fetch>,
     /// The oldest fetch, while rows that it must see are missing.
     waiting: Option<Fetch>,
-    replica: mpsc::Sender<Message<M>>,
+    replica: Sender<Message<M>>,
 }
 
 impl<M: Machine> FetchTask<M> {
-    pub(crate) fn new(shared: Arc<Shared>, work: Mailbox<Fetch>, replica: mpsc::Sender<Message<M>>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, work: Mailbox<Fetch>, replica: Sender<Message<M>>) -> Self {
         Self { shared, work, waiting: None, replica }
     }
 
@@ -73,6 +73,7 @@ mod tests {
     use crate::group::history_task::tests::movements;
     use crate::group::metrics::Metrics;
     use crate::process::mailbox::mailbox;
+    use crate::process::pool::tests::{detached, received};
     use crate::process::pool::{Place, Pools};
     use bezant_ledger::Ledger;
     use bezant_rsm::Prefetch;
@@ -88,7 +89,7 @@ mod tests {
         let pools = Pools::new();
         let slot = pools.slot(Place::Read);
         let (to_task, work) = mailbox(&slot);
-        let (replica, events) = mpsc::channel();
+        let (replica, events) = received(&pools);
         shared.wake_on_rows(&slot);
         slot.begin(Box::new(FetchTask::<Ledger>::new(Arc::clone(&shared), work, replica))).unwrap();
         let position = HistoryPosition { movements: 10, refusals: 0 };
@@ -116,7 +117,7 @@ mod tests {
         let slot = pools.slot(Place::Read);
         let (to_task, work) = mailbox(&slot);
         shared.wake_on_rows(&slot);
-        slot.begin(Box::new(FetchTask::<Ledger>::new(shared, work, mpsc::channel().0))).unwrap();
+        slot.begin(Box::new(FetchTask::<Ledger>::new(shared, work, mailbox(&detached()).0))).unwrap();
         let position = HistoryPosition { movements: 10, refusals: 0 };
         let prefetch = Prefetch { keys: Vec::new(), position };
         to_task.send(Fetch { index: LogIndex(1), term: Term(1), prefetch }).unwrap();

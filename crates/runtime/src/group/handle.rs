@@ -3,7 +3,7 @@
 //! A handle is cheap to clone and usable from any task. A write goes through the log and is answered when it
 //! is durable and applied. A linearizable read shows everything that was acknowledged before the read began.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bezant_consensus::{Change, ChangeError, decode_outcome};
@@ -22,11 +22,12 @@ use crate::group::admission::{Admission, RETRY_AFTER, ReadAdmission};
 use crate::group::message::{Committed, Message, Read};
 use crate::group::shared::{Health, Shared};
 use crate::group::status::ClusterStatus;
+use crate::process::mailbox::Sender;
 
 /// A running node.
 #[derive(Debug)]
 pub struct Handle<M: Machine> {
-    pub(crate) replica: mpsc::Sender<Message<M>>,
+    pub(crate) replica: Sender<Message<M>>,
     pub(crate) shared: Arc<Shared>,
 }
 

@@ -43,7 +43,7 @@ impl Waiting {
 pub(crate) struct HistoryTask<M: Machine> {
     history: History,
     shared: Arc<Shared>,
-    replica: mpsc::Sender<Message<M>>,
+    replica: Sender<Message<M>>,
     jobs: Sender<Job>,
     work: Mailbox<HistoryWork>,
     /// While true no index is built: merged runs need their space twice, until a checkpoint has passed them.
@@ -60,7 +60,7 @@ impl<M: Machine> HistoryTask<M> {
     pub(crate) fn new(
         history: History,
         shared: Arc<Shared>,
-        replica: mpsc::Sender<Message<M>>,
+        replica: Sender<Message<M>>,
         jobs: Sender<Job>,
         work: Mailbox<HistoryWork>,
     ) -> Self {
@@ -132,7 +132,7 @@ impl<M: Machine> HistoryTask<M> {
         match self.history.flush() {
             Ok(position) => {
                 if reply.send(position).is_err() {
-                    tracing::debug!("no thread waits for the flushed history: the node is being stopped");
+                    tracing::debug!("no task waits for the flushed history: the node is being stopped");
                 }
                 Ok(())
             }
@@ -205,7 +205,7 @@ impl<M: Machine> HistoryTask<M> {
             Err(HistoryError::NoSpace(_)) => self.waiting.has_installed = true,
             appended => drop(appended?),
         }
-        // The replica's thread reports the rows to readers together with the state to which they belong.
+        // The replica's task reports the rows to readers together with the state to which they belong.
         self.shared.metrics.history_movements.set(gauge(end.movements));
         Ok(Input::RowsInstalled)
     }
@@ -275,7 +275,7 @@ pub(crate) mod tests {
         shared: Arc<Shared>,
         to_task: Sender<HistoryWork>,
         jobs: Mailbox<Job>,
-        events: mpsc::Receiver<Message<Ledger>>,
+        events: Mailbox<Message<Ledger>>,
     }
 
     /// A task on that disk, which the test runs.
@@ -284,7 +284,7 @@ pub(crate) mod tests {
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (to_index, jobs) = mailbox(&detached());
         let (to_task, work) = mailbox(&detached());
-        let (replica, events) = mpsc::channel();
+        let (replica, events) = mailbox(&detached());
         let task = HistoryTask::new(history, Arc::clone(&shared), replica, to_index, work);
         (task, Ends { shared, to_task, jobs, events })
     }
@@ -329,7 +329,7 @@ pub(crate) mod tests {
     #[test]
     fn acknowledged_rows_are_visible_after_the_disk_failed() {
         let disk = MemoryDisk::new();
-        let (mut task, Ends { shared, to_task, events, .. }) = task(&disk);
+        let (mut task, Ends { shared, to_task, mut events, .. }) = task(&disk);
         let (reply, flushed) = mpsc::channel();
         // More rows than one write holds, and an entry that was applied before the replica received the
         // failure.
@@ -341,7 +341,8 @@ pub(crate) mod tests {
         drop(task);
         assert_eq!(*shared.visible.borrow(), MovementNumber(4010));
         assert!(flushed.recv().is_err(), "nothing was made durable");
-        let failures = events.iter().filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
+        let failures = std::iter::from_fn(|| events.next())
+            .filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
         assert_eq!(failures.count(), 1, "the failure is reported once");
         let ids = vec![TransferId(1), TransferId(4010)];
         let found = shared

@@ -1,6 +1,6 @@
 //! The connections to the other nodes, as a group begins with them.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use bezant_consensus::Role;
 use bezant_recovery::Machine;
@@ -47,7 +47,7 @@ pub(super) fn connect<M: Machine>(
     cluster: ClusterOptions,
     directory: Arc<Directory>,
     clock: &Clock,
-    replica: &mpsc::Sender<Message<M>>,
+    replica: &Sender<Message<M>>,
 ) -> Result<Link, StartError> {
     let listener = cluster.listener.try_clone().map_err(StartError::Thread)?;
     let replica = replica.clone();

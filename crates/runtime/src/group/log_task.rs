@@ -55,7 +55,7 @@ pub(crate) struct LogTask<M: Machine> {
     pub(crate) votes: VoteStore,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) replica: mpsc::Sender<Message<M>>,
+    pub(crate) replica: Sender<Message<M>>,
     /// Wakes the task that prepares the next segment.
     pub(crate) prepare: Sender<()>,
     /// See [`Options`](crate::Options).
@@ -460,7 +460,7 @@ impl<M: Machine> LogTask<M> {
 
 fn confirm(reply: &mpsc::Sender<()>) {
     if reply.send(()).is_err() {
-        tracing::debug!("no thread waits for the log any more: the node is being stopped");
+        tracing::debug!("no task waits for the log any more: the node is being stopped");
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Acquaintance {
     pub(crate) clock: Reading,
 }
 
-/// A message to the replica's thread.
+/// A message to the replica's task.
 #[derive(Debug)]
 pub(crate) enum Message<M: Machine> {
     Execute {
@@ -56,7 +56,7 @@ pub(crate) enum Message<M: Machine> {
         consistency: Consistency,
         reply: oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>,
     },
-    /// An input from one of the node's own threads.
+    /// An input from one of the group's own tasks.
     Event(Input<M>),
     /// A message from a peer.
     FromPeer {
@@ -75,6 +75,6 @@ pub(crate) enum Message<M: Machine> {
         node: NodeId,
         address: String,
     },
-    /// Finish what is in flight, then end the thread.
+    /// Finish what is in flight, then end the task.
     Stop,
 }

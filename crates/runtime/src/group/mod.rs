@@ -1,12 +1,12 @@
-//! One group on this node: its replica, and the threads that drive it.
+//! One group on this node: its replica, and the tasks that drive it.
 //!
-//! [`start`] recovers the state from the disk (`recover`) and starts the threads. Each thread owns one thing
-//! and communicates by messages: the replica (`replica_thread`), the log (`log_task`, `prepare_task`), the history and its
-//! indexes (`history_task`, `index_task`), checkpoints (`checkpoint_task`), reads of old rows (`fetch_task`), answers
-//! to lagging replicas (`supply_task`).
+//! [`start`] recovers the state from the disk (`recover`) and begins the tasks. Each task owns one thing and
+//! communicates by messages: the replica (`replica_task`), the log (`log_task`) and its next segment
+//! (`prepare_task`), the history (`history_task`) and its indexes (`index_task`), checkpoints
+//! (`checkpoint_task`), reads of old rows (`fetch_task`), answers to lagging replicas (`supply_task`).
 //!
-//! Always holds: what these threads send to each other is in `message` and `work`, and what they share is in
-//! `shared`. No file of a thread names another.
+//! Always holds: what these tasks send to each other is in `message` and `work`, and what they share is in
+//! `shared`. No file of a task names another.
 
 mod admission;
 mod checkpoint_task;
@@ -23,14 +23,13 @@ mod membership;
 pub(crate) mod message;
 pub(crate) mod metrics;
 mod prepare_task;
-mod replica_thread;
+mod replica_task;
 pub(crate) mod shared;
 pub(crate) mod status;
 mod supply_task;
 mod work;
 
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Engine, EngineOptions, EngineState, Solo};
@@ -45,10 +44,9 @@ use crate::clock::{check_alone, warn_if_late};
 use crate::draw::draw;
 use crate::peer::Peers;
 use crate::process::identity::identify;
-use crate::process::mailbox::mailbox;
+use crate::process::mailbox::{Mailbox, Sender, mailbox};
 use crate::process::options::{ClusterOptions, Options};
 use crate::process::pool::{Place, Pools, Slot};
-use crate::process::thread::{Urgency, spawn};
 use crate::start_error::StartError;
 use checkpoint_task::{CheckpointTask, Unfinished};
 use directory::Directory;
@@ -62,7 +60,7 @@ use log_task::{Course, LogTask, Taken};
 use message::Message;
 use metrics::Metrics;
 use prepare_task::PrepareTask;
-use replica_thread::{ClockGuard, ReplicaThread};
+use replica_task::{ClockGuard, ReplicaTask};
 use shared::{DrivenReplica, Shared};
 use supply_task::SupplyTask;
 use work::Workers;
@@ -92,14 +90,12 @@ pub struct StartReport {
 pub(crate) struct Started<M: Machine> {
     pub(crate) handle: Handle<M>,
     pub(crate) report: StartReport,
-    /// The tasks, in the order in which they end.
     pub(crate) tasks: Vec<Arc<Slot>>,
-    pub(crate) threads: Vec<JoinHandle<()>>,
     /// The connections to the other nodes; `None` for a node that is alone.
     pub(crate) peers: Option<Arc<Peers>>,
 }
 
-/// Starts a group on its disk: the state is recovered, then the connections and the threads begin.
+/// Starts a group on its disk: the state is recovered, then the connections and the tasks begin.
 pub(crate) fn start<M: Machine>(
     pools: &Pools,
     disk: Arc<dyn Disk>,
@@ -144,7 +140,8 @@ pub(crate) fn start<M: Machine>(
     if cluster.is_some() {
         shared.repair_from_others(Arc::clone(&disk));
     }
-    let (to_replica, messages) = mpsc::channel();
+    let replica_slot = pools.slot(Place::Worker);
+    let (to_replica, messages) = mailbox(&replica_slot);
     let link = match (cluster, identity, members) {
         (Some(cluster), Some(identity), Some(members)) => {
             let addresses = cluster.nodes.iter().cloned();
@@ -153,10 +150,21 @@ pub(crate) fn start<M: Machine>(
         }
         _ => None,
     };
-    spawn_all(Parts { pools, disk, options, recovered, report, shared, to_replica, messages, link })
+    begin_tasks(Parts {
+        pools,
+        disk,
+        options,
+        recovered,
+        report,
+        shared,
+        to_replica,
+        replica_slot,
+        messages,
+        link,
+    })
 }
 
-/// Everything that the threads need.
+/// Everything that the tasks need.
 struct Parts<'process, M: Machine> {
     pools: &'process Pools,
     disk: Arc<dyn Disk>,
@@ -164,8 +172,9 @@ struct Parts<'process, M: Machine> {
     recovered: Recovered<M>,
     report: StartReport,
     shared: Arc<Shared>,
-    to_replica: mpsc::Sender<Message<M>>,
-    messages: mpsc::Receiver<Message<M>>,
+    to_replica: Sender<Message<M>>,
+    replica_slot: Arc<Slot>,
+    messages: Mailbox<Message<M>>,
     link: Option<Link>,
 }
 
@@ -200,8 +209,9 @@ fn make_replica<M: Machine>(
     Ok(replica)
 }
 
-fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> {
-    let Parts { pools, disk, options, mut recovered, report, shared, to_replica, messages, link } = parts;
+fn begin_tasks<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> {
+    let Parts { pools, disk, options, mut recovered, report, shared, to_replica, .. } = parts;
+    let (replica_slot, messages, link) = (parts.replica_slot, parts.messages, parts.link);
     let replica = make_replica(&mut recovered, options, link.as_ref())?;
     let clock = check_clock(&replica, options, link.as_ref())?;
     let Recovered { store, history, log, votes, .. } = recovered;
@@ -255,8 +265,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
     if let Some(membership) = &membership {
         shared.cluster.send_replace(membership.status());
     }
-    let thread = ReplicaThread::new(replica, membership, shared, workers, clock);
-    let threads = vec![spawn("node", Urgency::Request, move || thread.run(&messages))?];
+    let replica = ReplicaTask::new(replica, membership, shared, messages, workers, clock);
     let mut tasks = vec![
         log_slot.begin(Box::new(log))?,
         prepare_slot.begin(Box::new(prepare))?,
@@ -264,12 +273,13 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Started<M>, StartError> 
         history_slot.begin(Box::new(history))?,
         index_slot.begin(Box::new(index))?,
         checkpoint_slot.begin(Box::new(checkpoint))?,
+        replica_slot.begin(Box::new(replica))?,
     ];
     if let Some(peers) = peers.clone() {
         let task = SupplyTask { supplier, shared: for_supply, peers, work: supplies };
         tasks.push(supply_slot.begin(Box::new(task))?);
     }
-    Ok(Started { handle, report, tasks, threads, peers })
+    Ok(Started { handle, report, tasks, peers })
 }
 
 /// Compares the clock with the ledger, for a node that is alone or the only voter: there is no other clock to

@@ -1,4 +1,4 @@
-//! The state that the handles and threads of one group share, and the names that several of them use.
+//! The state that the handles and tasks of one group share, and the names that several of them use.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -47,7 +47,7 @@ pub enum Health {
     Stopping,
 }
 
-/// State that the handles and threads of one node share.
+/// State that the handles and tasks of one group share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     row_waiter: OnceLock<Arc<Slot>>,
     /// True while it waits.
     awaits_rows: AtomicBool,
-    /// Commands sent to the replica's thread and not answered, and the bytes of their bodies.
+    /// Commands sent to the replica's task and not answered, and the bytes of their bodies.
     pub(super) commands: AtomicUsize,
     pub(super) bytes: AtomicUsize,
     /// Rows of the history that wait in memory for space on the disk.
@@ -110,8 +110,8 @@ impl Shared {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Announces that the node ends. A thread that waits for space on the disk reads it here, even after the
-    /// replica's thread has ended.
+    /// Announces that the node ends. A task that waits for space on the disk reads it here, even after the
+    /// replica's task has ended.
     pub(crate) fn announce_stop(&self) {
         self.health.send_replace(Health::Stopping);
     }

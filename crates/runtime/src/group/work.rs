@@ -1,4 +1,4 @@
-//! The work that the threads of one group send to each other.
+//! The work that the tasks of one group send to each other.
 
 use std::sync::mpsc;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::process::mailbox::Sender;
 
-/// The senders of the replica's thread to the other threads and tasks.
+/// The senders of the replica's task to the other tasks.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pub(crate) log: Sender<LogWork>,

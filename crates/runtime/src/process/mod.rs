@@ -1,7 +1,7 @@
 //! A node of this process: started on its data folder, and stopped.
 //!
 //! What the groups of a process share is here: the data folder on the real disk, its identity, the options,
-//! and how threads are started. A process has one group today.
+//! and the threads that run the groups' tasks (`pool`). A process has one group today.
 
 mod claim;
 pub(crate) mod file_disk;
@@ -9,13 +9,11 @@ pub(crate) mod identity;
 pub(crate) mod mailbox;
 pub(crate) mod options;
 mod os_error;
-#[expect(dead_code, reason = "the tasks come to it one by one")]
 pub(crate) mod pool;
 pub(crate) mod thread;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bezant_recovery::Machine;
@@ -30,13 +28,12 @@ use file_disk::FileDisk;
 use options::{ClusterOptions, Options};
 use pool::{Pools, Slot};
 
-/// A node with its threads. Dropping it stops the node; [`stop`](Self::stop) also waits until it has ended.
+/// A node that runs. Dropping it stops the node; [`stop`](Self::stop) also waits until it has ended.
 #[derive(Debug)]
 pub struct Running<M: Machine> {
     handle: Handle<M>,
     report: StartReport,
     tasks: Vec<Arc<Slot>>,
-    threads: Vec<JoinHandle<()>>,
     peers: Option<Arc<Peers>>,
     /// The threads that run the tasks; `None` after the stop.
     pools: Option<Pools>,
@@ -58,11 +55,6 @@ impl<M: Machine> Running<M> {
     pub fn stop(mut self) {
         self.announce_stop();
         self.tasks.iter().for_each(|task| task.join());
-        for thread in std::mem::take(&mut self.threads) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the node ended by a panic");
-            }
-        }
         if let Some(peers) = self.peers.take() {
             peers.stop();
         }
@@ -71,8 +63,8 @@ impl<M: Machine> Running<M> {
         }
     }
 
-    /// Announces the stop in the shared state and to the replica's thread. If that thread has ended already,
-    /// the log's thread may still wait for space; it reads the shared state.
+    /// Announces the stop in the shared state and to the replica's task. If that task has ended already, the
+    /// log's task may still wait for space; it reads the shared state.
     fn announce_stop(&self) {
         self.handle.shared.announce_stop();
         drop(self.handle.replica.send(Message::Stop));
@@ -149,8 +141,8 @@ fn group_on<M: Machine>(
     cluster: Option<ClusterOptions>,
 ) -> Result<Running<M>, StartError> {
     let pools = Pools::new();
-    let Started { handle, report, tasks, threads, peers } = group::start(&pools, disk, options, cluster)?;
-    Ok(Running { handle, report, tasks, threads, peers, pools: Some(pools) })
+    let Started { handle, report, tasks, peers } = group::start(&pools, disk, options, cluster)?;
+    Ok(Running { handle, report, tasks, peers, pools: Some(pools) })
 }
 
 #[cfg(test)]
@@ -158,16 +150,17 @@ mod tests {
     use super::*;
     use crate::group::metrics::Metrics;
     use crate::group::shared::{Health, Shared};
+    use crate::process::mailbox::mailbox;
+    use crate::process::pool::tests::detached;
     use bezant_ledger::Ledger;
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{HistoryPosition, LogIndex};
-    use std::sync::mpsc;
 
     #[test]
-    fn a_stop_is_announced_after_the_replicas_thread_ended() {
+    fn a_stop_is_announced_after_the_replicas_task_ended() {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let handle = Handle::<Ledger> { replica: mpsc::channel().0, shared: Arc::clone(&shared) };
+        let handle = Handle::<Ledger> { replica: mailbox(&detached()).0, shared: Arc::clone(&shared) };
         let report = StartReport {
             is_new: true,
             checkpoint: LogIndex(0),
@@ -178,7 +171,7 @@ mod tests {
             is_direct: false,
             elapsed: Duration::ZERO,
         };
-        Running { handle, report, tasks: Vec::new(), threads: Vec::new(), peers: None, pools: None }.stop();
+        Running { handle, report, tasks: Vec::new(), peers: None, pools: None }.stop();
         assert_eq!(*shared.health.borrow(), Health::Stopping);
     }
 }

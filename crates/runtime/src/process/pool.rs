@@ -1,9 +1,9 @@
 //! Threads that run tasks: a fixed number of threads, however many groups the process has.
 //!
 //! A task is a part of a group that runs when there is work for it, or when its time has come. It never waits
-//! for another task of its pool: a thread that waits is missing to the others. A slot is the place of a task in
-//! its pool. [`Slot::wake`] schedules the task; a slot that is scheduled is not scheduled twice, and a slot that
-//! is woken while its task runs is scheduled again when the run ends.
+//! for another task of its pool: the thread that waits may be the one that the other task needs. A slot is the
+//! place of a task in its pool. [`Slot::wake`] schedules the task. A slot that is scheduled is not scheduled
+//! twice, and a slot that is woken while its task runs is scheduled again when the run ends.
 //!
 //! Always holds: a task is run by at most one thread at a time; every wake is followed by a run that begins
 //! after it; a time that a task has asked for is not missed, and an earlier wish is void after each run.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::group::metrics::Metrics;
 use crate::process::mailbox::mailbox;
-use crate::process::pool::tests::detached;
+use crate::process::pool::tests::{detached, received};
 use crate::process::pool::{Place, Pools, Slot};
 use bezant_consensus::{EntryKind, LogEntry, Vote};
 use bezant_ledger::Ledger;
@@ -31,7 +31,7 @@ fn task(disk: &MemoryDisk) -> (LogTask<Ledger>, Rig) {
     let pools = Pools::new();
     let slot = pools.slot(Place::Log);
     let (to_log, work) = mailbox(&slot);
-    let (replica, reports) = mpsc::channel();
+    let (replica, reports) = received(&pools);
     let task = LogTask {
         log,
         votes,

@@ -1,4 +1,4 @@
-//! The thread that owns the replica: it takes messages, and turns outputs into work for the other threads.
+//! The task that owns the replica: it takes messages, and turns outputs into work for the other tasks.
 //!
 //! It never waits for a client, and it writes nothing but small records to the disk: a list of members, the
 //! right to vote, a conflict. All messages that have arrived are handled before entries are made, so that
@@ -8,7 +8,7 @@ mod clock_guard;
 mod driven;
 
 use std::collections::HashMap;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::Role;
@@ -24,7 +24,8 @@ use crate::group::message::{Committed, Message, Read};
 use crate::group::metrics::gauge;
 use crate::group::shared::{DrivenReplica, Shared, observe};
 use crate::group::work::{CheckpointWork, Fetch, HistoryWork, LogWork, Workers};
-use crate::process::mailbox::Sender;
+use crate::process::mailbox::{Mailbox, Sender};
+use crate::process::pool::{Next, Task};
 
 pub(crate) use clock_guard::ClockGuard;
 use driven::Driven;
@@ -70,65 +71,76 @@ impl<Answer> Waiter<Answer> {
 /// Ticks between two checks of the clock, while it is right.
 const CLOCK_TICKS: u64 = 10;
 
-/// The replica, and everything that drives it.
-pub(crate) struct ReplicaThread<M: Machine> {
+/// The replica, and everything that drives it. Ends after a stop, or when every sender of messages is dropped.
+pub(crate) struct ReplicaTask<M: Machine> {
     driven: Driven<M>,
+    messages: Mailbox<Message<M>>,
     workers: Workers,
     waiters: HashMap<Ticket, Waiter<M::Answer>>,
     next_ticket: u64,
+    next_tick: Instant,
     ticks: u64,
     /// True after a list of members could not be written: no checkpoint may become durable after that.
     has_lost_list: bool,
 }
 
-impl<M: Machine> ReplicaThread<M> {
+impl<M: Machine> Task for ReplicaTask<M> {
+    fn run(&mut self, _now: Instant) -> Next {
+        let mut is_drained = false;
+        for _ in 0..MESSAGES_MAX {
+            let Some(message) = self.messages.next() else {
+                is_drained = true;
+                break;
+            };
+            self.take(message);
+        }
+        if is_drained && !self.messages.has_senders() {
+            return self.end();
+        }
+        if Instant::now() >= self.next_tick {
+            self.tick();
+            // Missed ticks are not repeated: a process that slept must not take all peers for unresponsive.
+            self.next_tick = Instant::now().max(self.next_tick + TICK);
+        }
+        let has_queries = self.driven.replica.step_queries();
+        self.work();
+        if self.driven.stop_by.is_some_and(|by| self.is_at_rest() || Instant::now() >= by) {
+            return self.end();
+        }
+        if has_queries || !is_drained { Next::Again } else { Next::At(self.next_tick) }
+    }
+}
+
+impl<M: Machine> ReplicaTask<M> {
     pub(crate) fn new(
         replica: DrivenReplica<M>,
         membership: Option<Membership>,
         shared: Arc<Shared>,
+        messages: Mailbox<Message<M>>,
         workers: Workers,
         clock: ClockGuard,
     ) -> Self {
         let driven = Driven::new(replica, membership, clock, shared);
         driven.publish_health();
-        Self { driven, workers, waiters: HashMap::new(), next_ticket: 0, ticks: 0, has_lost_list: false }
+        Self {
+            driven,
+            messages,
+            workers,
+            waiters: HashMap::new(),
+            next_ticket: 0,
+            next_tick: Instant::now() + TICK,
+            ticks: 0,
+            has_lost_list: false,
+        }
     }
 
-    /// Runs until a stop, or until every sender of messages is dropped.
-    pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message<M>>) {
-        self.serve(messages);
+    /// Ends the task: the other tasks end with it.
+    fn end(&self) -> Next {
         // A handle may outlive the node.
         self.driven.shared.release_disk();
         // The history's task and the index task hold senders to each other, so one of them must receive a stop.
         send(&self.workers.history, HistoryWork::Stop);
-    }
-
-    fn serve(&mut self, messages: &mpsc::Receiver<Message<M>>) {
-        let mut next_tick = Instant::now() + TICK;
-        let mut has_queries = false;
-        loop {
-            let until_tick = next_tick.saturating_duration_since(Instant::now());
-            let timeout = if has_queries { Duration::ZERO } else { until_tick };
-            match messages.recv_timeout(timeout) {
-                Ok(message) => {
-                    self.take(message);
-                    messages.try_iter().take(MESSAGES_MAX).for_each(|message| self.take(message));
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-            if Instant::now() >= next_tick {
-                self.tick();
-                // Missed ticks are not repeated: a process that slept must not take all peers for
-                // unresponsive.
-                next_tick = Instant::now().max(next_tick + TICK);
-            }
-            has_queries = self.driven.replica.step_queries();
-            self.work();
-            if self.driven.stop_by.is_some_and(|by| self.is_at_rest() || Instant::now() >= by) {
-                return;
-            }
-        }
+        Next::End
     }
 
     fn take(&mut self, message: Message<M>) {
@@ -410,7 +422,7 @@ impl<M: Machine> ReplicaThread<M> {
     }
 
     /// Adopts a list of members. The list is on disk before any later output: such a write is rare and small,
-    /// so this thread waits for it.
+    /// so this task waits for it.
     fn learn(&mut self, members: &bezant_consensus::Members) {
         let Some(membership) = &mut self.driven.membership else { return };
         if let Err(reason) = membership.learn(members) {
@@ -507,8 +519,8 @@ mod tests {
     const TODAY: Nanos = Nanos(1_793_491_200 * Nanos::PER_SECOND);
     const MINUTE: u64 = 60 * Nanos::PER_SECOND;
 
-    /// A replica whose other threads have all ended.
-    fn alone(options: ReplicaOptions, clock: Clock) -> ReplicaThread<Ledger> {
+    /// A replica whose other tasks have all ended.
+    fn alone(options: ReplicaOptions, clock: Clock) -> ReplicaTask<Ledger> {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);
@@ -520,39 +532,40 @@ mod tests {
             history: mailbox(&detached()).0,
             checkpoint: mailbox(&detached()).0,
         };
-        ReplicaThread::new(replica, None, shared, workers, ClockGuard::new(clock, false))
+        let messages = mailbox(&detached()).1;
+        ReplicaTask::new(replica, None, shared, messages, workers, ClockGuard::new(clock, false))
     }
 
     #[test]
     fn space_does_not_repair_a_failed_disk() {
-        let mut thread = alone(ReplicaOptions::default(), Clock::system());
-        let shared = Arc::clone(&thread.driven.shared);
+        let mut task = alone(ReplicaOptions::default(), Clock::system());
+        let shared = Arc::clone(&task.driven.shared);
         let read_only = |reason: &str| Health::ReadOnly { reason: reason.to_owned() };
         let health = || shared.health.borrow().clone();
-        thread.take_event(Input::Pressure(Some("full".to_owned())));
+        task.take_event(Input::Pressure(Some("full".to_owned())));
         assert_eq!(health(), read_only("full"));
-        thread.take_event(Input::Pressure(None));
+        task.take_event(Input::Pressure(None));
         assert_eq!(health(), Health::Serving);
-        thread.take_event(Input::Failed { reason: "broken".to_owned() });
-        thread.take_event(Input::Pressure(Some("full".to_owned())));
-        thread.take_event(Input::Pressure(None));
+        task.take_event(Input::Failed { reason: "broken".to_owned() });
+        task.take_event(Input::Pressure(Some("full".to_owned())));
+        task.take_event(Input::Pressure(None));
         assert_eq!(health(), read_only("broken"));
     }
 
     #[test]
     fn the_time_to_apply_is_measured() {
-        let mut thread = alone(ReplicaOptions::default(), Clock::system());
+        let mut task = alone(ReplicaOptions::default(), Clock::system());
         let asset = bezant_types::Asset {
             ledger: bezant_types::LedgerNumber(100_000),
             code: "POINTS".parse().unwrap(),
             scale: 0,
         };
         let command = Operation::RegisterAssets.command(bezant_types::Asset::write_all(&[asset])).unwrap();
-        thread.driven.replica.handle(Clock::system().now(), Input::Request { ticket: Ticket(1), command });
-        thread.work();
-        thread.take_event(Input::Persisted(WriteNumber(1)));
+        task.driven.replica.handle(Clock::system().now(), Input::Request { ticket: Ticket(1), command });
+        task.work();
+        task.take_event(Input::Persisted(WriteNumber(1)));
         let mut registry = prometheus_client::registry::Registry::default();
-        thread.driven.shared.metrics.register(&mut registry);
+        task.driven.shared.metrics.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.lines().any(|line| line == "bezant_apply_seconds_count 1"), "{text}");
@@ -564,24 +577,24 @@ mod tests {
         let shows = Arc::clone(&shown);
         let clock = Clock::new(move || Nanos(shows.load(Ordering::Relaxed)));
         let options = ReplicaOptions { is_alone: false, ..ReplicaOptions::default() };
-        let mut thread = alone(options, clock);
-        let ask = |thread: &mut ReplicaThread<Ledger>, number| {
+        let mut task = alone(options, clock);
+        let ask = |task: &mut ReplicaTask<Ledger>, number| {
             let account = bezant_types::Account::default();
             let body = Event::write_all(&[account]);
             let command = Operation::CreateAccounts.command(body).unwrap();
             let ticket = Ticket(number);
-            thread.driven.handle(Input::Request { ticket, command });
-            thread.work();
+            task.driven.handle(Input::Request { ticket, command });
+            task.work();
         };
-        ask(&mut thread, 1);
-        let stamped = thread.driven.replica.time();
+        ask(&mut task, 1);
+        let stamped = task.driven.replica.time();
         assert_eq!(stamped.0 / MINUTE, TODAY.0 / MINUTE);
         // The write is never reported as done.
-        (0..200).for_each(|_| thread.driven.handle(Input::Tick));
-        assert!(!thread.driven.replica.is_leader(), "it does not lead for its clients");
+        (0..200).for_each(|_| task.driven.handle(Input::Tick));
+        assert!(!task.driven.replica.is_leader(), "it does not lead for its clients");
         shown.store(TODAY.0 + 300 * AHEAD_MAX, Ordering::Relaxed);
-        ask(&mut thread, 2);
-        assert!(thread.driven.clock.is_wrong());
-        assert_eq!(thread.driven.replica.time(), stamped);
+        ask(&mut task, 2);
+        assert!(task.driven.clock.is_wrong());
+        assert_eq!(task.driven.replica.time(), stamped);
     }
 }
