@@ -1,6 +1,6 @@
 //! The task that stores what the applied log produced: it appends rows, and sends index runs to be built.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bezant_recovery::Machine;
@@ -11,7 +11,7 @@ use bezant_types::{HistoryPosition, MovementNumber};
 use crate::group::message::Message;
 use crate::group::metrics::gauge;
 use crate::group::shared::{SPACE_RETRY, Shared};
-use crate::group::work::HistoryWork;
+use crate::group::work::{HistoryWork, Reply};
 use crate::process::mailbox::{Mailbox, Sender};
 use crate::process::pool::{Next, Task};
 
@@ -23,8 +23,8 @@ const WORK_MAX: usize = 4096;
 pub(crate) struct Waiting {
     /// Rows that readers see and that are not written.
     rows: usize,
-    /// The senders that wait for a flush.
-    flushes: Vec<mpsc::Sender<HistoryPosition>>,
+    /// Flushes without an answer.
+    flushes: Vec<Reply<HistoryPosition>>,
     /// An index run was not built.
     has_job: bool,
     /// Rows from a peer are not written.
@@ -128,12 +128,10 @@ impl<M: Machine> HistoryTask<M> {
         written
     }
 
-    fn flush(&mut self, reply: mpsc::Sender<HistoryPosition>) -> Result<(), HistoryError> {
+    fn flush(&mut self, mut reply: Reply<HistoryPosition>) -> Result<(), HistoryError> {
         match self.history.flush() {
             Ok(position) => {
-                if reply.send(position).is_err() {
-                    tracing::debug!("no task waits for the flushed history: the node is being stopped");
-                }
+                reply.send(position);
                 Ok(())
             }
             Err(HistoryError::NoSpace(_)) => {
@@ -245,6 +243,7 @@ impl<M: Machine> Task for HistoryTask<M> {
 pub(crate) mod tests {
     use super::*;
     use crate::group::metrics::Metrics;
+    use crate::group::work::CheckpointWork;
     use crate::process::mailbox::mailbox;
     use crate::process::pool::tests::detached;
     use bezant_ledger::Ledger;
@@ -330,7 +329,8 @@ pub(crate) mod tests {
     fn acknowledged_rows_are_visible_after_the_disk_failed() {
         let disk = MemoryDisk::new();
         let (mut task, Ends { shared, to_task, mut events, .. }) = task(&disk);
-        let (reply, flushed) = mpsc::channel();
+        let (_asks, mut answers) = mailbox(&detached());
+        let reply = Reply::new(&answers, CheckpointWork::HistoryDurable);
         // More rows than one write holds, and an entry that was applied before the replica received the
         // failure.
         disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
@@ -340,7 +340,11 @@ pub(crate) mod tests {
         assert_eq!(task.run(Instant::now()), Next::End);
         drop(task);
         assert_eq!(*shared.visible.borrow(), MovementNumber(4010));
-        assert!(flushed.recv().is_err(), "nothing was made durable");
+        let answer = answers.next();
+        assert!(
+            matches!(answer, Some(CheckpointWork::HistoryDurable(None))),
+            "nothing was made durable: {answer:?}"
+        );
         let failures = std::iter::from_fn(|| events.next())
             .filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
         assert_eq!(failures.count(), 1, "the failure is reported once");

@@ -9,7 +9,7 @@
 //! succeeded, but to release what a checkpoint covers.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Write, WriteNumber};
@@ -356,11 +356,11 @@ impl<M: Machine> LogTask<M> {
     fn do_all(&mut self, pass: &mut Pass) -> Result<(), WriteError> {
         while !pass.is_flushing {
             self.keep_votes()?;
-            let Some(work) = self.taken.work.pop_front() else {
+            let Some(mut work) = self.taken.work.pop_front() else {
                 pass.is_flushing = true;
                 break;
             };
-            if let Err(error) = self.work_on(&work, pass) {
+            if let Err(error) = self.work_on(&mut work, pass) {
                 self.taken.work.push_front(work);
                 return Err(error);
             }
@@ -369,7 +369,7 @@ impl<M: Machine> LogTask<M> {
     }
 
     /// Does one piece of work; its vote is saved already.
-    fn work_on(&mut self, work: &LogWork, pass: &mut Pass) -> Result<(), WriteError> {
+    fn work_on(&mut self, work: &mut LogWork, pass: &mut Pass) -> Result<(), WriteError> {
         match work {
             LogWork::Persist(write) => {
                 self.stage(write)?;
@@ -381,13 +381,13 @@ impl<M: Machine> LogTask<M> {
             LogWork::PlanReset(index, term, reply) => {
                 self.flush(pass)?;
                 self.log.plan_reset(*index, *term)?;
-                confirm(reply);
+                reply.send(());
             }
             LogWork::CancelReset => self.log.cancel_reset()?,
             LogWork::Reset(index, term, reply) => {
                 self.flush(pass)?;
                 self.log.reset(*index, *term)?;
-                confirm(reply);
+                reply.send(());
             }
         }
         Ok(())
@@ -455,12 +455,6 @@ impl<M: Machine> LogTask<M> {
             }
         }
         self.report(Input::Pressure(reason));
-    }
-}
-
-fn confirm(reply: &mpsc::Sender<()>) {
-    if reply.send(()).is_err() {
-        tracing::debug!("no task waits for the log any more: the node is being stopped");
     }
 }
 

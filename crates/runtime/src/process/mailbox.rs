@@ -77,7 +77,10 @@ impl<W> Clone for Sender<W> {
 impl<W> Drop for Sender<W> {
     fn drop(&mut self) {
         if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.lock().has_senders = false;
+            let mut queue = self.0.lock();
+            // The task may have made another sender.
+            queue.has_senders = self.0.senders.load(Ordering::Acquire) > 0;
+            drop(queue);
             self.0.slot.wake();
         }
     }
@@ -106,6 +109,15 @@ impl<W> Mailbox<W> {
     /// False when every sender was dropped before [`next`](Self::next) found nothing: then none will come.
     pub(crate) const fn has_senders(&self) -> bool {
         self.has_senders
+    }
+
+    /// Another sender, for an answer to this task.
+    pub(crate) fn sender(&self) -> Sender<W> {
+        let mut queue = self.shared.lock();
+        self.shared.senders.fetch_add(1, Ordering::AcqRel);
+        queue.has_senders = true;
+        drop(queue);
+        Sender(Arc::clone(&self.shared))
     }
 
     /// True when every sender was dropped, though work that they had sent may be left.
@@ -138,5 +150,40 @@ impl<W> Drop for Mailbox<W> {
         drop(queue);
         // Dropped without the lock: what is dropped may send.
         drop(waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::pool::tests::detached;
+
+    #[test]
+    fn an_idle_mailbox_keeps_no_memory() {
+        let (sender, mut mailbox) = mailbox(&detached());
+        for number in 0..100 {
+            sender.send(number).unwrap();
+        }
+        let mut expected = 0..100;
+        while let Some(number) = mailbox.next() {
+            assert_eq!(Some(number), expected.next());
+        }
+        assert_eq!(expected.next(), None);
+        assert!(mailbox.taken.capacity() >= 100, "a busy task needs it again");
+        assert_eq!(mailbox.next(), None);
+        assert_eq!((mailbox.taken.capacity(), mailbox.shared.lock().work.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_sender_that_the_task_made_counts() {
+        let (sender, mut mailbox) = mailbox(&detached());
+        drop(sender);
+        assert_eq!((mailbox.next(), mailbox.has_senders()), (None, false));
+        let reply = mailbox.sender();
+        assert_eq!((mailbox.next(), mailbox.has_senders()), (None, true));
+        reply.send(1).unwrap();
+        drop(reply);
+        assert!(mailbox.is_abandoned());
+        assert_eq!((mailbox.next(), mailbox.next(), mailbox.has_senders()), (Some(1), None, false));
     }
 }

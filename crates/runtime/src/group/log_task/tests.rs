@@ -10,6 +10,7 @@ use bezant_ledger::Ledger;
 use bezant_storage::log::LogOptions;
 use bezant_storage::{FaultPlan, History, MemoryDisk};
 use bezant_types::{HistoryPosition, NodeId, Term};
+use std::sync::mpsc;
 
 /// What a test has of the log's task.
 struct Rig {
