@@ -85,7 +85,7 @@ pub(crate) fn strings(code: &str) -> Vec<(usize, String)> {
 }
 
 /// The index of the quote that ends the string whose content begins at `start`; `hashes` of a raw string.
-fn end_of(letters: &[char], start: usize, hashes: Option<usize>) -> usize {
+pub(crate) fn end_of(letters: &[char], start: usize, hashes: Option<usize>) -> usize {
     let mut index = start;
     while index < letters.len() {
         match (letters[index], hashes) {

@@ -1,9 +1,10 @@
 //! Tasks of the repository: `cargo run -p xtask -- tidy` and `dist`.
 //!
 //! `tidy` checks rules that no compiler checks: which crate may depend on which, which outside crates the
-//! deterministic crates must not use, how a file begins, how long it is, and which words are refused. The
-//! rules are data in `rules`. The checks are functions from text to findings, so every rule has a test with a
-//! violation. `tidy` never changes a file. `dist` makes the files that are delivered.
+//! deterministic crates must not use, which files must not use each other in a circle, how a file begins, how
+//! long it is, and which words are refused. The rules are data in `rules`. The checks are functions from text
+//! to findings, so every rule has a test with a violation. `tidy` never changes a file. `dist` makes the files
+//! that are delivered.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for the terminal")]
 
 mod dist;
@@ -11,6 +12,8 @@ mod edges;
 mod files;
 mod flags;
 mod graph;
+mod modules;
+mod paths;
 mod rules;
 mod sections;
 mod words;
@@ -69,6 +72,7 @@ fn findings(root: &Path) -> Result<Vec<String>> {
     let graph = graph::Graph::of_workspace(root).context("the dependency graph")?;
     let mut findings = edges::check(&graph);
     findings.extend(files::check_tree(root).context("the files")?);
+    findings.extend(modules::check_tree(root).context("the modules")?);
     Ok(findings)
 }
 

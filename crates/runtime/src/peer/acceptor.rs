@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::dialer::RefusalLog;
+use super::dialer::{self, RefusalLog};
+use super::frame;
 use super::handshake::{self, HandshakeError, Met};
 use super::incarnation::LastReceived;
+use super::shared::{Accepted, PeerEvent, Shared};
 use super::stream::{self, IDLE_MAX};
-use super::{Accepted, PeerEvent, Shared, frame};
 
 /// The limit of connections whose peer is not authenticated yet.
 const UNAUTHENTICATED_MAX: usize = 64;
@@ -112,7 +113,7 @@ fn greet(
     let mut watched = Some(stream.try_clone()?);
     let mut entered = None;
     let accepted = handshake::accept(&mut stream::TimedStream::new(&mut stream), &shared.own(), |met| {
-        shared.admit(met)?;
+        dialer::admit(shared, met)?;
         if let Some(stream) = watched.take().filter(|_| met.is_member()) {
             let (incarnation, received) = (met.incarnation, Arc::clone(received));
             shared.enter(met.node, Accepted { number, stream, incarnation, address, received })?;

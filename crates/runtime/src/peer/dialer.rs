@@ -1,16 +1,19 @@
-//! The thread that keeps a connection to one peer and sends the messages that wait for it.
+//! The threads that dial, one for each peer in the directory: each keeps the connection to its peer and sends
+//! the messages that wait for it.
 
 use std::io::{ErrorKind, Read};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bezant_types::NodeId;
 use bytes::Bytes;
 
-use super::handshake::{self, HandshakeError};
+use super::frame;
+use super::handshake::{self, HandshakeError, Met};
 use super::queue::{Queue, Taken};
+use super::shared::{Link, PeerEvent, Shared};
 use super::stream::{self, HEARTBEAT_INTERVAL};
-use super::{PeerEvent, Shared, frame};
 
 /// The wait after the first failure; it doubles up to the longest.
 const WAIT_FIRST: Duration = Duration::from_millis(20);
@@ -20,8 +23,54 @@ pub(super) const WAIT_REFUSED: Duration = Duration::from_secs(2);
 /// The interval at which an unchanged refusal is logged.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
+/// Drops the connections of nodes that are no longer peers, and begins to dial new peers.
+pub(super) fn follow_directory(shared: &Arc<Shared>) {
+    let mut links = shared.links.write().unwrap_or_else(PoisonError::into_inner);
+    // Read under the lock: of two concurrent calls, the second must not bring an older list back.
+    let peers = shared.directory.peers();
+    // The connections are being stopped: no new one is begun.
+    if shared.is_stopping.load(Ordering::Acquire) {
+        return;
+    }
+    links.retain(|peer, link| {
+        let stays = peers.get(peer) == Some(&link.of);
+        if !stays {
+            link.queue.stop();
+            // A new node with this number connects again.
+            if let Some(accepted) = shared.accepted().remove(peer) {
+                stream::shut_down(&accepted.stream);
+                shared.has_ended.notify_all();
+            }
+        }
+        stays
+    });
+    for (peer, of) in peers {
+        if links.contains_key(&peer) {
+            continue;
+        }
+        let queue = Arc::<Queue>::default();
+        let (dials, dialing, to) = (Arc::clone(shared), Arc::clone(&queue), of.1.clone());
+        let body = move || run(&dials, &dialing, peer, &to);
+        match std::thread::Builder::new().name(format!("bezant-to-{peer}")).spawn(body) {
+            Ok(thread) => {
+                links.insert(peer, Link { of, queue, thread });
+            }
+            Err(error) => tracing::error!(node = peer.0, "node {peer} cannot be dialed: {error}"),
+        }
+    }
+}
+
+/// Adopts a newer list of members from the peer and follows it, then decides whether the peer is a member
+/// with this disk.
+pub(super) fn admit(shared: &Arc<Shared>, met: &Met) -> Result<(), HandshakeError> {
+    if shared.learn(met)? {
+        follow_directory(shared);
+    }
+    shared.admit(met)
+}
+
 /// Runs until the node stops.
-pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &str) {
+fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &str) {
     let mut wait = WAIT_FIRST;
     let mut refusal_log = RefusalLog::default();
     while !queue.is_stopping() {
@@ -84,7 +133,7 @@ fn connect(
 ) -> Result<(stream::Stream, u64), HandshakeError> {
     let mut stream = stream::dial(address)?;
     let met = handshake::dial(&mut stream::TimedStream::new(&mut stream), &shared.own(), peer, |met| {
-        shared.admit(met)
+        admit(shared, met)
     })?;
     stream.set_read_timeout(None)?;
     let dialed = shared.dialed.insert(peer, met.incarnation);

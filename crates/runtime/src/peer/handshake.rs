@@ -26,8 +26,8 @@ use thiserror::Error;
 use super::frame;
 use super::incarnation::Incarnation;
 use crate::clock::{Clock, Reading};
-use crate::cluster::draw;
-use crate::directory::Claim;
+use crate::draw::draw;
+use crate::group::directory::Claim;
 
 /// The version of the protocol between nodes; nodes of different versions refuse each other.
 const VERSION: u16 = 4;

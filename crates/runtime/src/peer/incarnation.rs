@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bezant_types::NodeId;
 
 use super::stream::HEARTBEAT_INTERVAL;
-use crate::cluster::draw;
+use crate::draw::draw;
 
 /// After this time without a message, three heartbeats, an older connection does not keep a newer one out.
 const UNRESPONSIVE: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);

@@ -2,15 +2,16 @@
 
 use std::io::{Read, Write};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, EngineKind, Members};
 use bezant_storage::MemoryDisk;
 use bezant_storage::record::Identity;
 use bezant_types::LogIndex;
 
+use super::handshake::HandshakeError;
 use super::*;
-use crate::directory::Claim;
+use crate::group::directory::Claim;
 
 /// The timeout of each step.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -9,15 +9,11 @@
 
 use std::time::{Duration, Instant};
 
-use bezant_consensus::Role;
-use bezant_recovery::Machine;
-use bezant_replica::{Input, Now};
+use bezant_replica::Now;
 use bezant_types::Nanos;
 
-use super::ReplicaThread;
 use crate::clock::{
-    AHEAD_MAX, BACK_MAX, Clock, Counting, LATEST, OFF_MAX, counting, has_valid_time, is_absurd, moment,
-    passed,
+    AHEAD_MAX, BACK_MAX, Clock, Counting, LATEST, OFF_MAX, has_valid_time, is_absurd, moment, passed,
 };
 
 /// A clock was set when it differs from elapsed time by this much: 1 s.
@@ -51,11 +47,11 @@ pub(crate) struct ClockGuard {
     /// The time of the last attempt to transfer leadership, and the number of attempts in a row.
     transferred: Option<(Instant, usize)>,
     /// True when there is no other clock to compare with.
-    is_alone: bool,
+    pub(super) is_alone: bool,
     /// True when this node led at the last check.
-    led: bool,
+    pub(super) led: bool,
     /// True while clients' commands are refused because of the clock.
-    is_pressed: bool,
+    pub(super) is_pressed: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +85,7 @@ impl ClockGuard {
     }
 
     /// What the clock shows, and whether it was set since the last call.
-    fn look(&mut self) -> (Now, bool) {
+    pub(super) fn look(&mut self) -> (Now, bool) {
         let (now, at) = (self.clock.now(), Instant::now());
         let expected = passed(self.last, at);
         self.last = (now.wall, at);
@@ -102,7 +98,7 @@ impl ClockGuard {
     }
 
     /// Why this node does not lead; `None` when its clock is right or not confirmed wrong.
-    fn reason(&self) -> Option<&str> {
+    pub(super) fn reason(&self) -> Option<&str> {
         self.wrong.as_ref().filter(|wrong| wrong.is_confirmed).map(|wrong| &*wrong.reason)
     }
 
@@ -110,7 +106,7 @@ impl ClockGuard {
     /// without entries contradicts nothing, nor does one whose last entry was stamped before the clock was
     /// set. The clock is compared with the last entry, or with its reading at the start plus the time since
     /// then, if that is later: a ledger may be idle for long while the node runs.
-    fn judge_alone(&self, own: Nanos, ledger: Nanos) -> Option<String> {
+    pub(super) fn judge_alone(&self, own: Nanos, ledger: Nanos) -> Option<String> {
         let expected = passed(self.start, Instant::now()).max(ledger);
         let is_far_ahead = has_valid_time(ledger) && own.0 > expected.0.saturating_add(AHEAD_MAX);
         let is_wrong = !self.is_accepted && (own > LATEST || is_far_ahead);
@@ -127,7 +123,13 @@ impl ClockGuard {
     /// Why the clock of a node of a cluster is wrong. A clock that was off counts as right again only within
     /// [`BACK_MAX`]; for a leader that no node with a better clock can replace (`is_replaceable` is false),
     /// within [`OFF_MAX`].
-    fn judge(&self, own: Nanos, counts: Counting, ledger: Nanos, is_replaceable: bool) -> Option<String> {
+    pub(super) fn judge(
+        &self,
+        own: Nanos,
+        counts: Counting,
+        ledger: Nanos,
+        is_replaceable: bool,
+    ) -> Option<String> {
         match counts {
             Counting::Clock(counts) => {
                 let off_max = if self.is_wrong() && is_replaceable { BACK_MAX } else { OFF_MAX };
@@ -154,7 +156,7 @@ impl ClockGuard {
     }
 
     /// Notes the result of a check.
-    fn note(&mut self, reason: Option<String>, now: Instant) {
+    pub(super) fn note(&mut self, reason: Option<String>, now: Instant) {
         match (reason, &mut self.wrong) {
             (None, None) => {}
             (None, wrong) => {
@@ -174,7 +176,7 @@ impl ClockGuard {
     }
 
     /// True when leadership is to be transferred now to the node that could take it, if there is one.
-    fn should_transfer(&mut self, leads: bool, has_successor: bool, now: Instant) -> bool {
+    pub(super) fn should_transfer(&mut self, leads: bool, has_successor: bool, now: Instant) -> bool {
         if !leads || self.wrong.is_none() {
             self.holds_since = None;
             return false;
@@ -199,7 +201,7 @@ impl ClockGuard {
     }
 
     /// The reason for clients that have waited for [`WAIT_MAX`].
-    fn pressure(&self, now: Instant) -> Option<String> {
+    pub(super) fn pressure(&self, now: Instant) -> Option<String> {
         let since = self.holds_since?;
         let has_waited = now.saturating_duration_since(since) >= WAIT_MAX;
         let whose = if self.is_alone { "this machine's" } else { "the leader's" };
@@ -207,75 +209,10 @@ impl ClockGuard {
     }
 }
 
-impl<M: Machine> ReplicaThread<M> {
-    /// Reads the clock, and checks it if that is due.
-    pub(super) fn read_clock(&mut self) -> Now {
-        let (now, was_set) = self.clock.look();
-        if was_set && let Some(membership) = &mut self.membership {
-            // All machines may have been suspended at the same time, so readings of the others may be old.
-            membership.handle_clock_set();
-        }
-        // A new leader must stamp nothing before its clock was checked.
-        if was_set || self.clock.has_news || self.clock.led != self.replica.is_leader() {
-            self.check_clock();
-        }
-        now
-    }
-
-    /// Checks this node's clock, and does what follows from the result.
-    pub(super) fn check_clock(&mut self) {
-        let (own, now, ledger) = (self.clock.now().wall, Instant::now(), self.replica.time());
-        let standing = self.replica.standing();
-        let leads = standing.role == Role::Leader;
-        self.clock.has_news = false;
-        self.clock.led = self.replica.is_leader();
-        let others = self.membership.as_ref().map(|membership| membership.clocks(&self.replica, now));
-        let others = others.filter(|others| !others.is_only_voter);
-        self.clock.is_alone = others.is_none();
-        let mut successor = None;
-        let reason = match others {
-            None => self.clock.judge_alone(own, ledger),
-            Some(others) if !others.votes => None,
-            Some(others) => {
-                let known: Vec<Nanos> = others.known.iter().map(|(_, wall)| *wall).chain([own]).collect();
-                let counts = counting(&known, others.voters, ledger);
-                if let Counting::Clock(counts) = counts {
-                    successor = others.successor(&standing, counts);
-                }
-                self.clock.judge(own, counts, ledger, !leads || successor.is_some())
-            }
-        };
-        self.clock.note(reason, now);
-        if self.clock.should_transfer(leads, successor.is_some(), now)
-            && let Some(successor) = successor
-        {
-            self.replica.handle(self.clock.now(), Input::TransferLeadershipTo(successor));
-        }
-        let pressure = self.clock.pressure(now);
-        if pressure.is_some() != self.clock.is_pressed {
-            self.clock.is_pressed = pressure.is_some();
-            self.replica.handle(self.clock.now(), Input::Hold(pressure));
-            self.publish_health();
-        }
-        self.publish_clock();
-    }
-
-    fn publish_clock(&mut self) {
-        let reason = self.clock.reason();
-        self.shared.metrics.clock_wrong.set(i64::from(reason.is_some()));
-        if let Some(membership) = &mut self.membership {
-            membership.set_clock(reason);
-        } else if self.shared.cluster.borrow().clock.as_deref() != reason {
-            let reason = reason.map(str::to_owned);
-            self.shared.cluster.send_modify(|status| status.clock = reason);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bezant_ledger::ToCommand as _;
+    use crate::clock::counting;
 
     const TODAY: Nanos = Nanos(1_793_491_200 * Nanos::PER_SECOND);
     const MINUTE: u64 = 60 * Nanos::PER_SECOND;
@@ -391,34 +328,6 @@ mod tests {
         shown.store(year_2326, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(guard.look(), (Now { wall: Nanos(year_2326) }, true));
         assert!(!guard.look().1, "it was not set again");
-    }
-
-    #[test]
-    fn a_stalled_leader_with_a_wrong_clock_stamps_nothing() {
-        let shown = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(TODAY.0));
-        let shows = std::sync::Arc::clone(&shown);
-        let clock = Clock::new(move || Nanos(shows.load(std::sync::atomic::Ordering::Relaxed)));
-        let options =
-            bezant_replica::ReplicaOptions { is_alone: false, ..bezant_replica::ReplicaOptions::default() };
-        let mut thread = crate::replica_thread::tests::alone(options, clock);
-        let ask = |thread: &mut ReplicaThread<bezant_ledger::Ledger>, number| {
-            let account = bezant_types::Account::default();
-            let body = bezant_ledger::Event::write_all(&[account]);
-            let command = bezant_ledger::Operation::CreateAccounts.command(body).unwrap();
-            let ticket = bezant_replica::Ticket(number);
-            thread.replica.handle(thread.clock.now(), Input::Request { ticket, command });
-            thread.work();
-        };
-        ask(&mut thread, 1);
-        let stamped = thread.replica.time();
-        assert_eq!(stamped.0 / MINUTE, TODAY.0 / MINUTE);
-        // The write is never reported as done.
-        (0..200).for_each(|_| thread.replica.handle(thread.clock.now(), Input::Tick));
-        assert!(!thread.replica.is_leader(), "it does not lead for its clients");
-        shown.store(TODAY.0 + 300 * AHEAD_MAX, std::sync::atomic::Ordering::Relaxed);
-        ask(&mut thread, 2);
-        assert!(thread.clock.is_wrong());
-        assert_eq!(thread.replica.time(), stamped);
     }
 
     #[test]

@@ -3,273 +3,31 @@
 //! A handle is cheap to clone and usable from any task. A write goes through the log and is answered when it
 //! is durable and applied. A linearizable read shows everything that was acknowledged before the read began.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use bezant_consensus::{Change, ChangeError, decode_outcome};
 use bezant_recovery::Machine;
-use bezant_replica::{Consistency, Input, NoState, PeerMessage, change_command};
+use bezant_replica::{Consistency, Input, change_command};
 use bezant_rsm::Command;
-use bezant_storage::disk::Disk;
-use bezant_storage::repair::DamageNote;
 use bezant_storage::{HistoryAnswer, HistoryError, HistoryQuery, HistoryReader};
 use bezant_types::{
-    FetchKey, FetchedTransfer, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferId,
-    TransferView, limits,
+    FetchKey, FetchedTransfer, HistoryPosition, LogIndex, MovementNumber, TransferId, TransferView,
 };
-use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use crate::cluster::{Acquaintance, ClusterStatus};
 use crate::error::{ExecuteError, ReadError};
-use crate::metrics::Metrics;
-
-/// The outcome of a command that is durable and applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The log entry that carried it.
-    pub index: LogIndex,
-    /// The timestamp of the command's last event.
-    pub time: Nanos,
-    /// The results, 16 bytes for each event, in order.
-    pub results: Bytes,
-}
-
-/// What a read found, and how fresh it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read<Answer> {
-    /// The last log entry that the answer reflects: a later read at least at this index never goes backwards.
-    pub index: LogIndex,
-    /// What was found.
-    pub answer: Answer,
-}
-
-/// Whether the node takes writes, and answers all reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Reads and writes.
-    Serving,
-    /// It forwards writes and fresh reads, and has no state yet for other reads.
-    NoState {
-        /// What it waits for.
-        reason: NoState,
-    },
-    /// Reads only, for example because a write or sync failed, or because the disk is full.
-    ReadOnly {
-        /// What happened, and what helps.
-        reason: String,
-    },
-    /// Neither reads nor writes: the node is being stopped.
-    Stopping,
-}
-
-/// A message to the replica's thread.
-#[derive(Debug)]
-pub(crate) enum Message<M: Machine> {
-    Execute {
-        command: Command,
-        admission: Admission,
-        reply: oneshot::Sender<Result<Committed, ExecuteError>>,
-    },
-    Query {
-        query: M::Query,
-        consistency: Consistency,
-        reply: oneshot::Sender<Result<Read<M::Answer>, ReadError>>,
-    },
-    Barrier {
-        consistency: Consistency,
-        reply: oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>,
-    },
-    /// An input from one of the node's own threads.
-    Event(Input<M>),
-    /// A message from a peer.
-    FromPeer {
-        from: NodeId,
-        /// The disk with which the peer was admitted.
-        disk: u128,
-        message: PeerMessage,
-    },
-    /// A handshake with a peer has succeeded.
-    Met {
-        node: NodeId,
-        acquaintance: Acquaintance,
-    },
-    /// A node asks for admission, with the address at which it is reached.
-    Asks {
-        node: NodeId,
-        address: String,
-    },
-    /// Finish what is in flight, then end the thread.
-    Stop,
-}
-
-/// State that the handles and threads of one node share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) metrics: Metrics,
-    pub(crate) health: watch::Sender<Health>,
-    /// The number of movements that readers can see.
-    pub(crate) visible: watch::Sender<MovementNumber>,
-    /// The last entry that was applied.
-    pub(crate) applied: watch::Sender<LogIndex>,
-    /// The node's view of the cluster.
-    pub(crate) cluster: watch::Sender<ClusterStatus>,
-    pub(crate) reader: HistoryReader,
-    /// Commands sent to the replica's thread and not answered, and the bytes of their bodies.
-    commands: AtomicUsize,
-    bytes: AtomicUsize,
-    /// Rows of the history that wait in memory for space on the disk.
-    rows_without_space: AtomicUsize,
-    /// Reads without an answer, over all handles.
-    reads_waiting: AtomicUsize,
-    /// Permits for reads of the history; each read holds a thread.
-    reads: Arc<Semaphore>,
-    /// The disk on which damage of the history is recorded for the next start. `None` for a node that is
-    /// alone, and after the damage is recorded.
-    damage: Mutex<Option<Arc<dyn Disk>>>,
-}
-
-/// The limit of commands without an answer, over all handles; more are refused. The replica's own queue holds
-/// fewer, so this limit covers only the commands on their way to it.
-const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
-/// The limit of the bytes of their bodies.
-const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;
-/// The limit of concurrent reads of the history: each holds a thread and a few pages.
-const READS_MAX: usize = 16;
-/// The limit of rows that wait in memory for space on the disk; above it nothing more is written to the log.
-/// A row takes 336 bytes.
-const ROWS_WITHOUT_SPACE_MAX: usize = 1 << 18;
-/// The limit of reads without an answer; more are refused.
-const READS_WAITING_MAX: usize = 4096;
-/// The time after which waiting work is likely to be done.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(50);
-
-impl Shared {
-    pub(crate) fn new(metrics: Metrics, reader: HistoryReader) -> Self {
-        let visible = MovementNumber(reader.position().movements);
-        Self {
-            metrics,
-            health: watch::Sender::new(Health::Serving),
-            visible: watch::Sender::new(visible),
-            applied: watch::Sender::new(LogIndex(0)),
-            cluster: watch::Sender::new(ClusterStatus::alone()),
-            reader,
-            commands: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            rows_without_space: AtomicUsize::new(0),
-            reads_waiting: AtomicUsize::new(0),
-            reads: Arc::new(Semaphore::new(READS_MAX)),
-            damage: Mutex::new(None),
-        }
-    }
-
-    /// From now on, damage of the history is recorded on this disk: the next start repairs it from other
-    /// nodes.
-    pub(crate) fn repair_from_others(&self, disk: Arc<dyn Disk>) {
-        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
-    }
-
-    /// Drops the disk when the node has ended: a handle that outlives the node does not keep the folder
-    /// locked.
-    pub(crate) fn release_disk(&self) {
-        self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    /// Announces that the node ends. A thread that waits for space on the disk reads it here, even after the
-    /// replica's thread has ended.
-    pub(crate) fn announce_stop(&self) {
-        self.health.send_replace(Health::Stopping);
-    }
-
-    /// Sets the number of rows of the history that wait for space.
-    pub(crate) fn set_rows_without_space(&self, count: usize) {
-        self.rows_without_space.store(count, Ordering::Relaxed);
-    }
-
-    /// True while more such rows would fill the memory.
-    pub(crate) fn lacks_row_space(&self) -> bool {
-        self.rows_without_space.load(Ordering::Relaxed) > ROWS_WITHOUT_SPACE_MAX
-    }
-
-    /// Commands without an answer.
-    pub(crate) fn commands_waiting(&self) -> usize {
-        self.commands.load(Ordering::Relaxed)
-    }
-
-    /// Records that the state differs from that of the majority. The next start drops the state and fetches
-    /// theirs.
-    pub(crate) fn note_divergence(&self, index: LogIndex) {
-        let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let file = format!("the state after entry {index}, which is not that of the majority");
-        if let Err(error) = (DamageNote { file, offset: 0 }).store(&*disk) {
-            tracing::error!(
-                "the difference cannot be recorded for the next start: {error}. Replace this node"
-            );
-        }
-    }
-
-    /// Handles a failed read of the history: if the history is damaged, that is recorded, once.
-    pub(crate) fn note_damage(&self, error: &HistoryError) {
-        let Some(note) = DamageNote::of(error) else { return };
-        let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        match note.store(&*disk) {
-            Ok(()) => tracing::warn!("{error}. Start this node again: it will be repaired from the others"),
-            Err(failure) => tracing::error!("{error}; the damage cannot be recorded: {failure}"),
-        }
-    }
-}
-
-/// A command's share of the limits; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Admission {
-    shared: Arc<Shared>,
-    size: usize,
-}
-
-impl Admission {
-    fn new(shared: &Arc<Shared>, size: usize) -> Option<Self> {
-        let commands = shared.commands.fetch_add(1, Ordering::Relaxed);
-        let bytes = shared.bytes.fetch_add(size, Ordering::Relaxed);
-        let admission = Self { shared: Arc::clone(shared), size };
-        (commands < COMMANDS_MAX && bytes + size <= COMMAND_BYTES_MAX).then_some(admission)
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.shared.commands.fetch_sub(1, Ordering::Relaxed);
-        self.shared.bytes.fetch_sub(self.size, Ordering::Relaxed);
-    }
-}
-
-/// A read's share of the limit; given back when dropped.
-#[derive(Debug)]
-struct ReadAdmission<'shared>(&'shared Shared);
-
-impl<'shared> ReadAdmission<'shared> {
-    fn new(shared: &'shared Shared) -> Result<Self, ReadError> {
-        let waiting = shared.reads_waiting.fetch_add(1, Ordering::Relaxed);
-        let admission = Self(shared);
-        if waiting < READS_WAITING_MAX {
-            return Ok(admission);
-        }
-        shared.metrics.overloaded.inc();
-        Err(ReadError::Overloaded { retry_after: RETRY_AFTER })
-    }
-}
-
-impl Drop for ReadAdmission<'_> {
-    fn drop(&mut self) {
-        self.0.reads_waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+use crate::group::admission::{Admission, RETRY_AFTER, ReadAdmission};
+use crate::group::message::{Committed, Message, Read};
+use crate::group::shared::{Health, Shared};
+use crate::group::status::ClusterStatus;
+use crate::process::mailbox::Sender;
 
 /// A running node.
 #[derive(Debug)]
 pub struct Handle<M: Machine> {
-    pub(crate) replica: mpsc::Sender<Message<M>>,
+    pub(crate) replica: Sender<Message<M>>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -497,25 +255,5 @@ async fn by<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output
     match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline.into(), future).await.ok(),
         None => Some(future.await),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bezant_storage::{History, MemoryDisk};
-
-    #[test]
-    fn reads_beyond_the_limit_are_refused_until_one_has_ended() {
-        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
-        let shared = Shared::new(Metrics::new(), history.reader());
-        let mut waiting: Vec<_> =
-            (0..READS_WAITING_MAX).map(|_| ReadAdmission::new(&shared).unwrap()).collect();
-        for _ in 0..3 {
-            let refused = ReadAdmission::new(&shared).unwrap_err();
-            assert_eq!(refused, ReadError::Overloaded { retry_after: RETRY_AFTER });
-        }
-        waiting.pop();
-        ReadAdmission::new(&shared).unwrap();
     }
 }

@@ -5,7 +5,7 @@
 //! counts as durable before a sync returned. A folder is made with mode 0700 and files with 0600.
 //!
 //! Two processes that write the same log would destroy it. So the folder itself is locked while it is open,
-//! and so is every file of the log that is open for writing ([`claim`](crate::claim)). Files are found
+//! and so is every file of the log that is open for writing ([`claim`](super::claim)). Files are found
 //! through the folder's descriptor: a folder that replaces this one is never written to, and
 //! [`check_place`](Disk::check_place) reports the replacement.
 //!
@@ -26,7 +26,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::claim::{Claim, Claims, LOCK_NAME, hold_folder};
+use crate::process::claim::{Claim, Claims, LOCK_NAME, hold_folder};
+use crate::process::os_error::{failure, is_full, refused};
 
 const PROBE_NAME: &str = "probe.tmp";
 const FILE_MODE: u32 = 0o600;
@@ -147,27 +148,6 @@ fn flags(mode: OpenMode, is_direct: bool) -> OFlags {
 fn is_unsupported(error: &io::Error) -> bool {
     let number = Errno::from_io_error(error);
     number == Some(Errno::INVAL) || number == Some(Errno::OPNOTSUPP)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-}
-
-/// The [`DiskError`] of an error of the system.
-pub(crate) fn failure(operation: &'static str, file: &str, error: &io::Error) -> DiskError {
-    let file = file.to_owned();
-    if is_full(error) {
-        return DiskError::Full { file };
-    }
-    match error.kind() {
-        ErrorKind::NotFound => DiskError::NotFound { file },
-        _ => DiskError::Io { operation, file, reason: error.to_string() },
-    }
-}
-
-/// The [`DiskError`] of a failed system call.
-fn refused(operation: &'static str, file: &str) -> impl Fn(Errno) -> DiskError {
-    move |error| failure(operation, file, &error.into())
 }
 
 /// True for two names of one file.

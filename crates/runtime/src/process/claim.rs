@@ -19,7 +19,7 @@ use bezant_storage::disk::DiskError;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
-use crate::file_disk::failure;
+use crate::process::os_error::failure;
 
 /// Locked by the process that uses the folder; contains its process id.
 pub(crate) const LOCK_NAME: &str = "lock";

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use bezant_consensus::{EngineKind, Members};
 use bezant_storage::disk::Disk;
-use bezant_storage::record::{Identity, VoteStore, store_members};
+use bezant_storage::record::{Identity, RecordError, VoteStore, load_members, store_members};
 
 use crate::clock::Clock;
-use crate::cluster::{ClusterOptions, first_members};
+use crate::group::directory::removal;
 use crate::peer::{Own, join};
+use crate::process::identity::is_begun;
+use crate::process::options::ClusterOptions;
 use crate::start_error::StartError;
 
 /// The membership. A node that joins with an empty folder waits until the others list it as a member.
@@ -29,6 +31,42 @@ pub(crate) fn find_members(
     check_address(cluster, &members)?;
     store_engine(disk, cluster, identity)?;
     Ok(members)
+}
+
+/// The membership from the folder, or from the options when the folder has none; `None` for a folder that
+/// must ask the members first, since it joins.
+fn first_members(
+    disk: &Arc<dyn Disk>,
+    cluster: &ClusterOptions,
+    identity: &Identity,
+) -> Result<Option<Members>, StartError> {
+    let lost = |damage| StartError::NoMembers { node: identity.node, damage };
+    match load_members(&**disk) {
+        Ok(None) => {}
+        Ok(Some(members)) => return check_member(identity, members).map(Some),
+        Err(RecordError::Damaged { file, reason, .. }) => {
+            return Err(lost(format!("{file} is damaged: {reason}")));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    // The list is written right after the identity, before any other file.
+    if disk.list()?.iter().any(|file| !is_begun(file) && !file.starts_with("node.")) {
+        return Err(lost("the list of the members (members.bzm) is missing".to_owned()));
+    }
+    if !cluster.join.is_empty() {
+        return Ok(None);
+    }
+    let members = Members::first(cluster.nodes.iter().cloned());
+    store_members(&**disk, &members)?;
+    Ok(Some(members))
+}
+
+/// Returns these members when the folder belongs to one of them.
+fn check_member(identity: &Identity, members: Members) -> Result<Members, StartError> {
+    match removal(identity, &members) {
+        Some(removal) => Err(StartError::Removed(removal)),
+        None => Ok(members),
+    }
 }
 
 fn join_members(
@@ -99,11 +137,12 @@ mod tests {
     use std::net::TcpListener;
 
     use bezant_consensus::Vote;
-    use bezant_storage::MemoryDisk;
+    use bezant_storage::record::restore_records;
+    use bezant_storage::{FaultPlan, MemoryDisk};
     use bezant_types::NodeId;
 
     use super::*;
-    use crate::cluster::identify;
+    use crate::process::identity::identify;
 
     fn options(nodes: u64) -> ClusterOptions {
         ClusterOptions {
@@ -151,6 +190,37 @@ mod tests {
                     assert!(error.contains(word), "{word}: {error}");
                 }
                 assert_eq!(files(), before, "no file is changed");
+            }
+        }
+    }
+
+    /// Writes what a start writes before the log is opened.
+    fn begin(disk: &MemoryDisk, join: &[String]) -> Result<(), StartError> {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let options = ClusterOptions { join: join.to_vec(), ..options(2) };
+        restore_records(&*disk)?;
+        let identity = identify(&disk, Some(&options))?.expect("invariant: the folder belongs to a cluster");
+        if first_members(&disk, &options, &identity)?.is_none() {
+            // The member that a joining node asks has answered.
+            identity.store(&*disk)?;
+            store_members(&*disk, &Members::first(options.nodes))?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_killed_first_start_can_begin_again() {
+        for join in [Vec::new(), vec!["a:1".to_owned()]] {
+            let whole = MemoryDisk::new();
+            begin(&whole, &join).unwrap();
+            for crash_at in 1..=whole.counts().total() {
+                let disk = MemoryDisk::new();
+                disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
+                assert!(begin(&disk, &join).is_err(), "operation {crash_at}");
+                begin(&disk.restart(), &join).unwrap();
+                for seed in 0..16 {
+                    begin(&disk.crash(seed), &join).unwrap();
+                }
             }
         }
     }

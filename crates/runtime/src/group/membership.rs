@@ -2,7 +2,7 @@
 //! may vote.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, Conflict, Members, Role, Standing};
@@ -12,14 +12,15 @@ use bezant_rsm::Command;
 use bezant_types::{LogIndex, Nanos, NodeId};
 
 use crate::clock::{BACK_MAX, Clock, Reading};
-use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
-use crate::directory::Directory;
-use crate::growth::{self, Growth};
-use crate::handle::Shared;
-use crate::metrics::gauge;
+use crate::group::directory::Directory;
+use crate::group::growth::{self, Growth};
+use crate::group::message::Acquaintance;
+use crate::group::metrics::gauge;
+use crate::group::shared::{DrivenReplica, Shared};
+use crate::group::status::{ClusterStatus, NodeStatus};
+use crate::group::work::Supply;
 use crate::peer::Peers;
-use crate::replica_thread::DrivenReplica;
-use crate::supply_thread::Supply;
+use crate::process::mailbox::Sender;
 
 /// Ticks between two updates of the cluster's status.
 const STATUS_TICKS: u64 = 5;
@@ -37,7 +38,7 @@ const FIRST_START_TICKS: u64 = 300;
 /// The membership of a node of a cluster.
 pub(crate) struct Membership {
     peers: Arc<Peers>,
-    supply: mpsc::Sender<Supply>,
+    supply: Sender<Supply>,
     directory: Arc<Directory>,
     clock: Clock,
     /// The last readings of the other nodes' clocks.
@@ -69,7 +70,7 @@ pub(crate) struct Membership {
 impl Membership {
     pub(crate) fn new(
         peers: Arc<Peers>,
-        supply: mpsc::Sender<Supply>,
+        supply: Sender<Supply>,
         directory: Arc<Directory>,
         status: ClusterStatus,
         clock: Clock,
@@ -157,7 +158,7 @@ impl Membership {
     }
 
     pub(crate) fn supply(&self, to: NodeId, pull: Pull) {
-        // A thread that has ended has reported why.
+        // A task that has ended is not needed any more.
         drop(self.supply.send(Supply { to, pull }));
     }
 

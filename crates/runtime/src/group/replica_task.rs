@@ -1,31 +1,34 @@
-//! The thread that owns the replica: it takes messages, and turns outputs into work for the other threads.
+//! The task that owns the replica: it takes messages, and turns outputs into work for the other tasks.
 //!
 //! It never waits for a client, and it writes nothing but small records to the disk: a list of members, the
 //! right to vote, a conflict. All messages that have arrived are handled before entries are made, so that
 //! requests that arrive together are merged.
 
 mod clock_guard;
+mod driven;
 
 use std::collections::HashMap;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bezant_consensus::{Engine, Role};
+use bezant_consensus::Role;
 use bezant_recovery::Machine;
-use bezant_replica::{Input, NoState, Output, PeerMessage, Refusal, Replica, TICK_NANOS, Ticket};
+use bezant_replica::{Input, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
 use bezant_types::{HistoryPosition, MovementNumber};
 use tokio::sync::oneshot;
 
-use crate::checkpoint_thread::CheckpointWork;
 use crate::error::{ExecuteError, ReadError};
-use crate::fetch_thread::Fetch;
-use crate::handle::{Admission, Committed, Health, Message, RETRY_AFTER, Read, Shared};
-use crate::history_thread::HistoryWork;
-use crate::log_thread::LogWork;
-use crate::membership::{Membership, is_needed};
-use crate::metrics::{gauge, seconds};
+use crate::group::admission::{Admission, RETRY_AFTER};
+use crate::group::membership::{Membership, is_needed};
+use crate::group::message::{Committed, Message, Read};
+use crate::group::metrics::gauge;
+use crate::group::shared::{DrivenReplica, Shared, observe};
+use crate::group::work::{CheckpointWork, Fetch, HistoryWork, LogWork, Workers};
+use crate::process::mailbox::{Mailbox, Sender};
+use crate::process::pool::{Next, Task};
 
 pub(crate) use clock_guard::ClockGuard;
+use driven::Driven;
 
 /// The interval of the replica's ticks.
 const TICK: Duration = Duration::from_nanos(TICK_NANOS);
@@ -38,18 +41,6 @@ const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
 const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A replica with any engine.
-pub(crate) type DrivenReplica<M> = Replica<M, Box<dyn Engine + Send>>;
-
-/// The senders to the other threads.
-#[derive(Debug)]
-pub(crate) struct Workers {
-    pub(crate) log: mpsc::Sender<LogWork>,
-    pub(crate) fetch: mpsc::Sender<Fetch>,
-    pub(crate) history: mpsc::Sender<HistoryWork>,
-    pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
-}
 
 /// Ticks between two removals of readers that no longer wait.
 const DROP_READS_TICKS: u64 = 10;
@@ -80,95 +71,86 @@ impl<Answer> Waiter<Answer> {
 /// Ticks between two checks of the clock, while it is right.
 const CLOCK_TICKS: u64 = 10;
 
-/// The replica, and everything that drives it.
-pub(crate) struct ReplicaThread<M: Machine> {
-    replica: DrivenReplica<M>,
-    /// The node's part in its cluster; `None` for a node that is alone.
-    membership: Option<Membership>,
-    shared: Arc<Shared>,
+/// The replica, and everything that drives it. Ends after a stop, or when every sender of messages is dropped.
+pub(crate) struct ReplicaTask<M: Machine> {
+    driven: Driven<M>,
+    messages: Mailbox<Message<M>>,
     workers: Workers,
     waiters: HashMap<Ticket, Waiter<M::Answer>>,
     next_ticket: u64,
+    next_tick: Instant,
     ticks: u64,
     /// True after a list of members could not be written: no checkpoint may become durable after that.
     has_lost_list: bool,
-    clock: ClockGuard,
-    /// The last published reason why this replica has no state to show yet.
-    no_state: Option<NoState>,
-    /// The deadline of a stop; `None` before it.
-    stop_by: Option<Instant>,
 }
 
-impl<M: Machine> ReplicaThread<M> {
+impl<M: Machine> Task for ReplicaTask<M> {
+    fn run(&mut self, _now: Instant) -> Next {
+        let mut is_drained = false;
+        for _ in 0..MESSAGES_MAX {
+            let Some(message) = self.messages.next() else {
+                is_drained = true;
+                break;
+            };
+            self.take(message);
+        }
+        if is_drained && !self.messages.has_senders() {
+            return self.end();
+        }
+        if Instant::now() >= self.next_tick {
+            self.tick();
+            // Missed ticks are not repeated: a process that slept must not take all peers for unresponsive.
+            self.next_tick = Instant::now().max(self.next_tick + TICK);
+        }
+        let has_queries = self.driven.replica.step_queries();
+        self.work();
+        if self.driven.stop_by.is_some_and(|by| self.is_at_rest() || Instant::now() >= by) {
+            return self.end();
+        }
+        if has_queries || !is_drained { Next::Again } else { Next::At(self.next_tick) }
+    }
+}
+
+impl<M: Machine> ReplicaTask<M> {
     pub(crate) fn new(
         replica: DrivenReplica<M>,
         membership: Option<Membership>,
         shared: Arc<Shared>,
+        messages: Mailbox<Message<M>>,
         workers: Workers,
         clock: ClockGuard,
     ) -> Self {
-        let (waiters, has_lost_list, no_state) = (HashMap::new(), false, replica.no_state());
+        let driven = Driven::new(replica, membership, clock, shared);
+        driven.publish_health();
         Self {
-            replica,
-            membership,
-            shared,
+            driven,
+            messages,
             workers,
-            waiters,
+            waiters: HashMap::new(),
             next_ticket: 0,
+            next_tick: Instant::now() + TICK,
             ticks: 0,
-            has_lost_list,
-            clock,
-            no_state,
-            stop_by: None,
+            has_lost_list: false,
         }
     }
 
-    /// Runs until a stop, or until every sender of messages is dropped.
-    pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message<M>>) {
-        self.serve(messages);
+    /// Ends the task: the other tasks end with it.
+    fn end(&self) -> Next {
         // A handle may outlive the node.
-        self.shared.release_disk();
-        // The history thread and the index thread hold senders to each other, so one of them must receive a
-        // stop.
+        self.driven.shared.release_disk();
+        // The history's task and the index task hold senders to each other, so one of them must receive a stop.
         send(&self.workers.history, HistoryWork::Stop);
-    }
-
-    fn serve(&mut self, messages: &mpsc::Receiver<Message<M>>) {
-        let mut next_tick = Instant::now() + TICK;
-        let mut has_queries = false;
-        loop {
-            let until_tick = next_tick.saturating_duration_since(Instant::now());
-            let timeout = if has_queries { Duration::ZERO } else { until_tick };
-            match messages.recv_timeout(timeout) {
-                Ok(message) => {
-                    self.take(message);
-                    messages.try_iter().take(MESSAGES_MAX).for_each(|message| self.take(message));
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-            if Instant::now() >= next_tick {
-                self.tick();
-                // Missed ticks are not repeated: a process that slept must not take all peers for
-                // unresponsive.
-                next_tick = Instant::now().max(next_tick + TICK);
-            }
-            has_queries = self.replica.step_queries();
-            self.work();
-            if self.stop_by.is_some_and(|by| self.is_at_rest() || Instant::now() >= by) {
-                return;
-            }
-        }
+        Next::End
     }
 
     fn take(&mut self, message: Message<M>) {
         match message {
             Message::Execute { command, admission, reply } => {
-                if self.stop_by.is_some() {
+                if self.driven.stop_by.is_some() {
                     answer(reply, Err(ExecuteError::Stopping));
                 } else if !reply.is_closed() {
                     let ticket = self.wait(Waiter::Execute(reply, admission));
-                    self.replica.handle(self.clock.now(), Input::Request { ticket, command });
+                    self.driven.handle(Input::Request { ticket, command });
                 }
             }
             // A read whose caller no longer waits is not begun.
@@ -176,66 +158,69 @@ impl<M: Machine> ReplicaThread<M> {
             Message::Barrier { reply, .. } if reply.is_closed() => {}
             Message::Query { query, consistency, reply } => {
                 let ticket = self.wait(Waiter::Query(reply));
-                self.replica.handle(self.clock.now(), Input::Query { ticket, query, consistency });
+                self.driven.handle(Input::Query { ticket, query, consistency });
             }
             Message::Barrier { consistency, reply } => {
                 let ticket = self.wait(Waiter::Barrier(reply));
-                self.replica.handle(self.clock.now(), Input::Barrier { ticket, consistency });
+                self.driven.handle(Input::Barrier { ticket, consistency });
             }
             Message::Event(input) => self.take_event(input),
             Message::FromPeer { from, disk, message } => {
-                let Some(membership) =
-                    self.membership.as_mut().filter(|membership| membership.is_from_member(from, disk))
+                let Some(membership) = self
+                    .driven
+                    .membership
+                    .as_mut()
+                    .filter(|membership| membership.is_from_member(from, disk))
                 else {
                     return;
                 };
                 match message {
                     PeerMessage::Clock(wall) => {
                         membership.note_peer_clock(from, wall);
-                        self.clock.has_news = true;
+                        self.driven.clock.has_news = true;
                     }
                     message => self.take_event(Input::Message { from, message }),
                 }
             }
             Message::Met { node, acquaintance } => {
-                if let Some(membership) = &mut self.membership {
-                    membership.meet(node, acquaintance, &mut self.replica);
-                    self.clock.has_news = true;
+                if let Some(membership) = &mut self.driven.membership {
+                    membership.meet(node, acquaintance, &mut self.driven.replica);
+                    self.driven.clock.has_news = true;
                 }
             }
             Message::Asks { node, address } => {
-                if let Some(membership) = &mut self.membership {
-                    membership.note_asking(node, address, &self.replica);
+                if let Some(membership) = &mut self.driven.membership {
+                    membership.note_asking(node, address, &self.driven.replica);
                 }
             }
             Message::Stop => {
-                self.shared.announce_stop();
-                self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+                self.driven.shared.announce_stop();
+                self.driven.stop_by = Some(Instant::now() + STOP_TIMEOUT);
             }
         }
     }
 
     fn tick(&mut self) {
-        if self.clock.is_wrong() || self.ticks.is_multiple_of(CLOCK_TICKS) {
-            self.check_clock();
+        if self.driven.clock.is_wrong() || self.ticks.is_multiple_of(CLOCK_TICKS) {
+            self.driven.check_clock();
         }
-        let now = self.read_clock();
-        if self.stop_by.is_some() {
+        let now = self.driven.read_clock();
+        if self.driven.stop_by.is_some() {
             // Another node should lead when this node ends, so that clients need not wait for an election.
-            self.replica.handle(now, Input::TransferLeadership);
+            self.driven.replica.handle(now, Input::TransferLeadership);
         }
-        self.replica.handle(now, Input::Tick);
+        self.driven.replica.handle(now, Input::Tick);
         self.ticks += 1;
         if self.ticks.is_multiple_of(DROP_READS_TICKS) {
             self.drop_reads();
         }
-        let Some(membership) = &mut self.membership else { return };
-        membership.tick(&mut self.replica, &self.shared);
-        if let Some(command) = membership.next_request(&self.replica) {
+        let Some(membership) = &mut self.driven.membership else { return };
+        membership.tick(&mut self.driven.replica, &self.driven.shared);
+        if let Some(command) = membership.next_request(&self.driven.replica) {
             // No caller waits for the outcome: while the change is not made, it is requested again.
             let ticket = Ticket(self.next_ticket);
             self.next_ticket += 1;
-            self.replica.handle(self.clock.now(), Input::Request { ticket, command });
+            self.driven.handle(Input::Request { ticket, command });
         }
     }
 
@@ -245,7 +230,7 @@ impl<M: Machine> ReplicaThread<M> {
         self.waiters.retain(|_, waiter| !waiter.is_gone());
         if self.waiters.len() < count {
             let waiters = &self.waiters;
-            self.replica.retain_reads(|ticket| waiters.contains_key(&ticket));
+            self.driven.replica.retain_reads(|ticket| waiters.contains_key(&ticket));
         }
     }
 
@@ -253,7 +238,7 @@ impl<M: Machine> ReplicaThread<M> {
     /// newer state can ask other nodes.
     fn is_at_rest(&self) -> bool {
         !self.waiters.values().any(|waiter| matches!(waiter, Waiter::Execute(..)))
-            && !is_needed(&self.replica)
+            && !is_needed(&self.driven.replica)
     }
 
     fn take_event(&mut self, input: Input<M>) {
@@ -262,30 +247,18 @@ impl<M: Machine> ReplicaThread<M> {
         if let Input::Pressure(reason) = &input {
             send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
         }
-        let (applied_before, start) = (self.replica.applied(), Instant::now());
-        self.replica.handle(self.clock.now(), input);
-        if self.replica.applied() != applied_before {
-            observe(&self.shared.metrics.apply_seconds, start);
+        let (applied_before, start) = (self.driven.replica.applied(), Instant::now());
+        self.driven.handle(input);
+        if self.driven.replica.applied() != applied_before {
+            observe(&self.driven.shared.metrics.apply_seconds, start);
         }
         if is_installed {
             // Readers that wait for the rows of a peer's checkpoint see them from now on.
-            let position = self.shared.reader.position();
-            self.shared.visible.send_replace(MovementNumber(position.movements));
+            let position = self.driven.shared.reader.position();
+            self.driven.shared.show_rows(MovementNumber(position.movements));
         }
         if changes_health {
-            self.publish_health();
-        }
-    }
-
-    pub(crate) fn publish_health(&self) {
-        self.shared.metrics.has_state.set(i64::from(self.no_state.is_none()));
-        if self.stop_by.is_none() {
-            // The state of the replica decides, not the message: space on the disk does not repair a disk
-            // that failed.
-            let reason = self.replica.read_only_reason().map(str::to_owned);
-            self.shared.metrics.read_only.set(i64::from(reason.is_some()));
-            let shows = self.no_state.map_or(Health::Serving, |reason| Health::NoState { reason });
-            self.shared.health.send_replace(reason.map_or(shows, |reason| Health::ReadOnly { reason }));
+            self.driven.publish_health();
         }
     }
 
@@ -298,29 +271,26 @@ impl<M: Machine> ReplicaThread<M> {
 
     /// Makes entries of waiting requests, and passes on the outputs of the replica.
     fn work(&mut self) {
-        let now = self.read_clock();
-        let metrics = &self.shared.metrics;
+        let now = self.driven.read_clock();
+        let metrics = &self.driven.shared.metrics;
         let keeps_up = metrics.history_backlog.get() < HISTORY_BACKLOG_MAX
             && metrics.history_unindexed.get() < HISTORY_UNINDEXED_MAX;
         // A follower forwards its clients' commands, whatever its clock shows. The engine's role decides, not
         // `is_leader`: that is false for a leader whose disk hangs, but its engine still takes entries.
-        let may_stamp = !self.clock.is_wrong() || self.replica.standing().role != Role::Leader;
+        let may_stamp = !self.driven.clock.is_wrong() || self.driven.replica.standing().role != Role::Leader;
         if keeps_up && may_stamp {
-            self.replica.propose(now);
+            self.driven.replica.propose(now);
         }
-        while let Some(output) = self.replica.poll() {
+        while let Some(output) = self.driven.replica.poll() {
             self.pass_on(output);
         }
-        if self.no_state.is_some() && self.replica.no_state() != self.no_state {
-            self.no_state = self.replica.no_state();
-            self.publish_health();
+        self.driven.publish_state();
+        let applied = self.driven.replica.applied();
+        if self.driven.shared.metrics.applied_index.get() != gauge(applied.0) {
+            self.driven.shared.metrics.applied_index.set(gauge(applied.0));
+            self.driven.shared.applied.send_replace(applied);
         }
-        let applied = self.replica.applied();
-        if self.shared.metrics.applied_index.get() != gauge(applied.0) {
-            self.shared.metrics.applied_index.set(gauge(applied.0));
-            self.shared.applied.send_replace(applied);
-        }
-        self.shared.metrics.commands_waiting.set(gauge(self.shared.commands_waiting() as u64));
+        self.driven.shared.metrics.commands_waiting.set(gauge(self.driven.shared.commands_waiting() as u64));
     }
 
     fn pass_on(&mut self, output: Output<M>) {
@@ -338,27 +308,29 @@ impl<M: Machine> ReplicaThread<M> {
         }
         match output {
             Output::Persist(write) => {
-                if let Some(membership) = &self.membership {
+                if let Some(membership) = &self.driven.membership {
                     membership.note_write();
                 }
                 send(&self.workers.log, LogWork::Persist(write));
             }
             Output::Fetch { index, term, prefetch } => {
-                self.shared.metrics.fetches.inc();
-                self.shared.metrics.fetched_keys.inc_by(prefetch.keys.len() as u64);
+                self.driven.shared.metrics.fetches.inc();
+                self.driven.shared.metrics.fetched_keys.inc_by(prefetch.keys.len() as u64);
                 send(&self.workers.fetch, Fetch { index, term, prefetch });
             }
             Output::Rows(rows) => {
-                self.shared.metrics.entries.inc();
+                self.driven.shared.metrics.entries.inc();
                 let count = rows.movements.len() + rows.refusals.len();
-                self.shared.metrics.history_backlog.inc_by(gauge(count as u64));
+                self.driven.shared.metrics.history_backlog.inc_by(gauge(count as u64));
                 send(&self.workers.history, HistoryWork::Rows(rows));
             }
             Output::Terms(terms) => send(&self.workers.checkpoint, CheckpointWork::Terms(terms)),
             Output::CheckpointBegin { index, term } => {
                 send(&self.workers.checkpoint, CheckpointWork::Begin { index, term });
             }
-            Output::CheckpointPiece(piece) => send(&self.workers.checkpoint, CheckpointWork::Piece(piece)),
+            Output::CheckpointPiece(piece) => {
+                send(&self.workers.checkpoint, CheckpointWork::Piece(piece));
+            }
             Output::CheckpointEnd { index, time, position } => {
                 send(&self.workers.checkpoint, CheckpointWork::End { index, time, position });
             }
@@ -371,13 +343,13 @@ impl<M: Machine> ReplicaThread<M> {
             }
             Output::Send { to, message } => {
                 let undelivered =
-                    self.membership.as_ref().and_then(|membership| membership.send(to, message));
+                    self.driven.membership.as_ref().and_then(|membership| membership.send(to, message));
                 if let Some(message) = undelivered {
                     self.take_event(Input::Message { from: to, message });
                 }
             }
             Output::Serve { to, pull } => {
-                if let Some(membership) = &self.membership {
+                if let Some(membership) = &self.driven.membership {
                     membership.supply(to, pull);
                 }
             }
@@ -399,19 +371,19 @@ impl<M: Machine> ReplicaThread<M> {
         match output {
             Output::Members(members) => self.learn(&members),
             Output::CaughtUp => {
-                if let Some(membership) = &self.membership {
-                    membership.admit(&mut self.replica);
+                if let Some(membership) = &self.driven.membership {
+                    membership.admit(&mut self.driven.replica);
                 }
             }
             Output::Stopped(conflict) => {
-                if let Some(membership) = &self.membership {
+                if let Some(membership) = &self.driven.membership {
                     membership.note_conflict(&conflict);
                 }
-                tracing::error!("{}", self.replica.read_only_reason().unwrap_or_default());
-                self.publish_health();
+                tracing::error!("{}", self.driven.replica.read_only_reason().unwrap_or_default());
+                self.driven.publish_health();
             }
             Output::PeerStopped { from, conflict } => {
-                if let Some(membership) = &mut self.membership {
+                if let Some(membership) = &mut self.driven.membership {
                     membership.note_stopped_peer(from, conflict);
                 }
             }
@@ -430,7 +402,7 @@ impl<M: Machine> ReplicaThread<M> {
             ),
             Output::Differs { index, others } => {
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-                self.shared.metrics.differences.inc();
+                self.driven.shared.metrics.differences.inc();
                 tracing::error!(
                     index = index.0,
                     "the state after entry {index} differs on node {}: a replica is wrong",
@@ -438,21 +410,21 @@ impl<M: Machine> ReplicaThread<M> {
                 );
             }
             Output::Diverged { index, is_outvoted, reason } => {
-                self.shared.metrics.differences.inc();
+                self.driven.shared.metrics.differences.inc();
                 tracing::error!(index = index.0, "{reason}");
                 if is_outvoted {
-                    self.shared.note_divergence(index);
+                    self.driven.shared.note_divergence(index);
                 }
-                self.publish_health();
+                self.driven.publish_health();
             }
             _ => {}
         }
     }
 
     /// Adopts a list of members. The list is on disk before any later output: such a write is rare and small,
-    /// so this thread waits for it.
+    /// so this task waits for it.
     fn learn(&mut self, members: &bezant_consensus::Members) {
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.driven.membership else { return };
         if let Err(reason) = membership.learn(members) {
             let reason = format!("the list of members cannot be written: {reason}");
             tracing::error!("{reason}");
@@ -465,8 +437,8 @@ impl<M: Machine> ReplicaThread<M> {
     fn reply(&mut self, output: Output<M>) {
         match output {
             Output::Answer { ticket, index, time, events, results } => {
-                self.shared.metrics.commands.inc();
-                self.shared.metrics.events.inc_by(u64::from(events));
+                self.driven.shared.metrics.commands.inc();
+                self.driven.shared.metrics.events.inc_by(u64::from(events));
                 if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
                     answer(reply, Ok(Committed { index, time, results }));
                 }
@@ -494,7 +466,7 @@ impl<M: Machine> ReplicaThread<M> {
     fn error(&self, refusal: Refusal) -> ExecuteError {
         match refusal {
             Refusal::Overloaded => {
-                self.shared.metrics.overloaded.inc();
+                self.driven.shared.metrics.overloaded.inc();
                 ExecuteError::Overloaded { retry_after: RETRY_AFTER }
             }
             Refusal::ReadOnly(reason) => ExecuteError::ReadOnly { reason },
@@ -515,7 +487,7 @@ impl<M: Machine> ReplicaThread<M> {
 
     /// The nodes that the first start waits for, as text.
     fn first_start(&self) -> Option<String> {
-        self.membership.as_ref().and_then(|membership| membership.first_start(&self.replica))
+        self.driven.membership.as_ref().and_then(|membership| membership.first_start(&self.driven.replica))
     }
 }
 
@@ -524,76 +496,105 @@ fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     drop(reply.send(value));
 }
 
-/// Sends work to a thread. A thread that has ended has reported why ([`Input::Failed`]); work for it is
-/// dropped.
-fn send<T>(worker: &mpsc::Sender<T>, work: T) {
+/// Sends work to a task. A task that has ended has reported why ([`Input::Failed`]); work for it is dropped.
+fn send<T>(worker: &Sender<T>, work: T) {
     drop(worker.send(work));
-}
-
-/// Adds the time that has passed since `since` to a metric.
-pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
-    histogram.observe(seconds(since.elapsed()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::metrics::Metrics;
-    use bezant_consensus::{Solo, WriteNumber};
+    use crate::clock::{AHEAD_MAX, Clock};
+    use crate::group::metrics::Metrics;
+    use crate::group::shared::Health;
+    use crate::process::mailbox::mailbox;
+    use crate::process::pool::tests::detached;
+    use bezant_consensus::{Engine, Solo, WriteNumber};
     use bezant_ledger::{Event, Ledger, Operation, ToCommand};
-    use bezant_replica::{ReplicaOptions, Restored};
+    use bezant_replica::{Replica, ReplicaOptions, Restored};
     use bezant_storage::{History, MemoryDisk};
-    use bezant_types::{LogIndex, NodeId};
+    use bezant_types::{LogIndex, Nanos, NodeId};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// A replica whose other threads have all ended.
-    pub(super) fn alone(options: ReplicaOptions, clock: Clock) -> ReplicaThread<Ledger> {
+    const TODAY: Nanos = Nanos(1_793_491_200 * Nanos::PER_SECOND);
+    const MINUTE: u64 = 60 * Nanos::PER_SECOND;
+
+    /// A replica whose other tasks have all ended.
+    fn alone(options: ReplicaOptions, clock: Clock) -> ReplicaTask<Ledger> {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(NodeId(1), zero));
         let replica = Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, options);
         let workers = Workers {
-            log: mpsc::channel().0,
-            fetch: mpsc::channel().0,
-            history: mpsc::channel().0,
-            checkpoint: mpsc::channel().0,
+            log: mailbox(&detached()).0,
+            fetch: mailbox(&detached()).0,
+            history: mailbox(&detached()).0,
+            checkpoint: mailbox(&detached()).0,
         };
-        ReplicaThread::new(replica, None, shared, workers, ClockGuard::new(clock, false))
+        let messages = mailbox(&detached()).1;
+        ReplicaTask::new(replica, None, shared, messages, workers, ClockGuard::new(clock, false))
     }
 
     #[test]
     fn space_does_not_repair_a_failed_disk() {
-        let mut thread = alone(ReplicaOptions::default(), Clock::system());
-        let shared = Arc::clone(&thread.shared);
+        let mut task = alone(ReplicaOptions::default(), Clock::system());
+        let shared = Arc::clone(&task.driven.shared);
         let read_only = |reason: &str| Health::ReadOnly { reason: reason.to_owned() };
         let health = || shared.health.borrow().clone();
-        thread.take_event(Input::Pressure(Some("full".to_owned())));
+        task.take_event(Input::Pressure(Some("full".to_owned())));
         assert_eq!(health(), read_only("full"));
-        thread.take_event(Input::Pressure(None));
+        task.take_event(Input::Pressure(None));
         assert_eq!(health(), Health::Serving);
-        thread.take_event(Input::Failed { reason: "broken".to_owned() });
-        thread.take_event(Input::Pressure(Some("full".to_owned())));
-        thread.take_event(Input::Pressure(None));
+        task.take_event(Input::Failed { reason: "broken".to_owned() });
+        task.take_event(Input::Pressure(Some("full".to_owned())));
+        task.take_event(Input::Pressure(None));
         assert_eq!(health(), read_only("broken"));
     }
 
     #[test]
     fn the_time_to_apply_is_measured() {
-        let mut thread = alone(ReplicaOptions::default(), Clock::system());
+        let mut task = alone(ReplicaOptions::default(), Clock::system());
         let asset = bezant_types::Asset {
             ledger: bezant_types::LedgerNumber(100_000),
             code: "POINTS".parse().unwrap(),
             scale: 0,
         };
         let command = Operation::RegisterAssets.command(bezant_types::Asset::write_all(&[asset])).unwrap();
-        thread.replica.handle(Clock::system().now(), Input::Request { ticket: Ticket(1), command });
-        thread.work();
-        thread.take_event(Input::Persisted(WriteNumber(1)));
+        task.driven.replica.handle(Clock::system().now(), Input::Request { ticket: Ticket(1), command });
+        task.work();
+        task.take_event(Input::Persisted(WriteNumber(1)));
         let mut registry = prometheus_client::registry::Registry::default();
-        thread.shared.metrics.register(&mut registry);
+        task.driven.shared.metrics.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.lines().any(|line| line == "bezant_apply_seconds_count 1"), "{text}");
+    }
+
+    #[test]
+    fn a_stalled_leader_with_a_wrong_clock_stamps_nothing() {
+        let shown = Arc::new(AtomicU64::new(TODAY.0));
+        let shows = Arc::clone(&shown);
+        let clock = Clock::new(move || Nanos(shows.load(Ordering::Relaxed)));
+        let options = ReplicaOptions { is_alone: false, ..ReplicaOptions::default() };
+        let mut task = alone(options, clock);
+        let ask = |task: &mut ReplicaTask<Ledger>, number| {
+            let account = bezant_types::Account::default();
+            let body = Event::write_all(&[account]);
+            let command = Operation::CreateAccounts.command(body).unwrap();
+            let ticket = Ticket(number);
+            task.driven.handle(Input::Request { ticket, command });
+            task.work();
+        };
+        ask(&mut task, 1);
+        let stamped = task.driven.replica.time();
+        assert_eq!(stamped.0 / MINUTE, TODAY.0 / MINUTE);
+        // The write is never reported as done.
+        (0..200).for_each(|_| task.driven.handle(Input::Tick));
+        assert!(!task.driven.replica.is_leader(), "it does not lead for its clients");
+        shown.store(TODAY.0 + 300 * AHEAD_MAX, Ordering::Relaxed);
+        ask(&mut task, 2);
+        assert!(task.driven.clock.is_wrong());
+        assert_eq!(task.driven.replica.time(), stamped);
     }
 }

@@ -10,7 +10,7 @@ use bezant_consensus::{Change, Member, Members, Part};
 use bezant_types::limits::MEMBERS_MAX;
 use bezant_types::{LogIndex, NodeId};
 
-use crate::cluster::{ClusterStatus, NodeStatus};
+use crate::group::status::{ClusterStatus, NodeStatus};
 
 /// Nodes that have asked for admission, and whose addition was not yet requested from the leader.
 #[derive(Debug, Default)]

@@ -1,48 +1,30 @@
-//! The threads that store what the applied log produced: one appends rows, the other builds index runs.
+//! The task that stores what the applied log produced: it appends rows, and sends index runs to be built.
 
-use std::sync::{Arc, mpsc};
-
-use rustix::process::setpriority_process;
+use std::sync::Arc;
+use std::time::Instant;
 
 use bezant_recovery::Machine;
 use bezant_replica::Input;
-use bezant_storage::{Finished, History, HistoryError, Job, RowChunk};
-use bezant_types::{HistoryPosition, HistoryRows, MovementNumber};
-use bytes::Bytes;
+use bezant_storage::{History, HistoryError, Job, RowChunk};
+use bezant_types::{HistoryPosition, MovementNumber};
 
-use crate::handle::{Message, Shared};
-use crate::log_thread::SPACE_RETRY;
-use crate::metrics::gauge;
+use crate::group::message::Message;
+use crate::group::metrics::gauge;
+use crate::group::shared::{SPACE_RETRY, Shared};
+use crate::group::work::{HistoryWork, Reply};
+use crate::process::mailbox::{Mailbox, Sender};
+use crate::process::pool::{Next, Task};
 
-/// Work for the history thread.
-#[derive(Debug)]
-pub(crate) enum HistoryWork {
-    Rows(HistoryRows),
-    /// Rows from a peer; they begin at the end of the history.
-    Install {
-        from: HistoryPosition,
-        until: HistoryPosition,
-        bytes: Bytes,
-    },
-    /// Make all earlier rows durable; the reply is the position then.
-    Flush(mpsc::Sender<HistoryPosition>),
-    /// A checkpoint at that position is durable.
-    Checkpointed(HistoryPosition),
-    /// The disk is nearly full (true), or has space again.
-    Pressure(bool),
-    /// An index run was built, or failed.
-    Built(Result<Finished, HistoryError>),
-    /// The node has ended: no later work matters.
-    Stop,
-}
+/// The most work that is done in one run.
+const WORK_MAX: usize = 4096;
 
 /// Work that waits for space on the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// Rows that readers see and that are not written.
     rows: usize,
-    /// The senders that wait for a flush.
-    flushes: Vec<mpsc::Sender<HistoryPosition>>,
+    /// Flushes without an answer.
+    flushes: Vec<Reply<HistoryPosition>>,
     /// An index run was not built.
     has_job: bool,
     /// Rows from a peer are not written.
@@ -55,53 +37,69 @@ impl Waiting {
     }
 }
 
-pub(crate) struct HistoryThread<M: Machine> {
-    pub(crate) history: History,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) replica: mpsc::Sender<Message<M>>,
-    pub(crate) jobs: mpsc::Sender<Job>,
+/// Ends when it is sent a stop, or when every sender of work is dropped. When the disk fails, the rows of
+/// entries that were applied before the replica received the failure are still taken into memory, because
+/// readers wait for them.
+pub(crate) struct HistoryTask<M: Machine> {
+    history: History,
+    shared: Arc<Shared>,
+    replica: Sender<Message<M>>,
+    jobs: Sender<Job>,
+    work: Mailbox<HistoryWork>,
     /// While true no index is built: merged runs need their space twice, until a checkpoint has passed them.
-    pub(crate) is_pressed: bool,
+    is_pressed: bool,
+    has_failed: bool,
     /// Work that is retried until there is space.
-    pub(crate) waiting: Waiting,
+    waiting: Waiting,
+    /// The time of the next retry, while work waits for space.
+    retry_at: Option<Instant>,
 }
 
-impl<M: Machine> HistoryThread<M> {
-    /// Runs until every sender of work is dropped. When the disk fails, the rows of entries that were applied
-    /// before the replica received the failure are still taken into memory, because readers wait for them.
-    pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
-        let mut has_failed = false;
-        self.send_jobs();
-        loop {
-            let taken = match self.next(work) {
-                Ok(HistoryWork::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                // Dropping the reply of a flush reports that there is none.
-                Ok(work) if has_failed && !matches!(work, HistoryWork::Rows(_)) => continue,
-                Ok(work) => self.take(work),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.try_again(),
-            };
-            if let Err(error) = taken
-                && !has_failed
-            {
-                has_failed = true;
-                self.waiting = Waiting::default();
-                self.shared.set_rows_without_space(0);
-                self.shared.note_damage(&error);
-                let reason = format!(
-                    "{error}. Reads still work; stop the node, repair the disk, and start the node again"
-                );
-                tracing::error!("the history failed: {reason}");
-                drop(self.replica.send(Message::Event(Input::Failed { reason })));
-            }
-        }
+impl<M: Machine> HistoryTask<M> {
+    /// The task, after it has sent the jobs that an earlier start left.
+    pub(crate) fn new(
+        history: History,
+        shared: Arc<Shared>,
+        replica: Sender<Message<M>>,
+        jobs: Sender<Job>,
+        work: Mailbox<HistoryWork>,
+    ) -> Self {
+        let (waiting, is_pressed, has_failed) = (Waiting::default(), false, false);
+        let mut task =
+            Self { history, shared, replica, jobs, work, is_pressed, has_failed, waiting, retry_at: None };
+        task.send_jobs();
+        task
     }
 
-    /// The next work; a timeout when it is time to retry what waits for space.
-    fn next(&self, work: &mpsc::Receiver<HistoryWork>) -> Result<HistoryWork, mpsc::RecvTimeoutError> {
-        if self.waiting.is_empty() {
-            return work.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected);
+    /// What comes next when no work is left. Work that waits for space is retried when no other work came for a
+    /// while.
+    fn wait(&mut self, now: Instant, has_worked: bool) -> Next {
+        if has_worked {
+            self.retry_at = None;
+        } else if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            let retried = self.try_again();
+            self.note(retried);
         }
-        work.recv_timeout(SPACE_RETRY)
+        if self.waiting.is_empty() {
+            return Next::Wait;
+        }
+        Next::At(*self.retry_at.get_or_insert_with(|| Instant::now() + SPACE_RETRY))
+    }
+
+    /// Notes the result of some work; reports the first failure.
+    fn note(&mut self, done: Result<(), HistoryError>) {
+        let Err(error) = done else { return };
+        if std::mem::replace(&mut self.has_failed, true) {
+            return;
+        }
+        self.waiting = Waiting::default();
+        self.shared.set_rows_without_space(0);
+        self.shared.note_damage(&error);
+        let reason =
+            format!("{error}. Reads still work; stop the node, repair the disk, and start the node again");
+        tracing::error!("the history failed: {reason}");
+        drop(self.replica.send(Message::Event(Input::Failed { reason })));
     }
 
     /// Retries the work that waits for space.
@@ -130,12 +128,10 @@ impl<M: Machine> HistoryThread<M> {
         written
     }
 
-    fn flush(&mut self, reply: mpsc::Sender<HistoryPosition>) -> Result<(), HistoryError> {
+    fn flush(&mut self, mut reply: Reply<HistoryPosition>) -> Result<(), HistoryError> {
         match self.history.flush() {
             Ok(position) => {
-                if reply.send(position).is_err() {
-                    tracing::debug!("no thread waits for the flushed history: the node is being stopped");
-                }
+                reply.send(position);
                 Ok(())
             }
             Err(HistoryError::NoSpace(_)) => {
@@ -155,7 +151,7 @@ impl<M: Machine> HistoryThread<M> {
                 // Readers see the rows even when they could not be written.
                 let position = self.shared.reader.position();
                 metrics.history_movements.set(gauge(position.movements));
-                self.shared.visible.send_replace(MovementNumber(position.movements));
+                self.shared.show_rows(MovementNumber(position.movements));
                 self.note_written(appended, count)?;
             }
             HistoryWork::Install { from, until, bytes } => {
@@ -207,7 +203,7 @@ impl<M: Machine> HistoryThread<M> {
             Err(HistoryError::NoSpace(_)) => self.waiting.has_installed = true,
             appended => drop(appended?),
         }
-        // The replica's thread reports the rows to readers together with the state to which they belong.
+        // The replica's task reports the rows to readers together with the state to which they belong.
         self.shared.metrics.history_movements.set(gauge(end.movements));
         Ok(Input::RowsInstalled)
     }
@@ -224,29 +220,37 @@ impl<M: Machine> HistoryThread<M> {
     }
 }
 
-/// The niceness of the index thread, so that answers to clients go first.
-const INDEX_NICENESS: i32 = 10;
-
-/// Builds index runs until every sender of jobs is dropped.
-pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<HistoryWork>) {
-    // On Linux each thread has its own priority.
-    if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), INDEX_NICENESS) {
-        tracing::debug!("the index thread keeps its priority: {error}");
-    }
-    for job in jobs {
-        if history.send(HistoryWork::Built(job.run())).is_err() {
-            return;
+impl<M: Machine> Task for HistoryTask<M> {
+    fn run(&mut self, now: Instant) -> Next {
+        for count in 0..WORK_MAX {
+            match self.work.next() {
+                Some(HistoryWork::Stop) => return Next::End,
+                // Dropping the reply of a flush reports that there is none.
+                Some(work) if self.has_failed && !matches!(work, HistoryWork::Rows(_)) => drop(work),
+                Some(work) => {
+                    let done = self.take(work);
+                    self.note(done);
+                }
+                None if !self.work.has_senders() => return Next::End,
+                None => return self.wait(now, count > 0),
+            }
         }
+        Next::Again
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::group::metrics::Metrics;
+    use crate::group::work::CheckpointWork;
+    use crate::process::mailbox::mailbox;
+    use crate::process::pool::tests::detached;
     use bezant_ledger::Ledger;
     use bezant_storage::{FaultPlan, MemoryDisk};
-    use bezant_types::{Balances, Head, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId};
+    use bezant_types::{
+        Balances, Head, HistoryRows, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId,
+    };
 
     pub(crate) fn movements(numbers: std::ops::Range<u64>) -> RowBatch<Movement> {
         let movement = |number: u64| Movement {
@@ -265,87 +269,84 @@ pub(crate) mod tests {
         HistoryWork::Rows(HistoryRows { movements: movements(numbers), refusals: RowBatch::default() })
     }
 
+    /// What a test receives from the task, and what it sends to it.
+    struct Ends {
+        shared: Arc<Shared>,
+        to_task: Sender<HistoryWork>,
+        jobs: Mailbox<Job>,
+        events: Mailbox<Message<Ledger>>,
+    }
+
+    /// A task on that disk, which the test runs.
+    fn task(disk: &MemoryDisk) -> (HistoryTask<Ledger>, Ends) {
+        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let (to_index, jobs) = mailbox(&detached());
+        let (to_task, work) = mailbox(&detached());
+        let (replica, events) = mailbox(&detached());
+        let task = HistoryTask::new(history, Arc::clone(&shared), replica, to_index, work);
+        (task, Ends { shared, to_task, jobs, events })
+    }
+
     #[test]
     fn no_index_is_built_while_the_disk_is_nearly_full() {
-        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
-        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let (to_index, jobs) = mpsc::channel();
-        let replica = mpsc::channel().0;
-        let mut thread = HistoryThread::<Ledger> {
-            history,
-            shared,
-            replica,
-            jobs: to_index,
-            is_pressed: false,
-            waiting: Waiting::default(),
-        };
-        thread.take(HistoryWork::Pressure(true)).unwrap();
+        let (mut task, mut ends) = task(&MemoryDisk::new());
+        task.take(HistoryWork::Pressure(true)).unwrap();
         // The rows of a full run.
-        thread.take(rows(0..98_304)).unwrap();
-        assert!(jobs.try_recv().is_err(), "an index takes space");
-        thread.take(HistoryWork::Pressure(false)).unwrap();
-        jobs.try_recv().unwrap().run().map(drop).unwrap();
+        task.take(rows(0..98_304)).unwrap();
+        assert!(ends.jobs.next().is_none(), "an index takes space");
+        task.take(HistoryWork::Pressure(false)).unwrap();
+        ends.jobs.next().unwrap().run().map(drop).unwrap();
     }
 
     #[test]
     fn rows_of_a_peer_wait_for_space() {
         let disk = MemoryDisk::new();
-        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
-        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let (jobs, to_build) = mpsc::channel();
-        let (replica, _events) = mpsc::channel();
-        let waiting = Waiting::default();
-        let mut thread =
-            HistoryThread::<Ledger> { history, shared, replica, jobs, is_pressed: false, waiting };
+        let (mut task, mut ends) = task(&disk);
         // The rows of a full run, and more rows from a peer than one write holds, for which there is no
         // space.
-        thread.take(rows(0..98_304)).unwrap();
-        let finished = to_build.try_recv().unwrap().run();
+        task.take(rows(0..98_304)).unwrap();
+        let finished = ends.jobs.next().unwrap().run();
         let from = HistoryPosition { movements: 98_304, refusals: 0 };
         let chunk = RowChunk { from, movements: movements(98_304..104_304), refusals: RowBatch::default() };
         let until = HistoryPosition { movements: 104_304, refusals: 0 };
         let full = FaultPlan { capacity_bytes: Some(0), ..FaultPlan::default() };
         disk.set_faults(full);
-        thread.take(HistoryWork::Install { from, until, bytes: chunk.encode() }).unwrap();
-        assert!(!thread.waiting.is_empty());
+        task.take(HistoryWork::Install { from, until, bytes: chunk.encode() }).unwrap();
+        assert!(!task.waiting.is_empty());
         disk.set_faults(FaultPlan::default());
-        thread.take(HistoryWork::Built(finished)).unwrap();
-        assert!(!thread.waiting.is_empty(), "the rows still wait");
+        task.take(HistoryWork::Built(finished)).unwrap();
+        assert!(!task.waiting.is_empty(), "the rows still wait");
         disk.set_faults(full);
-        thread.try_again().unwrap();
-        assert!(!thread.waiting.is_empty(), "there is still no space");
+        task.try_again().unwrap();
+        assert!(!task.waiting.is_empty(), "there is still no space");
         disk.set_faults(FaultPlan::default());
-        thread.try_again().unwrap();
-        assert!(thread.waiting.is_empty());
+        task.try_again().unwrap();
+        assert!(task.waiting.is_empty());
     }
 
     #[test]
     fn acknowledged_rows_are_visible_after_the_disk_failed() {
         let disk = MemoryDisk::new();
-        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
-        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-        let (replica, events) = mpsc::channel();
-        let (jobs, _no_index) = mpsc::channel();
-        let thread = HistoryThread::<Ledger> {
-            history,
-            shared: Arc::clone(&shared),
-            replica,
-            jobs,
-            is_pressed: false,
-            waiting: Waiting::default(),
-        };
-        let (to_thread, work) = mpsc::channel();
-        let (reply, flushed) = mpsc::channel();
+        let (mut task, Ends { shared, to_task, mut events, .. }) = task(&disk);
+        let (_asks, mut answers) = mailbox(&detached());
+        let reply = Reply::new(&answers, CheckpointWork::HistoryDurable);
         // More rows than one write holds, and an entry that was applied before the replica received the
         // failure.
         disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
         for work in [rows(0..4000), rows(4000..4010), HistoryWork::Flush(reply), HistoryWork::Stop] {
-            to_thread.send(work).unwrap();
+            assert!(to_task.send(work).is_ok());
         }
-        thread.run(&work);
+        assert_eq!(task.run(Instant::now()), Next::End);
+        drop(task);
         assert_eq!(*shared.visible.borrow(), MovementNumber(4010));
-        assert!(flushed.recv().is_err(), "nothing was made durable");
-        let failures = events.iter().filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
+        let answer = answers.next();
+        assert!(
+            matches!(answer, Some(CheckpointWork::HistoryDurable(None))),
+            "nothing was made durable: {answer:?}"
+        );
+        let failures = std::iter::from_fn(|| events.next())
+            .filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
         assert_eq!(failures.count(), 1, "the failure is reported once");
         let ids = vec![TransferId(1), TransferId(4010)];
         let found = shared
