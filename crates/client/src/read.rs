@@ -8,7 +8,7 @@ use bezant_types::{
     LedgerTotals, Movement, MovementFilter, MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
 };
 
-use crate::{Client, ClientError, convert};
+use crate::{Client, ClientError, Position, convert};
 use crate::{ClusterChange, ClusterReply};
 
 impl Client {
@@ -202,17 +202,18 @@ impl Client {
         self.query_movements(&all).await
     }
 
-    /// One page of the whole history: rows from a position on and within a range of time, both ends
+    /// One page of the whole history: rows from a number on and within a range of time, both ends
     /// inclusive. A time of 0 means no end, a limit of 0 means 2,730.
     pub async fn query_movements(
         &self,
         filter: &MovementFilter,
     ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
         let message = v1::GetMovementsRequest {
-            from: filter.from.0,
+            from: Position::of_row(filter.from).to_string(),
             limit: filter.limit,
             timestamp_min: filter.timestamp_min.0,
             timestamp_max: filter.timestamp_max.0,
+            ..v1::GetMovementsRequest::default()
         };
         let answer = self
             .call(message, |mut service, request| async move { service.get_movements(request).await })

@@ -7,10 +7,11 @@ mod common;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use bezant_api::token::{EventPosition, LEDGER_GROUP, SessionToken};
 use bezant_api::v1;
 use bezant_runtime::{ClusterOptions, Health, Options, start_member};
 use bezant_server::Limits;
-use bezant_types::NodeId;
+use bezant_types::{LogIndex, MovementNumber, NodeId};
 use common::Server;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
@@ -49,7 +50,11 @@ fn reason(status: &Status) -> (Code, String) {
 async fn rest_reports_that_there_is_no_state_yet() {
     let server = first_of(3).await;
     let stale = "bezant-read: stale\r\n";
-    let session = "bezant-read: session\r\nbezant-index: 7\r\n";
+    let seen = SessionToken::of(LEDGER_GROUP, LogIndex(7));
+    let session = format!("bezant-read: session\r\nbezant-session: {seen}\r\n");
+    let (session, position) = (&*session, EventPosition::of(LEDGER_GROUP, MovementNumber(7)));
+    let page = format!("/v1/events?from={position}");
+    let received = format!("last-event-id: {position}\r\n");
     let cases = [
         ("/v1/books", stale),
         ("/v1/books", session),
@@ -58,10 +63,10 @@ async fn rest_reports_that_there_is_no_state_yet() {
         ("/v1/transfers/1", stale),
         ("/v1/transfers/1", session),
         ("/v1/events", stale),
-        ("/v1/events?from=7", stale),
+        (page.as_str(), stale),
         ("/v1/events/stream", ""),
-        ("/v1/events/stream?from=0", ""),
-        ("/v1/events/stream", "last-event-id: 7\r\n"),
+        ("/v1/events/stream?from=start", ""),
+        ("/v1/events/stream", received.as_str()),
         ("/readyz", ""),
     ];
     for (path, headers) in cases {
