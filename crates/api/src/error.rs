@@ -247,7 +247,7 @@ pub struct Failure {
     /// The resource that ran out; `None` unless the call is refused as overloaded.
     pub scarce: Option<Scarce>,
     /// The position after the last event, for `position_after_end`; `None` for every other code.
-    pub end: Option<EventPosition>,
+    pub end: Option<Box<EventPosition>>,
     /// The ids of the events of a write whose outcome is not known, in order; empty = nothing was done.
     pub unknown_ids: Vec<u128>,
     /// True for a `read_only` write that was refused before it started.
@@ -285,7 +285,7 @@ impl Failure {
              received events up to there, this ledger was restored from an older copy: the events from now on differ \
              from those that you received"
         );
-        Self { end: Some(end), ..Self::new(ErrorCode::PositionAfterEnd, detail) }
+        Self { end: Some(Box::new(end)), ..Self::new(ErrorCode::PositionAfterEnd, detail) }
     }
 
     /// The server is overloaded: nothing was done.

@@ -513,7 +513,7 @@ impl From<&Failure> for Problem {
             retry_after_ms: failure
                 .retry_after
                 .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-            end: failure.end.as_ref().map(EventPosition::to_string),
+            end: failure.end.as_ref().map(ToString::to_string),
             errors,
             event: match &*failure.unknown_ids {
                 [id] => Some(EventReply::unknown(*id)),
