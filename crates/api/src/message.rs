@@ -257,6 +257,13 @@ impl FromIterator<(MovementNumber, Movement)> for v1::MovementsReply {
     }
 }
 
+impl v1::GetClusterReply {
+    /// The state of the answering node's replica of the ledger; `None` when it has none.
+    pub fn ledger(&self) -> Option<&v1::ClusterGroup> {
+        self.groups.iter().find(|group| group.group == LEDGER_GROUP.0)
+    }
+}
+
 /// The account that a message refers to.
 pub fn account_reference(reference: Option<v1::AccountRef>) -> AccountReference {
     match reference.and_then(|reference| reference.reference) {

@@ -181,7 +181,7 @@ impl Cluster {
             let timeout = Duration::from_millis(300);
             let builder = Client::builder().address(url.as_str()).deadline(timeout);
             if let Ok(client) = builder.connect_timeout(timeout).attempt_timeout(timeout).connect().await
-                && client.cluster().await.is_ok_and(|status| status.role == "leader")
+                && client.cluster().await.is_ok_and(|it| it.ledger().is_some_and(|it| it.role == "leader"))
             {
                 return Some(node);
             }

@@ -65,7 +65,9 @@ mod read;
 mod retry;
 
 pub use bezant_api::token::SessionToken;
-pub use bezant_api::v1::{ClusterChange, ClusterNode, GetClusterReply as ClusterReply};
+pub use bezant_api::v1::{
+    ClusterChange, ClusterGroup, ClusterMember, ClusterNode, GetClusterReply as ClusterReply,
+};
 pub use bezant_codec::Operation;
 pub use bezant_types::{
     Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,

@@ -81,7 +81,8 @@ async fn rest_reports_that_there_is_no_state_yet() {
     }
     assert_eq!(server.get("/livez").await.status, 200);
     let cluster = server.get("/v1/cluster").await.json();
-    assert!(cluster["no_state"].as_str().is_some_and(|why| why.contains("waits to meet")), "{cluster}");
+    let no_state = &cluster["groups"][0]["no_state"];
+    assert!(no_state.as_str().is_some_and(|why| why.contains("waits to meet")), "{cluster}");
     let metrics = server.get("/metrics").await.body;
     assert!(metrics.lines().any(|line| line == "bezant_has_state 0"), "{metrics}");
     assert!(!metrics.lines().any(|line| line.starts_with("bezant_expiry_paused ")), "{metrics}");
@@ -104,7 +105,7 @@ async fn grpc_reports_that_there_is_no_state_yet() {
     let watched = client.watch_events(v1::WatchEventsRequest::default()).await;
     assert_eq!(reason(&watched.unwrap_err()), expected);
     let reply = client.get_cluster(v1::GetClusterRequest {}).await.unwrap().into_inner();
-    assert!(reply.no_state.contains("waits to meet"), "{reply:?}");
+    assert!(reply.ledger().unwrap().no_state.contains("waits to meet"), "{reply:?}");
     let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
     let service = String::new();
@@ -128,6 +129,6 @@ async fn a_new_cluster_whose_disks_are_all_new_is_ready() {
     let answer = server.send("GET", "/v1/accounts/1", "bezant-read: stale\r\n", "").await;
     assert_eq!((answer.status, answer.code().as_str()), (404, "account_not_found"));
     let cluster = server.get("/v1/cluster").await.json();
-    assert!(cluster["no_state"].is_null(), "{cluster}");
+    assert!(cluster["groups"][0]["no_state"].is_null(), "{cluster}");
     server.stop().await;
 }

@@ -230,12 +230,40 @@ async fn a_standalone_node_parses_and_refuses_changes_of_members() {
         (r#"{"change":"grow","node":2}"#, 400, "invalid_json"),
         (r#"{"change":"lead","node":0}"#, 400, "invalid_field"),
         (r#"{"change":"lead","node":2,"force":true}"#, 400, "invalid_json"),
+        (r#"{"change":"promote","node":2,"group":1}"#, 409, "change_refused"),
+        (r#"{"change":"promote","node":2,"group":2}"#, 400, "invalid_field"),
     ];
     for (body, status, code) in cases {
         let answer = server.post("/v1/cluster", body).await;
         assert_eq!(answer.status, status, "{body}");
         assert_eq!(answer.json()["code"], code, "{body}");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_shows_itself_and_its_groups() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let cluster = server.get("/v1/cluster").await.json();
+    assert_eq!(
+        (&cluster["node"], &cluster["nodes"]),
+        (&1.into(), &serde_json::Value::Array(Vec::new())),
+        "{cluster}"
+    );
+    assert!(cluster["clock"].is_null() && cluster["disk_available"].as_u64() > Some(0), "{cluster}");
+    let groups = cluster["groups"].as_array().unwrap();
+    let ledger = &groups[0];
+    assert_eq!(
+        (groups.len(), &ledger["group"], &ledger["kind"]),
+        (1, &1.into(), &"ledger".into()),
+        "{cluster}"
+    );
+    assert_eq!(
+        (&ledger["role"], &ledger["leader"], &ledger["may_vote"]),
+        (&"leader".into(), &1.into(), &true.into())
+    );
+    assert!(ledger["engine"].is_null() && ledger["members"].as_array().unwrap().is_empty(), "{cluster}");
     server.stop().await;
 }
 
