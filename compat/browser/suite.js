@@ -61,7 +61,7 @@ async function send(server, method, target, body) {
 // The state that a page could have changed.
 async function state(server) {
     const get = async (target) => (await fetch(server.url + target)).json();
-    const events = await get('/v1/events?from=0');
+    const events = await get('/v1/events?from=start');
     const account = async (name) => {
         const { balances, bounds, name: own, transfers } = await get(`/v1/accounts/${name}`);
         return { balances, bounds, own, transfers };

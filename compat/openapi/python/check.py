@@ -69,7 +69,7 @@ def check_answers() -> None:
         "/v1/books": "",
         "/v1/ledgers/{ledger}": "",
         "/v1/cluster": "",
-        "/v1/events": "?from=1&limit=2",
+        "/v1/events": "?from=start&limit=2",
     }
     for path, query in asked.items():
         responses = DOCUMENT["paths"][path]["get"]["responses"]
@@ -77,7 +77,7 @@ def check_answers() -> None:
         status, answer = get(place + query)
         assert status == 200, f"{path}: {answer}"
         fits(answer, responses["200"]["content"]["application/json"]["schema"])
-    for place, expected in (("/v1/accounts/unknown", 404), ("/v1/ledgers/701", 404), ("/v1/accounts?colour=red", 400), ("/v1/events?from=999", 400)):
+    for place, expected in (("/v1/accounts/unknown", 404), ("/v1/ledgers/701", 404), ("/v1/accounts?colour=red", 400), ("/v1/events?from=e1AQGJJ8IW", 400), ("/v1/events?from=1", 400)):
         status, answer = get(place)
         assert status == expected, f"{place}: {answer}"
         fits(answer, {"$ref": "#/components/schemas/Problem"})

@@ -87,8 +87,10 @@ def pages(client: Client) -> None:
             break
         cursor = page.next_cursor
     assert amounts == [PAST_DOUBLE, "1", "2", "3", "4"], amounts
-    events = of(EventsPage, list_events.sync(client=client, from_=0, limit=1))
-    assert events.items[0].position == 0 and events.next_ == 1, events
+    events = of(EventsPage, list_events.sync(client=client, from_="start", limit=1))
+    assert events.items[0].number == 0 and events.items[0].position == events.next_, events
+    following = of(EventsPage, list_events.sync(client=client, from_=events.next_, limit=1))
+    assert following.items[0].number == 1, following
 
 
 def errors(client: Client) -> None:

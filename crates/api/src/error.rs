@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::token::EventPosition;
+
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $code:ident = $text:literal $http:literal $grpc:ident,)+) => {
         /// The stable code of an error; its name is `code` in problem+json and `reason` in gRPC's
@@ -244,8 +246,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The resource that ran out; `None` unless the call is refused as overloaded.
     pub scarce: Option<Scarce>,
-    /// The position of the next event, for `position_after_end`; `None` for every other code.
-    pub end: Option<u64>,
+    /// The position after the last event, for `position_after_end`; `None` for every other code.
+    pub end: Option<Box<EventPosition>>,
     /// The ids of the events of a write whose outcome is not known, in order; empty = nothing was done.
     pub unknown_ids: Vec<u128>,
     /// True for a `read_only` write that was refused before it started.
@@ -276,14 +278,14 @@ impl Failure {
         self
     }
 
-    /// The failure of a request for events from a position that no event had when `end` was read.
-    pub fn position_after_end(from: u64, end: u64) -> Self {
+    /// The failure of a request for events from a position that was after the last event when `end` was read.
+    pub fn position_after_end(from: &EventPosition, end: EventPosition) -> Self {
         let detail = format!(
             "position {from} is after the end, {end}: continue from {end}, or from an earlier position. If you have \
              received events up to there, this ledger was restored from an older copy: the events from now on differ \
              from those that you received"
         );
-        Self { end: Some(end), ..Self::new(ErrorCode::PositionAfterEnd, detail) }
+        Self { end: Some(Box::new(end)), ..Self::new(ErrorCode::PositionAfterEnd, detail) }
     }
 
     /// The server is overloaded: nothing was done.

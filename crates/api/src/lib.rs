@@ -37,6 +37,7 @@ mod moment;
 pub mod name;
 pub mod settle;
 mod status;
+pub mod token;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};
 pub use error::{ErrorCode, Failure, Scarce, Violation};

@@ -16,6 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::draft::{AccountDraft, AccountReference, TransferDraft};
 use crate::error::Violation;
+use crate::token::{EventPosition, EventsFrom, LEDGER_GROUP, TokenError};
 use crate::v1;
 
 impl From<u128> for v1::Uint128 {
@@ -223,9 +224,12 @@ impl From<MovementKind> for v1::MovementKind {
 }
 
 impl From<(MovementNumber, Movement)> for v1::ChangeEvent {
-    fn from((position, movement): (MovementNumber, Movement)) -> Self {
+    /// A row of the ledger's group.
+    fn from((number, movement): (MovementNumber, Movement)) -> Self {
         Self {
-            position: position.0,
+            number: number.0,
+            position: EventPosition::after(LEDGER_GROUP, number).to_string(),
+            group: LEDGER_GROUP.0,
             timestamp: movement.timestamp.0,
             kind: v1::MovementKind::from(movement.kind).into(),
             transfer: Some(movement.transfer.into()),
@@ -238,16 +242,25 @@ impl From<(MovementNumber, Movement)> for v1::ChangeEvent {
 }
 
 impl FromIterator<(MovementNumber, Movement)> for v1::MovementsReply {
+    /// Rows of the ledger's group.
     fn from_iter<T: IntoIterator<Item = (MovementNumber, Movement)>>(movements: T) -> Self {
         let movements = movements.into_iter();
         let mut rows = BytesMut::with_capacity(movements.size_hint().0 * MOVEMENT_SIZE);
-        let positions = movements
-            .map(|(position, movement)| {
+        let numbers = movements
+            .map(|(number, movement)| {
                 rows.put_slice(&movement_to_bytes(&movement));
-                position.0
+                number.0
             })
             .collect();
-        Self { positions, rows: rows.freeze(), has_more: false }
+        let group = LEDGER_GROUP.0;
+        Self { numbers, rows: rows.freeze(), has_more: false, next: String::new(), group }
+    }
+}
+
+impl v1::GetClusterReply {
+    /// The state of the answering node's replica of the ledger; `None` when it has none.
+    pub fn ledger(&self) -> Option<&v1::ClusterGroup> {
+        self.groups.iter().find(|group| group.group == LEDGER_GROUP.0)
     }
 }
 
@@ -374,6 +387,28 @@ pub fn query_filter(message: &v1::QueryFilter) -> Result<QueryFilter, Violation>
     if filter.is_valid() { Ok(filter) } else { Err(timestamps(filter.timestamp_min, filter.timestamp_max)) }
 }
 
+/// Where the rows of a history begin.
+pub fn movements_from(message: &v1::GetMovementsRequest) -> Result<EventsFrom, Violation> {
+    let number = (message.from_number != 0).then_some(message.from_number);
+    events_from(number, &message.from, EventsFrom::At(EventPosition::START))
+}
+
+/// Where a stream of change events begins.
+pub fn watch_from(message: &v1::WatchEventsRequest) -> Result<EventsFrom, Violation> {
+    events_from(message.from_number, &message.from, EventsFrom::Now)
+}
+
+/// Where a reader begins; `number` is a number as version 0.1 sent it, which is refused: without that its
+/// clients would miss events.
+fn events_from(number: Option<u64>, text: &str, default: EventsFrom) -> Result<EventsFrom, Violation> {
+    let from = match (number, text) {
+        (Some(_), _) => Err(TokenError::NumberOfPosition),
+        (None, "") => Ok(default),
+        (None, text) => text.parse(),
+    };
+    from.map_err(|error| Violation::new("from", error.to_string()))
+}
+
 /// A filter of open holds. The caller provides the account's id, because a name must be looked up first; 0 =
 /// all accounts.
 pub fn hold_filter(message: &v1::ListHoldsRequest, account_id: AccountId) -> HoldFilter {
@@ -457,6 +492,29 @@ mod tests {
         assert_eq!((account.ledger, account.code), (Some(7), Some(1)));
         let transfer = <v1::TransferInput as prost::Message>::decode(&[0x50, 7, 0x58, 1][..]).unwrap();
         assert_eq!((transfer.ledger, transfer.code), (Some(7), Some(1)));
+    }
+
+    #[test]
+    fn numbers_in_place_of_positions_are_refused() {
+        // Field 1 as version 0.1 encoded it.
+        let watch = |bytes: &[u8]| <v1::WatchEventsRequest as prost::Message>::decode(bytes).unwrap();
+        let page = |bytes: &[u8]| <v1::GetMovementsRequest as prost::Message>::decode(bytes).unwrap();
+        for violation in
+            [watch_from(&watch(&[8, 0])), watch_from(&watch(&[8, 7])), movements_from(&page(&[8, 7]))]
+        {
+            let violation = violation.unwrap_err();
+            assert_eq!(
+                (&*violation.field, violation.description),
+                ("from", TokenError::NumberOfPosition.to_string())
+            );
+        }
+        assert_eq!(watch_from(&watch(&[])), Ok(EventsFrom::Now));
+        assert_eq!(movements_from(&page(&[])), Ok(EventsFrom::At(EventPosition::START)));
+        let from = EventPosition::after(LEDGER_GROUP, MovementNumber(41)).to_string();
+        let expected = EventsFrom::At(EventPosition::of(LEDGER_GROUP, MovementNumber(42)));
+        assert_eq!(watch_from(&v1::WatchEventsRequest { from, from_number: None }), Ok(expected));
+        let from = "42".to_owned();
+        assert!(movements_from(&v1::GetMovementsRequest { from, ..Default::default() }).is_err());
     }
 
     #[test]

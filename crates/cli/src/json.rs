@@ -2,8 +2,8 @@
 //! minor units, heads are hexadecimal.
 
 use bezant_client::{
-    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, LedgerTotals, Movement,
-    MovementNumber, Nanos, Transfer, TransferView,
+    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, ChangeEvent, Head, HoldState,
+    LedgerTotals, Movement, MovementNumber, Nanos, Transfer, TransferView,
 };
 use bezant_types::Total;
 use serde::{Serialize, Serializer};
@@ -229,7 +229,11 @@ impl TransferJson {
 /// A row of the history.
 #[derive(Debug, Serialize)]
 pub(crate) struct MovementJson {
-    position: u64,
+    /// The position after the event; left out where the rows are those of one account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    /// The number of the row, as in exports and in the messages of `verify`.
+    number: u64,
     kind: &'static str,
     timestamp: Text<Nanos>,
     transfer: TransferJson,
@@ -240,10 +244,17 @@ pub(crate) struct MovementJson {
 }
 
 impl MovementJson {
+    /// A change event; `unit` is that of its ledger.
+    pub(crate) fn of_event(event: &ChangeEvent, unit: Unit) -> Self {
+        let position = Some(event.position.to_string());
+        Self { position, ..Self::new(event.number, &event.movement, unit) }
+    }
+
     /// The row; `unit` is that of its ledger.
     pub(crate) fn new(number: MovementNumber, movement: &Movement, unit: Unit) -> Self {
         Self {
-            position: number.0,
+            position: None,
+            number: number.0,
             kind: movement.kind.name(),
             timestamp: Text(movement.timestamp),
             transfer: TransferJson::new(&movement.transfer, unit),

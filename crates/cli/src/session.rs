@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bezant_api::token::TokenError;
 use bezant_client::ids::IdGenerator;
-use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads};
+use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads, SessionToken};
 use bezant_daemon::is_address;
 use tokio::sync::OnceCell;
 
@@ -48,8 +49,8 @@ pub(crate) struct Global {
     /// How fresh answers must be [default: linearizable; with --session: session]
     #[arg(long, env = "BEZANT_READ", global = true, value_enum, help_heading = "Connection")]
     pub(crate) read: Option<ReadArg>,
-    /// File that carries a session from command to command: it holds the last log entry that any of these
-    /// commands has read
+    /// File that carries a session from command to command: it holds what any of these commands has shown or
+    /// made
     #[arg(
         long,
         env = "BEZANT_SESSION",
@@ -166,9 +167,10 @@ impl Session {
             });
         }
         let Some(file) = &self.file else { return Ok(()) };
-        // Another command may have written a later entry meanwhile.
-        let seen = self.client.seen().max(read_session(file)?);
-        // A concurrent reader of the file finds the old number or the new one.
+        // Another command may have seen more meanwhile.
+        let mut seen = read_session(file)?;
+        seen.merge(&self.client.seen());
+        // A concurrent reader of the file finds the old session or the new one.
         let fresh = file.with_added_extension(format!("{}.new", std::process::id()));
         let written =
             std::fs::write(&fresh, format!("{seen}\n")).and_then(|()| std::fs::rename(&fresh, file));
@@ -195,12 +197,19 @@ impl Session {
     }
 }
 
-/// The last log entry that a session has read; 0 for a new session.
-fn read_session(file: &Path) -> Result<u64, Failure> {
+/// What a session has seen; nothing for a new session.
+fn read_session(file: &Path) -> Result<SessionToken, Failure> {
     let wrong = |what: String| Failure::Usage(format!("the session {}: {what}", file.display()));
     match std::fs::read_to_string(file) {
-        Ok(text) => text.trim().parse().map_err(|_| wrong("it is no file of a session".to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Ok(text) => text.trim().parse().map_err(|error| {
+            wrong(match error {
+                TokenError::NumberOfSession => {
+                    "it is of version 0.1, which kept a number: delete it to begin a new session".to_owned()
+                }
+                _ => "it is no file of a session".to_owned(),
+            })
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(SessionToken::default()),
         Err(error) => Err(wrong(error.to_string())),
     }
 }
@@ -286,6 +295,23 @@ fn parse_millis(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_is_kept_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("session");
+        assert!(read_session(&file).unwrap().is_empty(), "a new session has no file yet");
+        let seen = SessionToken::of(bezant_client::GroupId(1), bezant_types::LogIndex(300));
+        std::fs::write(&file, format!("{seen}\n")).unwrap();
+        assert_eq!(read_session(&file).unwrap(), seen);
+        for (text, advice) in
+            [("300\n", "of version 0.1, which kept a number: delete it"), ("x", "no file of a session")]
+        {
+            std::fs::write(&file, text).unwrap();
+            let failure = read_session(&file).unwrap_err();
+            assert!(failure.number() == 2 && failure.to_string().contains(advice), "{failure}");
+        }
+    }
 
     #[test]
     fn digits_are_ids_and_other_texts_are_names() {

@@ -25,9 +25,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bezant_api::token::{LEDGER_GROUP, SessionToken};
 use bezant_client::ids::IdGenerator;
 use bezant_client::{Client, NewTransfer, Reads};
-use bezant_types::AccountId;
+use bezant_types::{AccountId, LogIndex};
 use load::{COUNTER, Known, check_node, connect, make_accounts, pay, read, wait_for_progress};
 use ports::free_address;
 use rustix::process::{Pid, Signal, kill_process};
@@ -180,7 +181,7 @@ impl Cluster {
             let timeout = Duration::from_millis(300);
             let builder = Client::builder().address(url.as_str()).deadline(timeout);
             if let Ok(client) = builder.connect_timeout(timeout).attempt_timeout(timeout).connect().await
-                && client.cluster().await.is_ok_and(|status| status.role == "leader")
+                && client.cluster().await.is_ok_and(|it| it.ledger().is_some_and(|it| it.role == "leader"))
             {
                 return Some(node);
             }
@@ -318,19 +319,20 @@ async fn check_sessions(urls: &[String]) {
         let one = Client::builder().address(urls[round % NODES].as_str()).reads(Reads::Session);
         let client = one.connect().await.expect("a node answers");
         client.create_transfers(&[payment]).await.expect("paid");
-        let index = client.seen();
-        assert!(index > 0, "an answer names the entry that it shows");
+        let seen = client.seen();
+        let index = seen.seen(LEDGER_GROUP);
+        assert!(index > LogIndex(0), "an answer names the entry that it shows");
         let mut grpc =
             bezant_api::v1::ledger_client::LedgerClient::connect(urls[(round + 1) % NODES].clone())
                 .await
                 .expect("another node answers");
         let mut request = tonic::Request::new(bezant_api::v1::GetBooksRequest {});
         request.metadata_mut().insert("bezant-read", "session".parse().expect("text"));
-        request.metadata_mut().insert("bezant-index", index.into());
+        request.metadata_mut().insert("bezant-session", seen.to_string().parse().expect("text"));
         let reply = grpc.get_books(request).await.expect("books");
-        let shown = reply.metadata().get("bezant-index").and_then(|shown| shown.to_str().ok());
-        let shown: u64 = shown.expect("an index").parse().expect("a number");
-        assert!(shown >= index, "a session never goes backwards");
+        let shown = reply.metadata().get("bezant-session").and_then(|shown| shown.to_str().ok());
+        let shown: SessionToken = shown.expect("a session").parse().expect("a token");
+        assert!(shown.seen(LEDGER_GROUP) >= index, "a session never goes backwards");
     }
 }
 

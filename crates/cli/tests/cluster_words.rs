@@ -41,7 +41,7 @@ fn a_first_start_names_the_node_that_it_waits_for() {
     let status = machines.run(&[1], &["cluster", "status", "-o", "json"]);
     let line = String::from_utf8(status.stdout).expect("text");
     let own: serde_json::Value = serde_json::from_str(line.lines().next().unwrap_or("{}")).expect("JSON");
-    assert_eq!(own["first_start"], waits.as_str());
+    assert_eq!(own["groups"][0]["first_start"], waits.as_str());
 
     machines.start(2, false);
     for node in 0..3 {

@@ -127,7 +127,7 @@ fn numbers(value: &serde_json::Value) -> Vec<u64> {
 async fn leader(client: &Client) -> usize {
     let begun = Instant::now();
     loop {
-        let leader = client.cluster().await.expect("an answer").leader;
+        let leader = client.cluster().await.expect("an answer").ledger().expect("the ledger").leader;
         if leader > 0 {
             return usize::try_from(leader).expect("a small number") - 1;
         }

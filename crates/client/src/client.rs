@@ -1,10 +1,11 @@
 //! The connected client: which server a call is sent to, how often, and until when.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bezant_api::token::SessionToken;
 use bezant_api::v1::ledger_client::LedgerClient;
 use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -49,8 +50,8 @@ struct Shared {
     services: Vec<Service>,
     /// Index of the service that answered last.
     current: AtomicUsize,
-    /// The greatest log index that an answer carried; 0 = none yet.
-    seen: AtomicU64,
+    /// What the answers have shown.
+    seen: Mutex<SessionToken>,
     /// Age of the oldest answer to a stale read since the last [`Client::take_age`].
     age: Mutex<Option<Duration>>,
     /// The cluster's token, as the header of changes of the cluster.
@@ -105,7 +106,7 @@ impl Client {
     pub(crate) fn new(
         channels: Vec<Channel>,
         current: usize,
-        seen: u64,
+        seen: SessionToken,
         token: Option<MetadataValue<Ascii>>,
         settings: Settings,
     ) -> Self {
@@ -121,7 +122,7 @@ impl Client {
             shared: Arc::new(Shared {
                 services,
                 current: AtomicUsize::new(current),
-                seen: AtomicU64::new(seen),
+                seen: Mutex::new(seen),
                 age: Mutex::new(None),
                 token,
                 settings,
@@ -252,10 +253,10 @@ impl Client {
         self.shared.age.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The greatest log index that an answer carried; 0 = none yet. A session continues from it, also in
-    /// another client ([`ClientBuilder::seen`]).
-    pub fn seen(&self) -> u64 {
-        self.shared.seen.load(Ordering::Relaxed)
+    /// What the answers have shown so far. A session continues from it, also in another client
+    /// ([`ClientBuilder::seen`]).
+    pub fn seen(&self) -> SessionToken {
+        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds the headers that say how fresh the answer must be.
@@ -267,19 +268,18 @@ impl Client {
         };
         let metadata = request.metadata_mut();
         metadata.insert("bezant-read", MetadataValue::from_static(read));
-        metadata.insert("bezant-index", MetadataValue::from(self.seen()));
+        if let Ok(session) = MetadataValue::try_from(self.seen().to_string()) {
+            metadata.insert("bezant-session", session);
+        }
     }
 
-    /// Records the log index and the age that the answer carries.
+    /// Records the session and the age that the answer carries.
     fn note<Reply>(&self, response: &Response<Reply>) {
-        let number = |name| {
-            let text = response.metadata().get(name).and_then(|number| number.to_str().ok());
-            text.and_then(|text| text.parse::<u64>().ok())
-        };
-        if let Some(index) = number("bezant-index") {
-            self.shared.seen.fetch_max(index, Ordering::Relaxed);
+        let text = |name| response.metadata().get(name).and_then(|text| text.to_str().ok());
+        if let Some(session) = text("bezant-session").and_then(|text| text.parse().ok()) {
+            self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).merge(&session);
         }
-        if let Some(millis) = number("bezant-age-ms") {
+        if let Some(millis) = text("bezant-age-ms").and_then(|text| text.parse().ok()) {
             let mut age = self.shared.age.lock().unwrap_or_else(PoisonError::into_inner);
             *age = (*age).max(Some(Duration::from_millis(millis)));
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use bezant_api::token::SessionToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Endpoint;
 
@@ -49,7 +50,7 @@ pub struct ClientBuilder {
     retry: RetryPolicy,
     answer_size_max: usize,
     reads: Reads,
-    seen: u64,
+    seen: SessionToken,
     token: Option<Token>,
 }
 
@@ -94,7 +95,7 @@ impl Default for ClientBuilder {
             retry: RetryPolicy::default(),
             answer_size_max: ANSWER_SIZE_MAX,
             reads: Reads::default(),
-            seen: 0,
+            seen: SessionToken::default(),
             token: None,
         }
     }
@@ -153,8 +154,8 @@ impl ClientBuilder {
     /// Continues the session of another client: no answer is older than what that client has
     /// [seen](Client::seen). Used with [`Reads::Session`].
     #[must_use]
-    pub const fn seen(mut self, index: u64) -> Self {
-        self.seen = index;
+    pub fn seen(mut self, session: SessionToken) -> Self {
+        self.seen = session;
         self
     }
 

@@ -3,18 +3,19 @@
 //! The server may have another version: a number out of range, a missing required field or a hash of the
 //! wrong size is a [`ClientError::Protocol`]. The client never substitutes a value for it.
 
+use bezant_api::token::EventPosition;
 use bezant_api::v1;
 use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, records};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFlags, AccountId, AccountView, Asset, Balances, Bounds,
-    Chain, Head, HistoryPosition, Hold, HoldFilter, HoldState, LedgerNumber, Movement, MovementKind,
+    Chain, GroupId, Head, HistoryPosition, Hold, HoldFilter, HoldState, LedgerNumber, Movement, MovementKind,
     MovementNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags, TransferId, TransferView,
 };
 use bezant_types::{Books, LedgerTotals};
 
 use bytes::Bytes;
 
-use crate::{ClientError, NewAccount, NewTransfer};
+use crate::{ChangeEvent, ClientError, EventsPage, NewAccount, NewTransfer, Position};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
@@ -226,14 +227,14 @@ pub(crate) fn ledger_totals(totals: &v1::LedgerTotals) -> LedgerTotals {
     }
 }
 
-/// Rows of the history, with their positions.
+/// Rows of the history, with their numbers.
 pub(crate) fn movements(reply: &v1::MovementsReply) -> Result<Vec<(MovementNumber, Movement)>> {
     let protocol = |reason: String| ClientError::Protocol { reason };
     let rows = records::<MOVEMENT_SIZE>(&reply.rows).map_err(|error| protocol(error.to_string()))?;
-    if rows.len() != reply.positions.len() {
-        return Err(protocol(format!("{} rows at {} positions", rows.len(), reply.positions.len())));
+    if rows.len() != reply.numbers.len() {
+        return Err(protocol(format!("{} rows with {} numbers", rows.len(), reply.numbers.len())));
     }
-    let numbers = reply.positions.iter().map(|position| MovementNumber(*position));
+    let numbers = reply.numbers.iter().copied().map(MovementNumber);
     numbers
         .zip(rows)
         .map(|(number, row)| match movement_from_bytes(row) {
@@ -243,8 +244,23 @@ pub(crate) fn movements(reply: &v1::MovementsReply) -> Result<Vec<(MovementNumbe
         .collect()
 }
 
-/// The row of the history in a change event, with its position.
-pub(crate) fn change_event(event: &v1::ChangeEvent) -> Result<(MovementNumber, Movement)> {
+/// A page of change events. All rows of a page are of one group, so the positions of its events differ from
+/// the position after the page in that group alone.
+pub(crate) fn events_page(reply: &v1::MovementsReply) -> Result<EventsPage> {
+    let mut at: EventPosition = reply.next.parse().map_err(|_| wrong("next"))?;
+    let group = GroupId(reply.group);
+    let event = |(number, movement)| {
+        at.move_after(group, number);
+        let position = Position::of_server(at.to_string());
+        ChangeEvent { group, number, position, movement }
+    };
+    let events = movements(reply)?.into_iter().map(event).collect();
+    let next = Position::of_server(reply.next.clone());
+    Ok(EventsPage { events, next, has_more: reply.has_more })
+}
+
+/// A change event of a stream.
+pub(crate) fn change_event(event: &v1::ChangeEvent) -> Result<ChangeEvent> {
     let kind = u8::try_from(event.kind).ok().and_then(MovementKind::from_number);
     let movement = Movement {
         transfer: transfer(event.transfer.as_ref().ok_or_else(|| wrong("transfer"))?)?,
@@ -255,7 +271,15 @@ pub(crate) fn change_event(event: &v1::ChangeEvent) -> Result<(MovementNumber, M
         debit_head: head_of(&event.debit_head, "debit_head")?,
         credit_head: head_of(&event.credit_head, "credit_head")?,
     };
-    Ok((MovementNumber(event.position), movement))
+    if event.position.is_empty() {
+        return Err(wrong("position"));
+    }
+    Ok(ChangeEvent {
+        group: GroupId(event.group),
+        number: MovementNumber(event.number),
+        position: Position::of_server(event.position.clone()),
+        movement,
+    })
 }
 
 /// A reference to an account by its id.
@@ -327,7 +351,40 @@ mod tests {
         assert!(transfer(&v1::Transfer { code: 65_536, ..Default::default() }).is_err());
         assert!(change_event(&v1::ChangeEvent::default()).is_err(), "an event without a transfer");
         assert!(head_of(&[1; 31], "head").is_err());
-        let reply = v1::MovementsReply { positions: vec![1], ..v1::MovementsReply::default() };
-        assert!(movements(&reply).is_err(), "a position without a row");
+        let reply = v1::MovementsReply { numbers: vec![1], ..v1::MovementsReply::default() };
+        assert!(movements(&reply).is_err(), "a number without a row");
+        assert!(events_page(&v1::MovementsReply::default()).is_err(), "a page without a next position");
+        let transfer = Some(v1::Transfer::default());
+        let event = v1::ChangeEvent { transfer, ..v1::ChangeEvent::default() };
+        assert!(change_event(&event).is_err(), "an event of version 0.1, without a position");
+    }
+
+    #[test]
+    fn events_of_a_page_have_positions_of_all_groups() {
+        let row = bezant_codec::movement_to_bytes(&Movement {
+            transfer: Transfer::default(),
+            kind: MovementKind::Pending,
+            timestamp: Nanos(7),
+            debit: Balances::default(),
+            credit: Balances::default(),
+            debit_head: Head::NONE,
+            credit_head: Head::NONE,
+        });
+        let mut next = EventPosition::after(GroupId(1), MovementNumber(5));
+        next.merge(&EventPosition::of(GroupId(2), MovementNumber(9)));
+        let page = events_page(&v1::MovementsReply {
+            numbers: vec![4, 5],
+            rows: [row, row].concat().into(),
+            has_more: true,
+            next: next.to_string(),
+            group: 1,
+        })
+        .unwrap();
+        let places: Vec<EventPosition> =
+            page.events.iter().map(|event| event.position.as_str().parse().unwrap()).collect();
+        let numbers = |place: &EventPosition| (place.next(GroupId(1)), place.next(GroupId(2)));
+        assert_eq!(numbers(&places[0]), (MovementNumber(5), MovementNumber(9)));
+        assert_eq!(places[1], next);
+        assert_eq!((page.next.as_str(), page.has_more), (&*next.to_string(), true));
     }
 }

@@ -1,9 +1,10 @@
 //! Why a call has no answer. When the ledger refuses an event, that is not an error: it is a status in the
 //! answer.
 
-use bezant_types::MovementNumber;
 use thiserror::Error;
 use tonic_types::StatusExt;
+
+use crate::Position;
 
 /// Why a call has no answer.
 #[derive(Debug, Error)]
@@ -92,8 +93,8 @@ pub enum ClientError {
     /// copy, or the position belongs to another ledger.
     #[error("{reason}")]
     PositionAfterEnd {
-        /// The position of the next event.
-        end: MovementNumber,
+        /// The position after the last event.
+        end: Position,
         /// The server's message.
         reason: String,
     },
@@ -180,12 +181,12 @@ impl ClientError {
     }
 }
 
-/// The position of the next event, from a status that refuses a position after it.
-fn end_of(status: &tonic::Status) -> Option<MovementNumber> {
+/// The position after the last event, from a status that refuses a later position.
+fn end_of(status: &tonic::Status) -> Option<Position> {
     let info = status.get_details_error_info()?;
     let is_after_end = info.reason == bezant_api::ErrorCode::PositionAfterEnd.name();
     let end = info.metadata.get("end").filter(|_| is_after_end)?;
-    end.parse().ok().map(MovementNumber)
+    end.parse().ok()
 }
 
 /// Ids for a message; of many only the first few.
@@ -256,6 +257,7 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
 mod tests {
     use std::collections::HashMap;
 
+    use bezant_types::MovementNumber;
     use tonic::{Code, Status};
     use tonic_types::ErrorDetails;
 
@@ -263,13 +265,17 @@ mod tests {
 
     #[test]
     fn a_position_after_the_end_differs_from_other_ranges() {
+        let end = Position::of_row(MovementNumber(10));
         let status = |code: &str| {
             let details =
-                ErrorDetails::with_error_info(code, "bezant", [("end".to_owned(), "10".to_owned())]);
+                ErrorDetails::with_error_info(code, "bezant", [("end".to_owned(), end.to_string())]);
             Status::with_error_details(Code::OutOfRange, "no", details)
         };
         let error = ClientError::from_status(&status("position_after_end"));
-        assert!(matches!(error, ClientError::PositionAfterEnd { end: MovementNumber(10), .. }), "{error:?}");
+        assert!(
+            matches!(&error, ClientError::PositionAfterEnd { end: of_error, .. } if *of_error == end),
+            "{error:?}"
+        );
         let error = ClientError::from_status(&status("request_too_large"));
         assert!(matches!(error, ClientError::Invalid { .. }), "{error:?}");
     }

@@ -1,34 +1,64 @@
 //! Change events: every movement in commit order, then new ones as they are committed.
 //!
-//! The stream keeps the position of the next event, so after a broken connection it continues from there: no
-//! event is returned twice and none is left out.
+//! The stream keeps the position after the last event, so after a broken connection it continues from there:
+//! no event is returned twice and none is left out. Whether one is missing shows in the numbers of the
+//! events, which have no gaps within a group.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bezant_api::v1;
-use bezant_types::{Movement, MovementNumber};
+use bezant_types::{GroupId, Movement, MovementNumber, Nanos};
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
 use crate::retry::Tries;
-use crate::{Client, ClientError, convert};
+use crate::{Client, ClientError, Position, convert};
+
+/// A movement in the change events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeEvent {
+    /// The group that has the row.
+    pub group: GroupId,
+    /// The number of the row in the history of its group, counted from 0 without gaps.
+    pub number: MovementNumber,
+    /// The position after the event.
+    pub position: Position,
+    /// What was applied.
+    pub movement: Movement,
+}
+
+/// A page of change events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsPage {
+    /// The events, in commit order.
+    pub events: Vec<ChangeEvent>,
+    /// The position at which the next page begins.
+    pub next: Position,
+    /// True when more events exist already.
+    pub has_more: bool,
+}
 
 /// Change events from a position on, without end.
 ///
 /// ```no_run
 /// # async fn example(client: bezant_client::Client) -> Result<(), bezant_client::ClientError> {
-/// use bezant_client::MovementNumber;
+/// use bezant_client::Position;
 ///
-/// let mut events = client.events(Some(MovementNumber(0))).await?;
+/// let mut events = client.events(&Position::start()).await?;
 /// loop {
-///     let (position, movement) = events.next().await?;
-///     println!("{position}: {} moved {}", movement.transfer.id, movement.transfer.amount);
+///     let event = events.next().await?;
+///     let transfer = &event.movement.transfer;
+///     println!("{} moved {}; continue at {}", transfer.id, transfer.amount, event.position);
 /// }
 /// # }
 /// ```
 pub struct Events {
     client: Client,
-    next: MovementNumber,
+    /// After the last event.
+    position: Position,
+    /// The number of the next row of each group of which an event was returned.
+    next: BTreeMap<GroupId, MovementNumber>,
     stream: Option<Streaming<v1::ChangeEvent>>,
     /// Failures since the last event.
     breaks: Tries,
@@ -38,33 +68,58 @@ impl fmt::Debug for Events {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_connected = self.stream.is_some();
         let mut debug = formatter.debug_struct("Events");
-        debug.field("next", &self.next).field("is_connected", &is_connected).finish_non_exhaustive()
+        debug.field("position", &self.position).field("is_connected", &is_connected).finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// Change events from position `from` on; `None` = only events from now on. A position after the end is
-    /// [`ClientError::PositionAfterEnd`].
-    pub async fn events(&self, from: Option<MovementNumber>) -> Result<Events, ClientError> {
-        let next = match from {
-            Some(from) => from,
-            None => MovementNumber(self.books().await?.history.movements),
+    /// Change events from a position on. A position after the end is [`ClientError::PositionAfterEnd`].
+    pub async fn events(&self, from: &Position) -> Result<Events, ClientError> {
+        // A stream that breaks before its first event continues where it began, so `now` is made a position.
+        let position = if *from == Position::now() {
+            self.events_page(from, Nanos(0), Nanos(0), 1).await?.next
+        } else {
+            from.clone()
         };
-        let mut events = Events { client: self.clone(), next, stream: None, breaks: Tries::default() };
+        let (next, breaks) = (BTreeMap::new(), Tries::default());
+        let mut events = Events { client: self.clone(), position, next, stream: None, breaks };
         events.connect().await?;
         Ok(events)
+    }
+
+    /// One page of change events from a position on and within a range of time, both ends inclusive. A time
+    /// of 0 means no end, a limit of 0 means 2,730. A page without events, after a position and from a time
+    /// on, has as its next position the end.
+    pub async fn events_page(
+        &self,
+        from: &Position,
+        timestamp_min: Nanos,
+        timestamp_max: Nanos,
+        limit: u32,
+    ) -> Result<EventsPage, ClientError> {
+        let message = v1::GetMovementsRequest {
+            from: from.to_string(),
+            limit,
+            timestamp_min: timestamp_min.0,
+            timestamp_max: timestamp_max.0,
+            ..v1::GetMovementsRequest::default()
+        };
+        let answer = self
+            .call(message, |mut service, request| async move { service.get_movements(request).await })
+            .await?;
+        convert::events_page(&answer.reply)
     }
 }
 
 impl Events {
-    /// The position of the next event.
-    pub const fn position(&self) -> MovementNumber {
-        self.next
+    /// The position after the last event.
+    pub const fn position(&self) -> &Position {
+        &self.position
     }
 
     /// The next event. Waits for it without a limit while a server can be reached. Cancelling the wait loses
     /// no event. After an error the next call continues from the same position.
-    pub async fn next(&mut self) -> Result<(MovementNumber, Movement), ClientError> {
+    pub async fn next(&mut self) -> Result<ChangeEvent, ClientError> {
         loop {
             self.connect().await?;
             let Some(stream) = &mut self.stream else { continue };
@@ -90,19 +145,24 @@ impl Events {
         }
     }
 
-    /// Accepts the event at the expected position; `None` for an earlier one.
-    fn accept(&mut self, event: &v1::ChangeEvent) -> Result<Option<(MovementNumber, Movement)>, ClientError> {
-        let (number, movement) = convert::change_event(event)?;
-        if number < self.next {
+    /// Accepts the event with the expected number in its group; `None` for an earlier one. Any number is
+    /// expected of the first event of a group.
+    fn accept(&mut self, event: &v1::ChangeEvent) -> Result<Option<ChangeEvent>, ClientError> {
+        let event = convert::change_event(event)?;
+        let number = event.number;
+        let expected = self.next.get(&event.group).copied().unwrap_or(number);
+        if number < expected {
             return Ok(None);
         }
-        if number > self.next {
+        if number > expected {
             self.stream = None;
-            let reason = format!("received event {number} instead of event {}", self.next);
+            let reason =
+                format!("received event {number} of group {} instead of event {expected}", event.group);
             return Err(ClientError::Protocol { reason });
         }
-        self.next = MovementNumber(number.0.saturating_add(1));
-        Ok(Some((number, movement)))
+        self.next.insert(event.group, MovementNumber(number.0.saturating_add(1)));
+        self.position.clone_from(&event.position);
+        Ok(Some(event))
     }
 
     /// Opens the stream unless it is open. Tries until the deadline of a call.
@@ -116,7 +176,8 @@ impl Events {
         loop {
             tries.count += 1;
             let (index, mut service) = self.client.service();
-            let request = Request::new(v1::WatchEventsRequest { from: Some(self.next.0) });
+            let request =
+                Request::new(v1::WatchEventsRequest { from: self.position.to_string(), from_number: None });
             let timeout = settings.attempts.timeout(&tries);
             let opening = tokio::time::timeout(timeout, service.watch_events(request));
             let (status, is_timeout) = match opening.await {

@@ -60,17 +60,21 @@ mod event;
 mod events;
 pub mod ids;
 pub mod pages;
+mod position;
 mod read;
 mod retry;
 
-pub use bezant_api::v1::{ClusterChange, ClusterNode, GetClusterReply as ClusterReply};
+pub use bezant_api::token::SessionToken;
+pub use bezant_api::v1::{
+    ClusterChange, ClusterGroup, ClusterMember, ClusterNode, GetClusterReply as ClusterReply,
+};
 pub use bezant_codec::Operation;
 pub use bezant_types::{
     Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,
     AccountView, Asset, AssetCode, AssetStatus, Balances, Bounds, Chain, CreateAccountStatus,
-    CreateTransferStatus, ExpiryStatus, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber, Movement,
-    MovementFilter, MovementKind, MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId,
-    TransferView,
+    CreateTransferStatus, ExpiryStatus, GroupId, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber,
+    Movement, MovementFilter, MovementKind, MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags,
+    TransferId, TransferView,
 };
 pub use bezant_types::{Books, LedgerTotals};
 pub use client::Client;
@@ -78,5 +82,6 @@ pub use config::{ClientBuilder, Reads};
 pub use create::Submitted;
 pub use error::ClientError;
 pub use event::{AccountOutcome, NewAccount, NewTransfer, Outcome, TransferOutcome};
-pub use events::Events;
+pub use events::{ChangeEvent, Events, EventsPage};
+pub use position::Position;
 pub use retry::RetryPolicy;

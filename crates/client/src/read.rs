@@ -8,7 +8,7 @@ use bezant_types::{
     LedgerTotals, Movement, MovementFilter, MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
 };
 
-use crate::{Client, ClientError, convert};
+use crate::{Client, ClientError, Position, convert};
 use crate::{ClusterChange, ClusterReply};
 
 impl Client {
@@ -153,7 +153,7 @@ impl Client {
         Ok((convert::ledger_totals(totals), asset))
     }
 
-    /// The state of the cluster as the answering node reports it. To read every node, use a client for each:
+    /// The answering node and its replicas, one of each group, and the cluster as that node knows it. To read every node, use a client for each:
     /// a client with several addresses sends the call to the node that it is connected to.
     pub async fn cluster(&self) -> Result<ClusterReply, ClientError> {
         let answer = self
@@ -164,7 +164,7 @@ impl Client {
         Ok(answer.reply)
     }
 
-    /// Changes the membership of the cluster, or transfers leadership. The change is committed on return; the
+    /// Changes the members of the ledger's group, or transfers its leadership. The change is committed on return; the
     /// call is retried while another change is in progress. When an answer was lost, the next try may be
     /// refused with `member_exists` or `member_not_found`: then the change was made.
     ///
@@ -179,7 +179,7 @@ impl Client {
         address: &str,
     ) -> Result<u64, ClientError> {
         let address = address.to_owned();
-        let message = v1::ChangeClusterRequest { change: change.into(), node, address };
+        let message = v1::ChangeClusterRequest { change: change.into(), node, address, group: 0 };
         let ids = || vec![node.into()];
         let answer = self
             .call_change(message, ids, |mut service, mut request| {
@@ -202,17 +202,18 @@ impl Client {
         self.query_movements(&all).await
     }
 
-    /// One page of the whole history: rows from a position on and within a range of time, both ends
+    /// One page of the whole history: rows from a number on and within a range of time, both ends
     /// inclusive. A time of 0 means no end, a limit of 0 means 2,730.
     pub async fn query_movements(
         &self,
         filter: &MovementFilter,
     ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
         let message = v1::GetMovementsRequest {
-            from: filter.from.0,
+            from: Position::of_row(filter.from).to_string(),
             limit: filter.limit,
             timestamp_min: filter.timestamp_min.0,
             timestamp_max: filter.timestamp_max.0,
+            ..v1::GetMovementsRequest::default()
         };
         let answer = self
             .call(message, |mut service, request| async move { service.get_movements(request).await })

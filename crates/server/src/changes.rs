@@ -2,16 +2,17 @@
 //!
 //! The task reads when the node reports new events; it never polls. It stops when the client leaves, when the
 //! client takes nothing for too long, and when the server stops. The client continues later at the position
-//! after the last one that it received.
+//! of the last event that it received.
 //!
 //! Streams yield to payments. Only one stream at a time reads a page of the history and encodes it in the
-//! client's format ([`Pages`]), and only after its client has taken the page before. While the log grows, each
-//! page is followed by a pause that is three times as long as the work on the page. The node reports only rows
-//! that are committed, so a stream reads them without asking a quorum.
+//! client's format ([`Pages`]), and only after its client has taken the page before. While the log grows,
+//! each page is followed by a pause that is three times as long as the work on the page. The node reports
+//! only rows that are committed, so a stream reads them without asking a quorum.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bezant_api::token::EventsFrom;
 use bezant_api::{ErrorCode, Failure, Scarce};
 use bezant_runtime::{Consistency, Read};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
@@ -66,11 +67,11 @@ impl Pages {
     }
 }
 
-/// Streams change events from a position on, in pages that `write` encodes for the client. Without a position
-/// it streams only new events. A position after the end is refused.
+/// Streams change events from a position on, in pages that `write` encodes for the client, or only new
+/// events. A position after the end is refused.
 pub(crate) async fn watch<Item, Write, Written>(
     service: &Arc<Service>,
-    from: Option<MovementNumber>,
+    from: &EventsFrom,
     context: &RequestContext,
     write: Write,
 ) -> Result<ReceiverStream<Result<Item, Failure>>, Failure>
@@ -79,12 +80,13 @@ where
     Write: Fn(HistoryAnswer) -> Written + Send + Sync + 'static,
     Written: Future<Output = Vec<Item>> + Send + 'static,
 {
-    // A node without a state fetches old rows from its peers. They would be sent as new events, and the end of
-    // its own history is not the end of the cluster's.
+    // A node without a state fetches old rows from its peers. They would be sent as new events, and the end
+    // of its own history is not the end of the cluster's.
     service.check_state()?;
-    if let Some(from) = from {
-        service.check_position(from, context).await?;
-    }
+    let from = match from {
+        EventsFrom::At(position) => Some(service.row_at(position, context).await?),
+        EventsFrom::Now => None,
+    };
     let place = context.budget.stream_place()?;
     let count = service.handle.watch_movements();
     let from = from.unwrap_or_else(|| *count.borrow());
@@ -117,7 +119,7 @@ where
         let failure = tokio::select! {
             failure = self.send_rows() => failure,
             _ = stopping.wait_for(|stopping| *stopping) => {
-                let detail = "the server is stopping: continue after the last position";
+                let detail = "the server is stopping: continue at the last position";
                 Some(Failure::new(ErrorCode::Stopping, detail))
             }
         };
@@ -161,7 +163,7 @@ where
         }
     }
 
-    /// Reads the next page; also returns the position after it.
+    /// Reads the next page; also returns the number of the row after it.
     async fn page(&self) -> Result<(MovementNumber, Vec<Item>), Failure> {
         let query = HistoryQuery::Movements(MovementFilter {
             from: self.next,
@@ -171,7 +173,7 @@ where
         });
         let read = self.service.handle.query_history_at(query, Consistency::Stale, None).await;
         let Read { answer: rows, .. } = read.map_err(|error| failure::of_read(&error))?;
-        let next = rows.last().map_or(self.next, |(position, _)| MovementNumber(position.0 + 1));
+        let next = rows.last().map_or(self.next, |(number, _)| MovementNumber(number.0 + 1));
         Ok((next, (self.write)(rows).await))
     }
 
@@ -188,7 +190,7 @@ where
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(None),
             Err(_) => {
-                let what = "the client takes no change events: continue after the last position";
+                let what = "the client takes no change events: continue at the last position";
                 Err(Some(Failure::overloaded(Scarce::Streams, what, self.service.limits.retry_after)))
             }
         }

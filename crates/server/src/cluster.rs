@@ -1,7 +1,8 @@
 //! The cluster as this node reports it over gRPC and REST, and changes of its membership.
 
+use bezant_api::token::LEDGER_GROUP;
 use bezant_api::{ErrorCode, Failure, Violation, v1};
-use bezant_runtime::{Change, ChangeError, Health, Part, Role};
+use bezant_runtime::{Change, ChangeError, ClusterStatus, Health, NodeStatus, Part, Role};
 use bezant_types::{NodeId, limits};
 
 use crate::context::RequestContext;
@@ -12,33 +13,42 @@ use crate::service::Service;
 /// The node's own report of the cluster.
 pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
     let status = service.handle.cluster();
-    let role = match status.role {
-        Role::Leader => "leader",
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
-    };
-    let (install_bytes, install_size) = status.install.unwrap_or_default();
-    let nodes = status.nodes.into_iter().map(|node| v1::ClusterNode {
-        node: node.node.0,
-        address: node.address,
-        connected: node.is_connected,
-        matched: node.matched.map_or(0, |matched| matched.0),
-        clock_offset: node.clock_offset_nanos,
-        part: match node.part {
-            Part::Voter => "voter",
-            Part::Learner => "learner",
-            Part::Joining => "joining",
-            Part::Leaving => "leaving",
-        }
-        .to_owned(),
-        refused: node.refused.unwrap_or_default(),
-    });
     let read_only = match service.handle.health() {
         Health::ReadOnly { reason } => reason,
         Health::Serving | Health::NoState { .. } | Health::Stopping => String::new(),
     };
     v1::GetClusterReply {
         node: status.node.0,
+        disk_available: service.handle.disk_available(),
+        nodes: status.nodes.iter().map(node_of).collect(),
+        clock: status.clock.clone().unwrap_or_default(),
+        groups: vec![ledger_group(status, read_only)],
+    }
+}
+
+/// A node of the cluster, without what concerns the group.
+fn node_of(node: &NodeStatus) -> v1::ClusterNode {
+    v1::ClusterNode {
+        node: node.node.0,
+        address: node.address.clone(),
+        connected: node.is_connected,
+        clock_offset: node.clock_offset_nanos,
+        refused: node.refused.clone().unwrap_or_default(),
+    }
+}
+
+/// The node's replica of the ledger.
+fn ledger_group(status: ClusterStatus, read_only: String) -> v1::ClusterGroup {
+    let role = match status.role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+    };
+    let (install_bytes, install_size) = status.install.unwrap_or_default();
+    v1::ClusterGroup {
+        group: LEDGER_GROUP.0,
+        kind: "ledger".to_owned(),
+        engine: status.engine.map_or_else(String::new, |engine| engine.name().to_owned()),
         role: role.to_owned(),
         term: status.term.0,
         leader: status.leader.map_or(0, |leader| leader.0),
@@ -48,17 +58,32 @@ pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
         agreed_nodes: u32::try_from(status.agreed.1).unwrap_or(u32::MAX),
         install_bytes,
         install_size,
-        disk_available: service.handle.disk_available(),
         read_only,
-        nodes: nodes.collect(),
-        members_index: status.members_index.0,
-        engine: status.engine.map_or_else(String::new, |engine| engine.name().to_owned()),
-        may_vote: Some(status.may_vote),
+        may_vote: status.may_vote,
         removed: status.removed.map(|removal| removal.to_string()).unwrap_or_default(),
         stopped: status.stopped.unwrap_or_default(),
-        clock: status.clock.unwrap_or_default(),
         no_state: status.no_state.map(|reason| reason.to_string()).unwrap_or_default(),
         first_start: status.first_start.unwrap_or_default(),
+        members_index: status.members_index.0,
+        members: status.nodes.iter().map(member_of).collect(),
+    }
+}
+
+/// A member of the ledger's group. Nodes refuse each other as a whole, so no refusal is the group's own.
+fn member_of(node: &NodeStatus) -> v1::ClusterMember {
+    let part = match node.part {
+        Part::Voter => "voter",
+        Part::Learner => "learner",
+        Part::Joining => "joining",
+        Part::Leaving => "leaving",
+    };
+    v1::ClusterMember {
+        node: node.node.0,
+        part: part.to_owned(),
+        since: node.since.0,
+        connected: node.is_connected,
+        matched: node.matched.map_or(0, |matched| matched.0),
+        refused: String::new(),
     }
 }
 
@@ -87,6 +112,10 @@ fn change(request: &v1::ChangeClusterRequest) -> Result<Change, Failure> {
     let node = NodeId(request.node);
     if node.0 == 0 {
         return Err(Violation::new("node", "must be a number from 1 on").into());
+    }
+    if request.group != 0 && request.group != LEDGER_GROUP.0 {
+        let text = format!("this node has no group {}: leave it out, or name {LEDGER_GROUP}", request.group);
+        return Err(Violation::new("group", text).into());
     }
     let change = request.change();
     if change != v1::ClusterChange::Add && !request.address.is_empty() {
@@ -169,7 +198,7 @@ mod tests {
     use super::*;
 
     fn request(change: v1::ClusterChange, node: u64, address: &str) -> v1::ChangeClusterRequest {
-        v1::ChangeClusterRequest { change: change.into(), node, address: address.to_owned() }
+        v1::ChangeClusterRequest { change: change.into(), node, address: address.to_owned(), group: 0 }
     }
 
     #[test]
@@ -182,11 +211,15 @@ mod tests {
             (request(v1::ClusterChange::Add, 4, &format!("{}:1", "a".repeat(200))), "address"),
             (request(v1::ClusterChange::Promote, 4, "a:1"), "address"),
             (request(v1::ClusterChange::Unspecified, 4, ""), "change"),
+            (v1::ChangeClusterRequest { group: 2, ..request(v1::ClusterChange::Promote, 4, "") }, "group"),
         ];
         for (request, field) in cases {
             assert_eq!(change(&request).unwrap_err().violations[0].field, field, "{request:?}");
         }
         let add = Change::Add { node: NodeId(4), address: "a:1".to_owned() };
-        assert_eq!(change(&request(v1::ClusterChange::Add, 4, "a:1")).unwrap(), add);
+        for group in [0, 1] {
+            let request = v1::ChangeClusterRequest { group, ..request(v1::ClusterChange::Add, 4, "a:1") };
+            assert_eq!(change(&request).unwrap(), add);
+        }
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn to_status(failure: Failure) -> Status {
     let ids: Vec<_> = failure.unknown_ids.iter().take(UNKNOWN_IDS_MAX).map(u128::to_string).collect();
     let of_unknown = [("ids", ids.join(",")), ("events", failure.unknown_ids.len().to_string())];
     let of_unknown = of_unknown.into_iter().filter(|_| !ids.is_empty());
-    let of_end = failure.end.map(|end| ("end", end.to_string()));
+    let of_end = failure.end.as_ref().map(|end| ("end", end.to_string()));
     let of_nothing = failure.is_nothing_done.then(|| ("done", "nothing".to_owned()));
     let metadata: HashMap<_, _> =
         of_unknown.chain(of_end).chain(of_nothing).map(|(name, value)| (name.to_owned(), value)).collect();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bezant_api::assets::AssetBook;
+use bezant_api::token::{EventPosition, LEDGER_GROUP};
 use bezant_api::{AccountReference, ErrorCode, Failure, Violation};
 use bezant_ledger::{Event, LedgerAnswer, LedgerQuery, Operation, ToCommand};
 use bezant_rsm::{Command, SessionRequest};
@@ -29,7 +30,8 @@ use crate::guard::Guard;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
 
-/// The copy of the assets is read again after this time when it has no asset for the ledger that is asked for.
+/// The copy of the assets is read again after this time when it has no asset for the ledger that is asked
+/// for.
 const ASSETS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The service of one server. See the module.
@@ -132,7 +134,8 @@ impl Service {
         let size = usize::try_from(command.events).unwrap_or(0) * RESULT_SIZE;
         let committed = self.handle.execute(command, context.deadline).await;
         let committed = committed.map_err(|error| failure::of_write(&error))?;
-        // No results of a keyed request: its key belongs to another request. Otherwise each event has its result.
+        // No results of a keyed request: its key belongs to another request. Otherwise each event has its
+        // result.
         let is_whole = committed.results.len() == size || (is_keyed && committed.results.is_empty());
         if !is_whole {
             return Err(failure::internal(
@@ -247,8 +250,8 @@ impl Service {
         }
     }
 
-    /// Whether expiry is paused in the state of this replica, which may lag. `None` when it has no state, or does
-    /// not answer before the deadline.
+    /// Whether expiry is paused in the state of this replica, which may lag. `None` when it has no state, or
+    /// does not answer before the deadline.
     pub(crate) async fn expiry_is_paused(&self, deadline: Deadline) -> Option<bool> {
         let query = LedgerQuery::ExpiryIsPaused;
         match self.handle.query_at(query, Consistency::Stale, deadline).await.ok()?.answer {
@@ -372,25 +375,47 @@ impl Service {
         }
     }
 
-    /// Refuses a position that is after the end of the change events.
+    /// The number of the first row of the ledger's history that is after a position of change events. Refuses
+    /// a position that is after the end, or that has rows of other groups.
     ///
     /// This node may lag, and another node may have returned the position. So this node's end counts only
     /// once it has everything that was committed.
-    pub(crate) async fn check_position(
+    pub(crate) async fn row_at(
         &self,
-        from: MovementNumber,
+        position: &EventPosition,
         context: &RequestContext,
-    ) -> Result<(), Failure> {
+    ) -> Result<MovementNumber, Failure> {
         if context.freshness.consistency() != Consistency::Linearizable {
             self.check_state()?;
         }
-        if from <= *self.handle.watch_movements().borrow() {
-            return Ok(());
+        let row = position.next(LEDGER_GROUP);
+        let is_of_ledger = position.groups().all(|group| group == LEDGER_GROUP);
+        if is_of_ledger && row <= *self.handle.watch_movements().borrow() {
+            return Ok(row);
         }
-        let read =
-            self.handle.history_end(context.deadline).await.map_err(|error| failure::of_read(&error))?;
-        let end = read.answer.movements;
-        if from.0 <= end { Ok(()) } else { Err(Failure::position_after_end(from.0, end)) }
+        let end = self.history_end(context).await?;
+        if is_of_ledger && row <= end {
+            return Ok(row);
+        }
+        Err(Failure::position_after_end(position, EventPosition::of(LEDGER_GROUP, end)))
+    }
+
+    /// The number of the row after the last one that was committed to the ledger's history before the call.
+    async fn history_end(&self, context: &RequestContext) -> Result<MovementNumber, Failure> {
+        let read = self.handle.history_end(context.deadline).await;
+        let Read { answer, .. } = read.map_err(|error| failure::of_read(&error))?;
+        Ok(MovementNumber(answer.movements))
+    }
+
+    /// The position after the last event, as fresh as the request wants it.
+    pub(crate) async fn end_of_events(&self, context: &RequestContext) -> Result<EventPosition, Failure> {
+        let end = match context.freshness.consistency() {
+            Consistency::Linearizable => self.history_end(context).await?,
+            Consistency::AtLeast(_) | Consistency::Stale => {
+                MovementNumber(self.books(context).await?.history.movements)
+            }
+        };
+        Ok(EventPosition::of(LEDGER_GROUP, end))
     }
 
     /// Asks the ledger, as fresh as the request wants it.

@@ -5,10 +5,13 @@ mod common;
 
 use std::time::Duration;
 
+use bezant_api::token::{EventPosition, LEDGER_GROUP};
 use bezant_api::v1;
 use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, result_from_bytes, transfer_to_bytes};
 use bezant_server::Limits;
-use bezant_types::{AccountId, CreateTransferStatus, LedgerNumber, Transfer, TransferId};
+use bezant_types::{
+    AccountId, CreateTransferStatus, GroupId, LedgerNumber, MovementNumber, Transfer, TransferId,
+};
 use bytes::Bytes;
 use common::Server;
 use http::uri::PathAndQuery;
@@ -45,6 +48,19 @@ fn transfer(id: u128) -> Transfer {
         code: 1,
         ..Transfer::default()
     }
+}
+
+/// The position before a row of the ledger's history.
+fn position(row: u64) -> String {
+    EventPosition::of(LEDGER_GROUP, MovementNumber(row)).to_string()
+}
+
+fn page(from: String) -> v1::GetMovementsRequest {
+    v1::GetMovementsRequest { from, ..v1::GetMovementsRequest::default() }
+}
+
+fn watch(from: String) -> v1::WatchEventsRequest {
+    v1::WatchEventsRequest { from, from_number: None }
 }
 
 fn records(ids: impl Iterator<Item = u128>) -> Bytes {
@@ -107,14 +123,14 @@ async fn typed_calls_write_and_read_everything() {
     assert_eq!(client.get_account_transfers(filter.clone()).await.unwrap().into_inner().transfers.len(), 1);
     assert_eq!(client.get_account_balances(filter.clone()).await.unwrap().into_inner().balances.len(), 1);
     let rows = client.get_account_movements(filter).await.unwrap().into_inner();
-    assert_eq!((rows.positions.as_slice(), rows.rows.len()), (&[0][..], MOVEMENT_SIZE));
+    assert_eq!((rows.numbers.as_slice(), rows.rows.len(), rows.group), (&[0][..], MOVEMENT_SIZE, 1));
     let movement = movement_from_bytes(rows.rows.first_chunk().unwrap()).unwrap();
     assert_eq!(movement.transfer.id, TransferId(7));
     let query = v1::QueryFilter { ledger: 978, ..Default::default() };
     assert_eq!(client.query_accounts(query).await.unwrap().into_inner().accounts.len(), 2);
     assert_eq!(client.query_transfers(query).await.unwrap().into_inner().transfers.len(), 1);
     let all = client.get_movements(v1::GetMovementsRequest::default()).await.unwrap().into_inner();
-    assert_eq!(all.positions, [0]);
+    assert_eq!((all.numbers.as_slice(), all.next), (&[0][..], position(1)));
     let books = client.get_books(v1::GetBooksRequest {}).await.unwrap().into_inner();
     assert_eq!((books.movements, books.refusals, books.accounts), (1, 1, 2));
     assert!(client.list_assets(v1::ListAssetsRequest {}).await.unwrap().into_inner().assets.len() > 150);
@@ -181,14 +197,14 @@ async fn an_event_stream_starts_at_its_position() {
     let submit =
         |ids: std::ops::RangeInclusive<u128>| v1::SubmitRequest { operation: 2, records: records(ids) };
     client.submit(submit(1..=2000)).await.unwrap();
-    let request = v1::WatchEventsRequest { from: Some(1500) };
-    let mut events = client.watch_events(request).await.unwrap().into_inner();
-    for position in 1500..2000 {
-        assert_eq!(events.message().await.unwrap().unwrap().position, position);
+    let mut events = client.watch_events(watch(position(1500))).await.unwrap().into_inner();
+    for number in 1500..2000 {
+        let event = events.message().await.unwrap().unwrap();
+        assert_eq!((event.group, event.number, event.position), (1, number, position(number + 1)));
     }
     client.submit(submit(2001..=2001)).await.unwrap();
     let event = events.message().await.unwrap().unwrap();
-    assert_eq!((event.position, event.transfer.unwrap().id), (2000, Some(id(2001))));
+    assert_eq!((event.number, event.transfer.unwrap().id), (2000, Some(id(2001))));
     server.begin_stop();
     let status = events.message().await.unwrap_err();
     assert_eq!(status.get_details_error_info().unwrap().reason, "stopping");
@@ -229,21 +245,68 @@ async fn a_position_after_the_end_is_refused_with_the_end() {
     server.two_accounts().await;
     let mut client = server.grpc().await;
     client.submit(v1::SubmitRequest { operation: 2, records: records(1..=10) }).await.unwrap();
-    let page = client
-        .get_movements(v1::GetMovementsRequest { from: 10, ..v1::GetMovementsRequest::default() })
-        .await
-        .unwrap();
-    assert!(page.into_inner().positions.is_empty());
-    let page = client
-        .get_movements(v1::GetMovementsRequest { from: 11, ..v1::GetMovementsRequest::default() })
-        .await
-        .unwrap_err();
-    let stream = client.watch_events(v1::WatchEventsRequest { from: Some(5000) }).await.unwrap_err();
-    for status in [page, stream] {
+    let end = client.get_movements(page(position(10))).await.unwrap().into_inner();
+    assert_eq!((end.numbers.len(), end.next), (0, position(10)));
+    // A position of another group is another ledger's.
+    let mut of_others = EventPosition::of(LEDGER_GROUP, MovementNumber(3));
+    of_others.merge(&EventPosition::of(GroupId(2), MovementNumber(1)));
+    let refused = [
+        client.get_movements(page(position(11))).await.unwrap_err(),
+        client.get_movements(page(of_others.to_string())).await.unwrap_err(),
+        client.watch_events(watch(position(5000))).await.unwrap_err(),
+    ];
+    for status in refused {
         assert_eq!(status.code(), Code::OutOfRange, "{status}");
         let info = status.get_details_error_info().unwrap();
-        let end = info.metadata.get("end").map(String::as_str);
-        assert_eq!((info.reason.as_str(), end), ("position_after_end", Some("10")));
+        assert_eq!((&*info.reason, info.metadata.get("end")), ("position_after_end", Some(&position(10))));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_names_the_position_after_it() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    client.submit(v1::SubmitRequest { operation: 2, records: records(1..=10) }).await.unwrap();
+    let mut next = async |request| client.get_movements(request).await.unwrap().into_inner().next;
+    assert_eq!(next(v1::GetMovementsRequest { limit: 3, ..page(position(2)) }).await, position(5));
+    assert_eq!(next(page("start".to_owned())).await, position(10));
+    assert_eq!(next(page("now".to_owned())).await, position(10));
+    // No row is that late yet: a reader that begins there continues at the end.
+    let late = u64::MAX >> 1;
+    assert_eq!(
+        next(v1::GetMovementsRequest { timestamp_min: late, ..page(position(2)) }).await,
+        position(10)
+    );
+    assert_eq!(next(v1::GetMovementsRequest { timestamp_max: 1, ..page(position(2)) }).await, position(2));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_in_place_of_positions_and_sessions_are_refused() {
+    let server = Server::start().await;
+    let mut client = server.grpc().await;
+    // The fields as version 0.1 sent them.
+    let old_page = v1::GetMovementsRequest { from_number: 7, ..v1::GetMovementsRequest::default() };
+    let old_watch = v1::WatchEventsRequest { from_number: Some(0), ..v1::WatchEventsRequest::default() };
+    let refused = [
+        client.get_movements(old_page).await.unwrap_err(),
+        client.watch_events(old_watch).await.unwrap_err(),
+        client.watch_events(watch("7".to_owned())).await.unwrap_err(),
+    ];
+    for status in refused {
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().ends_with("use the `position` of an event, or `start`"), "{status}");
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "from");
+    }
+    for (name, value) in [("bezant-index", "7"), ("bezant-session", "7")] {
+        let mut request = Request::new(v1::GetBooksRequest {});
+        request.metadata_mut().insert("bezant-read", "session".parse().unwrap());
+        request.metadata_mut().insert(name, value.parse().unwrap());
+        let status = client.get_books(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().ends_with("send the `Bezant-Session` of the last answer"), "{status}");
     }
     server.stop().await;
 }

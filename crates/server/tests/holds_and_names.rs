@@ -3,9 +3,10 @@
 
 mod common;
 
+use bezant_api::token::{EventPosition, LEDGER_GROUP};
 use bezant_api::v1;
 use bezant_ledger::{Event as _, ExtendedAccount, TaggedAccount, name_to_bytes};
-use bezant_types::{Account, AccountId, Bounds, CreateAccountStatus, LedgerNumber};
+use bezant_types::{Account, AccountId, Bounds, CreateAccountStatus, LedgerNumber, MovementNumber};
 use common::Server;
 use serde_json::{Value, json};
 
@@ -57,7 +58,8 @@ async fn a_hold_shows_how_it_was_resolved() {
 
     // The last hold expires: an event reports it, and from then on every lookup.
     let expired = loop {
-        let events = server.get("/v1/events?from=6").await.json();
+        let from = EventPosition::of(LEDGER_GROUP, MovementNumber(6));
+        let events = server.get(&format!("/v1/events?from={from}")).await.json();
         if let Some(event) = events["items"].as_array().unwrap().first() {
             break event.clone();
         }

@@ -174,7 +174,7 @@ async fn beyond_the_limits_clients_get_a_retry_delay() {
     server.stop().await;
 
     let server = Server::start_with(Limits { watchers_max: 0, ..Limits::default() }).await;
-    let status = server.grpc().await.watch_events(v1::WatchEventsRequest { from: None }).await.unwrap_err();
+    let status = server.grpc().await.watch_events(v1::WatchEventsRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     server.stop().await;
 

@@ -7,10 +7,11 @@ mod common;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use bezant_api::token::{EventPosition, LEDGER_GROUP, SessionToken};
 use bezant_api::v1;
 use bezant_runtime::{ClusterOptions, Health, Options, start_member};
 use bezant_server::Limits;
-use bezant_types::NodeId;
+use bezant_types::{LogIndex, MovementNumber, NodeId};
 use common::Server;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
@@ -49,7 +50,11 @@ fn reason(status: &Status) -> (Code, String) {
 async fn rest_reports_that_there_is_no_state_yet() {
     let server = first_of(3).await;
     let stale = "bezant-read: stale\r\n";
-    let session = "bezant-read: session\r\nbezant-index: 7\r\n";
+    let seen = SessionToken::of(LEDGER_GROUP, LogIndex(7));
+    let session = format!("bezant-read: session\r\nbezant-session: {seen}\r\n");
+    let (session, position) = (&*session, EventPosition::of(LEDGER_GROUP, MovementNumber(7)));
+    let page = format!("/v1/events?from={position}");
+    let received = format!("last-event-id: {position}\r\n");
     let cases = [
         ("/v1/books", stale),
         ("/v1/books", session),
@@ -58,10 +63,10 @@ async fn rest_reports_that_there_is_no_state_yet() {
         ("/v1/transfers/1", stale),
         ("/v1/transfers/1", session),
         ("/v1/events", stale),
-        ("/v1/events?from=7", stale),
+        (page.as_str(), stale),
         ("/v1/events/stream", ""),
-        ("/v1/events/stream?from=0", ""),
-        ("/v1/events/stream", "last-event-id: 7\r\n"),
+        ("/v1/events/stream?from=start", ""),
+        ("/v1/events/stream", received.as_str()),
         ("/readyz", ""),
     ];
     for (path, headers) in cases {
@@ -76,7 +81,8 @@ async fn rest_reports_that_there_is_no_state_yet() {
     }
     assert_eq!(server.get("/livez").await.status, 200);
     let cluster = server.get("/v1/cluster").await.json();
-    assert!(cluster["no_state"].as_str().is_some_and(|why| why.contains("waits to meet")), "{cluster}");
+    let no_state = &cluster["groups"][0]["no_state"];
+    assert!(no_state.as_str().is_some_and(|why| why.contains("waits to meet")), "{cluster}");
     let metrics = server.get("/metrics").await.body;
     assert!(metrics.lines().any(|line| line == "bezant_has_state 0"), "{metrics}");
     assert!(!metrics.lines().any(|line| line.starts_with("bezant_expiry_paused ")), "{metrics}");
@@ -99,7 +105,7 @@ async fn grpc_reports_that_there_is_no_state_yet() {
     let watched = client.watch_events(v1::WatchEventsRequest::default()).await;
     assert_eq!(reason(&watched.unwrap_err()), expected);
     let reply = client.get_cluster(v1::GetClusterRequest {}).await.unwrap().into_inner();
-    assert!(reply.no_state.contains("waits to meet"), "{reply:?}");
+    assert!(reply.ledger().unwrap().no_state.contains("waits to meet"), "{reply:?}");
     let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
     let service = String::new();
@@ -123,6 +129,6 @@ async fn a_new_cluster_whose_disks_are_all_new_is_ready() {
     let answer = server.send("GET", "/v1/accounts/1", "bezant-read: stale\r\n", "").await;
     assert_eq!((answer.status, answer.code().as_str()), (404, "account_not_found"));
     let cluster = server.get("/v1/cluster").await.json();
-    assert!(cluster["no_state"].is_null(), "{cluster}");
+    assert!(cluster["groups"][0]["no_state"].is_null(), "{cluster}");
     server.stop().await;
 }

@@ -6,7 +6,6 @@ mod common;
 use bezant_api::v1::SubmitRequest;
 use bezant_ledger::{Event, Operation, SetExpiry};
 use common::Server;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_shows_in_every_list_and_balance() {
@@ -222,85 +221,6 @@ async fn lists_are_read_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_change_events_resumes_after_a_position() {
-    let server = Server::start().await;
-    server.two_accounts().await;
-    let transfer = |id: u32| {
-        format!(
-            r#"{{"id":"{id}","debit_account":"1","credit_account":"2","amount":"1","ledger":978,"code":1}}"#
-        )
-    };
-    for id in [1, 2] {
-        assert_eq!(server.post("/v1/transfers", &transfer(id)).await.status, 201);
-    }
-    let page = server.get("/v1/events?limit=1").await.json();
-    let since = server.get("/v1/events?since=2100-01-01").await.json();
-    assert_eq!((since["items"].as_array().map(Vec::len), since["next"].as_u64()), (Some(0), Some(2)));
-    let since = server.get("/v1/events?since=2001-01-01").await.json();
-    assert_eq!(since["items"][0], page["items"][0]);
-    assert_eq!((page["items"][0]["transfer"]["id"].as_str(), page["next"].as_u64()), (Some("1"), Some(1)));
-    let mut stream = server.connect().await;
-    let request =
-        "GET /v1/events HTTP/1.1\r\nhost: b\r\naccept: text/event-stream\r\nlast-event-id: 0\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut lines = BufReader::new(stream).lines();
-    let mut ids = Vec::new();
-    while ids.len() < 2 {
-        let line = lines.next_line().await.unwrap().expect("the stream goes on");
-        if let Some(id) = line.strip_prefix("id: ") {
-            ids.push(id.to_owned());
-            if ids.len() == 1 {
-                assert_eq!(server.post("/v1/transfers", &transfer(3)).await.status, 201);
-            }
-        }
-    }
-    assert_eq!(ids, ["1", "2"], "the older event after the position, then the new one");
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_position_after_the_end_is_refused_with_the_end() {
-    let server = Server::start().await;
-    server.two_accounts().await;
-    let transfers: Vec<_> = (1..=10)
-        .map(|id| {
-            format!(
-                r#"{{"id":"{id}","debit_account":"1","credit_account":"2","amount":"1","ledger":978,"code":1}}"#
-            )
-        })
-        .collect();
-    let batch = format!("[{}]", transfers.join(","));
-    assert_eq!(server.post("/v1/transfers", &batch).await.json()["created"], 10);
-    let end = server.get("/v1/events?from=10").await.json();
-    assert_eq!((end["items"].as_array().map(Vec::len), end["next"].as_u64()), (Some(0), Some(10)));
-    for (path, has_more) in [("from=0&limit=9", true), ("from=0&limit=10", false), ("from=9&limit=1", false)]
-    {
-        let page = server.get(&format!("/v1/events?{path}")).await.json();
-        assert_eq!(page["has_more"], has_more, "{path}");
-    }
-    // A client that has read to the end continues after the last event.
-    let mut stream = server.connect().await;
-    let request = "GET /v1/events/stream HTTP/1.1\r\nhost: bezant\r\nlast-event-id: 9\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let status = BufReader::new(stream).lines().next_line().await.unwrap();
-    assert_eq!(status.as_deref(), Some("HTTP/1.1 200 OK"));
-    let cases = [
-        ("/v1/events?from=11", ""),
-        ("/v1/events?from=11", "bezant-read: stale\r\n"),
-        ("/v1/events/stream?from=5000", ""),
-        ("/v1/events/stream", "last-event-id: 10\r\n"),
-        ("/v1/events/stream", "last-event-id: 5000\r\nbezant-read: stale\r\n"),
-        ("/v1/events?from=0", "accept: text/event-stream\r\nlast-event-id: 5000\r\n"),
-    ];
-    for (path, headers) in cases {
-        let answer = server.send("GET", path, headers, "").await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "position_after_end"), "{path} {headers}");
-        assert_eq!(answer.json()["end"], 10, "{path} {headers}");
-    }
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_standalone_node_parses_and_refuses_changes_of_members() {
     let server = Server::start().await;
     let cases = [
@@ -310,12 +230,40 @@ async fn a_standalone_node_parses_and_refuses_changes_of_members() {
         (r#"{"change":"grow","node":2}"#, 400, "invalid_json"),
         (r#"{"change":"lead","node":0}"#, 400, "invalid_field"),
         (r#"{"change":"lead","node":2,"force":true}"#, 400, "invalid_json"),
+        (r#"{"change":"promote","node":2,"group":1}"#, 409, "change_refused"),
+        (r#"{"change":"promote","node":2,"group":2}"#, 400, "invalid_field"),
     ];
     for (body, status, code) in cases {
         let answer = server.post("/v1/cluster", body).await;
         assert_eq!(answer.status, status, "{body}");
         assert_eq!(answer.json()["code"], code, "{body}");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_shows_itself_and_its_groups() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let cluster = server.get("/v1/cluster").await.json();
+    assert_eq!(
+        (&cluster["node"], &cluster["nodes"]),
+        (&1.into(), &serde_json::Value::Array(Vec::new())),
+        "{cluster}"
+    );
+    assert!(cluster["clock"].is_null() && cluster["disk_available"].as_u64() > Some(0), "{cluster}");
+    let groups = cluster["groups"].as_array().unwrap();
+    let ledger = &groups[0];
+    assert_eq!(
+        (groups.len(), &ledger["group"], &ledger["kind"]),
+        (1, &1.into(), &"ledger".into()),
+        "{cluster}"
+    );
+    assert_eq!(
+        (&ledger["role"], &ledger["leader"], &ledger["may_vote"]),
+        (&"leader".into(), &1.into(), &true.into())
+    );
+    assert!(ledger["engine"].is_null() && ledger["members"].as_array().unwrap().is_empty(), "{cluster}");
     server.stop().await;
 }
 

@@ -350,7 +350,8 @@ async fn the_last_event_id_is_a_position_or_absent() {
         "last-event-id:\r\n",
         "last-event-id: \r\n",
         "last-event-id: x\r\n",
-        "last-event-id: 1\r\nlast-event-id: 2\r\n",
+        "last-event-id: 1\r\n",
+        "last-event-id: start\r\nlast-event-id: start\r\n",
     ] {
         for (path, accept) in [("/v1/events/stream", ""), ("/v1/events", "accept: text/event-stream\r\n")] {
             let answer = server.ask("GET", path, "localhost", &format!("{accept}{headers}"), "").await;

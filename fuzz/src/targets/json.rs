@@ -1,8 +1,9 @@
-//! The text that REST clients send: bodies in JSON, query parameters, cursors.
+//! The text that REST clients send: bodies in JSON, query parameters, cursors, tokens.
 
 use bezant_api::cursor::{self, Fingerprint};
 use bezant_api::json;
-use bezant_types::{AccountId, LedgerNumber};
+use bezant_api::token::{EventPosition, EventsFrom, SessionToken};
+use bezant_types::{AccountId, GroupId, LedgerNumber, LogIndex, MovementNumber};
 
 use super::Target;
 
@@ -18,6 +19,13 @@ pub(super) const QUERIES: Target = Target {
 
 pub(super) const CURSORS: Target =
     Target { name: "cursor", about: "cursors", seeds: cursor_seeds, run: run_cursor };
+
+pub(super) const TOKENS: Target = Target {
+    name: "token",
+    about: "tokens of sessions, and positions of change events",
+    seeds: token_seeds,
+    run: run_token,
+};
 
 fn body_seeds() -> Vec<Vec<u8>> {
     [
@@ -53,7 +61,7 @@ fn query_seeds() -> Vec<Vec<u8>> {
         "limit=10&reversed=true&code=7&user_data_128=340282366920938463463374607431768211455",
         "timestamp_min=1&timestamp_max=18446744073709551615&asset=EUR&cursor=AQA",
         "side=debits&user_data_64=5&user_data_32=6&limit=1000",
-        "from=10&limit=1",
+        "from=e1AQEqlyg&limit=1",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()
@@ -82,5 +90,30 @@ fn run_cursor(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     if let Ok(next) = cursor::decode(&text, fingerprint()) {
         assert_eq!(cursor::encode(fingerprint(), next), text, "a cursor has one encoding");
+    }
+}
+
+fn token_seeds() -> Vec<Vec<u8>> {
+    let (mut session, mut position) = (SessionToken::default(), EventPosition::START);
+    let mut seeds = vec![b"start".to_vec(), b"now".to_vec(), b"41".to_vec()];
+    for (group, number) in [(1, 1), (2, 300), (65_535, u64::MAX)] {
+        session.merge(&SessionToken::of(GroupId(group), LogIndex(number)));
+        position.merge(&EventPosition::of(GroupId(group), MovementNumber(number)));
+        seeds.extend([session.to_string().into_bytes(), position.to_string().into_bytes()]);
+    }
+    seeds
+}
+
+fn run_token(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    if let Ok(session) = text.parse::<SessionToken>() {
+        assert_eq!(session.to_string(), text, "a session has one text");
+        let mut merged = session.clone();
+        merged.merge(&session);
+        assert_eq!(merged, session, "a merge with itself changes nothing");
+    }
+    if let Ok(position) = text.parse::<EventPosition>() {
+        assert_eq!(position.to_string(), text, "a position has one text");
+        assert_eq!(text.parse(), Ok(EventsFrom::At(position)));
     }
 }

@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     json::BODIES,
     json::QUERIES,
     json::CURSORS,
+    json::TOKENS,
     archive::FILES,
     archive::LINES,
     tigerbeetle::FRAMES,

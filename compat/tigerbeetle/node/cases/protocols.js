@@ -29,7 +29,7 @@ exports.cases = {
         expect([seen.amount, seen.user_data_64, seen.timestamp], ['1050', `${2n ** 64n - 1n}`, `${moved}`]);
         [code, seen] = await server.rest('GET', '/v1/accounts/2/balances');
         expect([code, seen.items.map((row) => row.balances.credits_posted)], [200, ['1050', '1050']]);
-        [code, seen] = await server.rest('GET', '/v1/events?from=0');
+        [code, seen] = await server.rest('GET', '/v1/events?from=start');
         expect([code, seen.items.map((event) => event.kind)], [200, ['single_phase', 'two_phase_pending']]);
     },
 

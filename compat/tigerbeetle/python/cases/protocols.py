@@ -32,7 +32,7 @@ def written_by_the_client_read_over_rest(server):
         expect((seen["amount"], seen["user_data_64"], seen["timestamp"]), ("1050", str(2**64 - 1), str(moved)))
         code, seen = server.rest("GET", "/v1/accounts/2/balances")
         expect((code, [row["balances"]["credits_posted"] for row in seen["items"]]), (200, ["1050", "1050"]))
-        code, seen = server.rest("GET", "/v1/events?from=0")
+        code, seen = server.rest("GET", "/v1/events?from=start")
         expect((code, [event["kind"] for event in seen["items"]]), (200, ["single_phase", "two_phase_pending"]))
 
 

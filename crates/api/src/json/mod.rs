@@ -13,7 +13,10 @@ mod reply;
 mod request;
 
 pub use books::{BooksReply, LedgerReply, TotalsReply};
-pub use cluster::{ChangeClusterBody, ChangeClusterReply, ClusterChangeBody, ClusterNodeReply, ClusterReply};
+pub use cluster::{
+    ChangeClusterBody, ChangeClusterReply, ClusterChangeBody, ClusterGroupReply, ClusterMemberReply,
+    ClusterNodeReply, ClusterReply,
+};
 pub use moment::Moment;
 pub use number::{Amount, SignedAmount, Text64};
 pub use query::{

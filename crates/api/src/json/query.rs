@@ -18,6 +18,7 @@ use super::moment::Moment;
 use super::number::{Amount, Text64};
 use crate::cursor::{self, CursorError, Fingerprint};
 use crate::error::{ErrorCode, Failure, Violation};
+use crate::token::EventsFrom;
 
 /// Rows of a page where the request sets no limit.
 const LIMIT_DEFAULT: u32 = 100;
@@ -53,6 +54,11 @@ where
 /// The same, where it may be missing.
 fn some_number<'de, Source: Deserializer<'de>>(source: Source) -> Result<Option<u32>, Source::Error> {
     number(source).map(Some)
+}
+
+/// Where change events begin.
+fn events_from<'de, Source: Deserializer<'de>>(source: Source) -> Result<Option<EventsFrom>, Source::Error> {
+    String::deserialize(source)?.parse().map(Some).map_err(Source::Error::custom)
 }
 
 /// Parameters of `GET /v1/accounts`.
@@ -146,8 +152,11 @@ pub struct HoldsQuery {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventsQuery {
-    /// The first position of the answer. Left out: a page begins at 0, a stream with the next new event.
-    pub from: Option<u64>,
+    /// Where the answer begins: the `position` of an event or the `next` of a page, `start` or `now`. Left
+    /// out: a page begins at the start, a stream with the next new event.
+    #[serde(deserialize_with = "events_from")]
+    #[param(value_type = Option<String>)]
+    pub from: Option<EventsFrom>,
     /// The first event at or after this moment, instead of `from`: a date (its midnight in UTC) or a time
     /// with an offset.
     pub since: Option<Moment>,
@@ -509,8 +518,11 @@ mod tests {
         let failure = parse_query::<AccountsQuery>("since=01.11.2026").unwrap_err();
         assert!(failure.detail.contains("2026-11-01T09:30:00Z"), "{}", failure.detail);
         assert!(parse_query::<EventsQuery>("since=1793491200").is_err(), "seconds are not nanoseconds");
-        let query: EventsQuery = parse_query("since=2026-11-01&from=3").unwrap();
+        let query: EventsQuery = parse_query("since=2026-11-01&from=start").unwrap();
         assert!(query.since().is_err());
+        let failure = parse_query::<EventsQuery>("limit=5&from=3").unwrap_err();
+        assert_eq!((failure.code, &*failure.violations[0].field), (ErrorCode::InvalidQuery, "from"));
+        assert!(failure.detail.ends_with("use the `position` of an event, or `start`"), "{}", failure.detail);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::number::{Amount, SignedAmount, Text64};
 use crate::assets::{AssetBook, built_in_of};
 use crate::error::Failure;
 use crate::status::status_of;
+use crate::token::{EventPosition, LEDGER_GROUP};
 use bezant_codec::Operation;
 
 /// One page of a list.
@@ -39,8 +40,9 @@ impl<Row: ToSchema> Page<Row> {
 pub struct EventsPage {
     /// The events, in commit order.
     pub items: Vec<ChangeReply>,
-    /// Send it as `from` to continue: at once when `has_more` is true, otherwise later.
-    pub next: u64,
+    /// The position after the last event. Send it as `from` to continue: at once when `has_more` is true,
+    /// otherwise later.
+    pub next: String,
     /// True when more events exist already.
     pub has_more: bool,
 }
@@ -291,8 +293,12 @@ impl BalanceReply {
 /// `credit_head`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChangeReply {
-    /// The position in the history, counted from 0 without gaps.
-    pub position: u64,
+    /// The position after the event, as opaque text: send it as `from` or as `Last-Event-ID` to continue.
+    pub position: String,
+    /// The number of the row in the history of its group, counted from 0 without gaps.
+    pub number: u64,
+    /// The group that has the row.
+    pub group: u32,
     /// When the event happened: nanoseconds since the Unix epoch.
     pub timestamp: Text64,
     /// `single_phase`, `two_phase_pending`, `two_phase_posted`, `two_phase_voided` or `two_phase_expired`.
@@ -310,11 +316,13 @@ pub struct ChangeReply {
 }
 
 impl ChangeReply {
-    /// A row of the history as JSON.
-    pub fn new(position: MovementNumber, movement: &Movement, assets: &AssetBook) -> Self {
+    /// A row of the history of the ledger's group as JSON.
+    pub fn new(number: MovementNumber, movement: &Movement, assets: &AssetBook) -> Self {
         let ledger = movement.transfer.ledger;
         Self {
-            position: position.0,
+            position: EventPosition::after(LEDGER_GROUP, number).to_string(),
+            number: number.0,
+            group: LEDGER_GROUP.0,
             timestamp: Text64(movement.timestamp.0),
             kind: movement.kind.name(),
             transfer: TransferReply::new(&movement.transfer, assets),
@@ -462,9 +470,9 @@ pub struct Problem {
     /// Milliseconds before a retry can succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// For `position_after_end`: the position of the next event.
+    /// For `position_after_end`: the position after the last event.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<u64>,
+    pub end: Option<String>,
     /// The fields with invalid values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
@@ -505,7 +513,7 @@ impl From<&Failure> for Problem {
             retry_after_ms: failure
                 .retry_after
                 .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-            end: failure.end,
+            end: failure.end.as_ref().map(ToString::to_string),
             errors,
             event: match &*failure.unknown_ids {
                 [id] => Some(EventReply::unknown(*id)),

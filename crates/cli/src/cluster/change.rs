@@ -6,12 +6,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bezant_client::{Client, ClientError, ClusterChange, ClusterNode, ClusterReply};
+use bezant_client::{Client, ClientError, ClusterChange};
 use bezant_daemon::is_address;
 use clap::Args;
 use serde::Serialize;
 
 use super::status;
+use super::view::{Member, View};
 use crate::exit::Failure;
 use crate::output::{self, Format};
 use crate::pending_change::this_command;
@@ -153,8 +154,9 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn is_met(self, cluster: &ClusterReply, node: u64) -> bool {
-        let part = cluster.nodes.iter().find(|member| member.node == node).map(|member| member.part.as_str());
+    fn is_met(self, cluster: &View, node: u64) -> bool {
+        let part =
+            cluster.members.iter().find(|member| member.node == node).map(|member| member.part.as_str());
         match self {
             Self::Absent => part.is_none(),
             Self::Member => part.is_some(),
@@ -233,14 +235,14 @@ impl<'global> Work<'global> {
 
     /// The failure for a change that was refused; a node that is alone gets the flags that start a cluster.
     async fn refused(&self, reason: String) -> Failure {
-        let is_alone = self.look_once().await.is_ok_and(|cluster| cluster.nodes.is_empty());
+        let is_alone = self.look_once().await.is_ok_and(|cluster| cluster.members.is_empty());
         let flags = if is_alone { " (`bezant start --node`, `--nodes`)" } else { "" };
         Failure::Refused(format!("{reason}{flags}"))
     }
 
     /// The status of the cluster as the leader reports it. If none of the servers asked leads: as the one with
     /// the highest applied index reports it.
-    async fn look(&self) -> Result<ClusterReply, Failure> {
+    async fn look(&self) -> Result<View, Failure> {
         let begun = Instant::now();
         loop {
             match self.look_once().await {
@@ -253,14 +255,16 @@ impl<'global> Work<'global> {
         }
     }
 
-    async fn look_once(&self) -> Result<ClusterReply, Failure> {
-        let mut best: Option<ClusterReply> = None;
+    async fn look_once(&self) -> Result<View, Failure> {
+        let mut best: Option<View> = None;
         let mut failure = Failure::Unavailable("no node answers".to_owned());
         for server in status::servers(self.global) {
             match status::ask(&server, self.global.timeout().min(LOOK_TIMEOUT).min(self.left())).await {
                 Ok(found) => {
-                    let rank = |it: &ClusterReply| (it.role == "leader", it.applied);
-                    if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
+                    let rank = |it: &View| (it.is_leader, it.applied);
+                    if let Some(found) = View::of(&found)
+                        && best.as_ref().is_none_or(|best| rank(best) < rank(&found))
+                    {
                         best = Some(found);
                     }
                 }
@@ -273,10 +277,10 @@ impl<'global> Work<'global> {
     /// Transfers the leadership from `leader` to another voter: a connected one, with most of the log.
     async fn move_leadership(&mut self, leader: u64) -> Result<(), Failure> {
         let cluster = self.look().await?;
-        let others = cluster.nodes.iter().filter(|node| node.node != leader && node.part == "voter");
+        let others = cluster.members.iter().filter(|node| node.node != leader && node.part == "voter");
         let best = others.max_by_key(|node| (node.connected, node.matched));
         // With too few others, the next leader would refuse the change, and the transfer would have been useless.
-        let Some(other) = best.filter(|_| enough_stay(&cluster.nodes, leader)) else {
+        let Some(other) = best.filter(|_| enough_stay(&cluster.members, leader)) else {
             return Err(Failure::Refused(format!(
                 "without node {leader}, the reachable voters are no majority of the voters that are left"
             )));
@@ -310,16 +314,16 @@ impl<'global> Work<'global> {
 
     /// Waits until the last change is complete, a node leads, and the node has the wanted role. The applied
     /// index alone does not show that: the index of a change that an earlier try made is not known here.
-    async fn settle(&mut self, node: u64, wanted: Wanted) -> Result<ClusterReply, Failure> {
+    async fn settle(&mut self, node: u64, wanted: Wanted) -> Result<View, Failure> {
         loop {
             // Between two leaders there may be no answer for a moment.
             if let Ok(cluster) = self.look().await {
                 let is_changing =
-                    cluster.nodes.iter().any(|node| ["joining", "leaving"].contains(&node.part.as_str()));
+                    cluster.members.iter().any(|node| ["joining", "leaving"].contains(&node.part.as_str()));
                 let is_up_to_date = cluster.applied >= self.made_at;
                 // A node that was removed receives no later changes.
                 let is_gone =
-                    cluster.nodes.iter().any(|node| node.node == cluster.node && node.part == "leaving");
+                    cluster.members.iter().any(|node| node.node == cluster.node && node.part == "leaving");
                 let is_done = !is_changing && cluster.leader != 0 && wanted.is_met(&cluster, node);
                 if is_up_to_date && (is_gone || is_done) {
                     return Ok(cluster);
@@ -330,16 +334,16 @@ impl<'global> Work<'global> {
     }
 
     /// The status of a node in the list of members; `None` if it is not a member.
-    async fn node(&self, node: u64) -> Result<Option<ClusterNode>, Failure> {
+    async fn node(&self, node: u64) -> Result<Option<Member>, Failure> {
         let cluster = self.look().await?;
-        Ok(cluster.nodes.into_iter().find(|member| member.node == node))
+        Ok(cluster.members.into_iter().find(|member| member.node == node))
     }
 
     /// Waits until a new node is connected; prints how to start it. Its lag is reported later, when it is
     /// promoted.
     async fn wait_for(&mut self, node: u64) -> Result<(), Failure> {
         while !self.node(node).await?.is_some_and(|node| node.connected) {
-            if let Some(line) = start_line(&self.look().await?.nodes, node) {
+            if let Some(line) = start_line(&self.look().await?.members, node) {
                 self.note(&format!(
                     "waits for node {node}: start it on its machine, on an empty folder, with the token of the cluster:\n  {line}"
                 ));
@@ -364,8 +368,8 @@ impl<'global> Work<'global> {
     /// Waits until the changes are complete, and prints the outcome.
     async fn end(&mut self, node: u64, wanted: Wanted, outcome: &'static str) -> Result<(), Failure> {
         let cluster = self.settle(node, wanted).await?;
-        let is_voter = |node: &&ClusterNode| node.part == "voter";
-        let voters: Vec<u64> = cluster.nodes.iter().filter(is_voter).map(|node| node.node).collect();
+        let is_voter = |node: &&Member| node.part == "voter";
+        let voters: Vec<u64> = cluster.members.iter().filter(is_voter).map(|node| node.node).collect();
         let shown = if self.global.output == Format::Json {
             let (members_index, leader) = (cluster.members_index, cluster.leader);
             output::json(&Done { node, outcome, members_index, voters, leader })
@@ -385,14 +389,14 @@ impl<'global> Work<'global> {
 }
 
 /// Whether the connected voters are a majority of the voters without `leaving`.
-fn enough_stay(members: &[ClusterNode], leaving: u64) -> bool {
+fn enough_stay(members: &[Member], leaving: u64) -> bool {
     let staying = || members.iter().filter(|node| node.node != leaving && node.part == "voter");
     staying().filter(|node| node.connected).count() * 2 > staying().count()
 }
 
 /// The whole command that starts a new member; `None` while the member is not in the list of the node that
 /// answers.
-fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
+fn start_line(members: &[Member], node: u64) -> Option<String> {
     let address = &members.iter().find(|member| member.node == node)?.address;
     let (host, port) = address.rsplit_once(':')?;
     let others: Vec<_> = members
@@ -502,11 +506,11 @@ mod tests {
 
     #[test]
     fn the_command_to_start_a_member_is_complete() {
-        let member = |node, address: &str, part: &str| ClusterNode {
+        let member = |node, address: &str, part: &str| Member {
             node,
             address: address.to_owned(),
             part: part.to_owned(),
-            ..ClusterNode::default()
+            ..Member::default()
         };
         let mut members =
             vec![member(1, "a:7071", "voter"), member(2, "b:7071", "voter"), member(4, "d:7075", "learner")];
@@ -524,11 +528,11 @@ mod tests {
 
     #[test]
     fn a_leader_is_not_removed_without_a_majority_of_others() {
-        let member = |node, part: &str, connected| ClusterNode {
+        let member = |node, part: &str, connected| Member {
             node,
             part: part.to_owned(),
             connected,
-            ..ClusterNode::default()
+            ..Member::default()
         };
         let mut members = [member(1, "voter", true), member(2, "voter", false), member(3, "voter", true)];
         assert!(!enough_stay(&members, 3), "one of two is not connected");

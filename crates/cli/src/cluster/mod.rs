@@ -2,6 +2,7 @@
 
 mod change;
 mod status;
+mod view;
 
 use clap::Subcommand;
 

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use bezant_client::{Client, ClusterReply};
+use bezant_client::{Client, ClusterGroup};
 use bezant_runtime::EngineKind;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -145,12 +145,12 @@ impl Nodes {
         bail!("node {number} does not stop")
     }
 
-    /// The status of a node; `None` when it does not answer in time.
-    pub(super) async fn status(&self, number: usize) -> Option<ClusterReply> {
+    /// The status of a node's replica of the ledger; `None` when the node does not answer in time.
+    pub(super) async fn status(&self, number: usize) -> Option<ClusterGroup> {
         let timeout = Duration::from_millis(500);
         let builder = Client::builder().address(self.url(number)).deadline(timeout);
         let client = builder.connect_timeout(timeout).attempt_timeout(timeout).connect().await.ok()?;
-        client.cluster().await.ok()
+        client.cluster().await.ok()?.ledger().cloned()
     }
 
     /// Waits until a node other than `except` leads; returns its number and term.

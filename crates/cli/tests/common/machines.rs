@@ -141,7 +141,7 @@ impl Machines {
             let status = self.succeed(&[node], &["cluster", "status", "-o", "json"]);
             let status: serde_json::Value =
                 serde_json::from_str(status.lines().next().unwrap_or("{}")).expect("JSON");
-            if let Some(leader) = status["leader"].as_u64() {
+            if let Some(leader) = status["groups"][0]["leader"].as_u64() {
                 return usize::try_from(leader).expect("a small number") - 1;
             }
             assert!(begun.elapsed() < TIMEOUT, "no node leads: {status}");

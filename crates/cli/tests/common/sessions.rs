@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bezant_api::token::{EventPosition, LEDGER_GROUP, SessionToken};
 use bezant_api::v1;
 use bezant_api::v1::ledger_client::LedgerClient;
+use bezant_types::{LogIndex, MovementNumber};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
@@ -137,7 +139,8 @@ impl Reader {
         let read = if self.is_session { "session" } else { "stale" };
         request.metadata_mut().insert("bezant-read", read.parse().expect("text"));
         if self.is_session {
-            request.metadata_mut().insert("bezant-index", self.last.index.into());
+            let seen = SessionToken::of(LEDGER_GROUP, LogIndex(self.last.index)).to_string();
+            request.metadata_mut().insert("bezant-session", seen.parse().expect("text"));
         }
         request
     }
@@ -169,7 +172,7 @@ impl Reader {
     /// 2000 rows before.
     async fn end_of_history(&self, mut node: LedgerClient<Channel>) -> Result<Shown, Status> {
         let last = v1::GetMovementsRequest {
-            from: self.last.payments,
+            from: position(self.last.payments),
             limit: 1,
             ..v1::GetMovementsRequest::default()
         };
@@ -179,13 +182,13 @@ impl Reader {
         loop {
             let reply = node
                 .get_movements(self.request(v1::GetMovementsRequest {
-                    from,
+                    from: position(from),
                     limit: 1000,
                     ..v1::GetMovementsRequest::default()
                 }))
                 .await?;
             let index = self.index_of(&reply);
-            let rows = reply.get_ref().positions.len() as u64;
+            let rows = reply.get_ref().numbers.len() as u64;
             if rows == 0 && !self.is_session && from > 0 {
                 return Err(Status::unavailable("its history ends before this row"));
             }
@@ -203,8 +206,14 @@ impl Reader {
         // Right after its start the age is unknown to a node.
         let age = text("bezant-age-ms").map(|age| age == "unknown" || number(age).is_some());
         assert_eq!(age, (!self.is_session).then_some(true), "stale answers contain their age");
-        text("bezant-index").and_then(number).unwrap_or(0)
+        let session = text("bezant-session").and_then(|text| text.parse::<SessionToken>().ok());
+        session.map_or(0, |session| session.seen(LEDGER_GROUP).0)
     }
+}
+
+/// The position before a row of the ledger's history.
+fn position(row: u64) -> String {
+    EventPosition::of(LEDGER_GROUP, MovementNumber(row)).to_string()
 }
 
 fn uint128(number: u128) -> v1::Uint128 {

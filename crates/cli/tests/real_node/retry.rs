@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::node::Node;
 use bezant_client::ids::IdGenerator;
 use bezant_client::{
-    AccountFlags, AccountId, Client, CreateAccountStatus, CreateTransferStatus, MovementNumber, NewAccount,
-    NewTransfer, TransferFlags,
+    AccountFlags, AccountId, Client, CreateAccountStatus, CreateTransferStatus, NewAccount, NewTransfer,
+    Position, TransferFlags,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -173,7 +173,7 @@ async fn events_go_on_after_a_broken_connection() {
     let accounts = [1, 2].map(|id| NewAccount::new(AccountId(id), EURO, 1));
     direct.create_accounts(&accounts).await.expect("accounts");
     let ids = IdGenerator::new();
-    let mut events = watcher.events(Some(MovementNumber(0))).await.expect("a stream");
+    let mut events = watcher.events(&Position::start()).await.expect("a stream");
     for round in 0..5 {
         let batch: Vec<_> = (0..EVENTS)
             .map(|_| NewTransfer::new(ids.transfer_id(), AccountId(1), AccountId(2), 1, EURO, 1))
@@ -181,9 +181,10 @@ async fn events_go_on_after_a_broken_connection() {
         proxy.arm();
         direct.create_transfers(&batch).await.expect("transfers");
         for (at, new) in (0..).zip(&batch) {
-            let (position, movement) = events.next().await.expect("an event");
-            assert_eq!(u128::from(position.0), round * EVENTS + at, "none twice, none left out");
-            assert_eq!(movement.transfer.id, new.transfer.id);
+            let event = events.next().await.expect("an event");
+            assert_eq!(u128::from(event.number.0), round * EVENTS + at, "none twice, none left out");
+            assert_eq!(event.movement.transfer.id, new.transfer.id);
+            assert_eq!(events.position(), &event.position);
         }
         assert!(proxy.has_cut(), "the stream broke");
     }

@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
+use bezant_api::token::{EventPosition, LEDGER_GROUP, SessionToken};
+use bezant_types::MovementNumber;
+
 use crate::node::{Answer, Node, program};
 use serde_json::Value;
 
@@ -48,14 +51,28 @@ fn money_moves_and_everything_verifies() {
     let listed = json_lines(&node.done(&["transfer", "list", "--reverse", "--limit", "2", "-o", "json"]));
     assert_eq!(listed.len(), 2);
     assert_eq!(listed[1]["id"], "12", "newest first: {listed:?}");
-    let events = json_lines(&node.done(&["events", "--from", "1", "--until-caught-up", "-o", "json"]));
-    let positions: Vec<_> = events.iter().filter_map(|event| event["position"].as_u64()).collect();
-    assert_eq!(positions, [1, 2, 3, 4]);
-    assert_eq!(node.done(&["events", "--from", "5", "--until-caught-up"]), "", "the end itself");
-    for arguments in [&["events", "--from", "5000"][..], &["events", "--from", "5000", "--until-caught-up"]] {
+    let json_events = |from: &str| {
+        let answer = node.run(&["events", "--from", from, "--until-caught-up", "-o", "json"]);
+        (json_lines(&answer.stdout), json(&answer.stderr)["next"].as_str().expect("a position").to_owned())
+    };
+    let (events, end) = json_events("start");
+    let numbers = |events: &[Value]| events.iter().filter_map(|it| it["number"].as_u64()).collect::<Vec<_>>();
+    assert_eq!(numbers(&events), [0, 1, 2, 3, 4]);
+    assert_eq!(events[4]["position"], end, "the position is after the event");
+    let second = events[1]["position"].as_str().expect("a position");
+    assert_eq!(numbers(&json_events(second).0), [2, 3, 4]);
+    let two = node.run(&["events", "--from", "start", "--limit", "2"]);
+    assert_eq!((two.stdout.lines().count(), two.stderr), (2, format!("to continue: --from {second}\n")));
+    assert_eq!(json_events("now"), (Vec::new(), end.clone()));
+    assert_eq!(node.done(&["events", "--from", &end, "--until-caught-up"]), "", "the end itself");
+    let far = EventPosition::of(LEDGER_GROUP, MovementNumber(5000)).to_string();
+    for arguments in [&["events", "--from", &far][..], &["events", "--from", &far, "--until-caught-up"]] {
         let line = node.fails(2, arguments);
-        assert!(line.contains("5000 is after the end, 5"), "{line}");
+        assert!(line.contains(&format!("{far} is after the end, {end}")), "{line}");
     }
+    let line = node.run(&["events", "--from", "5"]);
+    assert_eq!(line.code, 2);
+    assert!(line.stderr.contains("use the `position` of an event, or `start`"), "{}", line.stderr);
     let books = json(&node.done(&["books", "-o", "json"]));
     assert_eq!((&books["movements"], &books["balanced"]), (&Value::from(5), &Value::from(true)));
 
@@ -63,6 +80,24 @@ fn money_moves_and_everything_verifies() {
     let verified = json(&node.done(&["verify", "alice", "-o", "json"]));
     let alice = json(&node.done(&["account", "show", "alice", "-o", "json"]));
     assert_eq!(verified["chains"][0]["spends_head"], alice["spends"]["head"]);
+}
+
+#[test]
+fn a_session_is_carried_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(&folder.path().join("data"));
+    let file = folder.path().join("session");
+    let name = file.to_str().expect("text");
+    node.done(&["pay", "alice", "bob", "1", "--session", name]);
+    let seen =
+        || fs::read_to_string(&file).expect("the file").trim().parse::<SessionToken>().expect("a token");
+    let paid = seen().seen(LEDGER_GROUP);
+    assert!(paid.0 > 0);
+    node.done(&["account", "show", "bob", "--session", name]);
+    assert!(seen().seen(LEDGER_GROUP) >= paid);
+    fs::write(&file, "7\n").expect("the file of version 0.1");
+    let line = node.fails(2, &["account", "show", "bob", "--session", name]);
+    assert!(line.contains("of version 0.1, which kept a number: delete it"), "{line}");
 }
 
 #[test]
@@ -120,7 +155,7 @@ fn lists_are_readable_and_accept_dates() {
     assert_eq!(count(&["transfer", "list", "--since", third]), 2);
     assert_eq!(count(&["account", "history", "alice", "--until", third]), 2);
     assert_eq!(count(&["events", "--since", third, "--until-caught-up"]), 2);
-    assert_eq!(count(&["events", "--from", "0", "--limit", "0", "--until-caught-up"]), 4, "0 = all");
+    assert_eq!(count(&["events", "--from", "start", "--limit", "0", "--until-caught-up"]), 4, "0 = all");
     assert_eq!(count(&["events", "--since", "2100-01-01", "--until-caught-up"]), 0);
     let answer = node.run(&["transfer", "list", "--since", "01.11.2026"]);
     assert_eq!(answer.code, 2);

@@ -1,6 +1,9 @@
 //! The gRPC calls that only read.
 
-use bezant_api::message::{account_filter, account_reference, hold_filter, number, query_filter};
+use bezant_api::message::{
+    account_filter, account_reference, hold_filter, movements_from, number, query_filter,
+};
+use bezant_api::token::{EventPosition, EventsFrom, LEDGER_GROUP};
 use bezant_api::{AccountReference, ErrorCode, Failure, v1};
 use bezant_ledger::LedgerQuery;
 use bezant_storage::HistoryQuery;
@@ -167,14 +170,27 @@ pub(super) async fn get_movements(
     request: v1::GetMovementsRequest,
     context: &RequestContext,
 ) -> Result<v1::MovementsReply, Failure> {
+    let from = match movements_from(&request)? {
+        EventsFrom::At(position) => position,
+        EventsFrom::Now => service.end_of_events(context).await?,
+    };
     let filter = MovementFilter {
-        from: MovementNumber(request.from),
+        from: service.row_at(&from, context).await?,
         timestamp_min: Nanos(request.timestamp_min),
         timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
-    service.check_position(filter.from, context).await?;
+    // Read before the rows, so that an event between the two reads is in the rows.
+    let mut next = match (request.timestamp_min, request.timestamp_max) {
+        (1.., 0) => service.end_of_events(context).await?,
+        _ => EventPosition::START,
+    };
+    next.merge(&from);
     let rows = service.history(HistoryQuery::Movements(filter), context).await?;
+    if let Some((last, _)) = rows.last() {
+        next = from;
+        next.move_after(LEDGER_GROUP, *last);
+    }
     let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
     let has_more = match last {
         Some((last, _)) => {
@@ -184,7 +200,7 @@ pub(super) async fn get_movements(
         }
         None => false,
     };
-    Ok(v1::MovementsReply { has_more, ..rows.into_iter().collect() })
+    Ok(v1::MovementsReply { has_more, next: next.to_string(), ..rows.into_iter().collect() })
 }
 
 async fn filter_of(

@@ -3,9 +3,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bezant_api::message::watch_from;
 use bezant_api::{Failure, v1};
 use bezant_storage::HistoryAnswer;
-use bezant_types::MovementNumber;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
@@ -26,6 +26,6 @@ pub(super) async fn watch_events(
 ) -> Result<ChangeStream, Failure> {
     let write =
         |rows: HistoryAnswer| std::future::ready(rows.into_iter().map(v1::ChangeEvent::from).collect());
-    let changes = watch(service, request.from.map(MovementNumber), context, write).await?;
+    let changes = watch(service, &watch_from(&request)?, context, write).await?;
     Ok(Box::pin(changes.map(|event| event.map_err(to_status))))
 }

@@ -1,7 +1,7 @@
 //! `/v1/events`: change events in pages, and as an endless stream of server-sent events.
 //!
-//! The id of a server-sent event is its position. A client that reconnects sends it as `Last-Event-ID`, as
-//! browsers do by themselves, and continues after it.
+//! The id of a server-sent event is its position, which is after the event. A client that reconnects sends it
+//! as `Last-Event-ID`, as browsers do by themselves, and continues there.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Moment, Problem};
+use bezant_api::token::{EventPosition, EventsFrom, LEDGER_GROUP, TokenError};
 use bezant_api::{ErrorCode, Failure, Violation};
 use bezant_storage::{HistoryAnswer, HistoryQuery as Rows};
 use bezant_types::{Movement, MovementFilter, MovementNumber, Nanos};
@@ -50,35 +51,41 @@ pub(super) async fn list(
     let RestRequest { service, context, .. } = &request;
     let work = async {
         let limit = query.limit()?;
+        let from = match first(service, &query, EventsFrom::At(EventPosition::START), context).await? {
+            EventsFrom::At(position) => position,
+            EventsFrom::Now => service.end_of_events(context).await?,
+        };
         let filter = MovementFilter {
-            from: MovementNumber(first(service, &query, context).await?.unwrap_or(0)),
+            from: service.row_at(&from, context).await?,
             timestamp_min: Nanos(0),
             timestamp_max: Nanos(0),
             // One more than the page has: it shows whether there are more.
             limit: limit + 1,
         };
-        service.check_position(filter.from, context).await?;
         let mut rows = service.history(Rows::Movements(filter), context).await?;
         let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > page_size;
         rows.truncate(page_size);
-        let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
+        let mut next = from;
+        if let Some((last, _)) = rows.last() {
+            next.move_after(LEDGER_GROUP, *last);
+        }
         let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
         let assets = service.assets_for(ledgers, context).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
-        json(StatusCode::OK, &EventsPage { items, next, has_more })
+        json(StatusCode::OK, &EventsPage { items, next: next.to_string(), has_more })
     };
     Ok(service.observe(Api::Rest, Call::GetMovements, work).await?)
 }
 
 /// Follow change events as server-sent events
 ///
-/// The id of an event is its position. Resume with `Last-Event-ID` (continues after it) or `from`; without
-/// either, only new events are sent.
+/// The id of an event is its position. Send it as `Last-Event-ID` or as `from` to resume after the event;
+/// without either, only new events are sent.
 #[utoipa::path(get, path = "/v1/events/stream", tag = "Events", operation_id = "stream_events",
-    params(("from" = Option<u64>, Query, description = "The first position wanted"),
+    params(("from" = Option<String>, Query, description = "Where to begin: the `position` of an event, `start` or `now`"),
         ("since" = Option<Moment>, Query, description = "The first event at or after this moment, instead of `from`"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "The last position received")),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received")),
     responses(
         (status = 200, description = "Events named `change`, with a ChangeReply as data", body = ChangeReply, content_type = "text/event-stream"),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -97,8 +104,8 @@ pub(super) async fn stream(
         }
         let mut received = headers.get_all("last-event-id").iter();
         let from = match (received.next(), received.next()) {
-            (None, _) => first(service, &query, context).await?,
-            (Some(value), None) => Some(after(value.as_bytes())?),
+            (None, _) => first(service, &query, EventsFrom::Now, context).await?,
+            (Some(value), None) => received_up_to(value.as_bytes())?,
             (Some(_), Some(_)) => {
                 let what = "the header Last-Event-ID is there more than once";
                 return Err(Failure::new(ErrorCode::InvalidField, what));
@@ -106,7 +113,7 @@ pub(super) async fn stream(
         };
         let (of_assets, of_stream) = (Arc::clone(service), context.of_stream());
         let write = move |rows| events_of(Arc::clone(&of_assets), rows, of_stream.clone());
-        watch(service, from.map(MovementNumber), context, write).await
+        watch(service, &from, context, write).await
     };
     let changes = service.observe(Api::Rest, Call::WatchEvents, work).await?;
     let events =
@@ -114,27 +121,27 @@ pub(super) async fn stream(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
-/// Position of the first event of an answer: with `since` the first event at or after that moment, or the
-/// next new event where there is none.
+/// Where an answer begins: with `since` the first event at or after that moment, or the next new event where
+/// there is none.
 async fn first(
     service: &Service,
     query: &EventsQuery,
+    default: EventsFrom,
     context: &RequestContext,
-) -> Result<Option<u64>, Failure> {
-    let Some(since) = query.since()? else { return Ok(query.from) };
+) -> Result<EventsFrom, Failure> {
+    let Some(since) = query.since()? else { return Ok(query.from.clone().unwrap_or(default)) };
     let from = MovementNumber(0);
     let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
     // Read before the rows, so that an event between the two reads is in the rows.
-    let end = service.books(context).await?.history.movements;
+    let end = service.end_of_events(context).await?;
     let rows = service.history(Rows::Movements(filter), context).await?;
-    Ok(Some(rows.first().map_or(end, |(position, _)| position.0)))
+    Ok(EventsFrom::At(rows.first().map_or(end, |(row, _)| EventPosition::of(LEDGER_GROUP, *row))))
 }
 
-/// The position after the last one that the client received.
-fn after(text: &[u8]) -> Result<u64, Failure> {
-    let position = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
-    position.and_then(|position| position.checked_add(1)).ok_or_else(|| {
-        Failure::new(ErrorCode::InvalidField, "the header Last-Event-ID is the position of an event: digits")
+/// The position up to which the client has received the events, from `Last-Event-ID`.
+fn received_up_to(text: &[u8]) -> Result<EventsFrom, Failure> {
+    std::str::from_utf8(text).unwrap_or_default().parse().map_err(|error: TokenError| {
+        Failure::new(ErrorCode::InvalidField, format!("the header Last-Event-ID: {error}"))
     })
 }
 
@@ -142,9 +149,10 @@ fn after(text: &[u8]) -> Result<u64, Failure> {
 async fn events_of(service: Arc<Service>, rows: HistoryAnswer, context: RequestContext) -> Vec<Event> {
     let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
     let assets = service.assets_for(ledgers, &context).await;
-    let event = |(position, row): &(MovementNumber, Movement)| {
-        let data = serde_json::to_string(&ChangeReply::new(*position, row, &assets));
-        Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())
+    let event = |(number, row): &(MovementNumber, Movement)| {
+        let change = ChangeReply::new(*number, row, &assets);
+        let data = serde_json::to_string(&change).unwrap_or_default();
+        Event::default().id(change.position).event("change").data(data)
     };
     rows.iter().map(event).collect()
 }
@@ -161,9 +169,14 @@ mod tests {
 
     #[test]
     fn a_stream_continues_after_the_last_event() {
-        assert_eq!(after(b"41"), Ok(42));
-        for wrong in [&b"x"[..], b"", b"18446744073709551615", b"-1", b"\xff"] {
-            assert_eq!(after(wrong).unwrap_err().code, ErrorCode::InvalidField);
+        let position = EventPosition::after(LEDGER_GROUP, MovementNumber(41));
+        assert_eq!(position.next(LEDGER_GROUP), MovementNumber(42));
+        assert_eq!(received_up_to(position.to_string().as_bytes()), Ok(EventsFrom::At(position)));
+        for wrong in [&b"x"[..], b"", b"41", b"-1", b"\xff"] {
+            assert_eq!(received_up_to(wrong).unwrap_err().code, ErrorCode::InvalidField);
         }
+        assert!(
+            received_up_to(b"41").unwrap_err().detail.ends_with("use the `position` of an event, or `start`")
+        );
     }
 }

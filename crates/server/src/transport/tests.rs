@@ -80,7 +80,7 @@ async fn rest_answers_over_a_stream_in_memory() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains("\"created\":2") && answer.contains("\r\nbezant-index: "), "{answer}");
+    assert!(answer.contains("\"created\":2") && answer.contains("\r\nbezant-session: s1"), "{answer}");
     serving.await.unwrap();
     server.stop().await;
 }

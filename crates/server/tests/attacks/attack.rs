@@ -60,7 +60,7 @@ impl Unreading {
 /// Opens a stream of all change events over HTTP/1.1, and waits until the server begins to answer.
 pub(crate) async fn event_stream(to: SocketAddr) -> Option<TcpStream> {
     let mut stream = connect(ATTACKER, to).await.ok()?;
-    let head = "GET /v1/events/stream?from=0 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    let head = "GET /v1/events/stream?from=start HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
     stream.write_all(head.as_bytes()).await.ok()?;
     let mut status = [0; 12];
     stream.read_exact(&mut status).await.ok()?;
@@ -78,7 +78,7 @@ pub(crate) async fn read_all(mut stream: TcpStream) -> u64 {
 }
 
 /// Reads a stream until `text` has come.
-pub(crate) async fn read_until(mut stream: TcpStream, text: &str) {
+pub(crate) async fn read_until(mut stream: TcpStream, text: String) {
     let mut bytes = Vec::new();
     while stream.read_buf(&mut bytes).await.unwrap() > 0 {
         if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {

@@ -13,9 +13,10 @@ mod payer;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use bezant_api::token::{EventPosition, LEDGER_GROUP};
 use bezant_server::Limits;
 use bezant_tigerbeetle::{Ping, Release};
-use bezant_types::{ClientId, SessionNumber};
+use bezant_types::{ClientId, MovementNumber, SessionNumber};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -109,13 +110,14 @@ async fn streams_of_one_address_leave_places_for_another() {
     assert_eq!(metric(&server, r#"bezant_overloaded_total{api="rest",cause="streams"}"#).await, 2);
     payer.pay(20).await;
     let mut own = server.connect().await;
-    own.write_all(b"GET /v1/events/stream?from=0 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+    own.write_all(b"GET /v1/events/stream?from=start HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
     let mut status = [0; 12];
     own.read_exact(&mut status).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 200");
 
     // A stream that is read gets all of the history, whatever the others do.
-    let reading = tokio::spawn(read_until(streams.pop().unwrap(), "id: 24566\n"));
+    let last = EventPosition::after(LEDGER_GROUP, MovementNumber(24_566));
+    let reading = tokio::spawn(read_until(streams.pop().unwrap(), format!("id: {last}\n")));
     payer.pay(20).await;
     tokio::time::timeout(TIMEOUT, reading).await.expect("every event comes").unwrap();
     drop(streams);
@@ -211,7 +213,7 @@ async fn a_connection_that_waits_for_a_place_blocks_no_other() {
     };
     let mut used = Vec::new();
     for last in [2, 3] {
-        let mut stream = ask(last, "/v1/events/stream?from=0").await;
+        let mut stream = ask(last, "/v1/events/stream?from=start").await;
         assert!(answer(&mut stream).await.is_some());
         used.push(stream);
     }

@@ -28,7 +28,10 @@ pub(crate) struct Server {
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// In lower case.
     pub(crate) head: String,
+    /// The token of the session; `None` when the answer has none.
+    pub(crate) session: Option<String>,
     pub(crate) body: String,
 }
 
@@ -165,7 +168,8 @@ pub(crate) async fn read_answer(stream: &mut TcpStream) -> Answer {
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if is_chunked { unchunk(body) } else { body.to_owned() };
-    Answer { status, head: head.to_ascii_lowercase(), body }
+    let session = head.lines().find_map(|line| line.strip_prefix("bezant-session: ")).map(str::to_owned);
+    Answer { status, head: head.to_ascii_lowercase(), session, body }
 }
 
 fn unchunk(mut body: &str) -> String {

@@ -89,6 +89,6 @@ mod tests {
         assert_eq!(of("AccountBody/properties/code"), ("int32", Some(0), Some(65535)));
         assert_eq!(of("AccountBody/properties/ledger"), ("int64", Some(0), Some(i64::from(u32::MAX))));
         assert_eq!(of("AssetReply/properties/scale"), ("int32", Some(0), Some(255)));
-        assert_eq!(of("ChangeReply/properties/position"), ("int64", Some(0), None));
+        assert_eq!(of("ChangeReply/properties/number"), ("int64", Some(0), None));
     }
 }
