@@ -5,8 +5,8 @@ use alloc::string::String;
 
 use bezant_consensus::{Describe, Description, MessageKind};
 
-use crate::change::CHANGE_OPERATION;
 use crate::message::{ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
+use crate::origin::CHANGE_OPERATION;
 
 impl PeerMessage {
     /// The message on one line; `engine` describes the engine's messages.

@@ -16,8 +16,8 @@
 //!
 //! A linearizable read waits until a majority confirms the leader (`reads`). A replica that lags too far
 //! fetches a checkpoint (`install`). A change of the membership is requested like a command and becomes an
-//! entry of the engine (`change`). Checkpoints are cut at the same entries on all replicas, and their digests
-//! are compared (`digests`).
+//! entry of the engine (`change`). Checkpoints are cut at the same entries on all replicas (`checkpointing`),
+//! and their digests are compared (`compare`).
 //!
 //! What always holds:
 //! - An answer is output after its entry is durable and applied, and after the entry's rows.
@@ -32,15 +32,19 @@ extern crate alloc;
 mod begin;
 mod change;
 mod checkpoint;
+mod checkpointing;
 mod checks;
+mod compare;
 mod conflict;
 mod describe;
 mod digests;
 mod event;
-mod follow;
 mod forward;
+mod forwards;
 mod install;
+mod install_driver;
 mod message;
+mod origin;
 mod pipeline;
 mod queue;
 mod reads;

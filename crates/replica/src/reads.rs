@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use bezant_consensus::ReadNumber;
 use bezant_types::LogIndex;
 
-use crate::{Consistency, Ticket};
+use crate::event::{Consistency, Ticket};
 
 /// The maximum number of requests to the engine in flight.
 const ASKED_MAX: usize = 4;

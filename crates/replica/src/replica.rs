@@ -14,11 +14,12 @@ use crate::begin::{ReplicaOptions, Restored};
 use crate::checkpoint::Checkpoints;
 use crate::digests::Digests;
 use crate::event::{Consistency, Input, Now, Output, Refusal, Ticket};
-use crate::forward::{Forwards, accepts};
+use crate::forwards::Forwards;
 use crate::install::Install;
 use crate::message::{ChunkHead, Outcome, PeerMessage};
+use crate::origin::{Origin, accepts};
 use crate::pipeline::{InFlight, Pipeline, Written};
-use crate::queue::{Origin, Queue, fits};
+use crate::queue::{Queue, fits};
 use crate::reads::{Read, Reads, Wanted};
 
 /// The time between two [`Input::Tick`]s: 10 ms.

@@ -10,8 +10,8 @@ use bezant_types::NodeId;
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
+use crate::origin::Origin;
 use crate::pipeline::InFlight;
-use crate::queue::Origin;
 use crate::reads::Read;
 use crate::replica::Replica;
 
