@@ -11,7 +11,7 @@
 //! 3. Every replica writes the entry ([`Output::Persist`]), and at the same time fetches the rows that the
 //!    entry needs ([`Output::Fetch`]).
 //! 4. When a majority has the entry on disk, the engine commits it. Each replica applies committed entries in
-//!    order (`pipeline`), and their rows go to the history ([`Output::Rows`]).
+//!    order (`apply`), and their rows go to the history ([`Output::Rows`]).
 //! 5. Only then the node that received the command answers it ([`Output::Answer`]).
 //!
 //! A linearizable read waits until a majority confirms the leader (`reads`). A replica that lags too far
@@ -29,6 +29,7 @@
 
 extern crate alloc;
 
+mod apply;
 mod begin;
 mod change;
 mod checkpoint;
