@@ -41,6 +41,11 @@ impl Forwards {
         Self { incarnation, last_number: 0, commands: BTreeMap::new(), bytes: 0, sends_from: 0 }
     }
 
+    /// True when every forwarded command has its outcome.
+    pub(crate) fn has_none(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     /// True while another command may be forwarded at tick `now`.
     pub(crate) fn has_capacity(&self, now: u64) -> bool {
         self.sends_from <= now

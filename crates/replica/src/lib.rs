@@ -17,7 +17,7 @@
 //! A linearizable read waits until a majority confirms the leader (`reads`). A replica that lags too far
 //! fetches a checkpoint (`install`). A change of the membership is requested like a command and becomes an
 //! entry of the engine (`change`). Checkpoints are cut at the same entries on all replicas (`checkpointing`),
-//! and their digests are compared (`compare`).
+//! and their digests are compared (`compare`). A group with nothing to do rests (`rest`).
 //!
 //! What always holds:
 //! - An answer is output after its entry is durable and applied, and after the entry's rows.
@@ -44,6 +44,7 @@ mod forward;
 mod forwards;
 mod install;
 mod install_driver;
+mod liveness;
 mod message;
 mod origin;
 mod pipeline;
@@ -51,12 +52,15 @@ mod queue;
 mod reads;
 mod replay;
 mod replica;
+mod rest;
+mod rest_driver;
 mod shown;
 mod trouble;
 
 pub use begin::{ReplicaOptions, Restored};
 pub use change::change_command;
 pub use event::{Consistency, Input, Installable, NoState, Now, Output, Refusal, Ticket};
+pub use liveness::{HEARTBEAT_MILLIS, Liveness, Millis, UNRESPONSIVE_MILLIS};
 pub use message::{Chunk, ChunkHead, ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
 pub use replay::{ReplayError, replay};
 pub use replica::{Replica, TICK_NANOS};

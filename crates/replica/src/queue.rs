@@ -40,6 +40,11 @@ impl Queue {
         self.commands.is_empty()
     }
 
+    /// True when no command and no change waits.
+    pub(crate) fn has_none(&self) -> bool {
+        self.commands.is_empty() && self.changes.is_empty()
+    }
+
     /// Adds a command at tick `now`. Returns false and changes nothing when the limits are reached.
     #[must_use]
     pub(crate) fn push(&mut self, origin: Origin, command: Command, now: u64) -> bool {

@@ -113,6 +113,13 @@ impl<Query> Reads<Query> {
         self.waiting.retain(|_, reads| !reads.is_empty());
     }
 
+    /// True when no read waits.
+    pub(crate) fn has_none(&self) -> bool {
+        self.arrived.is_empty()
+            && self.asked.iter().all(|(_, reads)| reads.is_empty())
+            && self.waiting.is_empty()
+    }
+
     /// Removes all reads.
     pub(crate) fn take_all(&mut self) -> Vec<Read<Query>> {
         let mut all = core::mem::take(&mut self.arrived);

@@ -21,6 +21,7 @@ use crate::origin::{Origin, accepts};
 use crate::pipeline::{InFlight, Pipeline, Written};
 use crate::queue::{Queue, fits};
 use crate::reads::{Read, Reads, Wanted};
+use crate::rest::Rest;
 
 /// The time between two [`Input::Tick`]s: 10 ms.
 pub const TICK_NANOS: u64 = 10_000_000;
@@ -77,6 +78,8 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) shows_from: Option<LogIndex>,
     /// The engine has reported that this replica has caught up, and [`Output::CaughtUp`] is still due.
     pub(crate) has_caught_up: bool,
+    /// Whether this replica rests, and since when nothing is under way in it.
+    pub(crate) rest: Rest,
     /// Queries that need more steps. They take turns.
     queries: VecDeque<(Ticket, M::Query)>,
     /// Ticks since the replica started.
@@ -121,6 +124,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             hold: None,
             shows_from: None,
             has_caught_up: false,
+            rest: Rest::new(),
             queries: VecDeque::new(),
             ticks: 0,
             writes: VecDeque::new(),
@@ -211,6 +215,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
 
     /// Handles one input.
     pub fn handle(&mut self, now: Now, input: Input<M>) {
+        let was_resting = self.wake_for(&input);
         match input {
             Input::Request { ticket, command } => {
                 debug_assert!(accepts::<M>(&command), "this node makes only commands that a leader accepts");
@@ -222,6 +227,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             Input::Barrier { ticket, consistency } => self.handle_read(ticket, Wanted::Barrier, consistency),
             Input::Message { from, message } => self.handle_message(from, message),
             Input::Lost(peer) => self.pass_to_engine(EngineInput::Lost(peer)),
+            Input::Unresponsive(peer) => self.handle_unresponsive(peer, was_resting),
+            Input::Met(_) | Input::RestLost => {}
             Input::Persisted(number) => {
                 while self.writes.pop_front_if(|write| write.number <= number).is_some() {}
                 self.pass_to_engine(EngineInput::Persisted(number));
@@ -258,7 +265,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             PeerMessage::Chunk(chunk) => self.handle_chunk(from, chunk),
             PeerMessage::Digest { index, digest } => self.handle_digest(from, index, digest),
             PeerMessage::Stopped(conflict) => self.outputs.push_back(Output::PeerStopped { from, conflict }),
-            PeerMessage::Clock(_) => {}
+            PeerMessage::Rest { term, index } => self.handle_rest(from, term, index),
+            PeerMessage::Clock(_) | PeerMessage::Wake => {}
         }
     }
 
@@ -280,6 +288,10 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     pub fn retain_reads(&mut self, is_waited_for: impl Fn(Ticket) -> bool) {
         self.reads.retain(|read| is_waited_for(read.ticket));
         self.queries.retain(|(ticket, _)| is_waited_for(*ticket));
+    }
+
+    pub(crate) fn has_queries(&self) -> bool {
+        !self.queries.is_empty()
     }
 
     /// Does one step of a long query; true while steps are left. The driver handles commands in between.
@@ -400,13 +412,17 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     pub(crate) fn drain_engine(&mut self) {
         while let Some(output) = self.engine.poll() {
             match output {
-                EngineOutput::Persist(write) => self.handle_write(write),
+                EngineOutput::Persist(write) => {
+                    self.wake(true);
+                    self.handle_write(write);
+                }
                 EngineOutput::Commit(entry) => {
                     if let Some(waiting) = self.pipeline.get_mut(entry.index) {
                         waiting.is_committed = true;
                     }
                 }
                 EngineOutput::Send { to, bytes } if !self.is_stalled() => {
+                    self.wake(true);
                     self.outputs.push_back(Output::Send { to, message: PeerMessage::Engine(bytes) });
                 }
                 EngineOutput::Send { .. } => {}
@@ -469,11 +485,16 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             for origin in self.queue.take(|origin| !matches!(origin, Origin::Client(_))) {
                 self.refuse(origin, Refusal::NoLeader);
             }
+            self.wake(true);
+            self.wake_told();
         }
         self.was_leader = is_leader;
     }
 
     fn handle_tick(&mut self, now: Now) {
+        if !self.tick_rest(now) {
+            return;
+        }
         self.ticks += 1;
         if !self.is_stalled() {
             self.pass_to_engine(EngineInput::Tick);
@@ -505,5 +526,6 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             self.own_command_waits = true;
             self.queue.push_first(Origin::Own, command, self.ticks);
         }
+        self.note_rest_tick();
     }
 }
