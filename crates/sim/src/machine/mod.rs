@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bezant_consensus::{Conflict, Members};
-use bezant_replica::{Input, Now};
+use bezant_replica::{Input, Liveness, Millis, Now};
 use bezant_storage::record::{VoteStore, load_conflict, load_members};
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{GroupId, Nanos, NodeId};
@@ -19,7 +19,7 @@ use bezant_types::{GroupId, Nanos, NodeId};
 use crate::bug::FlawedLedger;
 use crate::random::Random;
 use crate::rot::rot;
-use crate::time::EPOCH;
+use crate::time::{EPOCH, MILLI};
 
 pub(crate) use effect::{Effect, SimReplica};
 pub(crate) use slot::{Known, Slot, SlotOptions, Stop, state_bytes};
@@ -45,6 +45,10 @@ pub(crate) struct Machine {
     pub(crate) disks: u64,
     /// The process pauses until this time, in ns.
     pub(crate) paused_until: u64,
+    /// Which other machines the process hears from.
+    liveness: Liveness,
+    /// The process of each other machine that this process heard from last.
+    heard: BTreeMap<NodeId, u64>,
     /// A copy of the disk, with what each group had known at that time.
     copy: Option<(MemoryDisk, BTreeMap<GroupId, Known>)>,
     /// True when a disk of this machine was ever damaged: the state that it sends may be unreadable.
@@ -64,6 +68,8 @@ impl Machine {
             incarnations: 0,
             disks: 0,
             paused_until: 0,
+            liveness: Liveness::default(),
+            heard: BTreeMap::new(),
             copy: None,
             has_ever_rotten: false,
             slots: groups.iter().map(slot).collect(),
@@ -136,11 +142,45 @@ impl Machine {
     /// reason why it does not start.
     pub(crate) fn start(&mut self, seeds: &[(GroupId, u64)]) -> Result<(), String> {
         self.incarnations += 1;
+        self.liveness = Liveness::default();
+        self.heard.clear();
         let (storage, now) = (self.disk.clone(), self.now(EPOCH));
         for (group, seed) in seeds {
             self.slot(*group).start(&storage, now, *seed)?;
         }
         Ok(())
+    }
+
+    /// A heartbeat of that machine's process arrived. True when it was not connected, or did not answer.
+    pub(crate) fn hear(&mut self, from: NodeId, incarnation: u64, time: u64) -> bool {
+        let before = self.heard.get(&from).copied();
+        if before.is_some_and(|before| before > incarnation) {
+            return false;
+        }
+        self.heard.insert(from, incarnation);
+        self.liveness.heard(from, millis(time)) || before != Some(incarnation)
+    }
+
+    /// The connection to that machine ended.
+    pub(crate) fn lose(&mut self, peer: NodeId) {
+        self.liveness.lost(peer);
+    }
+
+    /// The machines that have become unresponsive.
+    pub(crate) fn check_peers(&mut self, time: u64) -> Vec<NodeId> {
+        self.liveness.tick(millis(time))
+    }
+
+    /// Lets the replica of a group rest, if it can.
+    pub(crate) fn try_rest(&mut self, group: GroupId, time: u64) -> Vec<Effect> {
+        let (now, connected) = (self.now(time), self.liveness.connected());
+        self.slot(group).try_rest(now, &connected)
+    }
+
+    /// True when a resting leader's machine has reached its deadline.
+    pub(crate) fn is_due(&self, group: GroupId, time: u64) -> bool {
+        let wake_at = self.replica(group).and_then(SimReplica::wake_at);
+        wake_at.is_some_and(|moment| moment <= self.now(time).wall)
     }
 
     fn end_process(&mut self) {
@@ -242,4 +282,8 @@ impl Machine {
         let capacity_bytes = space.map(|space| self.disk.used_bytes() + space);
         self.disk.set_faults(FaultPlan { capacity_bytes, ..self.disk.faults() });
     }
+}
+
+fn millis(time: u64) -> Millis {
+    Millis(time / MILLI)
 }

@@ -3,7 +3,7 @@
 //! `incarnation` carries out every output of the replica, on the real storage over a disk in memory. Actions
 //! that take time (a flush, a read of the history, a message) become events of the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bezant_consensus::{EngineKind, EngineOptions, EngineState, LogEntry, Members, Terms};
@@ -65,6 +65,10 @@ pub(crate) struct Slot {
     /// Whether the disk is admitted, according to its identity when a process last ran. `None` when the
     /// machine has no replica of the group, and after the disk was lost.
     admission: Option<bool>,
+    /// True while the world ticks the replica: not while it rests.
+    pub(crate) is_ticking: bool,
+    /// How often this replica, as leader, has let its group rest.
+    pub(crate) rests: u64,
     /// Set when the process ended by itself.
     pub(crate) stop: Option<Stop>,
     /// Entries that were applied since the world last compared them with those of other replicas.
@@ -85,6 +89,8 @@ impl Slot {
             options,
             incarnation: None,
             admission: None,
+            is_ticking: false,
+            rests: 0,
             stop: None,
             newly_applied: Vec::new(),
             has_voted: false,
@@ -163,6 +169,7 @@ impl Slot {
     pub(super) fn start(&mut self, storage: &MemoryDisk, now: Now, seed: u64) -> Result<(), String> {
         let SlotOptions { engine, bug, checkpoint_interval_bytes, has_rewinds } = self.options;
         self.stop = None;
+        self.is_ticking = true;
         let members = load_members(storage).map_err(|error| error.to_string())?;
         let members = members.ok_or("the disk has no members")?;
         let disk: Arc<dyn Disk> = Arc::new(storage.clone());
@@ -250,6 +257,20 @@ impl Slot {
     pub(super) fn handle(&mut self, now: Now, input: SimInput) -> Vec<Effect> {
         if let Some(incarnation) = &mut self.incarnation {
             incarnation.replica.handle(now, input);
+        }
+        self.work(now)
+    }
+
+    /// True when the replica runs, and needs ticks.
+    pub(crate) fn needs_ticks(&self) -> bool {
+        self.replica().is_some_and(Replica::needs_ticks)
+    }
+
+    /// Lets the replica rest, if it can.
+    pub(super) fn try_rest(&mut self, now: Now, connected: &BTreeSet<NodeId>) -> Vec<Effect> {
+        if let Some(incarnation) = &mut self.incarnation {
+            let was_resting = incarnation.replica.is_resting();
+            self.rests += u64::from(incarnation.replica.try_rest(connected) && !was_resting);
         }
         self.work(now)
     }

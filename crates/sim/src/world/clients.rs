@@ -24,6 +24,10 @@ impl World {
             if !self.is_asking {
                 return;
             }
+            if let Some(until) = self.idle_until() {
+                let at = until + self.random.between(0, 60 * MILLI);
+                return self.wake_at(at, group, client);
+            }
             let replicas = self.machines.values().filter_map(|machine| machine.replica(group));
             let movements = replicas.map(|replica| replica.machine().position().movements);
             let movements = movements.max().unwrap_or(0);

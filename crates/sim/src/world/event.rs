@@ -48,6 +48,16 @@ pub(super) enum Event {
         rows: HistoryAnswer,
     },
     Fault(Fault),
+    /// A process sends its heartbeats.
+    Heartbeat(NodeId, u64),
+    /// A heartbeat of a process reaches a machine.
+    Hear {
+        node: NodeId,
+        from: NodeId,
+        incarnation: u64,
+    },
+    /// A process checks which other machines answer, and which resting replicas must wake.
+    Liveness(NodeId, u64),
     /// A machine loses its power after a vote, and gets it back after a duration.
     LosePower(NodeId, u64),
     Restart(NodeId),
@@ -58,4 +68,29 @@ pub(super) enum Event {
         node: NodeId,
         peer: NodeId,
     },
+}
+
+impl Event {
+    /// The group of the event; `None` when it belongs to a machine.
+    pub(super) const fn group(&self) -> Option<GroupId> {
+        match self {
+            Self::Tick(replica, _)
+            | Self::Flush(replica, _)
+            | Self::Input(replica, ..)
+            | Self::Ask { replica, .. } => Some(replica.group),
+            Self::Deliver { group, .. }
+            | Self::Operate(group)
+            | Self::Wake(group, ..)
+            | Self::Answer { group, .. }
+            | Self::History { group, .. } => Some(*group),
+            Self::Fault(_)
+            | Self::Heartbeat(..)
+            | Self::Hear { .. }
+            | Self::Liveness(..)
+            | Self::LosePower(..)
+            | Self::Restart(_)
+            | Self::FreeSpace(_)
+            | Self::Lost { .. } => None,
+        }
+    }
 }

@@ -17,10 +17,12 @@ pub(crate) struct GroupRun {
     /// The client and the call of each ticket.
     pub(super) tickets: BTreeMap<Ticket, (usize, Call)>,
     pub(super) record: Record,
+    /// The number of the group's events so far.
+    pub(super) events: u64,
 }
 
 impl GroupRun {
     pub(super) fn new(first: u64, operator: Operator, clients: Vec<Client>) -> Self {
-        Self { first, operator, clients, tickets: BTreeMap::new(), record: Record::default() }
+        Self { first, operator, clients, tickets: BTreeMap::new(), record: Record::default(), events: 0 }
     }
 }

@@ -5,8 +5,11 @@ mod clients;
 mod event;
 mod group;
 mod inject;
+mod liveness;
 mod operate;
 mod rewind;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,10 +31,13 @@ use crate::trace::{MarkKind, Recorder, Trace, TraceWindow};
 use crate::{SimOptions, SimReport};
 use event::Event;
 use group::GroupRun;
+use liveness::draw_idle_times;
 
 /// The group of every run. (Group 0 is kept for the map of the cluster.)
 const GROUP: GroupId = GroupId(1);
 const TICK: u64 = bezant_replica::TICK_NANOS;
+/// Distinguishes the generator of heartbeats from the others of a run.
+const NODE_SALT: u64 = 0xbea7;
 /// Ticks after which an idle log records the committed index.
 const IDLE_TICKS: u64 = 5;
 /// How long a client waits for an answer before it asks another node.
@@ -46,6 +52,8 @@ const SETTLING: u64 = 5 * SECOND;
 
 pub(crate) struct World {
     random: Random,
+    /// Draws the delays of heartbeats between machines.
+    node_random: Random,
     time: u64,
     sequence: u64,
     events: BTreeMap<(u64, u64), Event>,
@@ -58,6 +66,8 @@ pub(crate) struct World {
     net: Net,
     last_ticket: u64,
     plan_until: u64,
+    /// The times in which clients begin no requests.
+    idle_times: Vec<(u64, u64)>,
     is_asking: bool,
     /// True when old copies replace disks in this run.
     has_rewinds: bool,
@@ -104,6 +114,11 @@ impl World {
             net: Net::new(plan.weather),
             last_ticket: 0,
             plan_until: EPOCH + plan.until,
+            idle_times: if options.bug.is_none() && !has_rewinds {
+                draw_idle_times(options.seed, EPOCH, plan.until)
+            } else {
+                Vec::new()
+            },
             is_asking: true,
             has_rewinds,
             report: SimReport {
@@ -111,6 +126,7 @@ impl World {
                 ..SimReport::default()
             },
             broken: None,
+            node_random: Random::new(options.seed ^ NODE_SALT),
             random,
         };
         if options.bug.is_none() {
@@ -222,6 +238,8 @@ impl World {
             self.report.reads += (record.seen.len() + record.shown.len()) as u64;
             self.report.leaders += record.leaders.len() as u64;
         }
+        let slots = self.machines.values().flat_map(|machine| machine.slots.values());
+        self.report.rests = slots.map(|slot| slot.rests).sum();
         let states: Vec<u8> = states.iter().flat_map(|state| state.to_le_bytes()).collect();
         self.report.fingerprint = bezant_codec::checksum_seeded(self.report.events, &states);
     }
@@ -233,6 +251,9 @@ impl World {
             let ((time, _), event) = entry.remove_entry();
             self.time = time;
             self.report.events += 1;
+            if let Some(group) = event.group() {
+                self.group(group).events += 1;
+            }
             self.watch_event(&event);
             self.handle(event)?;
             self.watch_nodes();
@@ -273,6 +294,9 @@ impl World {
             Event::Answer { group, ticket, output } => self.handle_answer(group, ticket, output),
             Event::History { group, ticket, index, rows } => self.handle_history(group, ticket, index, rows),
             Event::Fault(fault) => self.inject(fault)?,
+            Event::Heartbeat(node, incarnation) => self.send_heartbeats(node, incarnation),
+            Event::Hear { node, from, incarnation } => self.hear(node, from, incarnation)?,
+            Event::Liveness(node, incarnation) => self.check_liveness(node, incarnation)?,
             Event::LosePower(node, away) => self.lose_power_after_vote(node, away),
             Event::Restart(node) => {
                 if !self.machine(node).is_up() && self.machine(node).is_placed() {
@@ -281,6 +305,7 @@ impl World {
             }
             Event::FreeSpace(node) => self.machine(node).set_space(None),
             Event::Lost { node, peer } => {
+                self.machine(node).lose(peer);
                 for group in self.group_numbers() {
                     self.give(ReplicaId { node, group }, None, Input::Lost(peer))?;
                 }
@@ -360,6 +385,7 @@ impl World {
             let first = self.time + self.random.between(1, TICK);
             self.at(first, Event::Tick(ReplicaId { node, group }, incarnation));
         }
+        self.start_liveness(node, incarnation);
         Ok(())
     }
 
@@ -387,11 +413,13 @@ impl World {
         if !self.wakes(replica, incarnation, || Event::Tick(replica, incarnation)) {
             return Ok(());
         }
+        if !self.slot(replica).needs_ticks() {
+            self.slot(replica).is_ticking = false;
+            return Ok(());
+        }
         self.at(self.time + TICK, Event::Tick(replica, incarnation));
         if let Some(input) = self.slot(replica).check_space() {
-            if matches!(input, Input::Pressure(Some(_))) {
-                self.count(kind::FULL_DISK);
-            }
+            self.note_pressure(&input);
             self.give(replica, Some(incarnation), input)?;
         }
         if (self.time / TICK).is_multiple_of(IDLE_TICKS) {
@@ -399,7 +427,15 @@ impl World {
             let effects = self.machine(replica.node).note_idle(replica.group, time);
             self.carry_out(replica, effects)?;
         }
-        self.give(replica, Some(incarnation), Input::Tick)
+        self.give(replica, Some(incarnation), Input::Tick)?;
+        self.try_rest(replica, incarnation)
+    }
+
+    /// Counts a disk that has become nearly full.
+    fn note_pressure(&mut self, input: &Input<FlawedLedger>) {
+        if matches!(input, Input::Pressure(Some(_))) {
+            self.count(kind::FULL_DISK);
+        }
     }
 
     /// Passes an input to the replica in the process with the number `incarnation`, or in the present one. If
@@ -456,6 +492,7 @@ impl World {
                 }
             }
         }
+        self.tick_again(replica);
         self.check_progress(replica)?;
         if std::mem::take(&mut self.slot(replica).has_voted) && self.vote_losers.remove(&node) {
             let (at, away) = (self.random.between(3, 6) * MILLI, self.random.between(1, 20) * MILLI);
