@@ -84,6 +84,8 @@ struct Totals {
     repairs: u64,
     /// The count of simulated operators' steps.
     operator_steps: u64,
+    /// Times that a leader let its group rest.
+    rests: u64,
     /// Replicas that stopped, because they had committed entries that the others had lost.
     stops: u64,
     /// Acknowledged writes that were lost with a disk that went back in time.
@@ -103,6 +105,7 @@ impl Totals {
         self.leaders += report.leaders;
         self.repairs += report.repairs;
         self.operator_steps += report.operator_steps;
+        self.rests += report.rests;
         self.stops += report.stops;
         self.lost += report.lost;
         for (kind, times) in &report.faults {
@@ -208,7 +211,7 @@ fn print_table(totals: &Totals) -> Result<(), Failure> {
     let seeds = totals.seeds;
     output::line(&format!(
         "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, \
-         {} leaderships, {} repairs, {} steps of operators",
+         {} leaderships, {} repairs, {} steps of operators, {} rests",
         totals.failures,
         totals.seconds,
         totals.simulated_seconds,
@@ -217,7 +220,8 @@ fn print_table(totals: &Totals) -> Result<(), Failure> {
         totals.reads,
         totals.leaders,
         totals.repairs,
-        totals.operator_steps
+        totals.operator_steps,
+        totals.rests
     ))?;
     if let Some(fingerprint) = &totals.fingerprint {
         output::line(&format!("fingerprint {fingerprint}"))?;

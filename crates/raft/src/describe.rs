@@ -7,7 +7,7 @@ use bezant_consensus::{Change, Description, MessageKind};
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
-use crate::members::change_of;
+use crate::conf::change_of;
 use crate::read::context_parts;
 use crate::wire::decode;
 

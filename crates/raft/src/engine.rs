@@ -12,14 +12,14 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
-use crate::checks::{Reached, check_vote};
+use crate::conf::conf_state;
 use crate::held::{Freed, Held, Written};
 use crate::install::{Installing, snapshot, snapshot_message};
-use crate::members::{change_in, conf_state};
+use crate::reached::{Reached, check_vote};
 use crate::read::Reads;
 use crate::tail::Tail;
 use crate::timeout::Timeouts;
-use crate::wire::{decode, encode, log_entry};
+use crate::wire::{change_in, decode, encode, log_entry};
 
 /// Bytes of entries in one message. An entry that is larger is sent alone.
 const MESSAGE_SIZE_MAX: u64 = 1 << 20;

@@ -28,12 +28,14 @@
 //!   and an entry of that leader's term.
 
 mod checks;
+mod conf;
 mod describe;
 mod engine;
 mod floor;
 mod held;
 mod install;
 mod members;
+mod reached;
 mod read;
 mod tail;
 mod timeout;

@@ -11,7 +11,7 @@ use bezant_types::{LogIndex, Term};
 use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
-use crate::members::conf_state;
+use crate::conf::conf_state;
 use crate::wire::raft_entry;
 
 /// Entries that the checkpoint covers are kept while all entries in memory take at most so many bytes.

@@ -2,15 +2,15 @@
 //!
 //! The payload of a command is shared with the `data` of the raft-rs entry, not copied. An entry of the
 //! engine itself is either a leader's first entry, which is empty, or a change of the members (see
-//! `members`), which is never empty.
+//! `conf`), which is never empty.
 
-use bezant_consensus::{EntryKind, LogEntry};
+use bezant_consensus::{Change, EntryKind, LogEntry};
 use bezant_types::{LogIndex, Term};
 use bytes::Bytes;
 use protobuf::{CodedInputStream, Message as _};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
-use crate::members::change_of;
+use crate::conf::change_of;
 
 /// The entry of `bezant_consensus`.
 pub(crate) fn log_entry(entry: &Entry) -> LogEntry {
@@ -32,6 +32,14 @@ pub(crate) fn raft_entry(entry: LogEntry) -> Option<Entry> {
             change_of(&found).is_some().then_some(found)
         }
     }
+}
+
+/// The change in an entry of the log.
+pub(crate) fn change_in(entry: &LogEntry) -> Option<Change> {
+    if entry.kind == EntryKind::Command || entry.payload.is_empty() {
+        return None;
+    }
+    raft_entry(entry.clone()).and_then(|entry| change_of(&entry))
 }
 
 /// The bytes of a message. The buffer has spare capacity, so that bytes can be appended on the way to the

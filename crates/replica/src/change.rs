@@ -15,11 +15,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
-use crate::queue::Origin;
+use crate::origin::{CHANGE_OPERATION, Origin};
 use crate::replica::Replica;
-
-/// The operation of a change; no machine may use it.
-pub(crate) const CHANGE_OPERATION: u16 = u16::MAX;
 
 /// The command that requests a change of the member that was added by the entry `since`. Its result is read
 /// by [`bezant_consensus::decode_outcome`].

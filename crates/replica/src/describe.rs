@@ -5,8 +5,8 @@ use alloc::string::String;
 
 use bezant_consensus::{Describe, Description, MessageKind};
 
-use crate::change::CHANGE_OPERATION;
 use crate::message::{ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
+use crate::origin::CHANGE_OPERATION;
 
 impl PeerMessage {
     /// The message on one line; `engine` describes the engine's messages.
@@ -35,6 +35,10 @@ impl PeerMessage {
                 Description::new(MessageKind::Digest, text)
             }
             Self::Stopped(conflict) => Description::new(MessageKind::Digest, format!("stopped: {conflict}")),
+            Self::Rest { term, index } => {
+                Description::new(MessageKind::Election, format!("rest in term {term} after {index}"))
+            }
+            Self::Wake => Description::new(MessageKind::Election, String::from("wake")),
             Self::Clock(wall) => {
                 Description::new(MessageKind::Heartbeat, format!("clock shows {} ns", wall.0))
             }
@@ -131,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn catching_up_and_digests() {
+    fn catching_up_digests_and_rest() {
         let kind = MessageKind::CatchUp;
         let position = HistoryPosition { movements: 5, refusals: 1 };
         let pull = Pull { index: LogIndex(0), offset: 0, position };
@@ -161,5 +165,8 @@ mod tests {
         check(&PeerMessage::Chunk(Chunk { head, part }), kind, "checkpoint 60: 2 bytes from 4096 on");
         let digest = PeerMessage::Digest { index: LogIndex(60), digest: [0xab; 32] };
         check(&digest, MessageKind::Digest, "state after 60 is ababab..");
+        let rest = PeerMessage::Rest { term: Term(2), index: LogIndex(60) };
+        check(&rest, MessageKind::Election, "rest in term 2 after 60");
+        check(&PeerMessage::Wake, MessageKind::Election, "wake");
     }
 }

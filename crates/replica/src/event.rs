@@ -68,6 +68,14 @@ pub enum Input<M: StateMachine> {
     },
     /// The connection to this peer ended.
     Lost(NodeId),
+    /// This peer can be reached: its connection began, or something arrived from its node again after
+    /// [`Input::Unresponsive`].
+    Met(NodeId),
+    /// Nothing arrived from this peer's node for some time, although its connection is open: see
+    /// [`Liveness`](crate::Liveness).
+    Unresponsive(NodeId),
+    /// A [`PeerMessage::Rest`] could not be queued for its receiver.
+    RestLost,
     /// Every write up to this one is durable.
     Persisted(WriteNumber),
     /// The votes of every write up to this one are durable; their entries may not be.

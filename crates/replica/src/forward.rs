@@ -1,115 +1,35 @@
-//! Commands of this node's clients that were forwarded to the leader, until their outcome arrives; and what
-//! the leader does with such a command.
+//! Forwarded commands: a follower sends its clients' commands to the leader, and the leader answers with
+//! their outcomes.
 //!
 //! A forwarded command is bytes from a peer. So the leader checks it before it proposes it: a committed entry
 //! that no replica can apply would stop all of them, at every start.
 
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-
 use bezant_consensus::Engine;
 use bezant_rsm::{Command, StateMachine};
 use bezant_types::NodeId;
-use bezant_types::limits::{REQUEST_BYTES_WAITING_MAX, REQUESTS_WAITING_MAX};
 
-use crate::Ticket;
-use crate::change::CHANGE_OPERATION;
-use crate::event::Refusal;
-use crate::message::{ForwardNumber, Outcome};
-use crate::queue::Origin;
+use crate::event::{Output, Refusal};
+use crate::message::{ForwardNumber, Outcome, PeerMessage};
+use crate::origin::{Origin, accepts};
 use crate::replica::Replica;
 
-/// Ticks after which the outcome of a forwarded command counts as unknown: the message or its answer was
-/// lost.
-pub(crate) const TICKS_MAX: u64 = 500;
-
-/// Ticks without forwarding after a node answered that it does not lead. Without them this replica would ask
-/// it again in a tight loop.
-const DENIED_TICKS: u64 = 3;
-
-/// A forwarded command.
-#[derive(Debug)]
-pub(crate) struct Forwarded {
-    pub(crate) ticket: Ticket,
-    pub(crate) command: Command,
-    sent_at: u64,
-}
-
-/// All forwarded commands that have no outcome yet.
-#[derive(Debug)]
-pub(crate) struct Forwards {
-    incarnation: u64,
-    last_number: u64,
-    commands: BTreeMap<u64, Forwarded>,
-    bytes: usize,
-    /// No command is sent before this tick.
-    sends_from: u64,
-}
-
-impl Forwards {
-    pub(crate) const fn new(incarnation: u64) -> Self {
-        Self { incarnation, last_number: 0, commands: BTreeMap::new(), bytes: 0, sends_from: 0 }
-    }
-
-    /// True while another command may be forwarded at tick `now`.
-    pub(crate) fn has_capacity(&self, now: u64) -> bool {
-        self.sends_from <= now
-            && self.commands.len() < REQUESTS_WAITING_MAX
-            && self.bytes < REQUEST_BYTES_WAITING_MAX
-    }
-
-    /// Records a command that is forwarded at tick `now`, and returns its number.
-    pub(crate) fn push(&mut self, ticket: Ticket, command: Command, now: u64) -> ForwardNumber {
-        self.last_number += 1;
-        self.bytes += command.body.len();
-        self.commands.insert(self.last_number, Forwarded { ticket, command, sent_at: now });
-        ForwardNumber { incarnation: self.incarnation, number: self.last_number }
-    }
-
-    /// Removes and returns the command of an outcome. `None` if an earlier incarnation sent the command, or
-    /// if it was given up.
-    pub(crate) fn take(&mut self, number: ForwardNumber) -> Option<Forwarded> {
-        if number.incarnation != self.incarnation {
-            return None;
-        }
-        let forwarded = self.commands.remove(&number.number)?;
-        self.bytes -= forwarded.command.body.len();
-        Some(forwarded)
-    }
-
-    /// The supposed leader answered at tick `now` that it does not lead.
-    pub(crate) const fn handle_denied(&mut self, now: u64) {
-        self.sends_from = now + DENIED_TICKS;
-    }
-
-    /// Removes all commands: the leader changed, so their outcomes will not arrive.
-    pub(crate) fn take_all(&mut self) -> Vec<Ticket> {
-        self.bytes = 0;
-        self.sends_from = 0;
-        core::mem::take(&mut self.commands).into_values().map(|forwarded| forwarded.ticket).collect()
-    }
-
-    /// Removes the commands that have waited too long at tick `now`.
-    pub(crate) fn take_expired(&mut self, now: u64) -> Vec<Ticket> {
-        let mut expired = Vec::new();
-        while let Some(first) = self.commands.first_entry()
-            && first.get().sent_at + TICKS_MAX <= now
-        {
-            let forwarded = first.remove();
-            self.bytes -= forwarded.command.body.len();
-            expired.push(forwarded.ticket);
-        }
-        expired
-    }
-}
-
-/// True when the leader may propose that command of a peer. A change of the membership is checked when it is
-/// made.
-pub(crate) fn accepts<M: StateMachine>(command: &Command) -> bool {
-    command.operation == CHANGE_OPERATION || M::accepts(command)
-}
-
 impl<M: StateMachine, E: Engine> Replica<M, E> {
+    /// Forwards waiting commands to the leader.
+    pub(crate) fn forward(&mut self, leader: NodeId) {
+        while self.forwards.has_capacity(self.ticks)
+            && let Some((origin, command)) = self.queue.pop()
+        {
+            match origin {
+                Origin::Client(ticket) => {
+                    let number = self.forwards.push(ticket, command.clone(), self.ticks);
+                    let message = PeerMessage::Forward(number, command);
+                    self.outputs.push_back(Output::Send { to: leader, message });
+                }
+                Origin::Peer(..) | Origin::Own => self.refuse(origin, Refusal::NoLeader),
+            }
+        }
+    }
+
     /// A peer forwarded a command of its client. Nothing is done with one that is malformed.
     pub(crate) fn handle_forward(&mut self, from: NodeId, number: ForwardNumber, command: Command) {
         let origin = Origin::Peer(from, number);
@@ -125,6 +45,29 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                 body.len()
             );
             self.refuse(origin, Refusal::NotTaken(reason));
+        }
+    }
+
+    pub(crate) fn send_outcome(&mut self, to: NodeId, number: ForwardNumber, outcome: Outcome) {
+        self.outputs.push_back(Output::Send { to, message: PeerMessage::Outcome(number, outcome) });
+    }
+
+    pub(crate) fn handle_outcome(&mut self, number: ForwardNumber, outcome: Outcome) {
+        let Some(forwarded) = self.forwards.take(number) else { return };
+        let ticket = forwarded.ticket;
+        match outcome {
+            Outcome::Done { index, time, results } => {
+                let events = forwarded.command.events;
+                self.outputs.push_back(Output::Answer { ticket, index, time, events, results });
+            }
+            Outcome::NotDone => {
+                self.forwards.handle_denied(self.ticks);
+                self.queue.push_first(Origin::Client(ticket), forwarded.command, self.ticks);
+            }
+            Outcome::Overloaded => self.refuse(Origin::Client(ticket), Refusal::Overloaded),
+            Outcome::ReadOnly(reason) => self.refuse(Origin::Client(ticket), Refusal::ReadOnly(reason)),
+            Outcome::NotTaken(reason) => self.refuse(Origin::Client(ticket), Refusal::NotTaken(reason)),
+            Outcome::Unknown => self.refuse(Origin::Client(ticket), Refusal::Interrupted),
         }
     }
 }

@@ -11,13 +11,13 @@
 //! 3. Every replica writes the entry ([`Output::Persist`]), and at the same time fetches the rows that the
 //!    entry needs ([`Output::Fetch`]).
 //! 4. When a majority has the entry on disk, the engine commits it. Each replica applies committed entries in
-//!    order (`pipeline`), and their rows go to the history ([`Output::Rows`]).
+//!    order (`apply`), and their rows go to the history ([`Output::Rows`]).
 //! 5. Only then the node that received the command answers it ([`Output::Answer`]).
 //!
 //! A linearizable read waits until a majority confirms the leader (`reads`). A replica that lags too far
 //! fetches a checkpoint (`install`). A change of the membership is requested like a command and becomes an
-//! entry of the engine (`change`). Checkpoints are cut at the same entries on all replicas, and their digests
-//! are compared (`digests`).
+//! entry of the engine (`change`). Checkpoints are cut at the same entries on all replicas (`checkpointing`),
+//! and their digests are compared (`compare`). A group with nothing to do rests (`rest`).
 //!
 //! What always holds:
 //! - An answer is output after its entry is durable and applied, and after the entry's rows.
@@ -29,29 +29,38 @@
 
 extern crate alloc;
 
+mod apply;
 mod begin;
 mod change;
 mod checkpoint;
+mod checkpointing;
 mod checks;
+mod compare;
 mod conflict;
 mod describe;
 mod digests;
 mod event;
-mod follow;
 mod forward;
+mod forwards;
 mod install;
+mod install_driver;
+mod liveness;
 mod message;
+mod origin;
 mod pipeline;
 mod queue;
 mod reads;
 mod replay;
 mod replica;
+mod rest;
+mod rest_driver;
 mod shown;
 mod trouble;
 
 pub use begin::{ReplicaOptions, Restored};
 pub use change::change_command;
 pub use event::{Consistency, Input, Installable, NoState, Now, Output, Refusal, Ticket};
+pub use liveness::{HEARTBEAT_MILLIS, Liveness, Millis, UNRESPONSIVE_MILLIS};
 pub use message::{Chunk, ChunkHead, ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
 pub use replay::{ReplayError, replay};
 pub use replica::{Replica, TICK_NANOS};

@@ -13,6 +13,8 @@
 //! | 6 digest | index u64, SHA-256 |
 //! | 7 clock | ns since 1970 u64 |
 //! | 8 stopped | see [`Conflict::encode`] |
+//! | 9 rest | term u64, index u64 |
+//! | 10 wake | – |
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -145,6 +147,15 @@ pub enum PeerMessage {
     Clock(Nanos),
     /// The sender has stopped for this conflict: it knows entries to be committed that other replicas lack.
     Stopped(Conflict),
+    /// The sender leads, has nothing to do, and rests: it sends no heartbeats until it wakes.
+    Rest {
+        /// The term in which it leads.
+        term: Term,
+        /// The last entry of its log, which is applied.
+        index: LogIndex,
+    },
+    /// The receiver must not rest: the sender cannot, or has something to do, or does not lead any more.
+    Wake,
 }
 
 const ENGINE: u8 = 1;
@@ -155,6 +166,8 @@ const CHUNK: u8 = 5;
 const DIGEST: u8 = 6;
 const CLOCK: u8 = 7;
 const STOPPED: u8 = 8;
+const REST: u8 = 9;
+const WAKE: u8 = 10;
 
 const DONE: u8 = 1;
 const OVERLOADED: u8 = 2;
@@ -197,6 +210,13 @@ impl PeerMessage {
                 (bytes, CLOCK)
             }
             Self::Stopped(conflict) => (BytesMut::from(&*conflict.encode()), STOPPED),
+            Self::Rest { term, index } => {
+                let mut bytes = BytesMut::with_capacity(17);
+                bytes.put_u64_le(term.0);
+                bytes.put_u64_le(index.0);
+                (bytes, REST)
+            }
+            Self::Wake => (BytesMut::with_capacity(1), WAKE),
         };
         bytes.put_u8(kind);
         bytes.freeze()
@@ -224,6 +244,8 @@ impl PeerMessage {
             DIGEST => Self::Digest { index: LogIndex(reader.u64()?), digest: reader.array()? },
             CLOCK => Self::Clock(Nanos(reader.u64()?)),
             STOPPED => Self::Stopped(Conflict::decode(&reader.rest())?),
+            REST => Self::Rest { term: Term(reader.u64()?), index: LogIndex(reader.u64()?) },
+            WAKE => Self::Wake,
             _ => return None,
         };
         reader.0.is_empty().then_some(message)
@@ -445,6 +467,8 @@ mod tests {
             PeerMessage::Stopped(conflict),
             PeerMessage::Digest { index: LogIndex(1), digest: [9; 32] },
             PeerMessage::Clock(Nanos(7)),
+            PeerMessage::Rest { term: Term(3), index: LogIndex(8) },
+            PeerMessage::Wake,
         ]
     }
 

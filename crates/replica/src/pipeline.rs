@@ -13,7 +13,7 @@ use bezant_rsm::{Entry, EntryError};
 use bezant_types::limits::ENTRIES_IN_FLIGHT_MAX;
 use bezant_types::{LogIndex, Nanos, Term};
 
-use crate::queue::Origin;
+use crate::origin::Origin;
 
 /// An entry that this replica proposed, and the origins of its commands. `None` instead of the entry for a
 /// change of the membership.

@@ -5,14 +5,12 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bezant_rsm::{Command, Entry};
-use bezant_types::NodeId;
 use bezant_types::limits::{
     ENTRY_EVENTS_MAX, ENTRY_REQUESTS_MAX, ENTRY_SIZE_MAX, REQUEST_BYTES_WAITING_MAX, REQUESTS_WAITING_MAX,
 };
 
-use crate::Ticket;
-use crate::change::CHANGE_OPERATION;
-use crate::message::ForwardNumber;
+use crate::forwards;
+use crate::origin::{CHANGE_OPERATION, Origin};
 
 /// Ticks after which a command that is in no entry yet is refused. A forwarded command must be refused before
 /// its sender gives it up. Otherwise the client would not be told that nothing was done.
@@ -22,18 +20,7 @@ const WAIT_TICKS_MAX: u64 = 300;
 const ENTRY_HEAD_SIZE_MAX: usize = 64;
 
 const _: () =
-    assert!(WAIT_TICKS_MAX < crate::forward::TICKS_MAX, "the leader must refuse before the sender gives up");
-
-/// Where a command came from, and where its outcome goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A client of this node.
-    Client(Ticket),
-    /// A client of another node.
-    Peer(NodeId, ForwardNumber),
-    /// The replica itself.
-    Own,
-}
+    assert!(WAIT_TICKS_MAX < forwards::TICKS_MAX, "the leader must refuse before the sender gives up");
 
 /// A command, its origin, and the tick of its arrival.
 type Waiting = (Origin, Command, u64);
@@ -51,6 +38,11 @@ impl Queue {
     /// True when no command waits for a place in an entry.
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
+    }
+
+    /// True when no command and no change waits.
+    pub(crate) fn has_none(&self) -> bool {
+        self.commands.is_empty() && self.changes.is_empty()
     }
 
     /// Adds a command at tick `now`. Returns false and changes nothing when the limits are reached.
@@ -153,6 +145,7 @@ const fn fit(events: usize, size: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Ticket;
     use bytes::Bytes;
 
     fn command(events: u32) -> Command {

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use bezant_consensus::ReadNumber;
 use bezant_types::LogIndex;
 
-use crate::{Consistency, Ticket};
+use crate::event::{Consistency, Ticket};
 
 /// The maximum number of requests to the engine in flight.
 const ASKED_MAX: usize = 4;
@@ -111,6 +111,13 @@ impl<Query> Reads<Query> {
         self.asked.iter_mut().for_each(|(_, reads)| reads.retain(&mut is_wanted));
         self.waiting.values_mut().for_each(|reads| reads.retain(&mut is_wanted));
         self.waiting.retain(|_, reads| !reads.is_empty());
+    }
+
+    /// True when no read waits.
+    pub(crate) fn has_none(&self) -> bool {
+        self.arrived.is_empty()
+            && self.asked.iter().all(|(_, reads)| reads.is_empty())
+            && self.waiting.is_empty()
     }
 
     /// Removes all reads.

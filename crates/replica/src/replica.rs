@@ -8,18 +8,20 @@ use bezant_consensus::{
     Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms,
 };
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
-use bezant_types::{LogIndex, Nanos, NodeId, Term};
+use bezant_types::{LogIndex, Nanos, NodeId};
 
 use crate::begin::{ReplicaOptions, Restored};
 use crate::checkpoint::Checkpoints;
 use crate::digests::Digests;
 use crate::event::{Consistency, Input, Now, Output, Refusal, Ticket};
-use crate::forward::{Forwards, accepts};
+use crate::forwards::Forwards;
 use crate::install::Install;
-use crate::message::{ChunkHead, Outcome, PeerMessage};
+use crate::message::{ChunkHead, PeerMessage};
+use crate::origin::{Origin, accepts};
 use crate::pipeline::{InFlight, Pipeline, Written};
-use crate::queue::{Origin, Queue, fits};
+use crate::queue::{Queue, fits};
 use crate::reads::{Read, Reads, Wanted};
+use crate::rest::Rest;
 
 /// The time between two [`Input::Tick`]s: 10 ms.
 pub const TICK_NANOS: u64 = 10_000_000;
@@ -76,6 +78,8 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) shows_from: Option<LogIndex>,
     /// The engine has reported that this replica has caught up, and [`Output::CaughtUp`] is still due.
     pub(crate) has_caught_up: bool,
+    /// Whether this replica rests, and since when nothing is under way in it.
+    pub(crate) rest: Rest,
     /// Queries that need more steps. They take turns.
     queries: VecDeque<(Ticket, M::Query)>,
     /// Ticks since the replica started.
@@ -120,6 +124,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             hold: None,
             shows_from: None,
             has_caught_up: false,
+            rest: Rest::new(),
             queries: VecDeque::new(),
             ticks: 0,
             writes: VecDeque::new(),
@@ -210,6 +215,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
 
     /// Handles one input.
     pub fn handle(&mut self, now: Now, input: Input<M>) {
+        let was_resting = self.wake_for(&input);
         match input {
             Input::Request { ticket, command } => {
                 debug_assert!(accepts::<M>(&command), "this node makes only commands that a leader accepts");
@@ -221,6 +227,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             Input::Barrier { ticket, consistency } => self.handle_read(ticket, Wanted::Barrier, consistency),
             Input::Message { from, message } => self.handle_message(from, message),
             Input::Lost(peer) => self.pass_to_engine(EngineInput::Lost(peer)),
+            Input::Unresponsive(peer) => self.handle_unresponsive(peer, was_resting),
+            Input::Met(_) | Input::RestLost => {}
             Input::Persisted(number) => {
                 while self.writes.pop_front_if(|write| write.number <= number).is_some() {}
                 self.pass_to_engine(EngineInput::Persisted(number));
@@ -257,7 +265,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             PeerMessage::Chunk(chunk) => self.handle_chunk(from, chunk),
             PeerMessage::Digest { index, digest } => self.handle_digest(from, index, digest),
             PeerMessage::Stopped(conflict) => self.outputs.push_back(Output::PeerStopped { from, conflict }),
-            PeerMessage::Clock(_) => {}
+            PeerMessage::Rest { term, index } => self.handle_rest(from, term, index),
+            PeerMessage::Clock(_) | PeerMessage::Wake => {}
         }
     }
 
@@ -279,6 +288,10 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     pub fn retain_reads(&mut self, is_waited_for: impl Fn(Ticket) -> bool) {
         self.reads.retain(|read| is_waited_for(read.ticket));
         self.queries.retain(|(ticket, _)| is_waited_for(*ticket));
+    }
+
+    pub(crate) fn has_queries(&self) -> bool {
+        !self.queries.is_empty()
     }
 
     /// Does one step of a long query; true while steps are left. The driver handles commands in between.
@@ -399,13 +412,17 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     pub(crate) fn drain_engine(&mut self) {
         while let Some(output) = self.engine.poll() {
             match output {
-                EngineOutput::Persist(write) => self.handle_write(write),
+                EngineOutput::Persist(write) => {
+                    self.wake(true);
+                    self.handle_write(write);
+                }
                 EngineOutput::Commit(entry) => {
                     if let Some(waiting) = self.pipeline.get_mut(entry.index) {
                         waiting.is_committed = true;
                     }
                 }
                 EngineOutput::Send { to, bytes } if !self.is_stalled() => {
+                    self.wake(true);
                     self.outputs.push_back(Output::Send { to, message: PeerMessage::Engine(bytes) });
                 }
                 EngineOutput::Send { .. } => {}
@@ -468,11 +485,16 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             for origin in self.queue.take(|origin| !matches!(origin, Origin::Client(_))) {
                 self.refuse(origin, Refusal::NoLeader);
             }
+            self.wake(true);
+            self.wake_told();
         }
         self.was_leader = is_leader;
     }
 
     fn handle_tick(&mut self, now: Now) {
+        if !self.tick_rest(now) {
+            return;
+        }
         self.ticks += 1;
         if !self.is_stalled() {
             self.pass_to_engine(EngineInput::Tick);
@@ -504,83 +526,6 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             self.own_command_waits = true;
             self.queue.push_first(Origin::Own, command, self.ticks);
         }
-    }
-
-    /// Outputs the fetch of the rows that an entry needs, if it needs any.
-    fn fetch(&mut self, index: LogIndex) {
-        let Some(waiting) = self.pipeline.get_mut(index) else { return };
-        let Some(entry) = &waiting.entry else { return };
-        let prefetch = self.machine.prefetch(entry);
-        if prefetch.keys.is_empty() {
-            waiting.found = Some(M::Found::from(prefetch.position));
-        } else {
-            let term = waiting.term;
-            self.outputs.push_back(Output::Fetch { index, term, prefetch });
-        }
-    }
-
-    fn handle_fetched(&mut self, index: LogIndex, term: Term, found: M::Found) {
-        if let Some(waiting) = self.pipeline.get_mut(index)
-            && waiting.term == term
-        {
-            waiting.found = Some(found);
-        }
-        self.apply_and_answer();
-    }
-
-    /// Applies, in order, every entry that is committed and has its rows.
-    pub(crate) fn apply_ready(&mut self) {
-        while self.failed.is_none()
-            && self.install.is_none()
-            && let Some(first) = self.pipeline.front_mut()
-            && first.is_committed
-        {
-            let index = first.index;
-            self.check_applies(index);
-            let Some(first) = self.pipeline.front_mut() else { return };
-            let Some(entry) = &first.entry else {
-                let Some(done) = self.pipeline.pop() else { return };
-                self.applied = done.index;
-                self.note_term(done.term, done.index);
-                for origin in done.origins {
-                    self.answer_change(origin, Ok(()));
-                }
-                continue;
-            };
-            let Some(found) = first.found.take() else { return };
-            let Some(applied) = self.machine.apply(first.index, entry, found) else {
-                // The rows were read too early. They are fetched again, now that all earlier entries are
-                // applied.
-                self.fetch(index);
-                continue;
-            };
-            let Some(done) = self.pipeline.pop() else { return };
-            self.applied = done.index;
-            self.note_term(done.term, done.index);
-            self.check_applied();
-            self.checkpoints.log_bytes += done.size;
-            self.outputs.push_back(Output::Rows(applied.rows));
-            self.answer(&done, applied.results);
-            self.begin_checkpoint_if_due(&done);
-        }
-    }
-
-    fn answer(&mut self, done: &InFlight<M::Found>, results: Vec<bytes::Bytes>) {
-        let Some(entry) = &done.entry else { return };
-        self.check_answers(done.index, entry, results.len());
-        let mut time = entry.time.0 - entry.events();
-        for ((origin, command), results) in done.origins.iter().zip(&entry.commands).zip(results) {
-            time += u64::from(command.events);
-            let (index, time, events) = (done.index, Nanos(time), command.events);
-            match *origin {
-                Origin::Client(ticket) => {
-                    self.outputs.push_back(Output::Answer { ticket, index, time, events, results });
-                }
-                Origin::Peer(node, number) => {
-                    self.send_outcome(node, number, Outcome::Done { index, time, results });
-                }
-                Origin::Own => self.own_command_waits = false,
-            }
-        }
+        self.note_rest_tick();
     }
 }

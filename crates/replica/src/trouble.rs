@@ -10,8 +10,8 @@ use bezant_types::NodeId;
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
+use crate::origin::Origin;
 use crate::pipeline::InFlight;
-use crate::queue::Origin;
 use crate::reads::Read;
 use crate::replica::Replica;
 
@@ -124,6 +124,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     pub(crate) fn handle_failed(&mut self, reason: String) {
         let refusal = Refusal::ReadOnly(reason.clone());
         self.failed = Some(reason);
+        self.wake(true);
+        self.wake_told();
         let in_flight = self.pipeline.restart(self.applied);
         let waiting = in_flight.into_iter().flat_map(|entry| entry.origins);
         let waiting: Vec<Origin> = waiting.chain(self.queue.take(|_| true)).collect();

@@ -14,13 +14,14 @@ mod bug;
 mod check;
 mod client;
 mod faults;
-mod host;
 mod keyed;
+mod machine;
 mod net;
 mod operator;
 mod random;
 mod record;
 mod rot;
+mod time;
 mod trace;
 mod workload;
 mod world;
@@ -68,6 +69,8 @@ pub struct SimReport {
     pub repairs: u64,
     /// Steps of the operator: a node added, promoted or removed, a disk lost, leadership transferred.
     pub operator_steps: u64,
+    /// Times that a leader had nothing to do and let its group rest.
+    pub rests: u64,
     /// Replicas that stopped because other replicas contradict an entry that they know to be committed.
     pub stops: u64,
     /// Acknowledged writes that are not in the log at the end.

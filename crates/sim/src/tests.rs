@@ -21,18 +21,21 @@ fn equal_seeds_give_equal_runs() {
 
 #[test]
 fn some_seeds_run_without_a_failure() {
-    let (mut repairs, mut operator_steps) = (0, 0);
+    let (mut repairs, mut operator_steps, mut rests) = (0, 0, 0);
     for seed in 0..40 {
         match simulate(options(seed, None)) {
             Ok(report) => {
                 repairs += report.repairs;
                 operator_steps += report.operator_steps;
+                // One at the end, without requests, is usual.
+                rests += report.rests.saturating_sub(1);
             }
             Err(failure) => panic!("{failure}"),
         }
     }
     assert!(repairs > 0, "damage was found and repaired");
     assert!(operator_steps > 0, "members changed");
+    assert!(rests > 0, "groups rested while there were faults");
 }
 
 // Texts of the checkers' failures.

@@ -7,7 +7,7 @@ use raft::eraftpb::Entry;
 
 use super::limits::follower;
 use super::*;
-use crate::checks::check_vote;
+use crate::reached::check_vote;
 
 fn fails(check: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(check)).is_err()

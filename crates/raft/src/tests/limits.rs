@@ -6,8 +6,8 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::parts::log_entry;
 use super::*;
+use crate::conf::conf_state;
 use crate::install::snapshot;
-use crate::members::conf_state;
 use crate::wire::encode;
 
 /// The snapshot message of a leader, node 2, in that term.
@@ -285,7 +285,7 @@ fn a_disk_is_met_in_both_halves_of_a_change() {
         let data = protobuf::Message::write_to_bytes(&conf_change).unwrap();
         let mut entry = Entry { data: data.into(), ..Entry::default() };
         entry.set_entry_type(EntryType::EntryConfChangeV2);
-        crate::members::change_of(&entry).is_some()
+        crate::conf::change_of(&entry).is_some()
     };
     assert!(met(ConfChangeType::AddLearnerNode, &[4]) && met(ConfChangeType::AddNode, &[4]));
     assert!(!met(ConfChangeType::RemoveNode, &[4]) && !met(ConfChangeType::AddNode, &[5]));

@@ -261,7 +261,7 @@ fn a_change_whose_halves_differ_is_rejected() {
         let data = protobuf::Message::write_to_bytes(&conf_change).unwrap();
         let mut entry = Entry { data: data.into(), ..Entry::default() };
         entry.set_entry_type(EntryType::EntryConfChangeV2);
-        crate::members::change_of(&entry)
+        crate::conf::change_of(&entry)
     };
     assert_eq!(entry(&add(4), ConfChangeType::AddLearnerNode, 4), Some(add(4)));
     assert_eq!(entry(&add(4), ConfChangeType::AddLearnerNode, 5), None);
@@ -317,7 +317,7 @@ fn a_leader_that_commits_its_own_removal_steps_down() {
     net.ticks(4);
     net.replicas[leader].engine.change(Change::Remove(node)).unwrap();
     // The leader proposes both steps, and crashes before the second is committed.
-    let steps = |net: &Net| net.replicas[other].log.iter().filter_map(crate::members::change_in).count();
+    let steps = |net: &Net| net.replicas[other].log.iter().filter_map(crate::wire::change_in).count();
     net.settle_while(|net| steps(net) < 2);
     assert_eq!(steps(&net), 2);
     net.messages.clear();

@@ -6,13 +6,13 @@ use raft::Storage;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::*;
+use crate::conf::conf_state;
 use crate::held::{Held, Written};
 use crate::install::{Installing, snapshot, snapshot_message};
-use crate::members::{change_in, conf_state};
 use crate::read::Reads;
 use crate::tail::Tail;
 use crate::timeout::Timeouts;
-use crate::wire::{encode, raft_entry};
+use crate::wire::{change_in, encode, raft_entry};
 
 /// Bytes of entries that a log in memory keeps although a checkpoint covers them.
 const RETAINED: usize = 32 << 20;

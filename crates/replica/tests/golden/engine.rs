@@ -7,11 +7,13 @@ use std::rc::Rc;
 
 use bezant_consensus::{
     Change, ChangeError, Description, Engine, EntryKind, Input, LogEntry, Members, MessageKind, Output,
-    ReadNumber, Role, Standing, Write, WriteNumber,
+    PeerStanding, ReadNumber, Role, Standing, Write, WriteNumber,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
+/// Ticks without a message after which a peer counts as inactive.
+const ACTIVE_TICKS: u64 = 20;
 /// Ticks between two heartbeats.
 const HEARTBEAT_TICKS: u64 = 4;
 
@@ -101,6 +103,8 @@ pub(crate) struct Appointed {
     may_vote: bool,
     ticks_since_leader: u64,
     ticks: u64,
+    /// The tick at which the last message of each peer arrived.
+    received_at: BTreeMap<NodeId, u64>,
     asked: Asked,
     outputs: VecDeque<Output>,
 }
@@ -137,6 +141,7 @@ impl Appointed {
             may_vote,
             ticks_since_leader: 0,
             ticks: 0,
+            received_at: BTreeMap::new(),
             asked,
             outputs: VecDeque::new(),
         }
@@ -375,6 +380,7 @@ impl Engine for Appointed {
             }
             Input::Message { from, bytes } => {
                 if let Some(message) = decode(&bytes) {
+                    self.received_at.insert(from, self.ticks);
                     self.handle_message(from, message);
                 }
             }
@@ -420,6 +426,14 @@ impl Engine for Appointed {
     }
 
     fn standing(&self) -> Standing {
+        let is_active =
+            |peer: &NodeId| self.received_at.get(peer).is_some_and(|at| at + ACTIVE_TICKS > self.ticks);
+        let peers = if self.is_leader() { self.peers() } else { Vec::new() };
+        let peers = peers.into_iter().map(|node| PeerStanding {
+            node,
+            matched: self.matched.get(&node).copied().unwrap_or_default(),
+            is_active: is_active(&node),
+        });
         Standing {
             role: if self.is_leader() { Role::Leader } else { Role::Follower },
             term: self.term,
@@ -427,7 +441,7 @@ impl Engine for Appointed {
             committed: self.committed,
             announced: self.committed,
             ticks_since_leader: if self.is_leader() { 0 } else { self.ticks_since_leader },
-            peers: Vec::new(),
+            peers: peers.collect(),
         }
     }
 }

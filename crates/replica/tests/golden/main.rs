@@ -28,6 +28,7 @@
 mod engine;
 mod machine;
 mod net;
+mod rest;
 
 use std::error::Error;
 use std::fmt::Write as _;

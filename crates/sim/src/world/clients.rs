@@ -4,37 +4,44 @@ use bezant_ledger::LedgerAnswer;
 use bezant_replica::{Consistency, Input, Output, Ticket};
 use bezant_rsm::StateMachine;
 use bezant_storage::HistoryAnswer;
-use bezant_types::{LogIndex, NodeId};
+use bezant_types::{GroupId, LogIndex, NodeId};
 
 use super::{CALL_TIMEOUT, Event, MILLI, World};
 use crate::bug::FlawedLedger;
 use crate::client::{Call, Wanted};
+use crate::machine::ReplicaId;
 use crate::record::{Acknowledged, Seen, Shown};
 use crate::workload::query;
 
 impl World {
     /// A client sends a new request, or repeats one to another node after a timeout.
-    pub(super) fn wake(&mut self, client: usize) {
+    pub(super) fn wake(&mut self, group: GroupId, client: usize) {
         let time = self.time;
         if self.has_rewinds {
-            self.clients[client].drop_lost_session(time);
+            self.group(group).clients[client].drop_lost_session(time);
         }
-        if self.clients[client].call.is_none() {
+        if self.group(group).clients[client].call.is_none() {
             if !self.is_asking {
                 return;
             }
-            let movements =
-                self.hosts.values().filter_map(|host| Some(host.replica()?.machine().position().movements));
+            if let Some(until) = self.idle_until() {
+                let at = until + self.random.between(0, 60 * MILLI);
+                return self.wake_at(at, group, client);
+            }
+            let replicas = self.machines.values().filter_map(|machine| machine.replica(group));
+            let movements = replicas.map(|replica| replica.machine().position().movements);
             let movements = movements.max().unwrap_or(0);
-            let wanted = self.clients[client].next_request(time, movements);
-            self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
+            let wanted = self.group(group).clients[client].next_request(time, movements);
+            self.group(group).clients[client].call =
+                Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
         }
-        self.try_call(client);
-        self.wake_at(time + CALL_TIMEOUT, client);
+        self.try_call(group, client);
+        self.wake_at(time + CALL_TIMEOUT, group, client);
     }
 
-    pub(super) fn try_call(&mut self, client: usize) {
-        let Some(call) = &mut self.clients[client].call else { return };
+    pub(super) fn try_call(&mut self, group: GroupId, client: usize) {
+        let Some(run) = self.groups.get_mut(&group) else { return };
+        let Some(call) = &mut run.clients[client].call else { return };
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         call.ticket = ticket;
@@ -44,85 +51,99 @@ impl World {
         let node = self.random.pick(&nodes).copied().unwrap_or(NodeId(1));
         call.asked = Some(node);
         let call = call.clone();
-        self.tickets.insert(ticket, (client, call));
+        run.tickets.insert(ticket, (client, call));
         let at = self.time + self.random.between(20_000, MILLI);
-        self.at(at, Event::Ask { node, ticket });
+        self.at(at, Event::Ask { replica: ReplicaId { node, group }, ticket });
     }
 
-    pub(super) fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
-        let Some((client, call)) = self.tickets.get(&ticket) else { return Ok(()) };
-        if self.hosts.get(&node).is_none_or(|host| !host.is_up()) {
+    pub(super) fn ask(&mut self, replica: ReplicaId, ticket: Ticket) -> Result<(), String> {
+        let ReplicaId { node, group } = replica;
+        let Some((client, call)) = self.group(group).tickets.get(&ticket).cloned() else { return Ok(()) };
+        if self.machines.get(&node).is_none_or(|machine| !machine.is_up()) {
             // No process accepts the connection, so the client tries again at once.
-            let client = *client;
-            if self.clients[client].call.as_ref().is_some_and(|now| now.ticket == ticket) {
+            if self.group(group).clients[client].call.as_ref().is_some_and(|now| now.ticket == ticket) {
                 let at = self.time + self.random.between(MILLI, 10 * MILLI);
-                self.wake_at(at, client);
+                self.wake_at(at, group, client);
             }
             return Ok(());
         }
-        let input = match &call.wanted {
-            Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
-            Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
+        let input = match call.wanted {
+            Wanted::Write(command) => Input::Request { ticket, command },
+            Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency },
             Wanted::ReadHistory(consistency, ids) => {
-                let (consistency, ids) = (*consistency, ids.clone());
-                self.host(node).ask_history(ticket, ids);
+                self.slot(replica).ask_history(ticket, ids);
                 Input::Barrier { ticket, consistency }
             }
         };
-        self.give(node, None, input)
+        self.give(replica, None, input)
     }
 
     /// A client receives an answer. Late answers to earlier attempts count as well.
-    pub(super) fn handle_answer(&mut self, ticket: Ticket, output: Output<FlawedLedger>) {
-        let Some((client, call)) = self.tickets.remove(&ticket) else { return };
-        let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
+    pub(super) fn handle_answer(&mut self, group: GroupId, ticket: Ticket, output: Output<FlawedLedger>) {
+        let Some((client, call)) = self.group(group).tickets.remove(&ticket) else { return };
+        let is_current =
+            self.group(group).clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
         let (since, at) = (call.since, self.time);
         match (call.wanted, output) {
             (Wanted::Write(command), Output::Answer { index, time, results, .. }) => {
                 if is_current {
-                    self.clients[client].handle_results(&command, &results, at);
+                    self.group(group).clients[client].handle_results(&command, &results, at);
                 }
-                self.record.acknowledged.push(Acknowledged { since, at, command, index, time, results });
-                self.end_call(client, index, is_current);
+                self.group(group).record.acknowledged.push(Acknowledged {
+                    since,
+                    at,
+                    command,
+                    index,
+                    time,
+                    results,
+                });
+                self.end_call(group, client, index, is_current);
             }
             (Wanted::Read(consistency), Output::QueryAnswer { index, answer, .. }) => {
                 let LedgerAnswer::Accounts(accounts) = answer else {
                     self.broken = Some("a query of accounts had another answer".to_owned());
                     return;
                 };
-                self.clients[client].workload.see(&accounts);
-                self.record.seen.push(Seen { since, at, consistency, index, accounts });
+                self.group(group).clients[client].workload.see(&accounts);
+                self.group(group).record.seen.push(Seen { since, at, consistency, index, accounts });
                 let counts = consistency != Consistency::Stale;
-                self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
+                self.end_call(group, client, if counts { index } else { LogIndex(0) }, is_current);
             }
             // Refused: the client tries another node a little later.
             _ if is_current => {
                 let at = self.time + self.random.between(10 * MILLI, 100 * MILLI);
-                self.wake_at(at, client);
+                self.wake_at(at, group, client);
             }
             _ => {}
         }
     }
 
     /// A client receives rows of the history.
-    pub(super) fn handle_history(&mut self, ticket: Ticket, index: LogIndex, rows: HistoryAnswer) {
-        let Some((client, call)) = self.tickets.remove(&ticket) else { return };
+    pub(super) fn handle_history(
+        &mut self,
+        group: GroupId,
+        ticket: Ticket,
+        index: LogIndex,
+        rows: HistoryAnswer,
+    ) {
+        let Some((client, call)) = self.group(group).tickets.remove(&ticket) else { return };
         let Wanted::ReadHistory(consistency, ids) = call.wanted else { return };
-        let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
+        let is_current =
+            self.group(group).clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
         let (since, at) = (call.since, self.time);
-        self.record.shown.push(Shown { since, at, consistency, index, ids, rows });
+        self.group(group).record.shown.push(Shown { since, at, consistency, index, ids, rows });
         let counts = consistency != Consistency::Stale;
-        self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
+        self.end_call(group, client, if counts { index } else { LogIndex(0) }, is_current);
     }
 
-    pub(super) fn end_call(&mut self, client: usize, index: LogIndex, is_current: bool) {
+    fn end_call(&mut self, group: GroupId, client: usize, index: LogIndex, is_current: bool) {
         let pause = self.random.between(MILLI, 60 * MILLI);
-        let known = &mut self.clients[client];
+        let known = &mut self.group(group).clients[client];
         known.seen = known.seen.max(index);
         if is_current {
             known.done += 1;
             known.call = None;
-            self.wake_at(self.time + pause, client);
+            self.wake_at(self.time + pause, group, client);
         }
     }
 }

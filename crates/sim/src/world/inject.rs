@@ -1,11 +1,11 @@
 //! Injects faults, and ends them.
 
 use bezant_replica::Input;
-use bezant_types::NodeId;
+use bezant_types::{GroupId, NodeId};
 
 use super::{Event, MILLI, World};
 use crate::faults::{Fault, kind};
-use crate::host::Host;
+use crate::machine::{Machine, Slot};
 use crate::net::Weather;
 use crate::random::Random;
 use crate::trace::{MarkKind, fault_mark};
@@ -13,7 +13,7 @@ use crate::trace::{MarkKind, fault_mark};
 impl World {
     pub(super) fn power_loss(&mut self, node: NodeId, away: u64) {
         let seed = self.random.next();
-        self.host(node).crash(seed);
+        self.machine(node).crash(seed);
         self.notify_lost(node);
         self.at(self.time + away, Event::Restart(node));
     }
@@ -28,34 +28,40 @@ impl World {
         }
     }
 
-    /// True when the disk may be damaged: a majority of the voters must have whole disks without it. A
-    /// damaged disk counts as damaged until its replica may vote again. While the operator changes the
+    /// True when the disk may be damaged: a majority of the voters of each group must have whole disks without
+    /// it. A damaged disk counts as damaged until its replica may vote again. While the operator changes the
     /// membership, the voters are not certain; then only one disk at a time may be damaged.
     pub(super) fn may_damage(&self, node: NodeId) -> bool {
+        self.groups.keys().all(|group| self.may_damage_group(node, *group))
+    }
+
+    fn may_damage_group(&self, node: NodeId, group: GroupId) -> bool {
+        let is_whole = |machine: &Machine| machine.slots.get(&group).is_some_and(Slot::is_whole);
         // Spare machines that were never placed do not count. A machine whose disk was lost does.
-        let is_missed = |host: &&Host| host.id != node && (host.is_placed() || host.disks > 0);
-        if self.operator.step().is_some() && !self.hosts.values().filter(is_missed).all(Host::is_whole) {
+        let is_missed = |machine: &&Machine| machine.id != node && (machine.is_placed() || machine.disks > 0);
+        let mut missed = self.machines.values().filter(is_missed);
+        if self.groups[&group].operator.step().is_some() && !missed.all(is_whole) {
             return false;
         }
-        let members = self.newest_members();
-        let is_whole = |voter: &NodeId| self.hosts.get(voter).is_some_and(Host::is_whole);
+        let members = self.newest_members(group);
+        let is_whole = |voter: &NodeId| self.machines.get(voter).is_some_and(is_whole);
         let others = members.voters().filter(|voter| *voter != node).filter(is_whole).count();
         !members.is_changing() && others * 2 > members.voters().count()
     }
 
     /// Stops the machine, if it runs, and damages its disk before it starts again.
     fn rot(&mut self, node: NodeId, away: u64) {
-        if self.host(node).is_up() {
+        if self.machine(node).is_up() {
             if self.random.per_mille(500) {
                 self.power_loss(node, away);
             } else {
-                self.host(node).kill();
+                self.machine(node).kill();
                 self.notify_lost(node);
                 self.at(self.time + away, Event::Restart(node));
             }
         }
         let mut random = Random::new(self.random.next());
-        if let Some(file) = self.host(node).rot(&mut random) {
+        if let Some(file) = self.machine(node).rot(&mut random) {
             self.count(Fault::BitRot(node, away).kind());
             self.mark(MarkKind::Disk, node, || format!("{file} has rotten"));
         }
@@ -63,7 +69,7 @@ impl World {
 
     /// A machine that has voted loses its power, if it is still up.
     pub(super) fn lose_power_after_vote(&mut self, node: NodeId, away: u64) {
-        if self.host(node).is_up() {
+        if self.machine(node).is_up() {
             self.count(kind::POWER_LOSS_AFTER_VOTE);
             self.mark(MarkKind::Crash, node, || kind::POWER_LOSS_AFTER_VOTE.to_owned());
             self.power_loss(node, away);
@@ -74,15 +80,15 @@ impl World {
     /// counted then: a cut at each message that it stops, a failing disk at the operation that fails. A fault
     /// without an effect is not counted.
     fn takes_effect_at_once(&self, fault: Fault) -> bool {
-        let is_up = |node: NodeId| self.hosts.get(&node).is_some_and(Host::is_up);
+        let is_up = |node: NodeId| self.machines.get(&node).is_some_and(Machine::is_up);
         match fault {
             Fault::PowerLoss(node, _)
             | Fault::Kill(node, _)
             | Fault::Pause(node, _)
             | Fault::CopyDisk(node)
             | Fault::ClockJump(node, _) => is_up(node),
-            Fault::Blackout(_) => self.hosts.values().any(Host::is_up),
-            Fault::TransferLeadership => self.hosts.values().any(Host::leads),
+            Fault::Blackout(_) => self.machines.values().any(Machine::is_up),
+            Fault::TransferLeadership => self.machines.values().any(Machine::leads),
             Fault::Heal => self.net.cuts_something(),
             Fault::Weather(..) => true,
             Fault::PowerLossInWrite(..)
@@ -120,39 +126,40 @@ impl World {
                 }
             }
             Fault::Kill(node, away) => {
-                self.host(node).kill();
+                self.machine(node).kill();
                 self.notify_lost(node);
                 self.at(self.time + away, Event::Restart(node));
             }
             // A disk that is not in use cannot fail.
-            Fault::PowerLossInWrite(node, _) | Fault::DiskFailure(node, _) if !self.host(node).is_up() => {}
-            Fault::PowerLossInWrite(node, after) => self.host(node).fail_power(after),
-            Fault::DiskFailure(node, after) => self.host(node).fail_disk(after),
+            Fault::PowerLossInWrite(node, _) | Fault::DiskFailure(node, _) if !self.machine(node).is_up() => {
+            }
+            Fault::PowerLossInWrite(node, after) => self.machine(node).fail_power(after),
+            Fault::DiskFailure(node, after) => self.machine(node).fail_disk(after),
             Fault::Pause(node, long) => {
                 let until = self.time + long;
-                self.host(node).paused_until = until;
+                self.machine(node).paused_until = until;
             }
             Fault::FullDisk(node, space, away) => {
-                self.host(node).set_space(Some(space));
+                self.machine(node).set_space(Some(space));
                 self.at(self.time + away, Event::FreeSpace(node));
             }
             Fault::SlowDisk(node, more) => {
                 self.slow.insert(node, more);
             }
             Fault::ClockJump(node, by) => {
-                let host = self.host(node);
-                host.clock_offset = host.clock_offset.saturating_add(by);
+                let machine = self.machine(node);
+                machine.clock_offset = machine.clock_offset.saturating_add(by);
             }
             Fault::BitRot(node, away) => self.rot(node, away),
-            Fault::CopyDisk(node) => self.host(node).copy_disk(),
+            Fault::CopyDisk(node) => self.machine(node).copy_disk(),
             Fault::Rewind(node, away) => self.rewind(node, away),
             Fault::PowerLossAfterVote(node) => {
                 self.vote_losers.insert(node);
             }
             Fault::TransferLeadership => {
-                for node in self.nodes.clone() {
-                    if self.host(node).leads() {
-                        self.give(node, None, Input::TransferLeadership)?;
+                for replica in self.replicas() {
+                    if self.slot(replica).leads() {
+                        self.give(replica, None, Input::TransferLeadership)?;
                     }
                 }
             }
@@ -196,9 +203,9 @@ impl World {
         self.slow.clear();
         self.vote_losers.clear();
         for node in self.nodes.clone() {
-            self.host(node).mend_disk();
-            self.host(node).paused_until = 0;
-            if !self.host(node).is_up() && self.host(node).is_placed() {
+            self.machine(node).mend_disk();
+            self.machine(node).paused_until = 0;
+            if !self.machine(node).is_up() && self.machine(node).is_placed() {
                 self.start(node)?;
             }
         }

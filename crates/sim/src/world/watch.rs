@@ -3,10 +3,11 @@
 use bezant_replica::{Consistency, Input, Output, PeerMessage, Refusal};
 use bezant_types::NodeId;
 
-use super::{EPOCH, Event, World};
+use super::{Event, GROUP, World};
 use crate::bug::FlawedLedger;
 use crate::client::Wanted;
-use crate::host::Host;
+use crate::machine::{Machine, ReplicaId};
+use crate::time::EPOCH;
 use crate::trace::{LaneState, Loss, MarkKind};
 
 impl World {
@@ -18,24 +19,26 @@ impl World {
         }
         match event {
             Event::Deliver { from, disk, to, number, .. } => {
-                let is_known = self.hosts.get(from).is_some_and(|host| host.disks == *disk);
-                let is_up = self.hosts.get(to).is_some_and(Host::is_up);
+                let is_known = self.machines.get(from).is_some_and(|machine| machine.disks == *disk);
+                let is_up = self.machines.get(to).is_some_and(Machine::is_up);
                 let loss = (!is_up).then_some(Loss::Down);
                 self.recorder.arrive(*number, if is_known { loss } else { Some(Loss::OtherDisk) });
             }
-            Event::Input(node, incarnation, input) if self.host(*node).incarnations == *incarnation => {
+            Event::Input(ReplicaId { node, .. }, incarnation, input)
+                if self.machine(*node).incarnations == *incarnation =>
+            {
                 self.watch_input(*node, input);
             }
-            Event::Ask { node, ticket } => {
-                let is_up = self.hosts.get(node).is_some_and(Host::is_up);
-                if let Some((client, call)) = self.tickets.get(ticket) {
+            Event::Ask { replica: ReplicaId { node, group }, ticket } => {
+                let is_up = self.machines.get(node).is_some_and(Machine::is_up);
+                if let Some((client, call)) = self.groups[group].tickets.get(ticket) {
                     let down = if is_up { "" } else { " (the node is down)" };
                     let text = format!("client {} asks: {}{down}", client + 1, request_text(&call.wanted));
                     self.recorder.ask(*node, *ticket, text);
                 }
             }
-            Event::History { ticket, index, rows } => {
-                if let Some((client, _)) = self.tickets.get(ticket) {
+            Event::History { group, ticket, index, rows } => {
+                if let Some((client, _)) = self.groups[group].tickets.get(ticket) {
                     let text = format!(
                         "client {} receives: {} transfers after entry {index}",
                         client + 1,
@@ -44,8 +47,8 @@ impl World {
                     self.recorder.answer(*ticket, text);
                 }
             }
-            Event::Answer { ticket, output } => {
-                if let Some((client, _)) = self.tickets.get(ticket) {
+            Event::Answer { group, ticket, output } => {
+                if let Some((client, _)) = self.groups[group].tickets.get(ticket) {
                     let text = format!("client {} receives: {}", client + 1, answer_text(output));
                     self.recorder.answer(*ticket, text);
                 }
@@ -77,10 +80,10 @@ impl World {
         if !self.recorder.is_watching() {
             return;
         }
-        for (node, host) in &self.hosts {
-            let (state, applied) = match host.replica() {
+        for (node, machine) in &self.machines {
+            let (state, applied) = match machine.replica(GROUP) {
                 None => (LaneState::Down, None),
-                Some(it) if host.paused_until > self.time => (LaneState::Paused, Some(it.applied())),
+                Some(it) if machine.paused_until > self.time => (LaneState::Paused, Some(it.applied())),
                 Some(it) => {
                     let standing = it.standing();
                     (LaneState::Up(standing.role, standing.term), Some(it.applied()))

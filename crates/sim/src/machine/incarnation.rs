@@ -15,8 +15,9 @@ use bezant_storage::record::{
 use bezant_storage::{History, HistoryQuery, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, Term, TransferId};
 
-use super::{Effect, SimInput, SimOutput, SimReplica};
+use super::effect::{Effect, SimInput, SimOutput, SimReplica};
 use crate::bug::Bug;
+use crate::faults::kind;
 
 /// Why an output was not carried out.
 pub(super) enum Trouble {
@@ -155,6 +156,23 @@ impl Incarnation {
             effects.push(Effect::Show { ticket: reader.ticket, index: reader.index, rows });
         }
         Ok(())
+    }
+
+    /// True when the power failed in the middle of an operation of the disk.
+    pub(super) fn has_no_power(&self) -> bool {
+        self.disk.faults().crash_at.is_some_and(|at| self.disk.counts().total() >= at)
+    }
+
+    /// The kind of the fault that explains a failed operation of the disk.
+    pub(super) fn cause(&self) -> Option<&'static str> {
+        let plan = self.disk.faults();
+        if self.has_no_power() {
+            Some(kind::POWER_LOSS_IN_WRITE)
+        } else if plan.fail_at.is_some_and(|at| self.disk.counts().total() >= at) {
+            Some(kind::DISK_FAILURE)
+        } else {
+            plan.capacity_bytes.is_some().then_some(kind::FULL_DISK)
+        }
     }
 
     fn learn(&self, members: &Members) -> Result<(), String> {
