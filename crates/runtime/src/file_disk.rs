@@ -553,7 +553,7 @@ mod tests {
             let mut disk = FileDisk::open(folder.path()).unwrap();
             disk.is_direct &= is_direct;
             let disk: Arc<dyn Disk> = Arc::new(disk);
-            let options = LogOptions { segment_size: 256 << 10, reserve_size: 0 };
+            let options = LogOptions::fixed(256 << 10);
             let (mut log, _) = Log::open(Arc::clone(&disk), options, LogIndex(0)).unwrap();
             let entry = |index| LogEntry {
                 kind: bezant_consensus::EntryKind::Command,

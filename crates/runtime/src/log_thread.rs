@@ -399,7 +399,7 @@ mod tests {
     /// A log on an empty disk.
     fn thread(disk: &MemoryDisk) -> (LogThread<Ledger>, Channels) {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let options = LogOptions { segment_size: SEGMENT_SIZE, reserve_size: 0 };
+        let options = LogOptions::fixed(SEGMENT_SIZE);
         let (log, _) = Log::open(Arc::clone(&shared), options, LogIndex(0)).unwrap();
         let (votes, _) = VoteStore::open(Arc::clone(&shared)).unwrap();
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
