@@ -22,17 +22,19 @@
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
 
 mod copy;
+mod identity;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use bezant_codec::{DecodeError, Reader, checksum_seeded};
-use bezant_consensus::{Conflict, EngineKind, Members, Terms, Vote};
-use bezant_types::{LogIndex, NodeId, Term};
+use bezant_consensus::{Conflict, Members, Terms, Vote};
+use bezant_types::{NodeId, Term};
 use thiserror::Error;
 
 pub use self::copy::restore_records;
+pub use self::identity::{Identity, KnownDisk};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
 const MAGIC: [u8; 8] = *b"BZNTREC\0";
@@ -41,8 +43,6 @@ const HEAD_SIZE: usize = 20;
 const CHECKSUM_OFFSET: usize = BLOCK_SIZE - 8;
 /// Maximal bytes of a record's content.
 const CONTENT_SIZE_MAX: usize = CHECKSUM_OFFSET - HEAD_SIZE;
-/// Maximal number of other nodes in an identity.
-const KNOWN_MAX: usize = 64;
 
 /// What the operator can do about a damaged record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -354,40 +354,6 @@ fn decode_vote(content: &[u8]) -> Result<Vote, DecodeError> {
     Ok(vote)
 }
 
-/// The identity of a node and its folder in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// SHA-256 of the cluster's token.
-    pub token: [u8; 32],
-    /// Number of the node.
-    pub node: NodeId,
-    /// Random number of this folder: if the folder is lost, the new one gets another number.
-    pub disk: u128,
-    /// Index of the entry that made this node a member, from the member list at the time when the folder was
-    /// created; 0 for the first members. A node that is removed and added again gets a new folder and a new
-    /// index.
-    pub since: LogIndex,
-    /// True when this folder is known to have lost nothing, so that its node may vote.
-    pub is_admitted: bool,
-    /// Consensus engine of the cluster. `None` while it is unknown, and in a folder from before the engine
-    /// could be chosen; such a folder uses Raft.
-    pub engine: Option<EngineKind>,
-    /// Other nodes that this node has met, and their folders; at most 64.
-    pub known: Vec<KnownDisk>,
-}
-
-/// The folder of another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownDisk {
-    /// Number of the node.
-    pub node: NodeId,
-    /// Index of the entry that made the node a member. A node that is removed and added again gets a new
-    /// folder and a new index.
-    pub since: LogIndex,
-    /// Random number of its folder.
-    pub disk: u128,
-}
-
 /// Reads the members of the cluster and makes the file name durable; `None` when no list was stored yet.
 pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
     disk.sync_folder()?;
@@ -428,64 +394,4 @@ pub fn load_terms(disk: &dyn Disk) -> Result<Terms, RecordError> {
 /// is durable.
 pub fn store_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), RecordError> {
     store(disk, RecordKind::Terms, &terms.encode())
-}
-
-impl Identity {
-    /// Reads the identity and makes its file name durable; `None` when the folder belongs to no cluster.
-    pub fn load(disk: &dyn Disk) -> Result<Option<Self>, RecordError> {
-        disk.sync_folder()?;
-        let identity = load(disk, RecordKind::Identity)?.map(|content| Self::decode(&content)).transpose();
-        identity.map_err(|_| damaged(RecordKind::Identity, "it does not hold an identity"))
-    }
-
-    /// Replaces the identity; durable on return.
-    ///
-    /// # Panics
-    /// When `known` has more than 64 nodes.
-    pub fn store(&self, disk: &dyn Disk) -> Result<(), RecordError> {
-        copy::store(disk, RecordKind::Identity, &self.encode())
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        assert!(self.known.len() <= KNOWN_MAX, "an identity holds at most 64 other nodes");
-        let mut content = Vec::new();
-        content.extend_from_slice(&self.token);
-        content.extend_from_slice(&self.node.0.to_le_bytes());
-        content.extend_from_slice(&self.disk.to_le_bytes());
-        content.extend_from_slice(&self.since.0.to_le_bytes());
-        let engine = self.engine.map_or(0, |engine| engine as u8);
-        content.extend_from_slice(&[u8::from(self.is_admitted), engine, 0, 0, 0, 0, 0, 0]);
-        content.extend_from_slice(&(self.known.len() as u64).to_le_bytes());
-        for known in &self.known {
-            content.extend_from_slice(&known.node.0.to_le_bytes());
-            content.extend_from_slice(&known.since.0.to_le_bytes());
-            content.extend_from_slice(&known.disk.to_le_bytes());
-        }
-        content
-    }
-
-    fn decode(content: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(content);
-        let token = reader.array()?;
-        let node = NodeId(reader.u64()?);
-        let disk = u128::from_le_bytes(reader.array()?);
-        let since = LogIndex(reader.u64()?);
-        let [admitted, engine, ..] = reader.array::<8>()?;
-        let is_admitted = admitted != 0;
-        let engine = match engine {
-            0 => None,
-            code => Some(EngineKind::from_code(code).ok_or(DecodeError::Value)?),
-        };
-        let count = reader.u64()?;
-        if count > KNOWN_MAX as u64 {
-            return Err(DecodeError::Value);
-        }
-        let mut known = Vec::new();
-        for _ in 0..count {
-            let (node, since) = (NodeId(reader.u64()?), LogIndex(reader.u64()?));
-            known.push(KnownDisk { node, since, disk: u128::from_le_bytes(reader.array()?) });
-        }
-        reader.finish()?;
-        Ok(Self { token, node, disk, since, is_admitted, engine, known })
-    }
 }

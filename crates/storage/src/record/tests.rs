@@ -1,5 +1,8 @@
 //! Tests of records: crashes, damage, full disks.
 
+use bezant_consensus::EngineKind;
+use bezant_types::LogIndex;
+
 use super::*;
 use crate::{FaultPlan, MemoryDisk};
 
