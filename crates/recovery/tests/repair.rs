@@ -19,7 +19,7 @@ use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId, Te
 /// A peer whose disk the identity records.
 const PEER: KnownDisk = KnownDisk { node: NodeId(1), since: LogIndex(0), disk: 9 };
 
-const LOG: LogOptions = LogOptions { segment_size: 32 << 10, reserve_size: 0 };
+const LOG: LogOptions = LogOptions::fixed(32 << 10);
 /// An entry takes one block, and a segment has space for six.
 const CHECKPOINT: LogIndex = LogIndex(3);
 const LAST: LogIndex = LogIndex(60);

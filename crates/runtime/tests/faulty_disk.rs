@@ -9,6 +9,7 @@ use std::time::Duration;
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_replica::ReplicaOptions;
 use bezant_runtime::{ExecuteError, Handle, Health, Options, Running, start_on};
+use bezant_storage::log::LogOptions;
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
 use bezant_types::{AccountId, TransferId};
 
@@ -16,9 +17,11 @@ use bezant_types::{AccountId, TransferId};
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn run(disk: &MemoryDisk) -> Running<Ledger> {
-    // Checkpoints are frequent, so that every kind of write fails once.
+    // Checkpoints are frequent, so that every kind of write fails once. The first segment is large, so that no
+    // file is prepared for the next one: a node survives a failure there.
     let node = ReplicaOptions { checkpoint_interval_bytes: 200 << 10, ..ReplicaOptions::default() };
-    let options = Options { node, ..Options::new("unused") };
+    let log = LogOptions { segment_size_first: LogOptions::default().segment_size, ..LogOptions::default() };
+    let options = Options { node, log, ..Options::new("unused") };
     start_on(Arc::new(disk.clone()), &options).expect("the disk opens")
 }
 

@@ -68,7 +68,7 @@ impl Cluster {
                 checkpoint_interval_bytes: CHECKPOINT_INTERVAL,
                 ..ReplicaOptions::default()
             },
-            log: LogOptions { segment_size: 256 << 10, reserve_size: 0 },
+            log: LogOptions::fixed(256 << 10),
             space_kept: self.space_kept,
             ..Options::new("unused")
         };

@@ -61,7 +61,7 @@ impl Cluster {
         // Checkpoints are frequent, and the log's segments are small.
         let options = Options {
             node: ReplicaOptions { checkpoint_interval_bytes: 150 << 10, ..ReplicaOptions::default() },
-            log: LogOptions { segment_size: 1 << 20, reserve_size: 0 },
+            log: LogOptions::fixed(1 << 20),
             ..Options::new(self.data_dir(at))
         };
         start_member(&options, cluster)

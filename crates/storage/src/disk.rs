@@ -1,9 +1,10 @@
 //! The disk as a parameter. The real disk is in the crate `runtime`; [`MemoryDisk`](crate::MemoryDisk) can
 //! crash and fail on demand.
 //!
-//! A disk is one flat folder of files. Nothing is durable before [`DiskFile::sync`] returns; the name of a
-//! file is durable only after [`Disk::sync_folder`]. A failed write or sync is final: a caller that gets such
-//! an error stops writing for good and never repeats the operation.
+//! A disk is one folder of files; it may contain further folders, each of which is a disk again. Nothing is
+//! durable before [`DiskFile::sync`] returns; the name of a file is durable only after [`Disk::sync_folder`]
+//! of its folder. A failed write or sync is final: a caller that gets such an error stops writing for good
+//! and never repeats the operation.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -89,12 +90,12 @@ pub enum OpenMode {
     CreateDirect,
 }
 
-/// One folder of files.
+/// One folder of files. All names are names in this folder.
 pub trait Disk: Send + Sync + Debug {
     /// Opens a file of the folder.
     fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn DiskFile>, DiskError>;
 
-    /// The names of all files, sorted.
+    /// The names of all files, sorted, without the names of folders.
     fn list(&self) -> Result<Vec<String>, DiskError>;
 
     /// Removes a file; durable after [`sync_folder`](Self::sync_folder).
@@ -109,8 +110,27 @@ pub trait Disk: Send + Sync + Debug {
         Ok(false)
     }
 
-    /// Makes all names that were created, removed or changed durable.
+    /// Makes all names that were created, removed or changed in this folder durable, but not those in its
+    /// folders.
     fn sync_folder(&self) -> Result<(), DiskError>;
+
+    /// Opens a folder in this one, or makes it. Its name is durable on return, and so are all other names in
+    /// this folder. A folder that is open for reading only makes none ([`DiskError::NotFound`]).
+    ///
+    /// # Panics
+    /// When `name` is not a [folder's name](is_folder_name).
+    fn folder(&self, name: &str) -> Result<Arc<dyn Disk>, DiskError>;
+
+    /// The names of all folders in this one, sorted.
+    fn folders(&self) -> Result<Vec<String>, DiskError>;
+
+    /// Moves a file to a folder in this one, under the same name; never replaces a file. `folder` is a name,
+    /// or several with `/` between them. Durable after [`sync_folder`](Self::sync_folder) of both folders;
+    /// until then a power failure leaves the file in one of them.
+    fn move_into(&self, file: &str, folder: &str) -> Result<(), DiskError>;
+
+    /// Removes a folder in this one, which must be empty; durable after [`sync_folder`](Self::sync_folder).
+    fn remove_folder(&self, name: &str) -> Result<(), DiskError>;
 
     /// Bytes that can still be allocated; `u64::MAX` when that is unknown.
     fn available_bytes(&self) -> Result<u64, DiskError> {
@@ -122,6 +142,11 @@ pub trait Disk: Send + Sync + Debug {
     fn check_place(&self) -> Result<(), DiskError> {
         Ok(())
     }
+}
+
+/// True for a name that a folder can have: not empty, without `/`, and neither `.` nor `..`.
+pub fn is_folder_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && name != "." && name != ".."
 }
 
 /// One open file. Many threads may use it at once.

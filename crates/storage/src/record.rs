@@ -1,6 +1,6 @@
-//! Small records, each replaced as a whole: the vote, the identity of the node, the members, a change of the
-//! log under way, damage of the history, a conflict between committed entries, the terms of the committed
-//! log.
+//! Small records, each replaced as a whole: the vote, the identities of the node and of a group, the members,
+//! a change of the log under way, damage of the history, a conflict between committed entries, the terms of
+//! the committed log.
 //!
 //! A record is one block of 4096 bytes in its own file. A new record is written to a second file and made
 //! durable. Then the two files exchange their names, so a crash leaves the old record or the new one. The
@@ -15,34 +15,39 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 8 | magic "BZNTREC" and a zero |
-//! | 8 | 4 | format version |
-//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 damage of the history, 5 members, 6 conflict, 7 terms |
+//! | 8 | 4 | format version of this kind: 1; of kind 2 also 2 |
+//! | 12 | 4 | kind: 1 vote, 2 node, 3 change of the log, 4 damage of the history, 5 members, 6 conflict, 7 terms, 8 group |
 //! | 16 | 4 | bytes of content |
 //! | 20 | 4068 | content, and zeros after it |
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
 
 mod copy;
+mod group;
+mod identity;
+mod node;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use bezant_codec::{DecodeError, Reader, checksum_seeded};
-use bezant_consensus::{Conflict, EngineKind, Members, Terms, Vote};
-use bezant_types::{LogIndex, NodeId, Term};
+use bezant_consensus::{Conflict, Members, Terms, Vote};
+use bezant_types::{NodeId, Term};
 use thiserror::Error;
 
-pub use self::copy::restore_records;
+pub use self::copy::{restore_group_records, restore_records};
+pub use self::group::{GroupIdentity, MachineKind};
+pub use self::identity::{Identity, KnownDisk};
+pub use self::node::{Found, NodeIdentity};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
 const MAGIC: [u8; 8] = *b"BZNTREC\0";
+/// The version of all records but one: see [`RecordKind::version_max`].
 const FORMAT_VERSION: u32 = 1;
 const HEAD_SIZE: usize = 20;
 const CHECKSUM_OFFSET: usize = BLOCK_SIZE - 8;
 /// Maximal bytes of a record's content.
 const CONTENT_SIZE_MAX: usize = CHECKSUM_OFFSET - HEAD_SIZE;
-/// Maximal number of other nodes in an identity.
-const KNOWN_MAX: usize = 64;
 
 /// What the operator can do about a damaged record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -122,11 +127,26 @@ pub(crate) enum RecordKind {
     Members = 5,
     Conflict = 6,
     Terms = 7,
+    Group = 8,
 }
 
 impl RecordKind {
-    const ALL: [Self; 7] =
+    /// The records of a folder of version 0.1, which has no folders for groups.
+    const OF_ONE_FOLDER: [Self; 7] =
         [Self::Vote, Self::Identity, Self::Rewrite, Self::Damage, Self::Members, Self::Conflict, Self::Terms];
+    /// The records of a data folder whose groups have folders.
+    const OF_NODE: [Self; 1] = [Self::Identity];
+    /// The records of a group's folder.
+    const OF_GROUP: [Self; 7] =
+        [Self::Vote, Self::Group, Self::Rewrite, Self::Damage, Self::Members, Self::Conflict, Self::Terms];
+
+    /// The newest format version of this kind that this program reads; it reads the older ones too.
+    const fn version_max(self) -> u32 {
+        match self {
+            Self::Identity => node::FORMAT_VERSION,
+            _ => FORMAT_VERSION,
+        }
+    }
 
     const fn file_name(self) -> &'static str {
         match self {
@@ -137,6 +157,7 @@ impl RecordKind {
             Self::Members => "members.bzm",
             Self::Conflict => "conflict.bzr",
             Self::Terms => "terms.bzr",
+            Self::Group => "group.bzi",
         }
     }
 
@@ -149,13 +170,14 @@ impl RecordKind {
             Self::Members => "members.tmp",
             Self::Conflict => "conflict.tmp",
             Self::Terms => "terms.tmp",
+            Self::Group => "group.tmp",
         }
     }
 
     /// Advice for a damaged record of this kind.
     const fn advice(self) -> RecordAdvice {
         match self {
-            Self::Vote | Self::Identity => RecordAdvice::Replace,
+            Self::Vote | Self::Identity | Self::Group => RecordAdvice::Replace,
             Self::Members => RecordAdvice::CopyMembers,
             Self::Conflict => RecordAdvice::Keep,
             Self::Rewrite | Self::Damage | Self::Terms => RecordAdvice::Examine,
@@ -172,12 +194,29 @@ fn exists(disk: &dyn Disk, name: &str) -> Result<bool, DiskError> {
     Ok(disk.list()?.iter().any(|file| file == name))
 }
 
-/// Reads a record; `None` when there is none.
-pub(crate) fn load(disk: &dyn Disk, kind: RecordKind) -> Result<Option<Vec<u8>>, RecordError> {
-    load_from(disk, kind.file_name(), kind)
+/// A record as it is on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Record {
+    version: u32,
+    content: Vec<u8>,
 }
 
-fn load_from(disk: &dyn Disk, name: &str, kind: RecordKind) -> Result<Option<Vec<u8>>, RecordError> {
+/// Reads a record of format version 1; `None` when there is none.
+pub(crate) fn load(disk: &dyn Disk, kind: RecordKind) -> Result<Option<Vec<u8>>, RecordError> {
+    match load_from(disk, kind.file_name(), kind)? {
+        Some(record) if record.version != FORMAT_VERSION => {
+            Err(unknown_version(kind, record.version, FORMAT_VERSION))
+        }
+        record => Ok(record.map(|record| record.content)),
+    }
+}
+
+fn unknown_version(kind: RecordKind, found: u32, known: u32) -> RecordError {
+    RecordError::UnknownVersion { file: kind.file_name().to_owned(), found, known }
+}
+
+/// Reads a record, or its copy, of any version that is known.
+fn load_from(disk: &dyn Disk, name: &str, kind: RecordKind) -> Result<Option<Record>, RecordError> {
     if !exists(disk, name)? {
         return Ok(None);
     }
@@ -196,20 +235,23 @@ fn load_from(disk: &dyn Disk, name: &str, kind: RecordKind) -> Result<Option<Vec
     if magic != MAGIC || checksum != checksum_seeded(kind as u64, &block[..CHECKSUM_OFFSET]) {
         return Err(damaged(kind, "the magic or the checksum is wrong"));
     }
-    if version != FORMAT_VERSION {
-        let file = kind.file_name().to_owned();
-        return Err(RecordError::UnknownVersion { file, found: version, known: FORMAT_VERSION });
+    if version == 0 || version > kind.version_max() {
+        return Err(unknown_version(kind, version, kind.version_max()));
     }
     if found_kind != kind as u32 || size > CONTENT_SIZE_MAX {
         return Err(damaged(kind, "the file holds another record"));
     }
-    Ok(Some(block[HEAD_SIZE..HEAD_SIZE + size].to_vec()))
+    Ok(Some(Record { version, content: block[HEAD_SIZE..HEAD_SIZE + size].to_vec() }))
 }
 
-/// Replaces a record; durable on return. After [`RecordError::NoSpace`] the old record is unchanged.
+/// Replaces a record, in format version 1; durable on return. After [`RecordError::NoSpace`] the old record
+/// is unchanged.
 pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<(), RecordError> {
-    let block = block_of(kind, content);
-    write_file(disk, kind.unfinished_name(), &block)?.sync()?;
+    store_block(disk, kind, &block_of(kind, FORMAT_VERSION, content))
+}
+
+fn store_block(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Result<(), RecordError> {
+    write_file(disk, kind.unfinished_name(), block)?.sync()?;
     let has_older = exists(disk, kind.file_name())?;
     if has_older && disk.exchange(kind.unfinished_name(), kind.file_name())? {
         return Ok(disk.sync_folder()?);
@@ -223,12 +265,13 @@ pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result
 }
 
 /// The bytes of a record on the disk.
-fn block_of(kind: RecordKind, content: &[u8]) -> [u8; BLOCK_SIZE] {
+fn block_of(kind: RecordKind, version: u32, content: &[u8]) -> [u8; BLOCK_SIZE] {
     assert!(content.len() <= CONTENT_SIZE_MAX, "a record is small");
+    assert!((1..=kind.version_max()).contains(&version), "a record that is written can be read");
     let size = u32::try_from(content.len()).expect("invariant: a record is small");
     let mut block = [0; BLOCK_SIZE];
     block[..8].copy_from_slice(&MAGIC);
-    block[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    block[8..12].copy_from_slice(&version.to_le_bytes());
     block[12..16].copy_from_slice(&(kind as u32).to_le_bytes());
     block[16..20].copy_from_slice(&size.to_le_bytes());
     block[HEAD_SIZE..HEAD_SIZE + content.len()].copy_from_slice(content);
@@ -263,7 +306,17 @@ fn write_file(
 /// Allocates disk space for the next record of every kind, where that is missing. Then votes and member lists
 /// can be stored on a full disk. True when all space is allocated.
 pub fn reserve_space(disk: &dyn Disk) -> Result<bool, RecordError> {
-    reserve_space_for(disk, &RecordKind::ALL)
+    reserve_space_for(disk, &RecordKind::OF_ONE_FOLDER)
+}
+
+/// The same as [`reserve_space`] for the records of a data folder whose groups have folders.
+pub fn reserve_node_space(disk: &dyn Disk) -> Result<bool, RecordError> {
+    reserve_space_for(disk, &RecordKind::OF_NODE)
+}
+
+/// The same as [`reserve_space`] for the records in the folder of a group.
+pub fn reserve_group_space(disk: &dyn Disk) -> Result<bool, RecordError> {
+    reserve_space_for(disk, &RecordKind::OF_GROUP)
 }
 
 fn reserve_space_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, RecordError> {
@@ -354,40 +407,6 @@ fn decode_vote(content: &[u8]) -> Result<Vote, DecodeError> {
     Ok(vote)
 }
 
-/// The identity of a node and its folder in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// SHA-256 of the cluster's token.
-    pub token: [u8; 32],
-    /// Number of the node.
-    pub node: NodeId,
-    /// Random number of this folder: if the folder is lost, the new one gets another number.
-    pub disk: u128,
-    /// Index of the entry that made this node a member, from the member list at the time when the folder was
-    /// created; 0 for the first members. A node that is removed and added again gets a new folder and a new
-    /// index.
-    pub since: LogIndex,
-    /// True when this folder is known to have lost nothing, so that its node may vote.
-    pub is_admitted: bool,
-    /// Consensus engine of the cluster. `None` while it is unknown, and in a folder from before the engine
-    /// could be chosen; such a folder uses Raft.
-    pub engine: Option<EngineKind>,
-    /// Other nodes that this node has met, and their folders; at most 64.
-    pub known: Vec<KnownDisk>,
-}
-
-/// The folder of another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownDisk {
-    /// Number of the node.
-    pub node: NodeId,
-    /// Index of the entry that made the node a member. A node that is removed and added again gets a new
-    /// folder and a new index.
-    pub since: LogIndex,
-    /// Random number of its folder.
-    pub disk: u128,
-}
-
 /// Reads the members of the cluster and makes the file name durable; `None` when no list was stored yet.
 pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
     disk.sync_folder()?;
@@ -399,7 +418,7 @@ pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
 
 /// Replaces the members of the cluster; durable on return.
 pub fn store_members(disk: &dyn Disk, members: &Members) -> Result<(), RecordError> {
-    copy::store(disk, RecordKind::Members, &members.encode())
+    copy::store(disk, RecordKind::Members, FORMAT_VERSION, &members.encode())
 }
 
 /// Reads why this replica has stopped; `None` when it has not. A damaged record is an error: otherwise the
@@ -428,64 +447,4 @@ pub fn load_terms(disk: &dyn Disk) -> Result<Terms, RecordError> {
 /// is durable.
 pub fn store_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), RecordError> {
     store(disk, RecordKind::Terms, &terms.encode())
-}
-
-impl Identity {
-    /// Reads the identity and makes its file name durable; `None` when the folder belongs to no cluster.
-    pub fn load(disk: &dyn Disk) -> Result<Option<Self>, RecordError> {
-        disk.sync_folder()?;
-        let identity = load(disk, RecordKind::Identity)?.map(|content| Self::decode(&content)).transpose();
-        identity.map_err(|_| damaged(RecordKind::Identity, "it does not hold an identity"))
-    }
-
-    /// Replaces the identity; durable on return.
-    ///
-    /// # Panics
-    /// When `known` has more than 64 nodes.
-    pub fn store(&self, disk: &dyn Disk) -> Result<(), RecordError> {
-        copy::store(disk, RecordKind::Identity, &self.encode())
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        assert!(self.known.len() <= KNOWN_MAX, "an identity holds at most 64 other nodes");
-        let mut content = Vec::new();
-        content.extend_from_slice(&self.token);
-        content.extend_from_slice(&self.node.0.to_le_bytes());
-        content.extend_from_slice(&self.disk.to_le_bytes());
-        content.extend_from_slice(&self.since.0.to_le_bytes());
-        let engine = self.engine.map_or(0, |engine| engine as u8);
-        content.extend_from_slice(&[u8::from(self.is_admitted), engine, 0, 0, 0, 0, 0, 0]);
-        content.extend_from_slice(&(self.known.len() as u64).to_le_bytes());
-        for known in &self.known {
-            content.extend_from_slice(&known.node.0.to_le_bytes());
-            content.extend_from_slice(&known.since.0.to_le_bytes());
-            content.extend_from_slice(&known.disk.to_le_bytes());
-        }
-        content
-    }
-
-    fn decode(content: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(content);
-        let token = reader.array()?;
-        let node = NodeId(reader.u64()?);
-        let disk = u128::from_le_bytes(reader.array()?);
-        let since = LogIndex(reader.u64()?);
-        let [admitted, engine, ..] = reader.array::<8>()?;
-        let is_admitted = admitted != 0;
-        let engine = match engine {
-            0 => None,
-            code => Some(EngineKind::from_code(code).ok_or(DecodeError::Value)?),
-        };
-        let count = reader.u64()?;
-        if count > KNOWN_MAX as u64 {
-            return Err(DecodeError::Value);
-        }
-        let mut known = Vec::new();
-        for _ in 0..count {
-            let (node, since) = (NodeId(reader.u64()?), LogIndex(reader.u64()?));
-            known.push(KnownDisk { node, since, disk: u128::from_le_bytes(reader.array()?) });
-        }
-        reader.finish()?;
-        Ok(Self { token, node, disk, since, is_admitted, engine, known })
-    }
 }

@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use bezant_consensus::{EntryKind, LogEntry};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
-use bezant_storage::log::{Log, LogError};
+use bezant_storage::log::{Log, LogError, LogOptions};
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::Bytes;
-use common::{entries, open_at};
+use common::{OPTIONS, entries};
 
 /// What the caller of log and checkpoints knows about the disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Knowledge {
+    options: LogOptions,
     /// All entries that were appended, entry `n` at `n - 1`. A later incarnation overwrites entries that were
     /// not kept.
     appended: Vec<LogEntry>,
@@ -27,6 +28,12 @@ struct Knowledge {
     /// Index of the last finished checkpoint, and of the last one that was begun.
     checkpoint_finished: u64,
     checkpoint_begun: u64,
+}
+
+impl Knowledge {
+    fn new(options: LogOptions) -> Self {
+        Self { options, appended: Vec::new(), acknowledged: 0, checkpoint_finished: 0, checkpoint_begun: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -126,7 +133,7 @@ fn recover(disk: &MemoryDisk, known: &mut Knowledge) -> Result<Log, Failure> {
     if let Some(found) = found {
         assert_eq!(found.bytes, state(index));
     }
-    let (log, mut recovered) = open_at(disk, index)?;
+    let (log, mut recovered) = Log::open(Arc::new(disk.clone()), known.options, LogIndex(index))?;
     let last = recovered.last_index.0;
     assert!(last >= known.acknowledged, "acknowledged up to {}, found up to {last}", known.acknowledged);
     let from = usize::try_from(index).unwrap();
@@ -159,9 +166,9 @@ fn run(disk: &MemoryDisk, known: &mut Knowledge, incarnation: u64, steps: u64) -
 }
 
 /// The disk after a complete first incarnation, and the number of operations of the second one.
-fn first_incarnation(incarnation: u64, steps: u64) -> (MemoryDisk, Knowledge, u64) {
+fn first_incarnation((incarnation, options): Workload, steps: u64) -> (MemoryDisk, Knowledge, u64) {
     let disk = MemoryDisk::new();
-    let mut known = Knowledge::default();
+    let mut known = Knowledge::new(options);
     run(&disk, &mut known, incarnation, steps).unwrap();
     let second = disk.restart();
     run(&second, &mut known.clone(), incarnation + 1, steps).unwrap();
@@ -170,16 +177,22 @@ fn first_incarnation(incarnation: u64, steps: u64) -> (MemoryDisk, Knowledge, u6
     (disk, known, operations)
 }
 
-/// The first incarnations of different workloads; each uses its number as its term.
-const FIRST_INCARNATIONS: [u64; 3] = [1, 11, 21];
+/// Number and term of the first incarnation, and the sizes of segments.
+type Workload = (u64, LogOptions);
+
+/// Segments that grow.
+const GROWING: LogOptions = LogOptions { segment_size_first: 16 << 10, ..OPTIONS };
+
+const WORKLOADS: [Workload; 4] = [(1, OPTIONS), (11, OPTIONS), (21, OPTIONS), (31, GROWING)];
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_power_fails() {
-    FIRST_INCARNATIONS.into_iter().for_each(crash_at_every_operation);
+    WORKLOADS.into_iter().for_each(crash_at_every_operation);
 }
 
-fn crash_at_every_operation(incarnation: u64) {
-    let (disk, known, operations) = first_incarnation(incarnation, 60);
+fn crash_at_every_operation(workload: Workload) {
+    let incarnation = workload.0;
+    let (disk, known, operations) = first_incarnation(workload, 60);
     for operation in 1..=operations {
         let mut known = known.clone();
         let running = disk.restart();
@@ -207,11 +220,12 @@ fn crash_at_every_operation(incarnation: u64) {
 
 #[test]
 fn a_crash_during_recovery_loses_nothing() {
-    FIRST_INCARNATIONS.into_iter().for_each(crash_in_recovery);
+    WORKLOADS.into_iter().for_each(crash_in_recovery);
 }
 
-fn crash_in_recovery(incarnation: u64) {
-    let (disk, known, operations) = first_incarnation(incarnation, 30);
+fn crash_in_recovery(workload: Workload) {
+    let incarnation = workload.0;
+    let (disk, known, operations) = first_incarnation(workload, 30);
     for operation in 1..=operations {
         let mut known = known.clone();
         let running = disk.restart();
@@ -238,11 +252,12 @@ fn crash_in_recovery(incarnation: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_an_operation_fails() {
-    FIRST_INCARNATIONS.into_iter().for_each(fail_at_every_operation);
+    WORKLOADS.into_iter().for_each(fail_at_every_operation);
 }
 
-fn fail_at_every_operation(incarnation: u64) {
-    let (disk, known, operations) = first_incarnation(incarnation, 60);
+fn fail_at_every_operation(workload: Workload) {
+    let incarnation = workload.0;
+    let (disk, known, operations) = first_incarnation(workload, 60);
     for operation in 1..=operations {
         let mut known = known.clone();
         let running = disk.restart();
@@ -275,7 +290,7 @@ fn after_an_error_the_log_stays_closed() {
         let disk = MemoryDisk::new();
         let (mut log, _) = common::open(&disk).unwrap();
         let mut dice = Dice(7);
-        let mut known = Knowledge::default();
+        let mut known = Knowledge::new(OPTIONS);
         append(&mut log, &mut known, 1, &mut dice).unwrap();
         disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + nth), ..FaultPlan::default() });
         let error = log.flush().unwrap_err();
@@ -300,7 +315,7 @@ fn a_full_disk_loses_nothing_and_works_again_with_space() {
         let disk = MemoryDisk::new();
         let capacity_bytes = Some(capacity_kib << 10);
         disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
-        let mut known = Knowledge::default();
+        let mut known = Knowledge::new(OPTIONS);
         match run(&disk, &mut known, 1, 80) {
             Ok(()) => {}
             Err(Failure::Log(LogError::Disk(error)) | Failure::Checkpoint(CheckpointError::Disk(error))) => {

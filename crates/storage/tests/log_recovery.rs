@@ -209,7 +209,7 @@ fn inspection_lists_every_frame_and_changes_nothing() {
 #[test]
 fn a_full_flush_has_less_than_one_percent_of_framing() {
     let disk = MemoryDisk::new();
-    let options = bezant_storage::log::LogOptions::default();
+    let options = bezant_storage::log::LogOptions::fixed(32 << 20);
     let (mut log, _) =
         bezant_storage::log::Log::open(std::sync::Arc::new(disk), options, LogIndex(0)).unwrap();
     log.append(&entry(1, 1 << 20)).unwrap();

@@ -1,9 +1,11 @@
 //! Golden scripts: what is written to a log, what happens to its disk, and what the next opening finds or
-//! refuses. Segments have 64 KiB: a block for the header, 14 for frames, one for the seal.
+//! refuses. Segments have 64 KiB: a block for the header, 14 for frames, one for the seal; or they grow to
+//! that size.
 //!
 //! | command | what it does |
 //! |---|---|
 //! | `open checkpoint=0` | opens the log, reads all entries, and compares them with what was appended |
+//! | `open first=16384` | the same, and the first segment of a log has that size |
 //! | `append 100 9000 term=1` | stages entries with payloads of these sizes |
 //! | `flush` · `mark` · `prepare` | makes them durable; records that they are acknowledged; makes the next file |
 //! | `note 3` | entries up to 3 are committed |
@@ -26,13 +28,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bezant_consensus::LogEntry;
 use bezant_storage::disk::Disk;
-use bezant_storage::log::{Log, LogError, inspect, inspect_frames, repair};
+use bezant_storage::log::{Log, LogError, LogOptions, inspect, inspect_frames, repair};
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{LogIndex, Term};
-use common::{BLOCK, blank, entry, open_at};
+use common::{BLOCK, OPTIONS, blank, entry};
 use goldenscript::{Command, Context};
 
 #[derive(Default)]
@@ -100,10 +103,12 @@ impl Runner {
         names.into_iter().map(|name| (name.clone(), self.disk.content(&name).unwrap())).collect()
     }
 
-    fn open(&mut self, checkpoint: u64) -> String {
+    fn open(&mut self, checkpoint: u64, segment_size_first: u64) -> String {
         self.log = None;
         let before = self.contents();
-        let (log, mut recovered) = match open_at(&self.disk, checkpoint) {
+        let options = LogOptions { segment_size_first, ..OPTIONS };
+        let opened = Log::open(Arc::new(self.disk.clone()), options, LogIndex(checkpoint));
+        let (log, mut recovered) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.refuse(error, checkpoint, &before),
         };
@@ -281,7 +286,10 @@ impl goldenscript::Runner for Runner {
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
         let arguments = &Arguments::new(command);
         match &*command.name {
-            "open" => return Ok(self.open(arguments.key("checkpoint", 0)?)),
+            "open" => {
+                let first_size = arguments.key("first", OPTIONS.segment_size)?;
+                return Ok(self.open(arguments.key("checkpoint", 0)?, first_size));
+            }
             "power_fails" => self.plan(arguments, |plan, at| plan.crash_at = Some(at))?,
             "fails" => self.plan(arguments, |plan, at| plan.fail_at = Some(at))?,
             "capacity" => {

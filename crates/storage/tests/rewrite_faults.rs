@@ -19,6 +19,9 @@ use common::{BLOCK, entries};
 
 /// Segments of 16 blocks, and of the smallest possible size.
 const SEGMENTS: [u64; 2] = [16 * BLOCK as u64, 5 * BLOCK as u64];
+/// Sizes of the first and of the largest segments of a log whose segments grow.
+const FIRST_SIZE: u64 = 4 * BLOCK as u64;
+const LARGEST: u64 = 64 * BLOCK as u64;
 /// Terms of the entries before a change, and of those after it.
 const TERM: Term = Term(1);
 const LATER_TERM: Term = Term(9);
@@ -47,6 +50,8 @@ enum Step {
 struct Case {
     name: &'static str,
     segment_size: u64,
+    /// Bytes of the first segment; `segment_size` when this is greater.
+    first_size: u64,
     /// Sizes of the entries of each flush; an entry of size 0 is an engine entry.
     flushed: &'static [&'static [usize]],
     /// Index of the checkpoint of this replica; 0 when there is none.
@@ -60,6 +65,7 @@ const fn case(name: &'static str, flushed: &'static [&'static [usize]], steps: &
     Case {
         name,
         segment_size: SEGMENTS[0],
+        first_size: u64::MAX,
         flushed,
         checkpoint: 0,
         is_marked: false,
@@ -72,7 +78,12 @@ const SMALL: &[&[usize]] = &[&[0, 7000], &[8128], &[0, 0, 8000], &[1], &[8128, 8
 const LONG: &[&[usize]] = &[&[0, 100], &[20_000, 0, 20_000], &[20_000], &[20_000, 448, 0], &[20_000, 20_000]];
 const FLUSH: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
 
-const TRUNCATIONS: [Case; 20] = [
+/// A case whose segments grow.
+const fn growing(name: &'static str, flushed: &'static [&'static [usize]], steps: &'static [Step]) -> Case {
+    Case { segment_size: LARGEST, first_size: FIRST_SIZE, ..case(name, flushed, steps) }
+}
+
+const TRUNCATIONS: [Case; 24] = [
     case("only the first engine entry stays", FLUSH, &[Step::Truncate(1)]),
     case("in a flush, after a command", FLUSH, &[Step::Truncate(2)]),
     case("in a flush, after an engine entry", FLUSH, &[Step::Truncate(3)]),
@@ -105,11 +116,23 @@ const TRUNCATIONS: [Case; 20] = [
         is_marked: true,
         ..case("two truncations", LONG, &[Step::Truncate(7), Step::Stage(&[0, 20_000]), Step::Truncate(4)])
     },
+    growing("segments that grow", SMALL, &[Step::Truncate(2)]),
+    growing("segments that grow, all", LONG, &[Step::Truncate(0)]),
+    growing(
+        "the first segment is empty, and too small for the next entry",
+        SMALL,
+        &[Step::Truncate(0), Step::Stage(&[0, 20_000]), Step::Truncate(2)],
+    ),
+    growing(
+        "the last segment is empty, and too small for the next entry",
+        &[&[0], &[0], &[0, 0], &[0]],
+        &[Step::Truncate(2), Step::Stage(&[70_000, 0]), Step::Truncate(4)],
+    ),
 ];
 
 const RESET: &[Step] = &[Step::Plan, Step::Checkpoint, Step::Reset];
 
-const RESETS: [Case; 12] = [
+const RESETS: [Case; 14] = [
     case("an empty log", &[], RESET),
     case("a shorter log", FLUSH, RESET),
     case("a longer log", LONG, RESET),
@@ -149,6 +172,12 @@ const RESETS: [Case; 12] = [
         LONG,
         &[Step::Plan, Step::Truncate(4), Step::Stage(&[0, 20_000]), Step::Checkpoint, Step::Reset],
     ),
+    growing("a log whose segments grow", LONG, RESET),
+    growing(
+        "an empty segment is replaced between plan and reset",
+        &[],
+        &[Step::Plan, Step::Stage(&[20_000, 20_000]), Step::Checkpoint, Step::Reset],
+    ),
 ];
 
 fn entry(index: u64, size: usize) -> LogEntry {
@@ -173,7 +202,8 @@ struct Allowed {
 
 impl Case {
     fn options(&self) -> LogOptions {
-        LogOptions { segment_size: self.segment_size, reserve_size: 0 }
+        let segment_size_first = self.first_size.min(self.segment_size);
+        LogOptions { segment_size_first, ..LogOptions::fixed(self.segment_size) }
     }
 
     fn open(&self, disk: &MemoryDisk, checkpoint: u64) -> Result<(Log, Recovered), LogError> {

@@ -16,7 +16,7 @@ use super::damage::{self, Image};
 pub(super) const TARGET: Target =
     Target { name: "log", about: "recovery of a damaged write-ahead log", seeds: damage::seeds, run };
 
-const OPTIONS: LogOptions = LogOptions { segment_size: 8 * 4096, reserve_size: 0 };
+const OPTIONS: LogOptions = LogOptions::fixed(8 * 4096);
 /// Sizes of the payloads: empty, small, across several sectors, across several blocks.
 const SIZES: [usize; 16] = [0, 1, 700, 64, 9000, 3, 4032, 4096, 100, 12_000, 5, 600, 600, 600, 8000, 7];
 

@@ -81,6 +81,34 @@ fn is_impossible(error: &io::Error) -> bool {
         || error.kind() == ErrorKind::Unsupported
 }
 
+/// What keeps other processes out of a data folder and the folders in it, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The data folder; its descriptor is locked.
+    folder: Arc<File>,
+    /// Files of the log that this process has locked.
+    claims: Claims,
+    /// The locked `lock` file; `None` in a folder without one that is open for reading only.
+    _lock: Option<File>,
+}
+
+impl Held {
+    pub(crate) fn new(folder: &Arc<File>, lock: Option<File>) -> Arc<Self> {
+        Arc::new(Self { folder: Arc::clone(folder), claims: Claims::default(), _lock: lock })
+    }
+
+    /// Locks an opened file of the log: see [`Claims`].
+    pub(crate) fn claim(
+        &self,
+        name: &str,
+        file: &File,
+        writes: bool,
+        is_read_only: bool,
+    ) -> Result<Option<Arc<Claim>>, DiskError> {
+        self.claims.claim(&self.folder, name, file, writes, is_read_only)
+    }
+}
+
 /// A locked file; dropping this releases the lock.
 #[derive(Debug)]
 pub(crate) struct Claim {
@@ -90,14 +118,14 @@ pub(crate) struct Claim {
 /// Files of the log that this process has locked, by device and inode: the process may open each of them
 /// several times.
 #[derive(Debug, Default)]
-pub(crate) struct Claims {
+struct Claims {
     held: Mutex<BTreeMap<(u64, u64), Weak<Claim>>>,
 }
 
 impl Claims {
     /// Locks an opened file of the log: exclusively when it is opened for writing, shared when the whole
     /// folder is only read. `None` for other files, and for a file that a writing process opens for reading.
-    pub(crate) fn claim(
+    fn claim(
         &self,
         folder: &File,
         name: &str,

@@ -7,7 +7,8 @@
 //! Two processes that write the same log would destroy it. So the folder itself is locked while it is open,
 //! and so is every file of the log that is open for writing ([`claim`](super::claim)). Files are found
 //! through the folder's descriptor: a folder that replaces this one is never written to, and
-//! [`check_place`](Disk::check_place) reports the replacement.
+//! [`check_place`](Disk::check_place) reports the replacement. The folders in it ([`Disk::folder`]) belong to
+//! the same process by the same lock.
 //!
 //! It never retries a failed operation, and never starts a thread.
 
@@ -19,14 +20,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bezant_storage::AlignedBuffer;
-use bezant_storage::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
+use bezant_storage::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode, is_folder_name};
 use rustix::fs::{
-    Advice, AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat, openat, renameat,
-    renameat_with, statat, unlinkat,
+    Advice, AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat, mkdirat, openat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use crate::process::claim::{Claim, Claims, LOCK_NAME, hold_folder};
+use crate::process::claim::{Claim, Held, LOCK_NAME, hold_folder};
 use crate::process::os_error::{failure, is_full, refused};
 
 const PROBE_NAME: &str = "probe.tmp";
@@ -40,11 +41,8 @@ pub struct FileDisk {
     folder: Arc<File>,
     is_direct: bool,
     is_read_only: bool,
-    /// Files of the log that this process has locked.
-    claims: Claims,
-    /// Holds the lock until it is dropped; `None` in a folder without a lock file that is open for reading
-    /// only.
-    _lock: Option<File>,
+    /// The locks; the folders in this one share them.
+    held: Arc<Held>,
 }
 
 impl FileDisk {
@@ -66,7 +64,8 @@ impl FileDisk {
         let lock = hold_folder(&folder, &name, true)?;
         let is_direct = probe_direct(&folder).map_err(|error| failure("write to", &name, &error))?;
         let folder = Arc::new(folder);
-        Ok(Self { path, folder, is_direct, is_read_only: false, claims: Claims::default(), _lock: lock })
+        let held = Held::new(&folder, lock);
+        Ok(Self { path, folder, is_direct, is_read_only: false, held })
     }
 
     /// Opens a folder for reading only: nothing in it is made or changed, and every write is refused. Other
@@ -77,14 +76,8 @@ impl FileDisk {
         let folder = File::open(&path).map_err(|error| failure("open", &name, &error))?;
         let lock = hold_folder(&folder, &name, false)?;
         let folder = Arc::new(folder);
-        Ok(Self {
-            path,
-            folder,
-            is_direct: false,
-            is_read_only: true,
-            claims: Claims::default(),
-            _lock: lock,
-        })
+        let held = Held::new(&folder, lock);
+        Ok(Self { path, folder, is_direct: false, is_read_only: true, held })
     }
 
     /// True when reads and writes can bypass the page cache; otherwise they are slower.
@@ -163,7 +156,8 @@ impl Disk for FileDisk {
         let flags = flags(mode, self.is_direct);
         let opened = openat(&self.folder, name, flags, Mode::from_raw_mode(FILE_MODE));
         let file = File::from(opened.map_err(refused("open", name))?);
-        let claim = self.claims.claim(&self.folder, name, &file, mode != OpenMode::Read, self.is_read_only);
+        let (writes, held) = (mode != OpenMode::Read, &self.held);
+        let claim = held.claim(name, &file, writes, self.is_read_only);
         let claim = claim.map_err(|error| self.name_folder(error))?;
         Ok(Arc::new(RealFile {
             name: name.to_owned(),
@@ -174,16 +168,8 @@ impl Disk for FileDisk {
     }
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.folder).map_err(refused("list", "."))? {
-            let entry = entry.map_err(refused("list", "."))?;
-            // Names that are not UTF-8 are not files of a node; neither are folders.
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if name != LOCK_NAME && self.is_file(name, entry.file_type())? {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort_unstable();
+        let mut names = self.names(FileType::RegularFile)?;
+        names.retain(|name| name != LOCK_NAME);
         Ok(names)
     }
 
@@ -210,6 +196,53 @@ impl Disk for FileDisk {
         self.folder.sync_all().map_err(|error| failure("sync", ".", &error))
     }
 
+    fn folder(&self, name: &str) -> Result<Arc<dyn Disk>, DiskError> {
+        assert!(is_folder_name(name), "a folder's name is one plain name");
+        if !self.is_read_only {
+            match mkdirat(&self.folder, name, Mode::from_raw_mode(FOLDER_MODE)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(refused("create", name)(error)),
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(&self.folder, name, flags, Mode::empty());
+        let folder = File::from(opened.map_err(refused("open", name))?);
+        if !self.is_read_only {
+            // Also for a folder that exists: a process that was killed may have made it without a sync.
+            folder.sync_all().map_err(|error| failure("sync", name, &error))?;
+            self.sync_folder()?;
+        }
+        let (path, folder, held) = (self.path.join(name), Arc::new(folder), Arc::clone(&self.held));
+        Ok(Arc::new(Self { path, folder, is_direct: self.is_direct, is_read_only: self.is_read_only, held }))
+    }
+
+    fn folders(&self) -> Result<Vec<String>, DiskError> {
+        self.names(FileType::Directory)
+    }
+
+    fn move_into(&self, file: &str, folder: &str) -> Result<(), DiskError> {
+        self.check_writable("move", file)?;
+        let to = format!("{folder}/{file}");
+        match renameat_with(&self.folder, file, &self.folder, &to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            moved => return moved.map_err(refused("move", file)),
+        }
+        // This file system cannot refuse to replace a file. The folder is locked, so no other process makes
+        // one in between.
+        match statat(&self.folder, &to, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(refused("move", file)(Errno::EXIST)),
+            Err(Errno::NOENT) => {
+                renameat(&self.folder, file, &self.folder, &to).map_err(refused("move", file))
+            }
+            Err(error) => Err(refused("move", file)(error)),
+        }
+    }
+
+    fn remove_folder(&self, name: &str) -> Result<(), DiskError> {
+        self.check_writable("remove", name)?;
+        unlinkat(&self.folder, name, AtFlags::REMOVEDIR).map_err(refused("remove", name))
+    }
+
     fn available_bytes(&self) -> Result<u64, DiskError> {
         Self::available_bytes(self)
     }
@@ -227,14 +260,28 @@ impl Disk for FileDisk {
 }
 
 impl FileDisk {
+    /// The names of all entries of that type, sorted. Names that are not UTF-8 are not of a node.
+    fn names(&self, kind: FileType) -> Result<Vec<String>, DiskError> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.folder).map_err(refused("list", "."))? {
+            let entry = entry.map_err(refused("list", "."))?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name != "." && name != ".." && self.kind_of(name, entry.file_type())? == kind {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Reads the type of a file from the file itself when the folder's list does not have it.
-    fn is_file(&self, name: &str, listed: FileType) -> Result<bool, DiskError> {
+    fn kind_of(&self, name: &str, listed: FileType) -> Result<FileType, DiskError> {
         if listed != FileType::Unknown {
-            return Ok(listed == FileType::RegularFile);
+            return Ok(listed);
         }
         let found =
             statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("inspect", name))?;
-        Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+        Ok(FileType::from_raw_mode(found.st_mode))
     }
 
     /// Names the folder in the error for a locked file of the log: the folder is what an operator can act on.
@@ -486,7 +533,7 @@ mod tests {
             let mut disk = FileDisk::open(folder.path()).unwrap();
             disk.is_direct &= is_direct;
             let disk: Arc<dyn Disk> = Arc::new(disk);
-            let options = LogOptions { segment_size: 256 << 10, reserve_size: 0 };
+            let options = LogOptions::fixed(256 << 10);
             let (mut log, _) = Log::open(Arc::clone(&disk), options, LogIndex(0)).unwrap();
             let entry = |index| LogEntry {
                 kind: bezant_consensus::EntryKind::Command,

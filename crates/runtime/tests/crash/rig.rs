@@ -18,7 +18,7 @@ use bezant_types::{Nanos, NodeId};
 use bytes::Bytes;
 
 /// Small, so that a short workload fills segments and cuts checkpoints.
-const LOG: LogOptions = LogOptions { segment_size: 64 << 10, reserve_size: 0 };
+const LOG: LogOptions = LogOptions::fixed(64 << 10);
 const CHECKPOINT_INTERVAL_BYTES: usize = 24 << 10;
 
 /// Why a run ended.

@@ -23,7 +23,7 @@ use crate::bug::{Bug, FlawedEngine, FlawedLedger};
 use crate::faults::kind;
 
 /// Small segments, so that a short run fills several and cuts checkpoints.
-const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
+const LOG: LogOptions = LogOptions::fixed(128 << 10);
 
 /// With less space on its disk than this, four segments, a node takes no more commands of its clients.
 const SPACE_RESERVE: u64 = 512 << 10;

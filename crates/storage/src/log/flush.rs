@@ -2,12 +2,12 @@
 
 use bezant_types::{LogIndex, Term};
 
+use super::Log;
 use super::error::LogError;
 use super::frame::{FRAME_HEADER_SIZE, FrameHeader, FrameKind};
 use super::prepare::begin_segment;
 use super::segment::SegmentHeader;
 use super::staging::Stamp;
-use super::{Log, padded_frame_size};
 use crate::aligned::AlignedBuffer;
 use crate::disk::BLOCK_SIZE;
 
@@ -38,11 +38,16 @@ impl Log {
             self.stats.written_bytes += bytes.len() as u64;
             self.stats.syncs += 1;
             if piece.offset == 0 {
-                self.check_next(&piece.segment);
+                let replaces = self.check_next(&piece.segment);
                 let file = begin_segment(&*self.disk, &self.preparer, &piece.segment, bytes)?;
-                self.seal(&piece.segment)?;
+                if replaces {
+                    self.segments.pop();
+                } else {
+                    self.seal(&piece.segment)?;
+                }
                 self.file = file;
                 self.segments.push(piece.segment);
+                self.preparer.set_next_size(self.staging.next_size());
                 self.stats.segments += 1;
             } else {
                 // The first of two pieces is durable before the second is begun: a segment proves that all
@@ -68,24 +73,27 @@ impl Log {
         Ok(())
     }
 
-    /// False when another mark would take the space of the next entry, in a segment that holds no entry yet:
-    /// that entry would begin a second segment with the same first index, and so with the same name.
+    /// False when marks alone fill the segment. A mark must not begin a segment while the last one holds no
+    /// entry.
     pub(super) fn has_space_for_mark(&self) -> bool {
         let holds_entry = self.segments.last().is_some_and(|last| last.first_index <= self.last_index);
-        let taken = BLOCK_SIZE as u64 + padded_frame_size(self.payload_size_max);
-        holds_entry || self.staging.remaining() >= taken
+        holds_entry || self.staging.remaining() >= BLOCK_SIZE as u64
     }
 
-    /// The next segment follows the last one; its name is not that of another. An opening finds a chain that
-    /// is broken: see `chain`.
-    fn check_next(&self, next: &SegmentHeader) {
-        let Some(last) = self.segments.last() else { return };
-        assert!(
-            next.first_index > last.first_index,
-            "every segment holds an entry before the next one begins"
-        );
-        assert!(next.previous_sequence == last.sequence, "a segment names the one before it");
+    /// The next segment follows the last one, or takes its place if that one holds no entry: then it has the
+    /// same name, and this returns true. An opening finds a chain that is broken: see `chain`.
+    fn check_next(&self, next: &SegmentHeader) -> bool {
+        let Some(last) = self.segments.last() else { return false };
         assert!(next.sequence > last.sequence, "segments are numbered in their order");
+        let replaces = next.first_index == last.first_index;
+        if replaces {
+            assert!(self.durable_index < last.first_index, "a segment that holds an entry is not replaced");
+            assert!(next.previous_sequence == last.previous_sequence, "it follows what the other followed");
+        } else {
+            assert!(next.first_index > last.first_index, "a segment begins with a later entry");
+            assert!(next.previous_sequence == last.sequence, "a segment names the one before it");
+        }
+        replaces
     }
 
     /// Seals the current segment: its last block records that `next` follows.

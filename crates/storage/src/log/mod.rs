@@ -24,7 +24,7 @@
 //! | rule | before it is written | after it was read |
 //! |---|---|---|
 //! | indexes have no gaps, terms never decrease | `append` | `walk`: `LogError::Damaged` |
-//! | a segment follows the one before it, under a name of its own | `flush` | `chain`: `LogError::Missing` |
+//! | a segment follows the one before it; only one without an entry is replaced | `flush` | `chain`: `LogError::Missing` |
 //! | acknowledged ≤ durable ≤ last, recorded as committed ≤ committed ≤ last | every flush, truncation and reset | every opening |
 //! | nothing that is acknowledged is cut | `tail::cut` | `tail::find`: `LogError::Damaged` |
 //! | nothing that is committed is truncated or reset | `truncate`, `plan_reset` | `reset` |
@@ -73,11 +73,15 @@ pub fn has_segments(disk: &dyn Disk) -> Result<bool, LogError> {
     Ok(disk.list()?.iter().any(|name| name.starts_with("log-") && name.contains(".bzl")))
 }
 
-/// Sizes that the log uses.
+/// Sizes that the log uses. Sizes of segments are multiples of [`BLOCK_SIZE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Bytes of a new segment: a multiple of [`BLOCK_SIZE`], at least five blocks.
+    /// Bytes of the largest segments, at least five blocks. The largest entry must fit into one.
     pub segment_size: u64,
+    /// Bytes of the first segment of a log, and of the first after a reset; at least four blocks, at most
+    /// `segment_size`. Each further segment has four times the size of the segment that was full, until the
+    /// largest size is reached. So the log of a group without traffic stays small.
+    pub segment_size_first: u64,
     /// Bytes that must stay free on the disk after a new segment was made: space for the checkpoint after
     /// which segments can be removed.
     pub reserve_size: u64,
@@ -85,7 +89,25 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_size: 32 << 20, reserve_size: 64 << 20 }
+        Self { segment_size: 32 << 20, segment_size_first: 256 << 10, reserve_size: 64 << 20 }
+    }
+}
+
+impl LogOptions {
+    /// All segments have one size, and no space is reserved.
+    pub const fn fixed(segment_size: u64) -> Self {
+        Self { segment_size, segment_size_first: segment_size, reserve_size: 0 }
+    }
+
+    /// # Panics
+    /// When a rule of these options is broken.
+    fn check(&self) {
+        for size in [self.segment_size, self.segment_size_first] {
+            assert!(size.is_multiple_of(BLOCK_SIZE as u64), "segments are whole blocks");
+        }
+        assert!(self.segment_size >= 5 * BLOCK_SIZE as u64, "a segment holds at least an entry and a mark");
+        assert!(self.segment_size_first >= 4 * BLOCK_SIZE as u64, "the first segment holds two blocks");
+        assert!(self.segment_size_first <= self.segment_size, "the first segment is not the largest");
     }
 }
 
@@ -142,7 +164,7 @@ pub struct Log {
     /// The acknowledged index that the mark in the unfinished flush records; `None` when it has no mark.
     flushing_mark: Option<LogIndex>,
     preparer: Preparer,
-    segment_size: u64,
+    options: LogOptions,
     payload_size_max: usize,
     last_index: LogIndex,
     last_term: Term,
@@ -173,19 +195,15 @@ impl Log {
         options: LogOptions,
         checkpoint: LogIndex,
     ) -> Result<(Self, Recovered), LogError> {
-        assert!(options.segment_size.is_multiple_of(BLOCK_SIZE as u64), "segments are whole blocks");
-        assert!(
-            options.segment_size >= 5 * BLOCK_SIZE as u64,
-            "a segment holds at least an entry and a mark"
-        );
-        let preparer = Preparer::new(Arc::clone(&disk), options.segment_size, options.reserve_size);
+        options.check();
+        let preparer = Preparer::new(Arc::clone(&disk), options.reserve_size);
         // A killed process may have created, renamed or removed files without a sync of the folder; the steps
         // below need durable names.
         disk.sync_folder()?;
         let mut rewrite = Rewrite::load(&*disk)?;
         if let Some(reset) = rewrite.and_then(Rewrite::reset).filter(|reset| reset.index == checkpoint) {
             rewrite::remove_all(&*disk)?;
-            create_first(&*disk, &preparer, options.segment_size, reset.index, reset.term)?;
+            create_first(&*disk, &preparer, options.segment_size_first, reset.index, reset.term)?;
             rewrite::clear(&*disk)?;
             rewrite = None;
         }
@@ -196,7 +214,7 @@ impl Log {
         let Some(last) = chain.needed.last().copied() else {
             // If a reset is recorded, its checkpoint does not exist: the reset is void.
             rewrite::clear(&*disk)?;
-            return Self::create(disk, preparer, options.segment_size);
+            return Self::create(disk, preparer, options);
         };
         let file = disk.open(&last.name(), OpenMode::WriteDirect)?;
         let mut walk = Walk::new(Arc::clone(&file), last);
@@ -225,7 +243,7 @@ impl Log {
             flushing_mark: None,
             segments: chain.needed,
             preparer,
-            segment_size: options.segment_size,
+            options,
             payload_size_max: payload_size_max(options.segment_size),
             last_index: tail.last_index,
             last_term: tail.last_term,
@@ -240,6 +258,7 @@ impl Log {
             stats: LogStats::default(),
         };
         log.staging.committed = log.committed;
+        log.preparer.set_next_size(log.staging.next_size());
         log.check_indexes();
         Ok((log, recovered))
     }
@@ -248,10 +267,10 @@ impl Log {
     fn create(
         disk: Arc<dyn Disk>,
         preparer: Preparer,
-        segment_size: u64,
+        options: LogOptions,
     ) -> Result<(Self, Recovered), LogError> {
         let zero = LogIndex(0);
-        let (header, file) = create_first(&*disk, &preparer, segment_size, zero, Term(0))?;
+        let (header, file) = create_first(&*disk, &preparer, options.segment_size_first, zero, Term(0))?;
         let recovered = Recovered {
             entries: Replay::new(Arc::clone(&disk), &[], zero, zero),
             first_index: LogIndex(1),
@@ -263,14 +282,14 @@ impl Log {
         let log = Self {
             disk,
             file,
-            staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
+            staging: Staging::new(header, BLOCK_SIZE as u64, options.segment_size),
             flushing: None,
             flushing_committed: None,
             flushing_mark: None,
             segments: vec![header],
             preparer,
-            segment_size,
-            payload_size_max: payload_size_max(segment_size),
+            options,
+            payload_size_max: payload_size_max(options.segment_size),
             last_index: zero,
             last_term: Term(0),
             durable_index: zero,
@@ -283,6 +302,7 @@ impl Log {
             failed: None,
             stats: LogStats::default(),
         };
+        log.preparer.set_next_size(log.staging.next_size());
         Ok((log, recovered))
     }
 
@@ -388,8 +408,8 @@ impl Log {
 
     /// Writes a mark: everything appended so far is acknowledged. Then later damage of the last flush cannot
     /// pass for a torn write. Called when the log is idle and at a clean stop. Does nothing when the disk
-    /// records that already, or when marks alone fill a segment: the next entry needs the rest of it. If there is no space for the mark, the next call of this or of
-    /// [`flush`](Self::flush) writes it.
+    /// records that already, or when marks alone fill the segment: then the next entry records it. If there
+    /// is no space for the mark, the next call of this or of [`flush`](Self::flush) writes it.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
         let is_due = self.marked_index < self.durable_index || self.needs_note();
@@ -427,7 +447,8 @@ impl Log {
         }
         let last = self.segments.last().copied().expect("invariant: one segment is left");
         self.file = self.disk.open(&last.name(), OpenMode::WriteDirect)?;
-        self.staging = Staging::new(last, end.offset, self.segment_size);
+        self.staging = Staging::new(last, end.offset, self.options.segment_size);
+        self.preparer.set_next_size(self.staging.next_size());
         self.last_index = after;
         self.last_term = end.last_term;
         self.durable_index = after;
@@ -479,10 +500,12 @@ impl Log {
 
     fn try_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         rewrite::remove_all(&*self.disk)?;
-        let (header, file) = create_first(&*self.disk, &self.preparer, self.segment_size, index, term)?;
+        let first_size = self.options.segment_size_first;
+        let (header, file) = create_first(&*self.disk, &self.preparer, first_size, index, term)?;
         rewrite::clear(&*self.disk)?;
         self.file = file;
-        self.staging = Staging::new(header, BLOCK_SIZE as u64, self.segment_size);
+        self.staging = Staging::new(header, BLOCK_SIZE as u64, self.options.segment_size);
+        self.preparer.set_next_size(self.staging.next_size());
         self.segments = vec![header];
         self.last_index = index;
         self.last_term = term;
@@ -555,7 +578,7 @@ fn padded_frame_size(payload_size: usize) -> u64 {
     (FRAME_HEADER_SIZE + payload_size.next_multiple_of(FRAME_HEADER_SIZE)) as u64
 }
 
-/// Maximal bytes of a payload: it fits, with a mark before it, into one segment.
+/// Maximal bytes of a payload: it fits, with a mark before it, into one segment of the largest size.
 fn payload_size_max(segment_size: u64) -> usize {
     let taken = 3 * BLOCK_SIZE + FRAME_HEADER_SIZE;
     walk::in_memory(segment_size).saturating_sub(taken).min(limits::ENTRY_SIZE_MAX)

@@ -6,6 +6,7 @@
 //! that was only reserved, because the file system then writes data alone. The thread that prepares need not
 //! be the thread that writes the log.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bezant_types::{LogIndex, Term};
@@ -23,9 +24,17 @@ const ZEROS_SIZE: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Preparer {
     disk: Arc<dyn Disk>,
-    segment_size: u64,
     reserve_size: u64,
-    prepared: Arc<Mutex<Option<Arc<dyn DiskFile>>>>,
+    /// Bytes of the next segment, as the log expects it now.
+    next_size: Arc<AtomicU64>,
+    prepared: Arc<Mutex<Option<Prepared>>>,
+}
+
+/// A file of zeros for a segment of this size.
+#[derive(Debug)]
+struct Prepared {
+    size: u64,
+    file: Arc<dyn DiskFile>,
 }
 
 /// A file for the next segment, until it is renamed. Meanwhile no other file can be prepared, because it
@@ -33,41 +42,61 @@ pub struct Preparer {
 #[derive(Debug)]
 pub(super) struct Taken<'preparer> {
     pub(super) file: Arc<dyn DiskFile>,
-    _prepared: MutexGuard<'preparer, Option<Arc<dyn DiskFile>>>,
+    _prepared: MutexGuard<'preparer, Option<Prepared>>,
 }
 
 impl Preparer {
-    pub(super) fn new(disk: Arc<dyn Disk>, segment_size: u64, reserve_size: u64) -> Self {
-        Self { disk, segment_size, reserve_size, prepared: Arc::default() }
+    /// The size of the first file to prepare is set by [`set_next_size`](Self::set_next_size).
+    pub(super) fn new(disk: Arc<dyn Disk>, reserve_size: u64) -> Self {
+        Self { disk, reserve_size, next_size: Arc::default(), prepared: Arc::default() }
+    }
+
+    /// From now on, files of `size` bytes are prepared.
+    pub(super) fn set_next_size(&self, size: u64) {
+        self.next_size.store(size, Ordering::Relaxed);
     }
 
     /// Prepares a file for the next segment unless there is one; returns when it is durable. After an error
     /// the log stays open, and tries again itself when it needs the file.
     pub fn prepare(&self) -> Result<(), DiskError> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if prepared.is_none() {
-            *prepared = Some(self.create()?);
-        }
+        let size = self.next_size.load(Ordering::Relaxed);
+        let file = self.create_unless(prepared.take(), size)?;
+        *prepared = Some(Prepared { size, file });
         Ok(())
     }
 
-    /// The prepared file; the caller holds it until it is renamed. Waits for a file that is being prepared,
-    /// and prepares one if there is none.
-    pub(super) fn take(&self) -> Result<Taken<'_>, DiskError> {
+    /// A file of `size` bytes; the caller holds it until it is renamed. Waits for a file that is being
+    /// prepared, and prepares one if that one does not exist or has another size.
+    pub(super) fn take(&self, size: u64) -> Result<Taken<'_>, DiskError> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match prepared.take() {
-            Some(file) => file,
-            None => self.create()?,
-        };
+        let file = self.create_unless(prepared.take(), size)?;
         Ok(Taken { file, _prepared: prepared })
     }
 
-    /// True when a file is ready or being prepared. Never waits for the lock, which is held while a whole
-    /// segment is filled with zeros.
+    /// The prepared file if it has `size` bytes; otherwise removes it and creates another.
+    fn create_unless(&self, prepared: Option<Prepared>, size: u64) -> Result<Arc<dyn DiskFile>, DiskError> {
+        match prepared {
+            Some(prepared) if prepared.size == size => Ok(prepared.file),
+            Some(other) => {
+                // Its space may be needed. An open file would keep it.
+                drop(other);
+                self.remove_old()?;
+                self.create(size)
+            }
+            None => self.create(size),
+        }
+    }
+
+    /// True when a file for the next segment is ready, or any is being prepared. Never waits for the lock,
+    /// which is held while a whole segment is filled with zeros.
     pub(super) fn is_prepared(&self) -> bool {
+        let next_size = self.next_size.load(Ordering::Relaxed);
+        let is_next =
+            |prepared: &Option<Prepared>| prepared.as_ref().is_some_and(|file| file.size == next_size);
         match self.prepared.try_lock() {
-            Ok(prepared) => prepared.is_some(),
-            Err(TryLockError::Poisoned(prepared)) => prepared.into_inner().is_some(),
+            Ok(prepared) => is_next(&prepared),
+            Err(TryLockError::Poisoned(prepared)) => is_next(&prepared.into_inner()),
             Err(TryLockError::WouldBlock) => true,
         }
     }
@@ -80,13 +109,13 @@ impl Preparer {
         }
     }
 
-    fn create(&self) -> Result<Arc<dyn DiskFile>, DiskError> {
-        if self.disk.available_bytes()? < self.segment_size.saturating_add(self.reserve_size) {
+    fn create(&self, size: u64) -> Result<Arc<dyn DiskFile>, DiskError> {
+        if self.disk.available_bytes()? < size.saturating_add(self.reserve_size) {
             return Err(DiskError::Full { file: PREPARED_NAME.to_owned() });
         }
         self.remove_old()?;
         let file = self.disk.open(PREPARED_NAME, OpenMode::CreateDirect)?;
-        let filled = self.fill(&*file);
+        let filled = fill(&*file, size);
         if filled.is_err() {
             // A partly filled file would only take space on a full disk. The first error is the one to
             // report.
@@ -94,25 +123,26 @@ impl Preparer {
         }
         filled.map(|()| file)
     }
+}
 
-    fn fill(&self, file: &dyn DiskFile) -> Result<(), DiskError> {
-        file.allocate(self.segment_size)?;
-        let zeros = AlignedBuffer::zeroed(in_memory(ZEROS_SIZE.min(self.segment_size)));
-        let mut offset = 0;
-        while offset < self.segment_size {
-            let size = ZEROS_SIZE.min(self.segment_size - offset);
-            file.write_at(offset, &zeros[..in_memory(size)])?;
-            offset += size;
-        }
-        file.sync()
+/// Allocates `size` bytes of zeros, durably.
+fn fill(file: &dyn DiskFile, size: u64) -> Result<(), DiskError> {
+    file.allocate(size)?;
+    let zeros = AlignedBuffer::zeroed(in_memory(ZEROS_SIZE.min(size)));
+    let mut offset = 0;
+    while offset < size {
+        let piece_size = ZEROS_SIZE.min(size - offset);
+        file.write_at(offset, &zeros[..in_memory(piece_size)])?;
+        offset += piece_size;
     }
+    file.sync()
 }
 
 /// Creates the first segment of a log whose entries follow entry `before`, which has `term`.
 pub(super) fn create_first(
     disk: &dyn Disk,
     preparer: &Preparer,
-    segment_size: u64,
+    size: u64,
     before: LogIndex,
     term: Term,
 ) -> Result<(SegmentHeader, Arc<dyn DiskFile>), LogError> {
@@ -120,7 +150,7 @@ pub(super) fn create_first(
         sequence: 1,
         first_index: before.next(),
         previous_term: term,
-        size: segment_size,
+        size,
         flush_number: 0,
         previous_sequence: 0,
     };
@@ -130,8 +160,8 @@ pub(super) fn create_first(
     Ok((header, file))
 }
 
-/// Creates a segment that begins with `bytes`: makes it durable, then renames it. On a full disk no segment
-/// is created.
+/// Creates a segment that begins with `bytes`: makes it durable, then renames it, over a segment of the same
+/// name if there is one. On a full disk no segment is created.
 pub(super) fn begin_segment(
     disk: &dyn Disk,
     preparer: &Preparer,
@@ -142,7 +172,7 @@ pub(super) fn begin_segment(
         DiskError::Full { .. } => LogError::NoSpace(error),
         other => LogError::Disk(other),
     };
-    let prepared = preparer.take().map_err(no_space)?;
+    let prepared = preparer.take(header.size).map_err(no_space)?;
     prepared.file.write_at(0, bytes).map_err(no_space)?;
     prepared.file.sync()?;
     disk.rename(PREPARED_NAME, &header.name())?;
@@ -157,11 +187,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::MemoryDisk;
+    use crate::{FaultPlan, MemoryDisk};
 
     #[test]
     fn is_prepared_does_not_wait_for_a_segment_under_way() {
-        let preparer = Preparer::new(Arc::new(MemoryDisk::new()), 64 << 10, 0);
+        let preparer = Preparer::new(Arc::new(MemoryDisk::new()), 0);
+        preparer.set_next_size(64 << 10);
         assert!(!preparer.is_prepared());
         // `prepare` holds the lock while it writes.
         let being_made = preparer.prepared.lock().unwrap();
@@ -177,8 +208,9 @@ mod tests {
     #[test]
     fn a_taken_file_is_not_replaced_before_it_is_renamed() {
         let disk = MemoryDisk::new();
-        let preparer = Preparer::new(Arc::new(disk.clone()), 64 << 10, 0);
-        let taken = preparer.take().unwrap();
+        let preparer = Preparer::new(Arc::new(disk.clone()), 0);
+        preparer.set_next_size(64 << 10);
+        let taken = preparer.take(64 << 10).unwrap();
         let (reply, answer) = mpsc::channel();
         let other = preparer.clone();
         std::thread::spawn(move || reply.send(other.prepare()));
@@ -188,5 +220,30 @@ mod tests {
         drop(taken);
         answer.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
         assert_eq!(disk.list().unwrap(), [PREPARED_NAME, "the segment"]);
+    }
+
+    #[test]
+    fn a_prepared_file_of_another_size_is_replaced() {
+        for (prepared, needed) in [(16 << 10, 64 << 10), (64 << 10, 16 << 10)] {
+            let disk = MemoryDisk::new();
+            let preparer = Preparer::new(Arc::new(disk.clone()), 0);
+            preparer.set_next_size(prepared);
+            preparer.prepare().unwrap();
+            assert!(preparer.is_prepared());
+            // The space of the prepared file is enough for neither file beside the other.
+            let capacity_bytes = Some(64 << 10);
+            disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
+            let taken = preparer.take(needed).unwrap();
+            assert_eq!(taken.file.size(), Ok(needed));
+            disk.rename(PREPARED_NAME, "the segment").unwrap();
+            drop(taken);
+            disk.set_faults(FaultPlan::default());
+            preparer.prepare().unwrap();
+            preparer.set_next_size(needed);
+            assert!(!preparer.is_prepared(), "the log expects another size now");
+            preparer.prepare().unwrap();
+            assert!(preparer.is_prepared());
+            assert_eq!(disk.content(PREPARED_NAME).unwrap().len() as u64, needed);
+        }
     }
 }

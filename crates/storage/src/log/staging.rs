@@ -1,7 +1,14 @@
 //! The frames for the next flush, in aligned memory, laid out as they will be in their segments.
 //!
 //! A flush begins at the start of a block and ends at the end of one, so it never writes a block that an
-//! earlier flush made durable. A frame that does not fit in the rest of its segment begins the next one.
+//! earlier flush made durable. A frame that does not fit in the rest of its segment begins the next one,
+//! which has four times the size of the segment that is full, up to the largest size. If the frame needs
+//! more, the segment has the size that it needs.
+//!
+//! A segment without an entry can be too small for the next entry. Then the next segment has the same first
+//! index, and so the same name, and takes its place. All that a segment without an entry can record is that
+//! the entries before it are acknowledged, and a committed index. The new segment begins with a block that
+//! records both.
 
 use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
@@ -10,8 +17,12 @@ use super::frame::{FRAME_HEADER_SIZE, FrameHeader, FrameKind};
 use super::padded_frame_size;
 use super::segment::SegmentHeader;
 use super::tail::{Close, close_block};
+use super::walk::BLOCK;
 use crate::aligned::AlignedBuffer;
 use crate::disk::BLOCK_SIZE;
+
+/// How many times as large the next segment is as the one that is full.
+const GROWTH: u64 = 4;
 
 /// A run of staged bytes that goes to one segment in one write.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +44,8 @@ pub(super) struct Staging {
     segment: SegmentHeader,
     /// Offset of the next frame in the segment; a multiple of the block size while nothing is staged.
     offset: u64,
-    segment_size: u64,
+    /// Bytes of the largest segments.
+    size_max: u64,
     /// The highest index that is known to be committed; the padding at the end of a flush records it.
     pub(super) committed: LogIndex,
 }
@@ -53,11 +65,11 @@ pub(super) struct Stamp {
 }
 
 impl Staging {
-    /// Starts at `offset` of `segment`; new segments get `segment_size` bytes.
-    pub(super) fn new(segment: SegmentHeader, offset: u64, segment_size: u64) -> Self {
+    /// Starts at `offset` of `segment`; new segments get at most `size_max` bytes.
+    pub(super) fn new(segment: SegmentHeader, offset: u64, size_max: u64) -> Self {
         assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a flush begins at a block");
         let (bytes, pieces, committed) = (AlignedBuffer::with_capacity(0), Vec::new(), LogIndex(0));
-        Self { bytes, pieces, segment, offset, segment_size, committed }
+        Self { bytes, pieces, segment, offset, size_max, committed }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -69,15 +81,25 @@ impl Staging {
         self.segment.frames_end() - self.offset
     }
 
+    /// Bytes of the next segment, unless a frame needs more.
+    pub(super) fn next_size(&self) -> u64 {
+        self.segment.size.saturating_mul(GROWTH).min(self.size_max)
+    }
+
     /// Adds a frame.
     pub(super) fn push(&mut self, stamp: Stamp, payload: &[u8]) {
-        let padded_size = payload.len().next_multiple_of(FRAME_HEADER_SIZE);
         let frame_size = padded_frame_size(payload.len());
         if frame_size > self.remaining() {
-            self.begin_segment(&stamp);
+            self.begin_segment(&stamp, frame_size);
         } else if self.pieces.is_empty() {
             self.pieces.push(Piece { start: 0, offset: self.offset, segment: self.segment });
         }
+        self.add(stamp, payload);
+    }
+
+    /// Adds a frame that fits in the segment.
+    fn add(&mut self, stamp: Stamp, payload: &[u8]) {
+        let padded_size = payload.len().next_multiple_of(FRAME_HEADER_SIZE);
         let header_at = self.bytes.len();
         self.bytes.extend_zeros(FRAME_HEADER_SIZE);
         self.bytes.extend(payload);
@@ -94,7 +116,7 @@ impl Staging {
             payload_checksum: checksum_seeded(stamp.index.0, &self.bytes[payload_at..]),
         };
         self.bytes[header_at..payload_at].copy_from_slice(&header.encode(self.offset));
-        self.offset += frame_size;
+        self.offset += padded_frame_size(payload.len());
         assert!(self.offset <= self.segment.frames_end(), "a frame ends before its segment does");
     }
 
@@ -122,19 +144,30 @@ impl Staging {
         &self.bytes[start..end]
     }
 
-    fn begin_segment(&mut self, stamp: &Stamp) {
+    /// Begins the segment for a frame of `frame_size` bytes.
+    fn begin_segment(&mut self, stamp: &Stamp, frame_size: u64) {
         self.close(stamp.flush_number, stamp.durable_index);
+        let replaced = (self.segment.first_index == stamp.next_index).then_some(self.segment);
+        // The header, the block that records what the replaced segment did, and the seal.
+        let other_blocks = if replaced.is_some() { 3 } else { 2 };
+        let needed = (frame_size + other_blocks * BLOCK).next_multiple_of(BLOCK);
+        assert!(needed <= self.size_max, "the largest entry fits into the largest segment");
         let sequence = self.segment.sequence.checked_add(1);
         self.segment = SegmentHeader {
             sequence: sequence.expect("invariant: 2^32 segments are more than a disk holds"),
             first_index: stamp.next_index,
             previous_term: stamp.previous_term,
-            size: self.segment_size,
+            size: self.next_size().max(needed),
             flush_number: stamp.flush_number,
-            previous_sequence: self.segment.sequence,
+            previous_sequence: replaced.map_or(self.segment.sequence, |segment| segment.previous_sequence),
         };
         self.pieces.push(Piece { start: self.bytes.len(), offset: 0, segment: self.segment });
         self.bytes.extend(&self.segment.encode());
-        self.offset = BLOCK_SIZE as u64;
+        self.offset = BLOCK;
+        if replaced.is_some() {
+            let before = LogIndex(stamp.next_index.0 - 1);
+            self.add(Stamp { kind: FrameKind::Mark, index: before, term: Term(0), ..*stamp }, &[]);
+            self.close(stamp.flush_number, stamp.durable_index);
+        }
     }
 }

@@ -2,14 +2,18 @@
 //! results.
 //!
 //! The disk keeps two states: the bytes and names that reads return, and those that survive every power
-//! failure. The latter are the bytes of a file as of its last sync, and the names as of the last sync of the
-//! folder. [`MemoryDisk::crash`] builds a disk as a power failure may leave it. Of the changes that were not
-//! synced, it keeps some: any of the sectors of 512 bytes, and any of the changes of names. After a failed
-//! sync, a power failure loses the data of that sync even if a later sync succeeds, as on real systems.
+//! failure. The latter are the bytes of a file as of its last sync, and the names as of the last sync of
+//! their folder. [`MemoryDisk::crash`] builds a disk as a power failure may leave it. Of the changes that
+//! were not synced, it keeps some: any of the sectors of 512 bytes, and any of the changes of names. After a
+//! failed sync, a power failure loses the data of that sync even if a later sync succeeds, as on real
+//! systems.
+//!
+//! A disk of a folder ([`Disk::folder`]) shares all of this with the disk that it is in.
 //!
 //! Never used: a clock, the operating system, or the randomness of the operating system.
 
 mod image;
+mod names;
 mod random;
 mod state;
 #[cfg(test)]
@@ -18,10 +22,11 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::Image;
+use names::{FileNumber, NameChange, path_of};
 use random::Random;
-use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
+use state::{Fate, FileState, SECTOR_SIZE, State, failure};
 
-use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode, is_folder_name};
 
 /// The faults to inject. An operation is identified by its number: operations that change something are
 /// counted from 1 since the disk was made, see [`OperationCounts`].
@@ -46,9 +51,10 @@ pub struct OperationCounts {
     pub writes: u64,
     /// Syncs of files.
     pub syncs: u64,
-    /// Syncs of the folder.
+    /// Syncs of folders.
     pub folder_syncs: u64,
-    /// Files created, removed, renamed, exchanged, allocated and truncated.
+    /// Files created, removed, renamed, exchanged, moved, allocated and truncated; folders created and
+    /// removed.
     pub others: u64,
 }
 
@@ -68,10 +74,12 @@ impl OperationCounts {
     }
 }
 
-/// A disk in memory. Clones share it.
+/// A disk in memory, or a folder of one. Clones share it.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
+    /// Path of the folder, with `/` between names; empty for the root.
+    folder: String,
 }
 
 impl MemoryDisk {
@@ -104,7 +112,7 @@ impl MemoryDisk {
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let state = self.lock().after_crash(seed);
-        Self { state: Arc::new(Mutex::new(state)) }
+        self.with(state)
     }
 
     /// A new disk without faults, with the content after the process has ended while the power stayed on.
@@ -112,18 +120,19 @@ impl MemoryDisk {
     #[must_use]
     pub fn restart(&self) -> Self {
         let state = self.lock().restarted();
-        Self { state: Arc::new(Mutex::new(state)) }
+        self.with(state)
     }
 
-    /// The visible content of a file.
+    /// The visible content of a file. `name` may be a path, with `/` between names.
     pub fn content(&self, name: &str) -> Result<Vec<u8>, DiskError> {
         let state = self.lock();
-        Ok(state.files[state.find(name)?].live.to_vec())
+        Ok(state.files[state.find(&self.path(name))?].live.to_vec())
     }
 
-    /// Stores a durable file, replacing any file of that name.
+    /// Stores a durable file, replacing any file of that name. `name` may be a path, with `/` between names:
+    /// missing folders are made.
     pub fn put(&self, name: &str, content: &[u8]) {
-        self.lock().put_durable(name, Image::from_bytes(content));
+        self.lock().put_durable(&self.path(name), Image::from_bytes(content));
     }
 
     /// Flips one bit, durably, like a disk that corrupts old data.
@@ -134,6 +143,16 @@ impl MemoryDisk {
         *byte ^= 1 << (bit % 8);
         self.put(name, &content);
         Ok(())
+    }
+
+    /// The same folder of a disk in that state.
+    fn with(&self, state: State) -> Self {
+        Self { state: Arc::new(Mutex::new(state)), folder: self.folder.clone() }
+    }
+
+    /// The path of a file or folder in this folder.
+    fn path(&self, name: &str) -> String {
+        path_of(&self.folder, name)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,7 +185,8 @@ impl std::fmt::Debug for MemoryDisk {
         let state = self.lock();
         formatter
             .debug_struct("MemoryDisk")
-            .field("files", &state.names.len())
+            .field("folder", &self.folder)
+            .field("files", &state.names.live.files.len())
             .field("used_bytes", &state.used_bytes())
             .field("counts", &state.counts)
             .finish_non_exhaustive()
@@ -182,12 +202,16 @@ impl Disk for MemoryDisk {
             OpenMode::WriteDirect => (false, true, true),
             OpenMode::CreateDirect => (true, true, true),
         };
+        let path = self.path(name);
         if creates {
             self.change(name, "create", |state| {
-                if state.names.contains_key(name) {
+                if state.names.live.files.contains_key(&path) || state.names.live.has_folder(&path) {
                     return Err(failure("create", name, "the file exists"));
                 }
-                state.create(name, FileState::default());
+                if !state.names.live.has_folder(&self.folder) {
+                    return Err(DiskError::NotFound { file: name.to_owned() });
+                }
+                state.create(&path, FileState::default());
                 Ok(())
             })?;
         }
@@ -195,7 +219,7 @@ impl Disk for MemoryDisk {
         if state.is_off {
             return Err(failure("open", name, "the power is off"));
         }
-        let number = state.find(name)?;
+        let number = state.find(&path)?;
         Ok(Arc::new(MemoryFile { disk: self.clone(), name: name.to_owned(), number, is_direct, writes }))
     }
 
@@ -204,30 +228,33 @@ impl Disk for MemoryDisk {
         if state.is_off {
             return Err(failure("list", ".", "the power is off"));
         }
-        Ok(state.names.keys().cloned().collect())
+        Ok(state.names.live.files_in(&self.folder))
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
+        let path = self.path(name);
         self.change(name, "remove", |state| {
-            state.find(name)?;
-            state.remove(name);
+            state.find(&path)?;
+            state.names.change(NameChange::Remove(path));
             Ok(())
         })
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        let (old, new) = (self.path(from), self.path(to));
         self.change(from, "rename", |state| {
-            let number = state.find(from)?;
-            state.rename(from, to, number);
+            let number = state.find(&old)?;
+            state.names.change(NameChange::Rename(old, new, number));
             Ok(())
         })
     }
 
     fn exchange(&self, one: &str, other: &str) -> Result<bool, DiskError> {
+        let (first, second) = (self.path(one), self.path(other));
         self.change(one, "exchange", |state| {
-            state.find(one)?;
-            state.find(other)?;
-            state.exchange(one, other);
+            state.find(&first)?;
+            state.find(&second)?;
+            state.names.change(NameChange::Exchange(first, second));
             Ok(())
         })?;
         Ok(true)
@@ -237,12 +264,72 @@ impl Disk for MemoryDisk {
         let mut state = self.lock();
         match state.begin(".", "sync folder")? {
             Fate::Done => {
-                state.sync_folder();
+                state.names.sync(&self.folder);
                 Ok(())
             }
             Fate::Failed => Err(failure("sync", ".", "input/output error")),
             Fate::Cut => Err(failure("sync", ".", "the power failed")),
         }
+    }
+
+    fn folder(&self, name: &str) -> Result<Arc<dyn Disk>, DiskError> {
+        assert!(is_folder_name(name), "a folder's name is one plain name");
+        let path = self.path(name);
+        let is_new = !self.lock().names.live.has_folder(&path);
+        if is_new {
+            self.change(name, "create folder", |state| {
+                if state.names.live.files.contains_key(&path) {
+                    return Err(failure("create", name, "it is a file"));
+                }
+                if !state.names.live.has_folder(&self.folder) {
+                    return Err(DiskError::NotFound { file: name.to_owned() });
+                }
+                state.names.change(NameChange::MakeFolder(path.clone()));
+                Ok(())
+            })?;
+        }
+        // A process that was killed may have made the folder and not its name durable.
+        self.sync_folder()?;
+        Ok(Arc::new(Self { state: Arc::clone(&self.state), folder: path }))
+    }
+
+    fn folders(&self) -> Result<Vec<String>, DiskError> {
+        let state = self.lock();
+        if state.is_off {
+            return Err(failure("list", ".", "the power is off"));
+        }
+        Ok(state.names.live.folders_in(&self.folder))
+    }
+
+    fn move_into(&self, file: &str, folder: &str) -> Result<(), DiskError> {
+        let (from, folder) = (self.path(file), self.path(folder));
+        let to = path_of(&folder, file);
+        self.change(file, "move", |state| {
+            let number = state.find(&from)?;
+            if !state.names.live.has_folder(&folder) {
+                return Err(DiskError::NotFound { file: file.to_owned() });
+            }
+            if state.names.live.files.contains_key(&to) {
+                return Err(failure("move", file, "the file exists in both folders"));
+            }
+            state.names.change(NameChange::Rename(from, to, number));
+            Ok(())
+        })
+    }
+
+    fn remove_folder(&self, name: &str) -> Result<(), DiskError> {
+        let path = self.path(name);
+        self.change(name, "remove folder", |state| {
+            let names = &state.names.live;
+            if !names.has_folder(&path) {
+                return Err(DiskError::NotFound { file: name.to_owned() });
+            }
+            if !names.files_in(&path).is_empty() || !names.folders_in(&path).is_empty() {
+                return Err(failure("remove", name, "the folder is not empty"));
+            }
+            state.names.change(NameChange::RemoveFolder(path));
+            Ok(())
+        })
     }
 
     fn available_bytes(&self) -> Result<u64, DiskError> {

@@ -1,19 +1,16 @@
 //! The state of a memory disk: for every file the visible bytes and the bytes that survive a power
-//! failure, and the same for the names in the folder.
+//! failure, and the [`Names`] of files and folders.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::image::Image;
+use super::names::{FileNumber, NameChange, Names, folder_of, last_name};
 use super::random::Random;
 use super::{FaultPlan, OperationCounts};
 use crate::disk::DiskError;
 
 /// Bytes that are written completely or not at all.
 pub(super) const SECTOR_SIZE: usize = 512;
-
-/// Number of a file; it stays the same when the file is renamed.
-pub(super) type FileNumber = usize;
 
 /// One file.
 #[derive(Clone, Default)]
@@ -89,54 +86,11 @@ impl FileState {
     }
 }
 
-/// A change of the folder that is not yet durable.
-#[derive(Clone)]
-enum NameChange {
-    Put(String, FileNumber),
-    Remove(String),
-    Rename(String, String, FileNumber),
-    Exchange(String, String),
-}
-
-impl NameChange {
-    /// The file that may get a name by this change.
-    const fn number(&self) -> Option<FileNumber> {
-        match self {
-            Self::Put(_, number) | Self::Rename(_, _, number) => Some(*number),
-            Self::Remove(_) | Self::Exchange(..) => None,
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<String, FileNumber>) {
-        match self {
-            Self::Put(name, number) => {
-                names.insert(name.clone(), *number);
-            }
-            Self::Remove(name) => {
-                names.remove(name);
-            }
-            Self::Rename(from, to, number) => {
-                names.remove(from);
-                names.insert(to.clone(), *number);
-            }
-            // Exchanges only if both names exist: a crash may have lost one of them before.
-            Self::Exchange(one, other) => {
-                if let (Some(first), Some(second)) = (names.get(one).copied(), names.get(other).copied()) {
-                    names.insert(one.clone(), second);
-                    names.insert(other.clone(), first);
-                }
-            }
-        }
-    }
-}
-
 /// The whole disk.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) files: Vec<FileState>,
-    pub(super) names: BTreeMap<String, FileNumber>,
-    durable_names: BTreeMap<String, FileNumber>,
-    name_changes: Vec<NameChange>,
+    pub(super) names: Names,
     pub(super) plan: FaultPlan,
     pub(super) counts: OperationCounts,
     /// The power is off: every operation fails.
@@ -154,64 +108,49 @@ pub(super) enum Fate {
 }
 
 impl State {
-    pub(super) fn find(&self, name: &str) -> Result<FileNumber, DiskError> {
-        self.names.get(name).copied().ok_or_else(|| DiskError::NotFound { file: name.to_owned() })
+    pub(super) fn find(&self, path: &str) -> Result<FileNumber, DiskError> {
+        let found = self.names.live.files.get(path).copied();
+        found.ok_or_else(|| DiskError::NotFound { file: last_name(path).to_owned() })
     }
 
-    pub(super) fn create(&mut self, name: &str, file: FileState) -> FileNumber {
+    pub(super) fn create(&mut self, path: &str, file: FileState) -> FileNumber {
         let number = self.files.len();
         self.files.push(file);
-        self.change(NameChange::Put(name.to_owned(), number));
+        self.names.change(NameChange::Put(path.to_owned(), number));
         number
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
-        self.change(NameChange::Remove(name.to_owned()));
+    /// Stores a durable file, and the folders that it is in; tests prepare folders with it.
+    pub(super) fn put_durable(&mut self, path: &str, bytes: Image) {
+        self.make_folders(folder_of(path));
+        self.create(path, FileState::whole(bytes));
+        self.names.sync(folder_of(path));
     }
 
-    pub(super) fn rename(&mut self, from: &str, to: &str, number: FileNumber) {
-        self.change(NameChange::Rename(from.to_owned(), to.to_owned(), number));
-    }
-
-    pub(super) fn exchange(&mut self, one: &str, other: &str) {
-        self.change(NameChange::Exchange(one.to_owned(), other.to_owned()));
-    }
-
-    pub(super) fn sync_folder(&mut self) {
-        self.durable_names = self.names.clone();
-        self.name_changes.clear();
-    }
-
-    /// Stores a durable file; tests prepare folders with it.
-    pub(super) fn put_durable(&mut self, name: &str, bytes: Image) {
-        self.create(name, FileState::whole(bytes));
-        self.sync_folder();
+    /// Makes a folder with its parents, durably.
+    fn make_folders(&mut self, path: &str) {
+        if !self.names.live.has_folder(path) {
+            self.make_folders(folder_of(path));
+            self.names.change(NameChange::MakeFolder(path.to_owned()));
+            self.names.sync(folder_of(path));
+        }
     }
 
     /// Bytes of all files that have a name.
     pub(super) fn used_bytes(&self) -> usize {
-        self.names.values().map(|number| self.files[*number].live.len()).sum()
-    }
-
-    fn change(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
-        self.name_changes.push(change);
+        self.names.live.files.values().map(|number| self.files[*number].live.len()).sum()
     }
 
     /// The same disk with the power on and without faults. Drops a file if it has no name and no change of
     /// names can bring one back.
     pub(super) fn restarted(&self) -> Self {
-        let pending = self.name_changes.iter().filter_map(NameChange::number);
-        let kept: BTreeSet<_> =
-            self.names.values().chain(self.durable_names.values()).copied().chain(pending).collect();
+        let kept = self.names.files();
         let keep = |(number, file): (usize, &FileState)| {
             if kept.contains(&number) { file.clone() } else { FileState::default() }
         };
         Self {
             files: self.files.iter().enumerate().map(keep).collect(),
             names: self.names.clone(),
-            durable_names: self.durable_names.clone(),
-            name_changes: self.name_changes.clone(),
             ..Self::default()
         }
     }
@@ -233,22 +172,13 @@ impl State {
     /// The disk after a power failure.
     pub(super) fn after_crash(&self, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let mut names = self.durable_names.clone();
-        // Changes of names survive in order up to one of them, or each at random.
-        let prefix = random.below(self.name_changes.len() as u64 + 1);
-        let in_order = random.coin();
-        for (number, change) in (0_u64..).zip(&self.name_changes) {
-            let survives = if in_order { number < prefix } else { random.coin() };
-            if survives {
-                change.apply(&mut names);
-            }
+        let mut names = self.names.after_crash(&mut random);
+        let mut files = Vec::new();
+        for number in names.files.values_mut() {
+            files.push(FileState::whole(self.files[*number].after_crash(&mut random)));
+            *number = files.len() - 1;
         }
-        let mut state = Self::default();
-        for (name, number) in names {
-            let bytes = self.files[number].after_crash(&mut random);
-            state.put_durable(&name, bytes);
-        }
-        state
+        Self { files, names: Names::whole(names), ..Self::default() }
     }
 }
 

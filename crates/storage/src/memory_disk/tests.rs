@@ -117,3 +117,155 @@ fn a_full_disk_and_unaligned_direct_writes_are_errors() {
     assert_eq!(file.allocate(20_000), Err(full));
     assert!(matches!(file.write_at(1, &blocks(1, 1)), Err(DiskError::Io { .. })));
 }
+
+/// Makes an empty durable file.
+fn make(disk: &dyn Disk, name: &str) {
+    disk.open(name, OpenMode::Create).unwrap();
+    disk.sync_folder().unwrap();
+}
+
+/// The folders of `disk` that hold the file `name`: "." is `disk` itself.
+fn places(disk: &MemoryDisk, folders: &[&str], name: &str) -> Vec<String> {
+    let mut places = Vec::new();
+    if disk.content(name).is_ok() {
+        places.push(".".to_owned());
+    }
+    places.extend(
+        folders
+            .iter()
+            .filter(|folder| disk.content(&format!("{folder}/{name}")).is_ok())
+            .map(|f| (*f).to_owned()),
+    );
+    places
+}
+
+#[test]
+fn a_move_between_folders_is_lost_or_kept_never_both() {
+    let disk = MemoryDisk::new();
+    let folder = disk.folder("groups").unwrap().folder("0001").unwrap();
+    let root: &dyn Disk = &disk;
+    for name in ["a", "b", "c"] {
+        make(root, name);
+    }
+    let after_moves = |name: &str, synced: &[&dyn Disk]| {
+        root.move_into(name, "groups/0001").unwrap();
+        synced.iter().for_each(|folder| folder.sync_folder().unwrap());
+        let found = |seed| places(&disk.crash(seed), &["groups/0001"], name);
+        let kept: Vec<_> = (0..60).map(found).collect();
+        assert!(kept.iter().all(|places| places.len() == 1), "{name} is in one folder: {kept:?}");
+        kept.iter().filter(|places| places[..] == ["groups/0001"]).count()
+    };
+    for (name, synced) in [("a", [].as_slice()), ("b", &[root]), ("c", &[&*folder])] {
+        let count = after_moves(name, synced);
+        assert!(count > 0 && count < 60, "{name} was moved in {count} of 60");
+    }
+    folder.sync_folder().unwrap();
+    root.sync_folder().unwrap();
+    for name in ["a", "b", "c"] {
+        assert!((0..60).all(|seed| places(&disk.crash(seed), &["groups/0001"], name) == ["groups/0001"]));
+    }
+}
+
+#[test]
+fn a_sync_makes_the_names_of_its_own_folder_durable() {
+    let disk = MemoryDisk::new();
+    let (one, other) = (disk.folder("one").unwrap(), disk.folder("other").unwrap());
+    one.open("a", OpenMode::Create).unwrap();
+    other.open("a", OpenMode::Create).unwrap();
+    disk.open("a", OpenMode::Create).unwrap();
+    one.sync_folder().unwrap();
+    let found = |folder: &str| {
+        (0..60)
+            .filter(|seed| places(&disk.crash(*seed), &["one", "other"], "a").contains(&folder.to_owned()))
+            .count()
+    };
+    assert_eq!(found("one"), 60);
+    for folder in [".", "other"] {
+        assert!(found(folder) > 0 && found(folder) < 60, "{folder}: {}", found(folder));
+    }
+}
+
+#[test]
+fn a_durable_name_is_not_lost_with_an_earlier_move() {
+    let disk = MemoryDisk::new();
+    let folder = disk.folder("one").unwrap();
+    disk.put("a", b"old");
+    disk.move_into("a", "one").unwrap();
+    disk.open("a", OpenMode::Create).unwrap().sync().unwrap();
+    disk.sync_folder().unwrap();
+    // The move is not durable yet: its second folder was not synced.
+    for seed in 0..60 {
+        assert_eq!(disk.crash(seed).content("a").unwrap(), b"", "seed {seed}: the new file has its name");
+    }
+    folder.sync_folder().unwrap();
+    for seed in 0..60 {
+        let left = disk.crash(seed);
+        assert_eq!((left.content("a").unwrap(), left.content("one/a").unwrap()), (vec![], b"old".to_vec()));
+    }
+}
+
+#[test]
+fn a_folder_that_was_made_is_durable_and_one_that_was_removed_may_come_back() {
+    let disk = MemoryDisk::new();
+    let inner = disk.folder("groups").unwrap().folder("0001").unwrap();
+    assert!((0..20).all(|seed| disk.crash(seed).folder("groups").unwrap().folders().unwrap() == ["0001"]));
+    make(&*inner, "a");
+    let groups = disk.folder("groups").unwrap();
+    assert!(matches!(groups.remove_folder("0001"), Err(DiskError::Io { .. })), "it is not empty");
+    inner.remove("a").unwrap();
+    inner.sync_folder().unwrap();
+    groups.remove_folder("0001").unwrap();
+    assert!(matches!(inner.open("b", OpenMode::Create), Err(DiskError::NotFound { .. })));
+    let left = |seed| disk.crash(seed).folder("groups").unwrap().folders().unwrap().len();
+    let back = (0..60).filter(|seed| left(*seed) == 1).count();
+    assert!(back > 0 && back < 60, "{back} of 60");
+    groups.sync_folder().unwrap();
+    assert!((0..60).all(|seed| left(seed) == 0));
+    let again = groups.folder("0001").unwrap();
+    assert_eq!(again.list(), Ok(Vec::new()), "a new folder is empty");
+}
+
+#[test]
+fn making_a_folder_is_complete_or_repeated_after_a_crash() {
+    for crash_at in 1..=2 {
+        let disk = MemoryDisk::new();
+        disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
+        disk.folder("one").unwrap_err();
+        for seed in 0..20 {
+            let left = disk.crash(seed);
+            let folder = left.folder("one").unwrap();
+            make(&*folder, "a");
+            assert_eq!(left.crash(seed).content("one/a").unwrap(), b"", "crash {crash_at}, seed {seed}");
+        }
+        let killed = disk.restart();
+        make(&*killed.folder("one").unwrap(), "a");
+        assert!((0..20).all(|seed| killed.crash(seed).content("one/a").is_ok()), "crash {crash_at}");
+    }
+}
+
+#[test]
+fn folders_share_the_space_and_the_faults_of_their_disk() {
+    let disk = MemoryDisk::new();
+    let folder = disk.folder("one").unwrap();
+    disk.put("a", &[1; 10]);
+    disk.put("one/a", &[2; 20]);
+    assert_eq!((disk.list(), folder.list()), (Ok(vec!["a".to_owned()]), Ok(vec!["a".to_owned()])));
+    assert_eq!(disk.folders(), Ok(vec!["one".to_owned()]));
+    assert_eq!(disk.used_bytes(), 30);
+    disk.flip_bit("one/a", 3, 0).unwrap();
+    let mut byte = [0];
+    folder.open("a", OpenMode::Read).unwrap().read_at(3, &mut byte).unwrap();
+    assert_eq!(byte, [3]);
+    disk.set_faults(FaultPlan { capacity_bytes: Some(35), ..FaultPlan::default() });
+    assert_eq!(folder.available_bytes(), Ok(5));
+    let file = folder.open("b", OpenMode::Create).unwrap();
+    assert_eq!(file.write_at(0, &[0; 6]), Err(DiskError::Full { file: "b".to_owned() }));
+    let missing = DiskError::NotFound { file: "c".to_owned() };
+    assert_eq!(folder.open("c", OpenMode::Read).unwrap_err(), missing);
+    assert_eq!(disk.move_into("c", "one"), Err(missing));
+    assert!(matches!(disk.move_into("a", "one"), Err(DiskError::Io { .. })), "a file is never replaced");
+    disk.set_faults(FaultPlan { crash_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
+    folder.sync_folder().unwrap_err();
+    folder.list().unwrap_err();
+    disk.list().unwrap_err();
+}

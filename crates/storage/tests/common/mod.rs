@@ -13,7 +13,7 @@ use bytes::Bytes;
 pub(crate) const BLOCK: usize = 4096;
 pub(crate) const SECTOR: usize = 512;
 /// 16 blocks: a header, 14 for frames, a seal.
-pub(crate) const OPTIONS: LogOptions = LogOptions { segment_size: 64 << 10, reserve_size: 0 };
+pub(crate) const OPTIONS: LogOptions = LogOptions::fixed(64 << 10);
 pub(crate) const FIRST: &str = "log-0000000000000001.bzl";
 
 /// An entry of `size` bytes, none of them zero; its payload is unique to its index.

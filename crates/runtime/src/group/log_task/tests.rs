@@ -24,7 +24,7 @@ struct Rig {
 /// A log on an empty disk; its task has not begun.
 fn task(disk: &MemoryDisk) -> (LogTask<Ledger>, Rig) {
     let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let options = LogOptions { segment_size: SEGMENT_SIZE, reserve_size: 0 };
+    let options = LogOptions::fixed(SEGMENT_SIZE);
     let (log, _) = Log::open(Arc::clone(&on), options, LogIndex(0)).unwrap();
     let (votes, _) = VoteStore::open(Arc::clone(&on)).unwrap();
     let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
