@@ -134,12 +134,25 @@ pub fn recover<M: Machine>(
     }
 }
 
-/// Stores the vote of a replica that has not voted. A new folder gets it before its log, so a log without a
-/// vote shows that the vote was lost. Only folders of version 0.1 may have an empty log without one.
-fn first_vote(votes: &mut VoteStore) -> Result<Vote, RecordError> {
-    let vote = Vote::default();
-    votes.save(vote)?;
-    Ok(vote)
+/// Opens the record of the vote. A new folder gets a vote before its log, so a log without a vote shows that
+/// the vote was lost. Only folders of version 0.1 may have an empty log without one.
+fn open_votes(disk: &Arc<dyn Disk>, mode: Mode) -> Result<(VoteStore, Option<Vote>), RecoverError> {
+    let (mut votes, vote) = VoteStore::open(Arc::clone(disk))?;
+    if vote.is_some() || mode == Mode::Alone || log::has_segments(&**disk)? {
+        return Ok((votes, vote));
+    }
+    votes.save(Vote::default())?;
+    Ok((votes, Some(Vote::default())))
+}
+
+/// An error when damage of the history was found while the replica ran, and the others can supply the rows.
+fn check_noted_damage(disk: &dyn Disk) -> Result<(), RecoverError> {
+    let Some(DamageNote { file, offset }) = DamageNote::load(disk)? else { return Ok(()) };
+    if !has_others(disk)? {
+        return Ok(());
+    }
+    let advice = "the damage was found while the node ran";
+    Err(RecoverError::History(HistoryError::Damaged { file, offset, advice }))
 }
 
 /// False when this replica is the only voter of its group. True when its disk does not say who votes.
@@ -156,18 +169,10 @@ fn read_back<M: Machine>(
     mode: Mode,
     checkpoint: &mut (LogIndex, Term),
 ) -> Result<Recovered<M>, RecoverError> {
-    let (mut votes, mut vote) = VoteStore::open(Arc::clone(disk))?;
-    if vote.is_none() && mode == Mode::Grouped && !log::has_segments(&**disk)? {
-        vote = Some(first_vote(&mut votes)?);
-    }
+    let (mut votes, vote) = open_votes(disk, mode)?;
     let conflict = if mode == Mode::Grouped { load_conflict(&**disk)? } else { None };
-    if mode == Mode::Grouped
-        && conflict.is_none()
-        && let Some(DamageNote { file, offset }) = DamageNote::load(&**disk)?
-        && has_others(&**disk)?
-    {
-        let advice = "the damage was found while the node ran";
-        return Err(RecoverError::History(HistoryError::Damaged { file, offset, advice }));
+    if mode == Mode::Grouped && conflict.is_none() {
+        check_noted_damage(&**disk)?;
     }
     let store = CheckpointStore::new(Arc::clone(disk));
     let mut machine = match store.load_newest()? {
@@ -202,7 +207,7 @@ fn read_back<M: Machine>(
         if checkpoint.0 > LogIndex(0) || !entries.is_empty() {
             return Err(VoteStore::missing().into());
         }
-        vote = Some(first_vote(&mut votes)?);
+        votes.save(Vote::default())?;
     }
     let cut = recovered.cut;
     let committed = recovered.committed.max(recovered.entries.committed()).min(log.last_index()).max(applied);
