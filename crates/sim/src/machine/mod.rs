@@ -254,7 +254,7 @@ impl Machine {
         self.slot(group).flush(now)
     }
 
-    /// Records in an idle log which entries are committed, as the log thread does in production.
+    /// Records in an idle log which entries are committed, as the task of the log does in production.
     pub(crate) fn note_idle(&mut self, group: GroupId, time: u64) -> Vec<Effect> {
         let now = self.now(time);
         self.slot(group).note_idle(now)

@@ -226,7 +226,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Records in an idle log which entries are committed, as the log thread does in production.
+    /// Records in an idle log which entries are committed, as the task of the log does in production.
     pub(super) fn note_idle(&mut self, now: Now) -> Vec<Effect> {
         let Some(incarnation) = &mut self.incarnation else { return Vec::new() };
         if !self.options.has_rewinds || incarnation.unconfirmed.is_some() {
