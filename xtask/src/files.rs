@@ -208,7 +208,7 @@ mod tests {
             found("crates/server/src/service.rs", text),
             ["crates/server/src/service.rs:2: server never reaches task_local!"]
         );
-        assert_eq!(found("crates/runtime/src/handle.rs", text), [""; 0]);
+        assert_eq!(found("crates/runtime/src/group/handle.rs", text), [""; 0]);
     }
 
     #[test]

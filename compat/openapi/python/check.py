@@ -81,6 +81,8 @@ def check_answers() -> None:
         status, answer = get(place)
         assert status == expected, f"{place}: {answer}"
         fits(answer, {"$ref": "#/components/schemas/Problem"})
+    status, answer = get("/v1/events?from=e1AQGJJ8IW")
+    assert answer["code"] == "position_after_end" and answer["end"].startswith("e1"), answer
 
 
 validate(DOCUMENT)

@@ -61,11 +61,16 @@ pub(crate) async fn run(session: &Session, args: &EventsArgs) -> Result<(), Fail
         left: args.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX),
         position: args.from.clone().unwrap_or_else(default),
     };
-    tokio::select! {
-        shown = shower.show(args) => shown?,
-        _ = tokio::signal::ctrl_c() => {}
+    let begun = shower.position.clone();
+    let shown = tokio::select! {
+        shown = shower.show(args) => shown,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    // A position that the server refused is nothing to continue from.
+    if shown.is_ok() || shower.position != begun {
+        shower.end()?;
     }
-    shower.end()
+    shown
 }
 
 /// The JSON note after the events.

@@ -271,9 +271,7 @@ pub(crate) fn change_event(event: &v1::ChangeEvent) -> Result<ChangeEvent> {
         debit_head: head_of(&event.debit_head, "debit_head")?,
         credit_head: head_of(&event.credit_head, "credit_head")?,
     };
-    if event.position.is_empty() {
-        return Err(wrong("position"));
-    }
+    event.position.parse::<EventPosition>().map_err(|_| wrong("position"))?;
     Ok(ChangeEvent {
         group: GroupId(event.group),
         number: MovementNumber(event.number),

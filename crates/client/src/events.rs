@@ -73,7 +73,8 @@ impl fmt::Debug for Events {
 }
 
 impl Client {
-    /// Change events from a position on. A position after the end is [`ClientError::PositionAfterEnd`].
+    /// Change events from a position on. A position after the end is [`ClientError::PositionAfterEnd`]. With
+    /// [`Position::now`], an event that is committed before this call returns may be left out.
     pub async fn events(&self, from: &Position) -> Result<Events, ClientError> {
         // A stream that breaks before its first event continues where it began, so `now` is made a position.
         let position = if *from == Position::now() {
@@ -88,8 +89,8 @@ impl Client {
     }
 
     /// One page of change events from a position on and within a range of time, both ends inclusive. A time
-    /// of 0 means no end, a limit of 0 means 2,730. A page without events, after a position and from a time
-    /// on, has as its next position the end.
+    /// of 0 means no end, a limit of 0 means 2,730. The next position of a page without events is `from`, or
+    /// with `timestamp_min` the place of the first event that is not earlier, where that is later.
     pub async fn events_page(
         &self,
         from: &Position,

@@ -8,7 +8,8 @@ use bezant_types::MovementNumber;
 
 /// A place in the change events, as opaque text: the server makes it, and a program stores it and sends it
 /// back. It begins with the first event, with the next new one, or after an event
-/// ([`ChangeEvent::position`](crate::ChangeEvent)).
+/// ([`ChangeEvent::position`](crate::ChangeEvent)). Equal texts are equal places; one place may have two texts,
+/// as `start` has.
 ///
 /// ```
 /// use bezant_client::Position;

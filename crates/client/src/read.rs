@@ -153,8 +153,9 @@ impl Client {
         Ok((convert::ledger_totals(totals), asset))
     }
 
-    /// The answering node and its replicas, one of each group, and the cluster as that node knows it. To read every node, use a client for each:
-    /// a client with several addresses sends the call to the node that it is connected to.
+    /// The answering node and its replicas, one of each group, and the cluster as that node knows it. To read
+    /// every node, use a client for each: a client with several addresses sends the call to the node that it
+    /// is connected to.
     pub async fn cluster(&self) -> Result<ClusterReply, ClientError> {
         let answer = self
             .call(v1::GetClusterRequest {}, |mut service, request| async move {
@@ -164,9 +165,9 @@ impl Client {
         Ok(answer.reply)
     }
 
-    /// Changes the members of the ledger's group, or transfers its leadership. The change is committed on return; the
-    /// call is retried while another change is in progress. When an answer was lost, the next try may be
-    /// refused with `member_exists` or `member_not_found`: then the change was made.
+    /// Changes the members of the ledger's group, or transfers its leadership. The change is committed on
+    /// return; the call is retried while another change is in progress. When an answer was lost, the next try
+    /// may be refused with `member_exists` or `member_not_found`: then the change was made.
     ///
     /// A server that other machines can reach requires the cluster's token: see
     /// [`crate::ClientBuilder::token`].
@@ -218,6 +219,11 @@ impl Client {
         let answer = self
             .call(message, |mut service, request| async move { service.get_movements(request).await })
             .await?;
+        if answer.reply.next.is_empty() {
+            // It has read from the start: it does not know the field with the position.
+            let reason = "the server has version 0.1, which knows no positions".to_owned();
+            return Err(ClientError::Protocol { reason });
+        }
         convert::movements(&answer.reply)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A request sends `bezant-read: linearizable` (the default), `session` or `stale`; with `session` it also
 //! sends the `bezant-session` of the last answer that its client has received. Every answer has in
-//! `bezant-session`, as a [`SessionToken`], the last log entry that it reflects; in a session, together with
-//! what the request had seen, so that a client can replace its token by that of the answer. An answer to a
+//! `bezant-session`, as a [`SessionToken`], the last log entry that it reflects, together with what
+//! the request had seen, so that a client can replace its token by that of the answer. An answer to a
 //! stale read also has in `bezant-age-ms` the milliseconds since this node last had everything that its leader
 //! reported as committed, or `unknown` when that has not happened since the node started.
 //!
@@ -42,7 +42,7 @@ pub(crate) struct Freshness {
 struct Shown {
     /// The last log entry that anything read or written reflects; 0 = nothing was read or written yet.
     index: AtomicU64,
-    /// What the session of the request has seen; nothing unless it is a session.
+    /// What the token of the request has seen; nothing without one.
     before: SessionToken,
 }
 
@@ -61,9 +61,7 @@ impl Freshness {
             Some("stale") => Consistency::Stale,
             Some(_) => return Err(invalid("the header Bezant-Read is linearizable, session or stale")),
         };
-        let is_session = matches!(consistency, Consistency::AtLeast(_));
-        let before = if is_session { session } else { SessionToken::default() };
-        Ok(Self { consistency, shown: Some(Arc::new(Shown { before, ..Shown::default() })) })
+        Ok(Self { consistency, shown: Some(Arc::new(Shown { before: session, ..Shown::default() })) })
     }
 
     /// For answers that reflect everything that was acknowledged before the request, and do not report what
@@ -164,16 +162,16 @@ mod tests {
         assert_eq!(freshness.session(), Some(SessionToken::of(LEDGER_GROUP, LogIndex(7))));
         let mut before = SessionToken::of(LEDGER_GROUP, LogIndex(5));
         before.merge(&SessionToken::of(GroupId(2), LogIndex(9)));
-        for (read, of_other) in [("session", LogIndex(9)), ("stale", LogIndex(0))] {
+        for (read, own) in [("session", 7), ("stale", 7), ("stale", 3), ("linearizable", 7)] {
             let headers = [(READ, read.to_owned()), (SESSION, before.to_string())];
             let headers = headers.map(|(name, value)| (name, HeaderValue::try_from(value).unwrap()));
             let freshness = Freshness::of(&headers.into_iter().collect()).unwrap();
-            freshness.note(LogIndex(7));
+            freshness.note(LogIndex(own));
             let session = freshness.session().unwrap();
             assert_eq!(
                 (session.seen(LEDGER_GROUP), session.seen(GroupId(2))),
-                (LogIndex(7), of_other),
-                "{read}"
+                (LogIndex(own.max(5)), LogIndex(9)),
+                "{read}: a session never goes back"
             );
         }
     }

@@ -17,7 +17,8 @@ use bezant_runtime::{Committed, Consistency, ExecuteError, Health, Read, ReadErr
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::limits::RESULT_SIZE;
 use bezant_types::{
-    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView,
+    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementFilter, MovementNumber, Nanos, Transfer,
+    TransferView,
 };
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
@@ -416,6 +417,20 @@ impl Service {
             }
         };
         Ok(EventPosition::of(LEDGER_GROUP, end))
+    }
+
+    /// The position before the first event at or after that moment; the end of the events if there is none.
+    pub(crate) async fn events_since(
+        &self,
+        since: Nanos,
+        context: &RequestContext,
+    ) -> Result<EventPosition, Failure> {
+        let from = MovementNumber(0);
+        let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
+        // Read before the rows, so that an event between the two reads is in the rows.
+        let end = self.end_of_events(context).await?;
+        let rows = self.history(HistoryQuery::Movements(filter), context).await?;
+        Ok(rows.first().map_or(end, |(row, _)| EventPosition::of(LEDGER_GROUP, *row)))
     }
 
     /// Asks the ledger, as fresh as the request wants it.

@@ -279,6 +279,10 @@ async fn a_page_names_the_position_after_it() {
         next(v1::GetMovementsRequest { timestamp_min: late, ..page(position(2)) }).await,
         position(10)
     );
+    let quiet = v1::GetMovementsRequest { timestamp_min: late, timestamp_max: late, ..page(position(2)) };
+    assert_eq!(next(quiet).await, position(10), "a range without rows at the end");
+    let early = v1::GetMovementsRequest { timestamp_min: 1, timestamp_max: 1, ..page("start".to_owned()) };
+    assert_eq!(next(early).await, position(0), "a range without rows before the first");
     assert_eq!(next(v1::GetMovementsRequest { timestamp_max: 1, ..page(position(2)) }).await, position(2));
     server.stop().await;
 }

@@ -3,7 +3,7 @@
 use bezant_api::message::{
     account_filter, account_reference, hold_filter, movements_from, number, query_filter,
 };
-use bezant_api::token::{EventPosition, EventsFrom, LEDGER_GROUP};
+use bezant_api::token::{EventsFrom, LEDGER_GROUP};
 use bezant_api::{AccountReference, ErrorCode, Failure, v1};
 use bezant_ledger::LedgerQuery;
 use bezant_storage::HistoryQuery;
@@ -180,16 +180,12 @@ pub(super) async fn get_movements(
         timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
-    // Read before the rows, so that an event between the two reads is in the rows.
-    let mut next = match (request.timestamp_min, request.timestamp_max) {
-        (1.., 0) => service.end_of_events(context).await?,
-        _ => EventPosition::START,
-    };
-    next.merge(&from);
     let rows = service.history(HistoryQuery::Movements(filter), context).await?;
+    let mut next = from;
     if let Some((last, _)) = rows.last() {
-        next = from;
         next.move_after(LEDGER_GROUP, *last);
+    } else if request.timestamp_min > 0 {
+        next.merge(&service.events_since(filter.timestamp_min, context).await?);
     }
     let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
     let has_more = match last {

@@ -130,12 +130,7 @@ async fn first(
     context: &RequestContext,
 ) -> Result<EventsFrom, Failure> {
     let Some(since) = query.since()? else { return Ok(query.from.clone().unwrap_or(default)) };
-    let from = MovementNumber(0);
-    let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
-    // Read before the rows, so that an event between the two reads is in the rows.
-    let end = service.end_of_events(context).await?;
-    let rows = service.history(Rows::Movements(filter), context).await?;
-    Ok(EventsFrom::At(rows.first().map_or(end, |(row, _)| EventPosition::of(LEDGER_GROUP, *row))))
+    Ok(EventsFrom::At(service.events_since(since, context).await?))
 }
 
 /// The position up to which the client has received the events, from `Last-Event-ID`.
